@@ -1,0 +1,1 @@
+"""What creators use: task files, the cc-task command, publishing and results."""

@@ -1,0 +1,1 @@
+"""The native peer: runtime, links, executors, store and command line."""

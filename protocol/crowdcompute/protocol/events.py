@@ -1,0 +1,212 @@
+"""What the world tells a peer, and what a peer asks of the world.
+
+A driver (the node's runtime, a simulation) feeds inputs to `Peer.handle(event, now=…)`, performs the outputs in the
+order given, and wakes the peer at `Peer.wake_at`. It decides nothing.
+
+Times are seconds on the driver's own monotonic clock. The one wall-clock reading a peer needs (is this task expired?)
+is `ProtocolConfig.epoch_offset_s`, fixed when the peer is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from .identity import PeerId
+    from .manifest import Limits
+    from .records import Signed
+
+
+class Channel(IntEnum):
+    """The two ordered reliable channels of a link. Control frames overtake bulk ones."""
+
+    CONTROL = 0
+    BULK = 1
+
+
+class Status(IntEnum):
+    """How one chunk's execution ended. Only OK and TASK_ERROR are votes (spec/ledger.md, "Votes")."""
+
+    OK = 0
+    TASK_ERROR = 1
+    NO_RESULT = 2
+
+
+class ChunkInput(NamedTuple):
+    """One chunk to execute: its index, its input bytes, and the seed of its deterministic randomness."""
+
+    chunk: int
+    data: bytes
+    seed: int
+
+
+class ChunkOutcome(NamedTuple):
+    """One executed chunk. `data` is the result or the task's own error text; `detail` says why there is no result."""
+
+    chunk: int
+    status: Status
+    data: bytes
+    detail: str = ""
+
+
+# ---- inputs
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOpened:
+    """An authenticated connection to `peer_id` is up; `dialled` when we made the offer."""
+
+    peer_id: PeerId
+    dialled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClosed:
+    peer_id: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    peer_id: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeersDiscovered:
+    """Peers of our network that somebody can introduce us to."""
+
+    peer_ids: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReceived:
+    peer_id: PeerId
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The answer to one `Execute`: outcomes in the order asked for, and how long they took together."""
+
+    job: int
+    outcomes: tuple[ChunkOutcome, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """`Peer.wake_at` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPublished:
+    """We are the creator of this signed manifest; its blobs are in the blob store already."""
+
+    manifest: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsRestored:
+    """What `SaveRecords` saved in an earlier life of this peer, in the order saved. Feed it before anything else."""
+
+    records: tuple[Signed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRequested:
+    """Take no new work; commit what is running. `Peer.idle` turns true when nothing runs any more."""
+
+
+Input: TypeAlias = (
+    LinkOpened
+    | LinkClosed
+    | DialFailed
+    | PeersDiscovered
+    | FrameReceived
+    | Executed
+    | Woke
+    | TaskPublished
+    | RecordsRestored
+    | FinishRequested
+)
+
+# ---- outputs
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    peer_id: PeerId
+    channel: Channel
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    peer_id: PeerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialPeer:
+    """Ask for a connection. Answered by `LinkOpened` or `DialFailed`."""
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run these chunks of one task, each in a fresh instance. Answered by one `Executed` with the same `job`."""
+
+    job: int
+    task_id: bytes
+    code: bytes
+    limits: Limits
+    chunks: tuple[ChunkInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Nobody needs this job's outcomes any more. `Executed` for it may or may not still come."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRecords:
+    """Keep these signed records (a manifest included) across a crash, before any later `SendFrame` leaves.
+
+    The order is what makes kill -9 harmless: nothing is told to anybody that we could forget.
+    """
+
+    records: tuple[Signed, ...]
+
+
+class Notable(Enum):
+    """What a person watching would want to hear about."""
+
+    TASK_SEEN = "task seen"
+    WORKER_ADMITTED = "worker admitted"
+    CHUNK_ACCEPTED = "chunk accepted"
+    CHUNK_REOPENED = "chunk reopened"
+    CHUNK_FAILED = "chunk failed"
+    DISPUTE = "dispute"
+    WORKER_CONVICTED = "worker convicted"
+    TASK_CLOSED = "task closed"
+    PEER_SUSPECTED = "peer suspected"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something notable happened: for the log, the status command and the progress bar. Never for decisions."""
+
+    what: Notable
+    task_id: bytes | None = None
+    chunk: int | None = None
+    peer_id: PeerId | None = None
+    detail: str = ""
+
+
+Output: TypeAlias = SendFrame | CloseLink | DialPeer | Execute | CancelJob | SaveRecords | Notice

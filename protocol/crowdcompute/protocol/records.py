@@ -1,0 +1,221 @@
+"""The signed records of a task's ledger, field by field (spec/ledger.md).
+
+A record travels as `Signed`: its kind, its body as the bytes that were signed, its author's key and the signature. Its
+id is the content id of domain and body. Every body names its task, so no record can be replayed in another one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from msgspec import Meta
+
+from .codec import U32, U63, Body, Bytes32, Bytes64, decode, encode
+from .errors import RemoteProtocolError
+from .identity import content_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .identity import Signer, Verifier
+
+SHARD_CHUNKS = 4_096
+"""Chunks of one shard at most: the unit of gossip, sync and storage (DESIGN section 6)."""
+
+RECORD_BYTES_MAX = 48 * 1024
+"""A record must leave room for its envelope in a frame."""
+
+COMMIT_CHUNKS_MAX = 1_024
+"""Chunks of one commit: 1,024 hashes of 32 bytes still fit a record."""
+
+Kind = Literal["manifest", "join", "admit", "lease", "commit", "assign", "verdict", "checkpoint", "certificate"]
+
+Run: TypeAlias = tuple[U32, U32]
+"""Consecutive chunks as (first, count). Lists of runs are ascending, disjoint and not adjacent."""
+Runs = Annotated[tuple[Run, ...], Meta(max_length=COMMIT_CHUNKS_MAX)]
+
+
+class Signed(Body, frozen=True):
+    """One record as it travels and as it is stored."""
+
+    kind: Kind
+    author: Bytes32
+    body: Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
+    signature: Bytes64
+
+    @property
+    def domain(self) -> str:
+        return f"cc/{self.kind}/1"
+
+    @property
+    def record_id(self) -> bytes:
+        return content_id(self.domain, self.body)
+
+
+class Join(Body, frozen=True):
+    """A worker asks to be admitted to a task and pays with a proof of work."""
+
+    task: Bytes32
+    seal_key: Bytes32
+    work: U63
+
+
+class Admit(Body, frozen=True):
+    """The creator admits a worker. `nonce` was drawn after the join, so nobody could grind it."""
+
+    task: Bytes32
+    worker: Bytes32
+    nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class Lease(Body, frozen=True):
+    """A worker says for `ttl_s` seconds, counted from arrival, that it is on these chunks. A hint, never tallied."""
+
+    task: Bytes32
+    shard: U32
+    seq: U63
+    ttl_s: Annotated[int, Meta(ge=1, le=3_600)]
+    runs: Runs
+
+
+class Commit(Body, frozen=True):
+    """A batch of one worker's votes: which chunks is public, what they say is sealed to the creator."""
+
+    task: Bytes32
+    shard: U32
+    seq: U63
+    runs: Runs
+    root: Bytes32
+    sealed: bytes
+
+
+class Assign(Body, frozen=True):
+    """The creator asks one worker, sealed, to execute chunks. Second votes, audits and repairs look alike."""
+
+    task: Bytes32
+    shard: U32
+    seq: U63
+    worker: Bytes32
+    sealed: bytes
+
+
+class Verdict(Body, frozen=True):
+    """The creator convicts one worker: all its votes in the task are void."""
+
+    task: Bytes32
+    worker: Bytes32
+    reason: Literal["wrong", "malformed", "equivocated"]
+    chunk: U32
+    commit: Bytes32
+
+
+class Checkpoint(Body, frozen=True):
+    """The creator's signed state of one shard: which chunks are accepted, and with what."""
+
+    task: Bytes32
+    shard: U32
+    seq: U32
+    accepted: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
+    failed: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
+    root: Bytes32
+
+
+class CertificateBody(Body, frozen=True):
+    """The creator closes the task: what was accepted and how well it was checked (certificate.py)."""
+
+    task: Bytes32
+    chunks: U32
+    accepted: U32
+    failed: U32
+    root: Bytes32
+    executions: U63
+    worker_audits: U32
+    creator_audits: U32
+    mismatches: U32
+    convicted: U32
+    eps: float
+    bound: float
+    confidence: float
+
+
+Record: TypeAlias = Join | Admit | Lease | Commit | Assign | Verdict | Checkpoint | CertificateBody
+
+_BODIES: dict[str, type[Record]] = {
+    "join": Join,
+    "admit": Admit,
+    "lease": Lease,
+    "commit": Commit,
+    "assign": Assign,
+    "verdict": Verdict,
+    "checkpoint": Checkpoint,
+    "certificate": CertificateBody,
+}
+_KINDS: dict[type, Kind] = {body: kind for kind, body in _BODIES.items()}  # type: ignore[misc]
+
+
+def sign(signer: Signer, record: Record) -> Signed:
+    """Encode and sign one record. From here on only these bytes count."""
+    kind, body = _KINDS[type(record)], encode(record)
+    return Signed(kind, signer.public_key, body, signer.sign(f"cc/{kind}/1", body))
+
+
+def parse(signed: Signed) -> Record:
+    """The typed body of a record (not of a manifest: see manifest.py). The signature is not looked at.
+
+    Raises:
+        RemoteProtocolError: The body is not what its kind says, or its runs are not in canonical order.
+    """
+    kind = _BODIES.get(signed.kind)
+    if kind is None:
+        raise RemoteProtocolError(f"a {signed.kind} is not a ledger record")
+    record = decode(signed.body, kind)
+    if isinstance(record, Lease | Commit):
+        chunks_of(record.shard, record.runs)
+    return record
+
+
+def verify_signature(verifier: Verifier, signed: Signed) -> None:
+    """Check the author's signature over the bytes as they came.
+
+    Raises:
+        RemoteProtocolError: The signature does not verify.
+    """
+    if not verifier(signed.author, signed.domain, signed.body, signed.signature):
+        raise RemoteProtocolError(f"a {signed.kind} has a wrong signature")
+
+
+def shard_of(chunk: int) -> int:
+    """The shard a chunk belongs to."""
+    return chunk // SHARD_CHUNKS
+
+
+def runs_of(chunks: Iterable[int]) -> tuple[Run, ...]:
+    """Canonical runs over a set of chunk indices."""
+    runs: list[tuple[int, int]] = []
+    for chunk in sorted(set(chunks)):
+        if runs and runs[-1][0] + runs[-1][1] == chunk:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((chunk, 1))
+    return tuple(runs)
+
+
+def chunks_of(shard: int, runs: Iterable[Run]) -> list[int]:
+    """The chunk indices of canonical runs within one shard.
+
+    Raises:
+        RemoteProtocolError: Runs are empty, out of order, adjacent, outside the shard, or too many chunks.
+    """
+    first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
+    chunks: list[int] = []
+    position = -1
+    for start, count in runs:
+        if count < 1 or start <= position or start < first or start + count > end:
+            raise RemoteProtocolError("runs of chunks must be ascending, disjoint, not adjacent and within the shard")
+        if len(chunks) + count > COMMIT_CHUNKS_MAX:
+            raise RemoteProtocolError(f"a record names at most {COMMIT_CHUNKS_MAX} chunks")
+        chunks.extend(range(start, start + count))
+        position = start + count
+    if not chunks:
+        raise RemoteProtocolError("a record must name at least one chunk")
+    return chunks

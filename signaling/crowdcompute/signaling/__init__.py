@@ -1,0 +1,1 @@
+"""The signaling server: introduces strangers and knows nothing else."""

@@ -1,0 +1,1 @@
+"""The same protocol code under virtual time: faults, liars, and reports with numbers."""
