@@ -164,6 +164,8 @@ class Execute:
     task_id: bytes
     code: bytes
     limits: Limits
+    numbers: bool
+    """The inputs are i64s, which a command module gets as arguments (split.is_numbers)."""
     chunks: tuple[ChunkInput, ...]
 
 

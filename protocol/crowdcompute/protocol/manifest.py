@@ -1,19 +1,55 @@
-"""A task as its creator signed it (spec/manifest.md)."""
+"""A task as its creator signed it (spec/manifest.md).
+
+The struct types say which shapes a manifest can have; `open_manifest` adds the rules that tie fields together. Both
+run on the bytes that were signed, and what was signed is never encoded again.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+import re
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from .codec import U32, U63, Bytes32
+from .codec import U32, U63, Bytes32, decode, encode
+from .errors import LocalProtocolError, RemoteProtocolError
+from .records import RECORD_BYTES_MAX, Signed, verify_signature
+from .split import CHUNKS_MAX, Blocks, Grid, Items, Lines, Part, Range, Split, check_chunk_count
 
-CHUNKS_MAX = 2**31 - 1
-I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+if TYPE_CHECKING:
+    from .identity import Signer, Verifier
 
+__all__ = [
+    "CHUNKS_MAX",
+    "CLOCK_SKEW_S",
+    "CODE_BYTES_MAX",
+    "BlobRef",
+    "Blocks",
+    "Grid",
+    "Items",
+    "Limits",
+    "Lines",
+    "Manifest",
+    "Policy",
+    "Range",
+    "Split",
+    "open_manifest",
+    "sign_manifest",
+    "task_id",
+    "time_refusal",
+]
 
-class Part(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the manifest's parts: MessagePack maps with named keys, so that any tool can show them."""
+CODE_BYTES_MAX = 8 * 1024 * 1024
+"""The largest module admission lets through (DESIGN section 7)."""
+CLOCK_SKEW_S = 600
+"""How far a creator's clock may run ahead of ours. Ten minutes covers machines without NTP; a guess."""
+
+# Listed by range, because what counts as "printable" changes with the Unicode version a language ships. Besides the
+# control characters these are the line separators and the bidirectional overrides, which would let a name rewrite the
+# line of a terminal or a log it is shown on.
+_UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_NAME_REFUSED = re.compile(f"[{_UNPRINTABLE}]")
+_LINK = re.compile(f"https?://[^ {_UNPRINTABLE}]+")
 
 
 class BlobRef(Part, frozen=True):
@@ -22,42 +58,6 @@ class BlobRef(Part, frozen=True):
     sha256: Bytes32
     size: U63
     root: Bytes32
-
-
-class Range(Part, frozen=True, tag="range", tag_field="kind"):
-    """Chunk i gets the two little-endian i64s `start + i*step` and `min(stop, start + (i+1)*step)`."""
-
-    start: I64
-    stop: I64
-    step: Annotated[int, Meta(ge=1, le=2**63 - 1)]
-
-
-class Grid(Part, frozen=True, tag="grid", tag_field="kind"):
-    """Row by row, chunk i gets the four little-endian i64s x, y, width, height of its tile (edges are cut)."""
-
-    width: Annotated[int, Meta(ge=1, lt=2**31)]
-    height: Annotated[int, Meta(ge=1, lt=2**31)]
-    tile_width: Annotated[int, Meta(ge=1, lt=2**31)]
-    tile_height: Annotated[int, Meta(ge=1, lt=2**31)]
-
-
-class Items(Part, frozen=True, tag="items", tag_field="kind"):
-    """Chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md)."""
-
-
-class Lines(Part, frozen=True, tag="lines", tag_field="kind"):
-    """Chunk i gets `per_chunk` lines of the inputs blob, line feeds included."""
-
-    per_chunk: Annotated[int, Meta(ge=1, lt=2**31)]
-
-
-class Blocks(Part, frozen=True, tag="blocks", tag_field="kind"):
-    """Chunk i gets bytes `i*size` to `(i+1)*size` of the inputs blob; the last block may be shorter."""
-
-    size: Annotated[int, Meta(ge=1, lt=2**31)]
-
-
-Split: TypeAlias = Range | Grid | Items | Lines | Blocks
 
 
 class Limits(Part, frozen=True):
@@ -97,3 +97,75 @@ class Manifest(Part, frozen=True):
     permissions: Annotated[tuple[str, ...], Meta(max_length=0)]
     created_s: U63
     expires_s: U63
+
+
+def sign_manifest(signer: Signer, manifest: Manifest) -> Signed:
+    """Check, encode and sign a manifest. From here on only these bytes count.
+
+    Raises:
+        LocalProtocolError: The manifest names another creator, breaks a rule of `open_manifest`, or is too large.
+    """
+    if (manifest.creator, manifest.seal_key) != (signer.public_key, signer.seal_key):
+        raise LocalProtocolError("the manifest names another creator than the key that should sign it")
+    body = encode(manifest)
+    if len(body) > RECORD_BYTES_MAX:
+        raise LocalProtocolError(f"the manifest takes {len(body)} bytes, {RECORD_BYTES_MAX} are allowed")
+    try:
+        # Decoding once checks the ranges, which a struct made in Python has not seen yet.
+        _check_fields(decode(body, Manifest))
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(str(error)) from None
+    return Signed("manifest", signer.public_key, body, signer.sign("cc/manifest/1", body))
+
+
+def open_manifest(signed: Signed, verifier: Verifier) -> Manifest:
+    """The manifest inside a signed record, once everything that can be checked without its blobs holds.
+
+    Raises:
+        RemoteProtocolError: The record is not a manifest, its signature is wrong, its author is not the creator it
+            names, or a field breaks a rule. The message is one sentence.
+    """
+    if signed.kind != "manifest":
+        raise RemoteProtocolError(f"a {signed.kind} is not a manifest")
+    verify_signature(verifier, signed)
+    manifest = decode(signed.body, Manifest)
+    if manifest.creator != signed.author:
+        raise RemoteProtocolError("the manifest was signed by another key than the creator it names")
+    _check_fields(manifest)
+    return manifest
+
+
+def task_id(signed: Signed) -> bytes:
+    """The name of a task: the record id of its signed manifest."""
+    return signed.record_id
+
+
+def time_refusal(manifest: Manifest, unix_s: float) -> str | None:
+    """Why no work on this task may start at `unix_s`, as one sentence; None when it may."""
+    if unix_s >= manifest.expires_s:
+        return f"the task expired {_duration(unix_s - manifest.expires_s)} ago"
+    if manifest.created_s > unix_s + CLOCK_SKEW_S:
+        ahead = _duration(manifest.created_s - unix_s)
+        return f"the task was created {ahead} in the future: the clock of this machine or of its creator is wrong"
+    return None
+
+
+def _check_fields(manifest: Manifest) -> None:
+    """The rules that tie fields together (spec/manifest.md, "Rules")."""
+    if _NAME_REFUSED.search(manifest.name) or _NAME_REFUSED.search(manifest.description.replace("\n", "")):
+        raise RemoteProtocolError("the task's name or description contains control characters")
+    if manifest.link and not _LINK.fullmatch(manifest.link):
+        raise RemoteProtocolError("the task's link is not an http or https address")
+    if not 1 <= manifest.code.size <= CODE_BYTES_MAX:
+        raise RemoteProtocolError(f"the task's module has {manifest.code.size} bytes, 1 to {CODE_BYTES_MAX} may be")
+    if manifest.expires_s <= manifest.created_s:
+        raise RemoteProtocolError("the task expires before it was created")
+    check_chunk_count(manifest)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "less than a minute"

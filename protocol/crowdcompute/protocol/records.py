@@ -49,7 +49,12 @@ class Signed(Body, frozen=True):
 
     @property
     def record_id(self) -> bytes:
-        return content_id(self.domain, self.body)
+        """The record's name. A manifest's is its task's id.
+
+        The author is part of every other id: two workers may well say the same, and nobody may take another's place
+        in the seen caches by signing the same body first. A manifest's body names its creator itself.
+        """
+        return content_id(self.domain, self.body if self.kind == "manifest" else self.author + self.body)
 
 
 class Join(Body, frozen=True):
@@ -69,7 +74,10 @@ class Admit(Body, frozen=True):
 
 
 class Lease(Body, frozen=True):
-    """A worker says for `ttl_s` seconds, counted from arrival, that it is on these chunks. A hint, never tallied."""
+    """A worker says for `ttl_s` seconds, counted from arrival, that it is on these chunks of the shard and no others.
+
+    A hint, never tallied. Without runs it says: admitted, here, and idle.
+    """
 
     task: Bytes32
     shard: U32
@@ -170,7 +178,7 @@ def parse(signed: Signed) -> Record:
         raise RemoteProtocolError(f"a {signed.kind} is not a ledger record")
     record = decode(signed.body, kind)
     if isinstance(record, Lease | Commit):
-        chunks_of(record.shard, record.runs)
+        chunks_of(record.shard, record.runs, allow_none=isinstance(record, Lease))
     return record
 
 
@@ -200,7 +208,7 @@ def runs_of(chunks: Iterable[int]) -> tuple[Run, ...]:
     return tuple(runs)
 
 
-def chunks_of(shard: int, runs: Iterable[Run]) -> list[int]:
+def chunks_of(shard: int, runs: Iterable[Run], *, allow_none: bool = False) -> list[int]:
     """The chunk indices of canonical runs within one shard.
 
     Raises:
@@ -216,6 +224,6 @@ def chunks_of(shard: int, runs: Iterable[Run]) -> list[int]:
             raise RemoteProtocolError(f"a record names at most {COMMIT_CHUNKS_MAX} chunks")
         chunks.extend(range(start, start + count))
         position = start + count
-    if not chunks:
+    if not chunks and not allow_none:
         raise RemoteProtocolError("a record must name at least one chunk")
     return chunks

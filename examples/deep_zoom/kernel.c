@@ -1,0 +1,70 @@
+// One tile of a Mandelbrot deep zoom, as a reactor module (protocol/spec/modules.md).
+//
+// In:  four little-endian i64s x, y, width, height: a tile of the 1024 x 1024 picture (a `grid` split).
+// Out: width * height little-endian u16s, row by row: 8 * iterations, smoothed; 0 where the point never escapes.
+//
+// Only + - * / and comparisons of f64 are used, no libm, so that reference.py gets the same bytes in pure Python.
+
+#include <stdint.h>
+#include <string.h>
+
+#define EXPORT(name) __attribute__((export_name(name)))
+
+enum { PICTURE = 1024, TILE_PIXELS_MAX = 256 * 256, ITERATIONS_MAX = 8000 };
+
+static const double CENTER_X = -0.743643887037158704752191506114774;
+static const double CENTER_Y = 0.131825904205311970493132056385139;
+static const double WIDTH = VIEW;
+
+// A point counts as escaped when |z|^2 passes 2^16: so far out, the fraction below is smooth.
+static const double ESCAPE = 65536.0;
+
+static int64_t input[4];
+static uint16_t output[TILE_PIXELS_MAX];
+static const char *error = "";
+
+// log2 of x >= 1: the exponent is exact, the mantissa goes through a parabola that meets log2 at 1 and 2.
+static double log2_of(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, 8);
+    double exponent = (double)((int64_t)(bits >> 52) - 1023);
+    bits = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;
+    memcpy(&x, &bits, 8);
+    return exponent + ((2.0 - x / 3.0) * x - 5.0 / 3.0);
+}
+
+static uint16_t pixel(int64_t column, int64_t row) {
+    double step = WIDTH / PICTURE;
+    double cx = CENTER_X + ((double)column - PICTURE / 2 + 0.5) * step;
+    double cy = CENTER_Y + ((double)row - PICTURE / 2 + 0.5) * step;
+    double x = 0, y = 0, xx = 0, yy = 0;
+    for (int iteration = 0; iteration < ITERATIONS_MAX; iteration++) {
+        y = (x + x) * y + cy;
+        x = xx - yy + cx;
+        xx = x * x;
+        yy = y * y;
+        if (xx + yy > ESCAPE) {
+            // |z|^2 now lies between 2^16 and about 2^32: from there back to the moment it passed 2^16.
+            double smooth = iteration + 1 - log2_of(log2_of(xx + yy) / 16.0);
+            return (uint16_t)(8.0 * smooth);
+        }
+    }
+    return 0;
+}
+
+EXPORT("cc_alloc") void *cc_alloc(int32_t size) { return size <= (int32_t)sizeof input ? input : 0; }
+
+EXPORT("cc_error") uint64_t cc_error(void) { return (uint64_t)(uintptr_t)error << 32 | strlen(error); }
+
+EXPORT("cc_run") uint64_t cc_run(const int64_t *tile, int32_t size) {
+    int64_t left = tile[0], top = tile[1], width = tile[2], height = tile[3];
+    if (size != sizeof input || width < 1 || height < 1 || width > PICTURE || height > PICTURE ||
+        width * height > TILE_PIXELS_MAX) {
+        error = "a tile has 4 numbers and at most 65536 pixels";
+        return ~0ull;
+    }
+    uint16_t *next = output;
+    for (int64_t row = top; row < top + height; row++)
+        for (int64_t column = left; column < left + width; column++) *next++ = pixel(column, row);
+    return (uint64_t)(uintptr_t)output << 32 | (uint32_t)(width * height * 2);
+}

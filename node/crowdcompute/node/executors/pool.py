@@ -1,0 +1,345 @@
+"""The pool: a few worker processes, and batches of chunks waiting for one.
+
+Batches wait in the order they came; each runs on one slot, served by one worker process at a time:
+
+    STARTING --Ready--> IDLE --Run--> RUNNING --done--> IDLE
+                                         └── time limit, death, cancellation: killed, then STARTING again
+
+The pool enforces the time limit, with kill: a guest cannot be asked to stop. Executing is deterministic, so a chunk
+whose outcome was lost with a worker simply runs again, and only a chunk known to be the cause ends without a result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.errors import ModuleRefused
+from crowdcompute.protocol.events import ChunkOutcome, Status
+from crowdcompute.protocol.wasm import admit
+
+from .child import Child, WorkerLost, WorkerSilent
+from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crowdcompute.protocol.events import ChunkInput
+    from crowdcompute.protocol.manifest import Limits
+
+COMPILE_S_MAX = 60.0
+"""The slowest real module tried (Go, 2.1 MB) compiled in 2.7 s."""
+REPORT_SLACK_S = 2 * REPORT_INTERVAL_S
+"""How late a worker's report may be: the time limit is exact to this."""
+PIPE_BYTES_PER_S = 20_000_000
+"""The least a pipe carries (a guess, low): a batch's own bytes must not count as its first chunk's time."""
+RUN_BYTES = 8 * 1024 * 1024
+"""A batch with more input than this goes to the worker in parts."""
+PROGRAMS_PER_WORKER = 8
+VERDICTS_KEPT = 256
+DETAIL_CHARACTERS = 500
+
+
+class PoolClosed(Exception):
+    """The pool was closed before these chunks were executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDescription:
+    """What `cc-node status` and `cc-node doctor` show."""
+
+    slots: int
+    pids: tuple[int, ...]
+    layers: tuple[str, ...]
+    """What confines the workers, of "process", "rlimits", "no_new_privs", "landlock", "seccomp"."""
+    running: int
+    waiting: int
+    workers_lost: int
+
+
+class WasmPool:
+    """Executes chunks of WebAssembly modules in locked-down processes."""
+
+    def __init__(self, slots: int, *, niceness: int = 0) -> None:
+        """Prepare `slots` workers, one for each core that may be used; `niceness` as in nice(2)."""
+        if slots < 1:
+            raise ValueError(f"a pool needs at least one slot, not {slots}")
+        self._slots = [_Slot(niceness) for _ in range(slots)]
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._unanswered: set[asyncio.Future[tuple[ChunkOutcome, ...]]] = set()
+        self._serving: list[asyncio.Task[None]] = []
+        self._closed = False
+        # By a module's digest: why it is not executed, or nothing when admission has let it through.
+        self._verdicts: OrderedDict[bytes, str] = OrderedDict()
+
+    async def start(self) -> None:
+        """Start all workers and wait until they are ready.
+
+        Raises:
+            RuntimeError: This machine cannot run workers. The message holds what the worker said.
+        """
+        started = await asyncio.gather(*(slot.ready() for slot in self._slots), return_exceptions=True)
+        for error in started:
+            if isinstance(error, BaseException):
+                await self.close()
+                raise RuntimeError(f"the sandbox does not start: {error}") from error
+        self._serving = [asyncio.create_task(self._serve(slot)) for slot in self._slots]
+
+    async def execute(
+        self, code: bytes, module: bytes, limits: Limits, numbers: bool, chunks: Sequence[ChunkInput]
+    ) -> tuple[ChunkOutcome, ...]:
+        """Execute `chunks`, each in a fresh instance, and return their outcomes in the same order.
+
+        `module` holds the bytes whose SHA-256 is `code`, in rewritten form; `numbers` says that inputs are
+        little-endian i64s (spec/modules.md, "Command"). Whatever goes wrong with the module, a chunk or a worker
+        becomes NO_RESULT with its kind as the detail. Cancelling takes a waiting batch out of the queue and kills
+        the worker of a running one.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+        if not chunks:
+            return ()
+        refusal = await self._verdict(code, module)
+        if refusal:
+            return _no_results(chunks, refusal)
+        if self._closed:
+            raise PoolClosed
+        program = Program(code, module, limits.memory_bytes, limits.output_bytes, numbers)
+        job = _Job(program, limits.seconds, chunks, asyncio.get_running_loop().create_future())
+        self._unanswered.add(job.answer)
+        self._jobs.put_nowait(job)
+        try:
+            return await job.answer
+        finally:
+            self._unanswered.discard(job.answer)
+
+    async def close(self) -> None:
+        """Kill all workers. Batches that run or wait end with `PoolClosed`."""
+        self._closed = True
+        for answer in self._unanswered:
+            if not answer.done():
+                answer.set_exception(PoolClosed())
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*(slot.close() for slot in self._slots))
+
+    def describe(self) -> PoolDescription:
+        running = sum(slot.busy for slot in self._slots)
+        children = [slot.child for slot in self._slots if slot.child is not None]
+        return PoolDescription(
+            slots=len(self._slots),
+            pids=tuple(child.pid for child in children),
+            layers=children[0].layers if children else (),
+            running=running,
+            waiting=len(self._unanswered) - running,
+            workers_lost=sum(slot.workers_lost for slot in self._slots),
+        )
+
+    async def _verdict(self, code: bytes, module: bytes) -> str:
+        """Why `module` is not executed; empty when it is. Admission runs once per module, off the event loop."""
+        if code not in self._verdicts:
+            self._remember(code, await asyncio.to_thread(_examine, code, module))
+        return self._verdicts[code]
+
+    def _remember(self, code: bytes, verdict: str) -> None:
+        self._verdicts[code] = verdict
+        if len(self._verdicts) > VERDICTS_KEPT:
+            self._verdicts.popitem(last=False)
+
+    async def _serve(self, slot: _Slot) -> None:
+        """Run job after job on one slot."""
+        while True:
+            job = await self._jobs.get()
+            if job.answer.done():
+                continue  # cancelled while it waited
+            job.answer.add_done_callback(slot.abandon)
+            outcomes, refusal = await slot.execute(job)
+            if refusal:
+                self._remember(job.program.digest, refusal)
+            if not job.answer.done():
+                job.answer.set_result(outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A module together with what its chunks may use: what a worker keeps compiled."""
+
+    digest: bytes
+    module: bytes = field(compare=False, repr=False)
+    memory_bytes: int
+    output_bytes: int
+    numbers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of `execute`."""
+
+    program: Program
+    seconds: float
+    chunks: Sequence[ChunkInput]
+    answer: asyncio.Future[tuple[ChunkOutcome, ...]]
+
+
+class _Slot:
+    """A place for one worker at a time, which is replaced when it is lost."""
+
+    def __init__(self, niceness: int) -> None:
+        self._niceness = niceness
+        self._loaded: OrderedDict[Program, int] = OrderedDict()
+        self._numbers_given = 0
+        self._starting: asyncio.Task[Child] | None = None
+        self.child: Child | None = None
+        self.busy = False
+        self.workers_lost = 0
+
+    async def ready(self) -> Child:
+        """The slot's worker, started first when there is none."""
+        if self.child is None:
+            starting = self._starting or asyncio.create_task(Child.start(self._niceness))
+            self._starting = None
+            self._loaded.clear()
+            self.child = await starting
+        return self.child
+
+    async def close(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self.child is not None:
+            await self.child.kill()
+            self.child = None
+
+    def abandon(self, answer: asyncio.Future[tuple[ChunkOutcome, ...]]) -> None:
+        """Nobody waits for the job any more: stop it in the only way there is."""
+        if answer.cancelled() and self.busy and self.child is not None:
+            self.child.terminate()
+
+    async def execute(self, job: _Job) -> tuple[tuple[ChunkOutcome, ...], str]:
+        """Outcomes of all chunks of `job`, and why the module is to be refused from now on, if it is."""
+        self.busy = True
+        try:
+            return await self._execute(job)
+        finally:
+            self.busy = False
+
+    async def _execute(self, job: _Job) -> tuple[tuple[ChunkOutcome, ...], str]:
+        outcomes: list[ChunkOutcome] = []
+        suspected = cautious = False
+        while len(outcomes) < len(job.chunks) and not job.answer.done():
+            rest = job.chunks[len(outcomes) :]
+            try:
+                child = await self.ready()
+            except WorkerLost as lost:
+                return (*outcomes, *_no_results(rest, str(lost))), ""
+            try:
+                program, refusal = await self._load(child, job.program)
+            except WorkerLost as lost:
+                await self._replace()
+                if isinstance(lost, WorkerSilent):
+                    refusal = f"compile time limit {COMPILE_S_MAX:g} s"
+                elif suspected:
+                    refusal = f"while compiling, the {lost}"
+                else:
+                    suspected = True
+                    continue
+            if refusal:
+                refusal = f"module refused: {refusal}"
+                return (*outcomes, *_no_results(rest, refusal)), refusal
+            try:
+                await self._run(child, program, job, _part(rest), cautious, outcomes)
+            except WorkerLost as lost:
+                await self._replace()
+                if job.answer.done():
+                    break
+                culprit = job.chunks[len(outcomes)].chunk
+                if isinstance(lost, WorkerSilent):
+                    outcomes.append(ChunkOutcome(culprit, Status.NO_RESULT, b"", f"time limit {job.seconds:g} s"))
+                elif cautious:
+                    outcomes.append(ChunkOutcome(culprit, Status.NO_RESULT, b"", str(lost)[:DETAIL_CHARACTERS]))
+                # Which chunk ran when a worker died is known only if it reported each one: the next one will.
+                cautious = not cautious and not isinstance(lost, WorkerSilent)
+        return tuple(outcomes), ""
+
+    async def _load(self, child: Child, program: Program) -> tuple[int, str]:
+        """The number of `program` in the worker, compiled now if it was not, and why it is refused, if it is."""
+        if program in self._loaded:
+            self._loaded.move_to_end(program)
+            return self._loaded[program], ""
+        if len(self._loaded) >= PROGRAMS_PER_WORKER:
+            _, forgotten = self._loaded.popitem(last=False)
+            await child.send(Forget(forgotten))
+        number = self._numbers_given
+        self._numbers_given += 1
+        await child.send(
+            Load(number, program.digest, program.module, program.memory_bytes, program.output_bytes, program.numbers)
+        )
+        loaded = await child.receive(Loaded, COMPILE_S_MAX)
+        if not loaded.refusal:
+            self._loaded[program] = number
+        return number, loaded.refusal[:DETAIL_CHARACTERS]
+
+    async def _run(
+        self,
+        child: Child,
+        program: int,
+        job: _Job,
+        chunks: Sequence[ChunkInput],
+        cautious: bool,
+        outcomes: list[ChunkOutcome],
+    ) -> None:
+        """Execute `chunks` and append their outcomes as they are reported."""
+        await child.send(Run(program, list(chunks), cautious))
+        sent_bytes = sum(len(chunk.data) for chunk in chunks)
+        timeout_s = job.seconds + REPORT_SLACK_S + sent_bytes / PIPE_BYTES_PER_S
+        expected = iter(chunks)
+        done = False
+        while not done:
+            report = await child.receive(Report, timeout_s)
+            timeout_s = job.seconds + REPORT_SLACK_S
+            for chunk, status, data, detail in report.outcomes:
+                asked = next(expected, None)
+                if asked is None or chunk != asked.chunk or len(data) > max(job.program.output_bytes, ERROR_BYTES_MAX):
+                    raise WorkerLost("worker misbehaved: it reported what was not asked for")
+                outcomes.append(ChunkOutcome(chunk, Status(status), data, detail[:DETAIL_CHARACTERS]))
+            done = report.done
+        if next(expected, None) is not None:
+            raise WorkerLost("worker misbehaved: it left chunks out")
+
+    async def _replace(self) -> None:
+        """Kill the worker and start another in the background."""
+        self.workers_lost += 1
+        if self.child is not None:
+            await self.child.kill()
+            self.child = None
+        self._starting = asyncio.create_task(Child.start(self._niceness))
+
+
+def _examine(code: bytes, module: bytes) -> str:
+    """Why `module` is not executed; empty when it is."""
+    if hashlib.sha256(module).digest() != code:
+        return "module refused: its bytes are not those the task names"
+    try:
+        admit(module)
+    except ModuleRefused as refused:
+        return f"module refused: {refused}"
+    return ""
+
+
+def _no_results(chunks: Sequence[ChunkInput], detail: str) -> tuple[ChunkOutcome, ...]:
+    return tuple(ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", detail[:DETAIL_CHARACTERS]) for chunk in chunks)
+
+
+def _part(chunks: Sequence[ChunkInput]) -> Sequence[ChunkInput]:
+    """As many of the first chunks as go into one frame; at least one."""
+    total = 0
+    for count, chunk in enumerate(chunks):
+        total += len(chunk.data)
+        if total > RUN_BYTES and count:
+            return chunks[:count]
+    return chunks

@@ -1,0 +1,1 @@
+"""How two peers are connected: the link interface, and what carries it."""

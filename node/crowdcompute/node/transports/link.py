@@ -1,0 +1,58 @@
+"""A live, authenticated connection between two peers, whatever carries it.
+
+Two ordered, reliable channels. Frames of one channel arrive in the order sent; a control frame overtakes bulk frames
+that wait to be sent. The peer at the other end holds the key of `peer_id`: whoever makes a link has proved it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crowdcompute.protocol.events import Channel
+    from crowdcompute.protocol.identity import PeerId
+
+BUFFERED_HIGH_BYTES = 256 * 1024
+"""A sender of bulk should pause above this. More stalls a fresh browser connection (research/webrtc.md section 4)."""
+
+BUFFERED_LOW_BYTES = 64 * 1024
+"""`drained` returns at or below this."""
+
+BUFFERED_MAX_BYTES = 16 * 1024 * 1024
+"""A link whose sender never pauses is closed here: the other side does not read. Chromium throws at the same size."""
+
+
+class Link(Protocol):
+    """One link. Nothing of it blocks, and nothing is ever delivered from within `send` or `close`."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes accepted by `send` that the network has not taken yet, of both channels."""
+
+    def attach(self, on_frame: Callable[[Channel, bytes], None], on_closed: Callable[[str], None]) -> None:
+        """Say who receives. Call it once, after the core knows of the link.
+
+        Frames that came before are handed over during this call, in order: none is missed. `on_closed` is called
+        exactly once, whoever closed the link (also if that was before this call), and no frame follows it.
+        """
+
+    def send(self, channel: Channel, frame: bytes) -> None:
+        """Queue one frame. On a closed link it is dropped: `on_closed` is on its way.
+
+        Raises:
+            LocalProtocolError: The frame is longer than `FRAME_BYTES_MAX`.
+        """
+
+    async def drained(self) -> None:
+        """Return once `buffered` is at or below `BUFFERED_LOW_BYTES`, or the link is closed."""
+
+    def close(self, reason: str) -> None:
+        """Close from our side. Frames already queued still get up to a second to leave. Closing twice is fine."""
+
+    async def wait_closed(self) -> None:
+        """Return once the link is closed and every socket and task of it is gone."""

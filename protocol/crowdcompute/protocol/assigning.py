@@ -1,0 +1,117 @@
+"""Whom the creator asks for second votes, audits and repairs (spec/ledger.md, "Assign").
+
+    (worker, chunk):  FREE --assign--> OUTSTANDING --commit--> FREE
+                        ^                  |
+                        '-- no lease, too slow, silent or void --'
+
+A worker may choose its first executions itself, but never its seconds: two friends would choose the same chunk and
+agree on a lie. So whoever confirms a chunk is drawn by the creator from all that are eligible, of two candidates the
+one with less to do (the power of two choices), and cannot tell what its execution is for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .records import COMMIT_CHUNKS_MAX, shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from random import Random
+
+_BACKLOG_MIN = 8
+"""Chunks a worker may be asked for before anything is known about its speed."""
+
+
+class Assignments:
+    """Everything asked for and not yet committed."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._of_worker: dict[bytes, dict[int, float]] = {}  # worker -> chunk -> assigned at
+        self._of_chunk: dict[int, set[bytes]] = {}
+        self._capacity: dict[bytes, int] = {}
+
+    def workers_on(self, chunk: int) -> Collection[bytes]:
+        """Workers asked for this chunk who have not answered."""
+        return self._of_chunk.get(chunk, ())
+
+    def backlog(self, worker: bytes) -> int:
+        return len(self._of_worker.get(worker, ()))
+
+    def assigned_at(self, worker: bytes, chunk: int) -> float:
+        return self._of_worker[worker][chunk]
+
+    def outstanding(self) -> list[tuple[bytes, int, float]]:
+        """All (worker, chunk, assigned at)."""
+        return [(worker, chunk, at) for worker, chunks in self._of_worker.items() for chunk, at in chunks.items()]
+
+    def committed(self, worker: bytes, chunks: Sequence[int]) -> None:
+        """A worker answered, and showed how much it takes at a time."""
+        self._capacity[worker] = max(_BACKLOG_MIN, 2 * len(chunks))
+        self._release(worker, chunks)
+
+    def withdraw(self, worker: bytes, chunks: Iterable[int] | None = None) -> list[int]:
+        """Give up on a worker, for some chunks or for all; the chunks that are free again."""
+        held = self._of_worker.get(worker, {})
+        taken = [chunk for chunk in (list(held) if chunks is None else chunks) if chunk in held]
+        self._release(worker, taken)
+        return taken
+
+    def distribute(
+        self,
+        wanted: Mapping[int, int],
+        candidates: Sequence[bytes],
+        excluded: Callable[[int], frozenset[bytes]],
+        now: float,
+    ) -> list[tuple[bytes, list[int]]]:
+        """Draw workers for chunks that want so many more votes each; what nobody can take now stays wanted.
+
+        `excluded` names the workers that must not get a chunk (its voters); workers already on it are left out here.
+        Returns (worker, ascending chunks of one shard) pairs, which from now on are outstanding.
+        """
+        groups: dict[tuple[int, frozenset[bytes]], list[int]] = {}
+        for chunk, count in sorted(wanted.items()):
+            barred = excluded(chunk) | frozenset(self.workers_on(chunk))
+            for _ in range(count):
+                groups.setdefault((shard_of(chunk), barred), []).append(chunk)
+        given: list[tuple[bytes, list[int]]] = []
+        for (_, barred), group in groups.items():
+            eligible = [worker for worker in candidates if worker not in barred and self._room(worker) > 0]
+            share = -(-len(group) // max(1, len(eligible)))
+            left = group
+            while left and eligible:
+                pair = self._rng.sample(eligible, min(2, len(eligible)))
+                worker = min(pair, key=self.backlog)
+                portion: list[int] = []
+                rest: list[int] = []
+                limit = min(share, self._room(worker), COMMIT_CHUNKS_MAX)
+                for chunk in left:
+                    fits = len(portion) < limit and worker not in self.workers_on(chunk)
+                    # The same chunk twice in `left` wants two different workers.
+                    (portion if fits and (not portion or portion[-1] != chunk) else rest).append(chunk)
+                if portion:
+                    self._take(worker, portion, now)
+                    given.append((worker, portion))
+                if not portion or self._room(worker) <= 0:
+                    eligible.remove(worker)
+                left = rest
+        return given
+
+    def _room(self, worker: bytes) -> int:
+        return self._capacity.get(worker, _BACKLOG_MIN) - self.backlog(worker)
+
+    def _take(self, worker: bytes, chunks: Iterable[int], now: float) -> None:
+        held = self._of_worker.setdefault(worker, {})
+        for chunk in chunks:
+            held[chunk] = now
+            self._of_chunk.setdefault(chunk, set()).add(worker)
+
+    def _release(self, worker: bytes, chunks: Iterable[int]) -> None:
+        held = self._of_worker.get(worker, {})
+        for chunk in chunks:
+            if held.pop(chunk, None) is not None:
+                on_chunk = self._of_chunk[chunk]
+                on_chunk.discard(worker)
+                if not on_chunk:
+                    del self._of_chunk[chunk]

@@ -1,0 +1,130 @@
+"""Which chunks the creator has re-executed, and when that is enough (spec/verification.md, "Certificate").
+
+Two phases. While the task runs, every chunk that comes to agree draws a Poisson number of audits by the creator's own
+secret dice: uniform, and unknown to whoever voted. When all chunks are closed:
+
+a) nobody was convicted: all audits so far count; if they do not suffice, more chunks are drawn.
+b) somebody was: whatever was audited while liars were at work proves little, so a fresh uniform sample over *all*
+   chunks is drawn, without replacement. A sampled chunk that the creator has executed itself counts at once.
+
+A conviction in the middle of (b) discards the sample. A worker's audit counts (1 - liars), the creator's own fully,
+and a task all of whose chunks the creator executed has nothing left to be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .policy import (
+    CONFIDENCE,
+    CONFIDENCE_AFTER_CONVICTION,
+    audit_share,
+    audit_strength,
+    error_bound,
+    poisson_upper_limit,
+    probation_share,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from .manifest import Policy
+
+
+class Auditor:
+    """Draws audits and adds up what they prove. It asks `audits_of` for what has been done on a chunk so far."""
+
+    def __init__(self, policy: Policy, chunks: int, rng: Random) -> None:
+        self._policy = policy
+        self._chunks = chunks
+        self._rng = rng
+        self._drawn: dict[int, int] = {}
+        self._sample: dict[int, int] | None = None  # chunk -> worker audits it had when drawn
+        self._unsampled: list[int] = []
+
+    def agreed(self, chunk: int, confirmed: int) -> None:
+        """A chunk's votes agree for the first time; `confirmed` is its first voter's count of confirmed votes."""
+        if chunk in self._drawn:
+            return
+        count = self._poisson(audit_share(self._policy, self._chunks))
+        if self._rng.random() < probation_share(self._policy, self._chunks, confirmed):
+            count += 1
+        self._drawn[chunk] = count
+
+    def due(self, chunk: int, done: int) -> int:
+        """Audits this chunk still needs, given how many it has had."""
+        return max(0, self._drawn.get(chunk, 0) - done)
+
+    def convicted(self) -> None:
+        """Somebody was found lying: a sample drawn before says nothing any more."""
+        self._sample = None
+
+    @property
+    def sampling(self) -> bool:
+        """Whether a fresh sample has been drawn (phase b)."""
+        return self._sample is not None
+
+    def confidence(self, *, convicted: bool) -> float:
+        """The confidence a certificate states."""
+        return CONFIDENCE_AFTER_CONVICTION if convicted else CONFIDENCE
+
+    def strength(self, worker_audits: int, creator_audits: int, audits_of: Callable[[int], tuple[int, bool]]) -> float:
+        """What the audits that count in the current phase add up to."""
+        if self._sample is None:
+            return audit_strength(self._policy, worker_audits, creator_audits)
+        by_workers = by_creator = 0
+        for chunk, before in self._sample.items():
+            done, trusted = audits_of(chunk)
+            if trusted:
+                by_creator += 1
+            else:
+                by_workers += min(1, max(0, done - before))
+        return audit_strength(self._policy, by_workers, by_creator)
+
+    def required(self, *, convicted: bool) -> float:
+        """The strength that certifies the task's eps."""
+        alpha = 1 - (CONFIDENCE_AFTER_CONVICTION if convicted else CONFIDENCE)
+        return poisson_upper_limit(0, alpha) / self._policy.eps
+
+    def bound(self, strength: float, *, convicted: bool, all_trusted: bool) -> float:
+        """Upper confidence limit on the share of wrong results."""
+        return 0.0 if all_trusted else error_bound(strength, 0, convicted=convicted)
+
+    def draw_more(
+        self, strength: float, *, convicted: bool, by_workers: bool, audits_of: Callable[[int], tuple[int, bool]]
+    ) -> set[int]:
+        """All chunks are closed and the strength does not suffice: draw further chunks uniformly.
+
+        `by_workers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an
+        empty set means that no chunk is left to draw, and only the creator's own executions can add strength.
+        """
+        if convicted and self._sample is None:
+            self._sample, strength = {}, 0.0
+            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
+        elif not convicted and not self._unsampled:
+            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
+        weight = (1 - self._policy.liars) if by_workers else 1.0
+        missing = math.ceil((self.required(convicted=convicted) - strength) / weight - 1e-9)
+        drawn: set[int] = set()
+        while missing > 0 and self._unsampled:
+            chunk = self._unsampled.pop()
+            done, trusted = audits_of(chunk)
+            if self._sample is not None:
+                self._sample[chunk] = done
+            elif trusted:
+                continue
+            missing -= 1
+            if not trusted:
+                self._drawn[chunk] = done + 1
+                drawn.add(chunk)
+        return drawn
+
+    def _poisson(self, mean: float) -> int:
+        # Knuth's product of uniforms; means here are at most 1.
+        limit, count, product = math.exp(-mean), 0, self._rng.random()
+        while product > limit:
+            count += 1
+            product *= self._rng.random()
+        return count

@@ -1,0 +1,121 @@
+"""Every number of the protocol that a simulation may want to turn, in one frozen place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FRAME_BYTES_MAX = 66 * 1024
+"""One 64 KiB piece with its Merkle proof and header; far below the 256 KiB every WebRTC stack accepts."""
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolConfig:
+    """Fixed for the life of a peer. Defaults are for a network of native nodes and browsers on the internet."""
+
+    network: str = "main"
+    """Name of the network: peers of different networks never talk."""
+
+    agent: str = "crowdcompute"
+    """Software name and version told to neighbours, for the log only."""
+
+    epoch_offset_s: float = 0.0
+    """Unix time minus the driver's monotonic clock, measured once when the peer is made."""
+
+    ping_after_s: float = 1.5
+    """Silence after which we ping. Any frame counts as life (DESIGN section 4, "Liveness")."""
+
+    suspect_after_s: float = 4.0
+    """Silence after which a peer's leases may be re-run: leaves a second of the 5 s goal for the re-run to start."""
+
+    gone_after_s: float = 10.0
+    """Silence after which the link is closed. A channel's own state proves nothing (research/webrtc.md section 7)."""
+
+    hello_within_s: float = 10.0
+    """A link on which nobody says hello in this time is closed."""
+
+    neighbours_target: int = 8
+    """Links we dial for. Gossip needs 6 to 8 (research/verification.md section 4.1)."""
+
+    neighbours_max: int = 32
+    """Links we hold. Further ones are closed at once."""
+
+    redial_after_s: float = 5.0
+    """Pause before a peer that could not be reached is dialled again; doubles each time up to a minute."""
+
+    mesh_low: int = 4
+    mesh_target: int = 6
+    mesh_high: int = 12
+    """Mesh degree per topic, as gossipsub v1.1 recommends."""
+
+    heartbeat_s: float = 1.0
+    """Mesh upkeep and ihave gossip, as gossipsub v1.1."""
+
+    ihave_window_s: float = 5.0
+    """Records younger than this are announced to non-mesh neighbours at a heartbeat (gossipsub keeps 5 heartbeats)."""
+
+    prune_backoff_s: float = 60.0
+    """After a prune, no graft to that peer for this time (gossipsub v1.1)."""
+
+    link_bytes_per_s: float = 8e6
+    link_bytes_burst: float = 32e6
+    """Token bucket per neighbour over control bytes. A guess: ten times what the busiest simulated shard sends."""
+
+    score_floor: float = -40.0
+    """A neighbour below this score is disconnected: four protocol errors, each -10."""
+
+    slots: int = 1
+    """Jobs executed at the same time: the driver's worker processes."""
+
+    work: bool = True
+    """Whether this peer executes chunks of other people's tasks."""
+
+    accept_creators: frozenset[bytes] | None = None
+    """Public keys of the creators we work for; None means everybody."""
+
+    memory_bytes_max: int = 1 << 30
+    seconds_max: float = 3_600.0
+    """Limits above which a task is not taken."""
+
+    pow_bits_max: int = 20
+    """A join that wants more proof of work than this (about a second) is not worth it."""
+
+    batch_s: float = 2.0
+    """A batch of chunks is sized to take about this long: the cost of a lease and a commit is paid per batch."""
+
+    lease_ttl_s: int = 15
+    """Leases are renewed at half of this while the work runs."""
+
+    settle_s: float = 0.5
+    """After following a shard, wait this long for its records before picking: earlier picks repeat others' work."""
+
+    endgame_after_s: float = 1.0
+    """Without open chunks, an outstanding one may be re-run when its lease is at least this old."""
+
+    inline_result_bytes: int = 4_096
+    """Results up to this size travel inside the sealed batch (DESIGN section 6)."""
+
+    checkpoint_s: float = 2.0
+    """A shard whose accepted set changed gets a new checkpoint at most this often."""
+
+    admit_per_minute: int = 600
+    """Workers a creator admits per minute: bounds how fast identities can be made (research section 1.6)."""
+
+    active_s: float = 15.0
+    """A worker heard from within this time may be assigned work: a lease, busy or idle, comes every 7.5 s."""
+
+    accept_assignment_s: float = 5.0
+    """An assignment that no lease of its worker names by then goes to somebody else."""
+
+    assignment_max_s: float = 60.0
+    """However often leased, an assignment not committed in this time plus the task's own limit is given away."""
+
+    referee_after_s: float = 10.0
+    """A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node."""
+
+    blob_window: int = 8
+    """Pieces asked of one neighbour at a time: 512 KiB in flight."""
+
+    blob_timeout_s: float = 8.0
+    """A piece not come in this time is asked of somebody else."""

@@ -1,0 +1,654 @@
+"""The creator's part in one of its tasks: admit, open, assign, settle, accept, certify (spec/ledger.md).
+
+    the task:  RUNNING --all chunks closed--> AUDITING --enough clean audits--> CLOSED
+                  ^                              |
+                  '---- a lie is found: chunks reopen ----'
+
+Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes
+chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
+certificate. Its own executions are commits like any other, signed by the creator and sealed to itself: what it has
+accepted can be rebuilt from the records after a crash at any moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from . import merkle
+from .assigning import Assignments
+from .auditing import Auditor
+from .batch import open_commit
+from .codec import Body, decode, encode
+from .errors import RemoteProtocolError
+from .events import ChunkInput, ChunkOutcome, Notable, Status
+from .identity import NONCE_BYTES
+from .records import (
+    COMMIT_CHUNKS_MAX,
+    SHARD_CHUNKS,
+    Admit,
+    Assign,
+    CertificateBody,
+    Checkpoint,
+    Commit,
+    Join,
+    Lease,
+    Record,
+    Run,
+    Signed,
+    Verdict,
+    chunks_of,
+    runs_of,
+    shard_of,
+)
+from .referee import Referee
+from .sizing import BatchSizer
+from .split import ChunkReader, seed
+from .tally import ChunkState, ChunkTally
+from .voting import commits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from random import Random
+
+    from .config import ProtocolConfig
+    from .desk import Desk
+    from .identity import Signer
+    from .ledger import Ledger
+    from .storage import BlobStore
+
+
+REVIEW_S = 0.5
+"""How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
+
+
+class TaskState(Enum):
+    RUNNING = "running"
+    AUDITING = "auditing"
+    CLOSED = "closed"
+
+
+class _Request(Body, frozen=True):
+    """What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for."""
+
+    runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
+
+
+def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int]:
+    """The chunks of an assignment sealed between `signer` and the owner of `seal_key`.
+
+    Raises:
+        RemoteProtocolError: It does not open, or names no valid chunks.
+    """
+    request = decode(signer.unseal(seal_key, b"assign" + assign.task, assign.sealed), _Request)
+    return chunks_of(assign.shard, request.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What the creator holds of one chunk."""
+
+    chunk: int
+    state: str
+    """"ok", "task error", "failed" (nobody gets a result) or "open"."""
+    digest: bytes | None
+    size: int
+    votes: int
+    agreed: tuple[bytes, ...]
+    disagreed: tuple[bytes, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A task in numbers, for whoever watches."""
+
+    state: TaskState
+    chunks: int
+    accepted: int
+    failed: int
+    votes: int
+    wrong_votes: int
+    workers: int
+    convicted: int
+    worker_audits: int
+    creator_audits: int
+    bound: float
+
+
+class CreatorRole:
+    """One task of ours."""
+
+    def __init__(
+        self, config: ProtocolConfig, signer: Signer, rng: Random, ledger: Ledger, desk: Desk, blobs: BlobStore
+    ) -> None:
+        self.ledger = ledger
+        self.state = TaskState.RUNNING
+        manifest = ledger.manifest
+        self._config = config
+        self._signer = signer
+        self._rng = rng
+        self._desk = desk
+        self._blobs = blobs
+        self._referee = Referee(manifest.creator, manifest.policy.replication)
+        self._assignments = Assignments(rng)
+        self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
+        self._reader = ChunkReader(manifest, self._read_inputs)
+        self._sizer = BatchSizer(config.batch_s)
+        self._heard_at: dict[bytes, float] = {}
+        self._confirmed: dict[bytes, int] = {}
+        self._admitted_at: list[float] = []
+        self._waiting_joins: list[bytes] = []
+        self._accepted: dict[int, bytes] = {}
+        self._failed: set[int] = set()
+        self._audited: dict[int, tuple[int, bool]] = {}
+        self._worker_audits = 0
+        self._creator_audits = 0
+        self._votes = 0
+        self._wrong_votes = 0
+        self._mismatches = 0
+        self._seq = 0
+        self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
+        self._own: dict[int, None] = {}
+        self._jobs: dict[int, tuple[int, ...]] = {}
+        self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
+        self._dirty: set[int] = set()
+        self._checkpoint_at: float | None = None
+        self._review_at: float | None = None
+        self._restoring = False
+        self._stirred = True
+        for shard in range(ledger.shards):
+            desk.follow(ledger.task + shard.to_bytes(4))
+
+    # ---- what happens
+
+    def restored(self, records: Iterable[tuple[Signed, Record]], now: float) -> None:
+        """Take up a task again from the records of an earlier life."""
+        self._restoring = True
+        for signed, record in records:
+            self.record_added(signed, record, now)
+        self._restoring = False
+        for worker in [worker for worker in self.ledger.joins if worker not in self.ledger.admits]:
+            self._waiting_joins.append(worker)
+        self._review(list(self._referee.touched_chunks()), now)
+
+    def record_added(self, signed: Signed, record: Record, now: float) -> None:
+        """The ledger has taken a record, our own included when they are restored."""
+        author = signed.author
+        match record:
+            case Join():
+                self._heard_at[author] = now
+                if not self._restoring:
+                    self._waiting_joins.append(author)
+                    self._admit(now)
+            case Admit(worker=worker):
+                self._review(self._referee.admit(worker), now)
+            case Lease():
+                self._heard_at[author] = now
+            case Commit():
+                self._heard_at[author] = now
+                self._count(signed, record, now)
+            case Assign(worker=worker):
+                join = self.ledger.joins.get(worker)
+                if join is not None:
+                    self._referee.assign(worker, open_assignment(self._signer, join.seal_key, record))
+                self._seq = max(self._seq, record.seq)
+            case Verdict(worker=worker):
+                self._void(worker, now)
+            case Checkpoint():
+                pass
+            case CertificateBody():
+                self.state = TaskState.CLOSED
+        if not self._restoring and author in self.ledger.equivocators and author not in self.ledger.verdicts:
+            commit = signed.record_id if isinstance(record, Commit) else bytes(32)
+            self._convict(author, "equivocated", 0, commit, now)
+
+    def worker_silent(self, worker: bytes, now: float) -> None:
+        """A neighbour is suspected: what it was asked for goes to somebody else."""
+        self._heard_at.pop(worker, None)
+        for chunk in self._assignments.withdraw(worker):
+            self._hungry.setdefault(chunk, now)
+        self._stirred = True
+
+    def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
+        """A result we fetched is here, or nobody who voted for it delivers it."""
+        chunks = sorted(self._fetching.pop(digest, ()))
+        if not here:
+            # A vote without its result is worth nothing to the creator; its own execution replaces it.
+            self._own.update(dict.fromkeys(chunks))
+        self._review(chunks, now)
+
+    def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
+        """Our own node executed chunks for us: they become votes that settle them."""
+        chunks = self._jobs.pop(job, None)
+        if chunks is None:
+            return
+        self._sizer.finished(len(outcomes), seconds)
+        for chunk in chunks:
+            self._own.pop(chunk, None)
+        commits = commits_of(
+            self._signer,
+            self._signer.seal_key,
+            self.ledger.task,
+            self._next_seq,
+            outcomes,
+            self._blobs,
+            self._rng,
+            inline_bytes=self._config.inline_result_bytes,
+        )
+        for commit, leaves in commits:
+            self._desk.publish(self.ledger, commit)
+            self._votes += len(leaves)
+            self._review(self._referee.cast(self._signer.public_key, leaves), now)
+
+    def advance(self, now: float) -> None:
+        """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
+        if self.state is TaskState.CLOSED:
+            return
+        if self._review_at is None or now >= self._review_at:
+            self._review_at = now + REVIEW_S
+            self._stirred = True
+            self._admit(now)
+            self._withdraw_overdue(now)
+        if self._stirred:
+            self._stirred = False
+            self._dispatch(now)
+            self._finish(now)
+        if self._checkpoint_at is not None and now >= self._checkpoint_at:
+            self._checkpoint()
+
+    def take_job(self) -> list[ChunkInput] | None:
+        """The next batch for our own node, or None. `job_started` must follow."""
+        if not self._own or self.state is TaskState.CLOSED:
+            return None
+        taken = {chunk for chunks in self._jobs.values() for chunk in chunks}
+        batch = []
+        for chunk in self._own:
+            if chunk not in taken:
+                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
+                if len(batch) >= self._sizer.size():
+                    break
+        return batch or None
+
+    def job_started(self, job: int, batch: list[ChunkInput]) -> None:
+        self._jobs[job] = tuple(chunk.chunk for chunk in batch)
+
+    @property
+    def jobs_running(self) -> int:
+        return len(self._jobs)
+
+    def wake_at(self) -> float | None:
+        if self.state is TaskState.CLOSED:
+            return None
+        due = [at for at in (self._checkpoint_at, self._review_at) if at is not None]
+        return min(due, default=None)
+
+    # ---- what a person asks
+
+    def progress(self) -> Progress:
+        convicted = bool(self.ledger.verdicts)
+        strength = self._strength()
+        return Progress(
+            self.state,
+            self.ledger.manifest.chunks,
+            len(self._accepted),
+            len(self._failed),
+            self._votes,
+            self._wrong_votes,
+            len(self.ledger.admits),
+            len(self.ledger.verdicts),
+            self._worker_audits,
+            self._creator_audits,
+            self._auditor.bound(strength, convicted=convicted, all_trusted=self._all_trusted()),
+        )
+
+    def result(self, chunk: int) -> ChunkResult:
+        """What is known of one chunk, for results.ndjson."""
+        voters = self._referee.voters(chunk)
+        reasons = tuple(sorted(set(self._referee.reports(chunk).values())))
+        value = self._accepted.get(chunk)
+        if value is None:
+            state = "failed" if chunk in self._failed else "open"
+            return ChunkResult(chunk, state, None, 0, len(voters), (), (), reasons)
+        leaf = self._referee.leaf(chunk, value)
+        agreed = sorted(worker for worker, vote in voters.items() if vote.value == value)
+        disagreed = sorted(worker for worker, vote in voters.items() if vote.value and vote.value != value)
+        state = "ok" if leaf.status is Status.OK else "task error"
+        return ChunkResult(chunk, state, leaf.digest, leaf.size, len(voters), tuple(agreed), tuple(disagreed), reasons)
+
+    def result_bytes(self, chunk: int) -> bytes | None:
+        """The accepted result of a chunk, or None while there is none."""
+        value = self._accepted.get(chunk)
+        if value is None:
+            return None
+        leaf = self._referee.leaf(chunk, value)
+        return leaf.data if leaf.inline else self._blobs.read(leaf.digest, 0, leaf.size)
+
+    def wrong_votes(self) -> dict[bytes, int]:
+        """Votes that differ from the accepted result, by worker."""
+        wrong: dict[bytes, int] = {}
+        for chunk, value in self._accepted.items():
+            for worker, vote in self._referee.voters(chunk).items():
+                if vote.value and vote.value != value:
+                    wrong[worker] = wrong.get(worker, 0) + 1
+        return wrong
+
+    # ---- admission and counting
+
+    def _admit(self, now: float) -> None:
+        self._admitted_at = [at for at in self._admitted_at if now - at < 60]
+        while self._waiting_joins and len(self._admitted_at) < self._config.admit_per_minute:
+            worker = self._waiting_joins.pop(0)
+            if worker in self.ledger.admits or self.ledger.is_void(worker):
+                continue
+            self._admitted_at.append(now)
+            self._desk.publish(self.ledger, Admit(self.ledger.task, worker, self._rng.randbytes(16)))
+            self._desk.notice(Notable.WORKER_ADMITTED, self.ledger, chunk=None, peer=worker, detail="")
+            self._review(self._referee.admit(worker), now)
+
+    def _count(self, signed: Signed, commit: Commit, now: float) -> None:
+        author = signed.author
+        chunks = chunks_of(commit.shard, commit.runs)
+        self._assignments.committed(author, chunks)
+        if author == self._signer.public_key:
+            seal_key = self._signer.seal_key
+            self._seq = max(self._seq, commit.seq)
+        else:
+            join = self.ledger.joins.get(author)
+            if join is None:
+                return
+            seal_key = join.seal_key
+        try:
+            leaves = open_commit(self._signer, seal_key, author, commit)
+        except RemoteProtocolError:
+            if not self._restoring:
+                self._convict(author, "malformed", chunks[0], signed.record_id, now)
+            return
+        self._votes += len(leaves)
+        touched = self._referee.cast(author, leaves)
+        if author in self._referee.contradictors and not self._restoring and not self.ledger.is_void(author):
+            self._convict(author, "equivocated", chunks[0], signed.record_id, now)
+        self._review(touched, now)
+
+    def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
+        if worker in self.ledger.verdicts:
+            return
+        assert reason in ("wrong", "malformed", "equivocated")
+        self._desk.publish(self.ledger, Verdict(self.ledger.task, worker, reason, chunk, commit))  # type: ignore[arg-type]
+        self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=reason)
+        self._void(worker, now)
+
+    def _void(self, worker: bytes, now: float) -> None:
+        self._auditor.convicted()
+        for chunk in self._assignments.withdraw(worker):
+            self._hungry.setdefault(chunk, now)
+        self._review(self._referee.make_void(worker), now)
+
+    # ---- chunk by chunk
+
+    def _review(self, chunks: Iterable[int], now: float) -> None:
+        if self._restoring or self.state is TaskState.CLOSED:
+            return
+        self._stirred = True
+        for chunk in chunks:
+            tally = self._referee.chunk(chunk)
+            for worker in tally.offenders:
+                self._convict(worker, "wrong", chunk, bytes(32), now)
+            if tally.offenders:
+                tally = self._referee.chunk(chunk)
+            self._account(chunk, tally)
+            self._settle(chunk, tally, now)
+
+    def _settle(self, chunk: int, tally: ChunkTally, now: float) -> None:
+        value = self._accepted.get(chunk)
+        if value is not None and value != tally.value:
+            del self._accepted[chunk]
+            self._mark_dirty(chunk, now)
+            if tally.state is ChunkState.AGREED:
+                self._mismatches += 1
+            self._desk.notice(Notable.CHUNK_REOPENED, self.ledger, chunk=chunk, peer=None, detail="")
+        if chunk in self._failed and tally.state is not ChunkState.FAILED:
+            self._failed.discard(chunk)
+            self._mark_dirty(chunk, now)
+        match tally.state:
+            case ChunkState.OPEN:
+                self._hungry.pop(chunk, None)
+            case ChunkState.SEALED:
+                self._hungry.setdefault(chunk, now)
+            case ChunkState.DISPUTED:
+                self._hungry.pop(chunk, None)
+                if chunk not in self._own:
+                    self._own[chunk] = None
+                    self._desk.notice(Notable.DISPUTE, self.ledger, chunk=chunk, peer=None, detail="")
+            case ChunkState.FAILED:
+                self._hungry.pop(chunk, None)
+                if chunk not in self._failed:
+                    self._failed.add(chunk)
+                    self._mark_dirty(chunk, now)
+                    reasons = "; ".join(sorted(set(self._referee.reports(chunk).values())))
+                    self._desk.notice(Notable.CHUNK_FAILED, self.ledger, chunk=chunk, peer=None, detail=reasons)
+            case ChunkState.AGREED:
+                assert tally.value is not None
+                self._agreed(chunk, tally, now)
+
+    def _agreed(self, chunk: int, tally: ChunkTally, now: float) -> None:
+        assert tally.value is not None
+        voters = self._referee.voters(chunk)
+        trusted = self._signer.public_key in voters
+        if not trusted:
+            confirmed = min((self._confirmed.get(worker, 0) for worker in voters), default=0)
+            self._auditor.agreed(chunk, confirmed)
+        if self._auditor.due(chunk, tally.extra) and not trusted:
+            self._hungry.setdefault(chunk, now)
+        else:
+            self._hungry.pop(chunk, None)
+        if chunk in self._accepted:
+            return
+        leaf = self._referee.leaf(chunk, tally.value)
+        if not leaf.inline and self._blobs.size(leaf.digest) is None:
+            waiting = self._fetching.setdefault(leaf.digest, set())
+            if chunk not in waiting:
+                waiting.add(chunk)
+                makers = [worker for worker, vote in sorted(voters.items()) if vote.value == tally.value]
+                self._desk.fetch(leaf.digest, leaf.size, None, makers)
+            return
+        self._accepted[chunk] = tally.value
+        for worker, vote in voters.items():
+            if vote.value == tally.value:
+                self._confirmed[worker] = self._confirmed.get(worker, 0) + 1
+        self._mark_dirty(chunk, now)
+        self._desk.notice(Notable.CHUNK_ACCEPTED, self.ledger, chunk=chunk, peer=None, detail=leaf.status.name.lower())
+
+    def _account(self, chunk: int, tally: ChunkTally) -> None:
+        """Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute."""
+        before = self._audited.get(chunk, (0, False))
+        voters = self._referee.voters(chunk)
+        clean = not any(worker in self._referee.void for worker in voters)
+        trusted = self._signer.public_key in voters
+        after = (tally.extra, trusted and clean and len(voters) > 1)
+        if after != before:
+            self._audited[chunk] = after
+            self._worker_audits += after[0] - before[0]
+            self._creator_audits += after[1] - before[1]
+
+    # ---- asking workers
+
+    def _active(self, now: float) -> list[bytes]:
+        return sorted(
+            worker
+            for worker, at in self._heard_at.items()
+            if now - at < self._config.active_s and worker in self.ledger.admits and not self.ledger.is_void(worker)
+        )
+
+    def _votes_wanted(self, chunk: int) -> int:
+        tally = self._referee.chunk(chunk)
+        if tally.state is ChunkState.AGREED:
+            return self._auditor.due(chunk, tally.extra)
+        return tally.missing if tally.state is ChunkState.SEALED else 0
+
+    def _withdraw_overdue(self, now: float) -> None:
+        patience_s = self._config.assignment_max_s + self.ledger.manifest.limits.seconds
+        for worker, chunk, at in self._assignments.outstanding():
+            age_s = now - at
+            if age_s < self._config.accept_assignment_s:
+                continue
+            leased = any(lease.worker == worker for lease in self.ledger.live_leases(chunk, now))
+            if not leased or age_s >= patience_s:
+                self._assignments.withdraw(worker, [chunk])
+                self._hungry.setdefault(chunk, now)
+
+    def _dispatch(self, now: float) -> None:
+        wanted: dict[int, int] = {}
+        for chunk in list(self._hungry):
+            count = self._votes_wanted(chunk)
+            if count <= 0:
+                del self._hungry[chunk]
+                continue
+            count -= len(self._assignments.workers_on(chunk))
+            if count > 0 and chunk not in self._own:
+                wanted[chunk] = count
+        if not wanted:
+            return
+        active = self._active(now)
+        given = self._assignments.distribute(wanted, active, self._excluded, now)
+        for worker, chunks in given:
+            self._assign(worker, chunks)
+            for chunk in chunks:
+                wanted.pop(chunk, None)
+        self._take_over(wanted, active, now)
+
+    def _excluded(self, chunk: int) -> frozenset[bytes]:
+        return frozenset(self._referee.voters(chunk))
+
+    def _take_over(self, wanted: Iterable[int], active: list[bytes], now: float) -> None:
+        """Execute ourselves what nobody else may: at once if no worker will ever be eligible, else after a while."""
+        if self._config.slots == 0:
+            return
+        members = [worker for worker in self.ledger.admits if not self.ledger.is_void(worker)]
+        for chunk in wanted:
+            barred = self._excluded(chunk)
+            if any(worker not in barred for worker in active):
+                continue
+            audit = self._referee.chunk(chunk).state is ChunkState.AGREED
+            nobody = all(worker in barred for worker in members)
+            if (audit and nobody) or now - self._hungry[chunk] >= self._config.referee_after_s:
+                self._own.setdefault(chunk)
+
+    def _assign(self, worker: bytes, chunks: list[int]) -> None:
+        join = self.ledger.joins[worker]
+        sealed = self._signer.seal(
+            join.seal_key,
+            b"assign" + self.ledger.task,
+            encode(_Request(runs_of(chunks))),
+            self._rng.randbytes(NONCE_BYTES),
+        )
+        self._referee.assign(worker, chunks)
+        self._desk.publish(self.ledger, Assign(self.ledger.task, shard_of(chunks[0]), self._next_seq(), worker, sealed))
+
+    # ---- the end
+
+    def _all_closed(self) -> bool:
+        return len(self._accepted) + len(self._failed) == self.ledger.manifest.chunks
+
+    def _audits_of(self, chunk: int) -> tuple[int, bool]:
+        return self._referee.chunk(chunk).extra, self._signer.public_key in self._referee.voters(chunk)
+
+    def _strength(self) -> float:
+        return self._auditor.strength(self._worker_audits, self._creator_audits, self._audits_of)
+
+    def _all_trusted(self) -> bool:
+        return self._all_closed() and all(
+            self._signer.public_key in self._referee.voters(chunk) for chunk in range(self.ledger.manifest.chunks)
+        )
+
+    def _finish(self, now: float) -> None:
+        if not self._all_closed() or self._own or self._jobs or self._hungry:
+            self.state = TaskState.RUNNING if not self._all_closed() else TaskState.AUDITING
+            return
+        self.state = TaskState.AUDITING
+        convicted = bool(self.ledger.verdicts)
+        strength = self._strength()
+        fresh = not convicted or self._auditor.sampling
+        if fresh and (strength >= self._auditor.required(convicted=convicted) - 1e-9 or self._all_trusted()):
+            self._close()
+            return
+        members = [worker for worker in self.ledger.admits if not self.ledger.is_void(worker)]
+        by_workers = len(members) > self.ledger.manifest.policy.replication
+        drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
+        for chunk in drawn:
+            self._hungry.setdefault(chunk, now)
+        if not drawn and self._strength() < self._auditor.required(convicted=convicted) - 1e-9:
+            # Every chunk is in the sample: what workers confirmed, the creator now confirms itself.
+            missing = self._auditor.required(convicted=convicted) - self._strength()
+            for chunk in range(self.ledger.manifest.chunks):
+                if missing <= 0:
+                    break
+                if self._signer.public_key not in self._referee.voters(chunk):
+                    self._own.setdefault(chunk)
+                    missing -= self.ledger.manifest.policy.liars or 1.0
+
+    def _close(self) -> None:
+        self._checkpoint()
+        progress = self.progress()
+        manifest = self.ledger.manifest
+        from_roots = b"".join(
+            self.ledger.checkpoints[shard].root
+            for shard in range(self.ledger.shards)
+            if shard in self.ledger.checkpoints
+        )
+        certificate = CertificateBody(
+            self.ledger.task,
+            manifest.chunks,
+            progress.accepted,
+            progress.failed,
+            merkle.leaf_hash(from_roots),
+            progress.votes,
+            progress.worker_audits,
+            progress.creator_audits,
+            self._mismatches,
+            progress.convicted,
+            manifest.policy.eps,
+            progress.bound,
+            self._auditor.confidence(convicted=bool(self.ledger.verdicts)),
+        )
+        self.state = TaskState.CLOSED
+        self._desk.publish(self.ledger, certificate)
+        self._desk.notice(Notable.TASK_CLOSED, self.ledger, chunk=None, peer=None, detail="")
+
+    def _mark_dirty(self, chunk: int, now: float) -> None:
+        self._dirty.add(shard_of(chunk))
+        if self._checkpoint_at is None:
+            self._checkpoint_at = now + self._config.checkpoint_s
+
+    def _checkpoint(self) -> None:
+        self._checkpoint_at = None
+        for shard in sorted(self._dirty):
+            first, size = shard * SHARD_CHUNKS, self.ledger.shard_size(shard)
+            accepted, failed = bytearray((size + 7) // 8), bytearray((size + 7) // 8)
+            hashes = []
+            for index in range(size):
+                value = self._accepted.get(first + index)
+                if value is not None:
+                    accepted[index // 8] |= 1 << index % 8
+                    hashes.append(merkle.leaf_hash((first + index).to_bytes(4) + value))
+                elif first + index in self._failed:
+                    failed[index // 8] |= 1 << index % 8
+            previous = self.ledger.checkpoints.get(shard)
+            seq = previous.seq + 1 if previous is not None else 0
+            self._desk.publish(
+                self.ledger,
+                Checkpoint(self.ledger.task, shard, seq, bytes(accepted), bytes(failed), merkle.root(hashes)),
+            )
+        self._dirty.clear()
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _read_inputs(self, start: int, length: int) -> bytes:
+        inputs = self.ledger.manifest.inputs
+        assert inputs is not None
+        return self._blobs.read(inputs.sha256, start, length)

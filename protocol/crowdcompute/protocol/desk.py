@@ -1,0 +1,40 @@
+"""What a role (worker, creator) may ask of the peer it works in.
+
+Roles decide; the peer turns their wishes into outputs. Splitting it so keeps each role free of links and frames.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .events import ChunkInput, Notable
+    from .ledger import Ledger
+    from .records import Record
+
+
+class Desk(Protocol):
+    """The peer, as its roles see it."""
+
+    def publish(self, ledger: Ledger, record: Record) -> None:
+        """Sign, save, add to the ledger and gossip one record of ours. Roles do not hear it back."""
+
+    def follow(self, topic: bytes) -> None:
+        """Take part in a topic."""
+
+    def leave(self, topic: bytes) -> None:
+        """Take no further part in a topic."""
+
+    def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
+        """Start a job; its outcomes come back to the role that asked."""
+
+    def cancel(self, job: int) -> None:
+        """Nobody needs this job any more."""
+
+    def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
+        """Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had."""
+
+    def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
+        """Tell whoever watches."""

@@ -1,0 +1,129 @@
+"""What travels on a link: one MessagePack array per frame, its first element the frame's kind (spec/session.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+from .codec import U32, U63, Body, Bytes32, decode, encode
+from .config import FRAME_BYTES_MAX
+from .errors import RemoteProtocolError
+from .records import Signed
+
+Topic = Annotated[bytes, Meta(max_length=36)]
+"""Empty: manifests of the whole network. A task id: that task's records. Task id and big-endian u32: a shard's."""
+
+IDS_MAX = 1_500
+"""Record ids of one ihave or iwant: 48 kB."""
+
+
+class Hello(Body, frozen=True, tag="hello"):
+    """First frame in both directions."""
+
+    versions: Annotated[tuple[U32, ...], Meta(min_length=1, max_length=16)]
+    network: Annotated[str, Meta(max_length=64)]
+    agent: Annotated[str, Meta(max_length=64)]
+
+
+class Ping(Body, frozen=True, tag="ping"):
+    nonce: U63
+
+
+class Pong(Body, frozen=True, tag="pong"):
+    nonce: U63
+
+
+class Bye(Body, frozen=True, tag="bye"):
+    """The sender is leaving on purpose."""
+
+    reason: Annotated[str, Meta(max_length=200)]
+
+
+class Topics(Body, frozen=True, tag="topics"):
+    """Topics the sender follows from now on, and those it no longer does."""
+
+    follow: Annotated[tuple[Topic, ...], Meta(max_length=512)]
+    leave: Annotated[tuple[Topic, ...], Meta(max_length=512)]
+
+
+class Graft(Body, frozen=True, tag="graft"):
+    topic: Topic
+
+
+class Prune(Body, frozen=True, tag="prune"):
+    topic: Topic
+
+
+class IHave(Body, frozen=True, tag="ihave"):
+    topic: Topic
+    ids: Annotated[tuple[Bytes32, ...], Meta(max_length=IDS_MAX)]
+
+
+class IWant(Body, frozen=True, tag="iwant"):
+    topic: Topic
+    ids: Annotated[tuple[Bytes32, ...], Meta(max_length=IDS_MAX)]
+
+
+class Publish(Body, frozen=True, tag="publish"):
+    """Records of one topic, new or asked for."""
+
+    topic: Topic
+    records: Annotated[tuple[Signed, ...], Meta(max_length=1_024)]
+
+
+class BlobWant(Body, frozen=True, tag="blob-want"):
+    """Please send `count` pieces of a blob from piece `first` on."""
+
+    sha256: Bytes32
+    first: U32
+    count: Annotated[int, Meta(ge=1, le=64)]
+
+
+class BlobPieceFrame(Body, frozen=True, tag="blob-piece"):
+    sha256: Bytes32
+    size: U63
+    index: U32
+    data: bytes
+    proof: Annotated[tuple[Bytes32, ...], Meta(max_length=40)]
+
+
+class BlobMissing(Body, frozen=True, tag="blob-missing"):
+    """The sender does not have (or no longer has) this blob."""
+
+    sha256: Bytes32
+
+
+Frame: TypeAlias = (
+    Hello
+    | Ping
+    | Pong
+    | Bye
+    | Topics
+    | Graft
+    | Prune
+    | IHave
+    | IWant
+    | Publish
+    | BlobWant
+    | BlobPieceFrame
+    | BlobMissing
+)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Encode one frame; the result never exceeds `FRAME_BYTES_MAX`, or that is our own bug."""
+    data = encode(frame)
+    assert len(data) <= FRAME_BYTES_MAX, f"{type(frame).__name__} of {len(data)} bytes"
+    return data
+
+
+def decode_frame(data: bytes) -> Frame:
+    """Decode one frame.
+
+    Raises:
+        RemoteProtocolError: Too long, or not exactly one known frame.
+    """
+    if len(data) > FRAME_BYTES_MAX:
+        raise RemoteProtocolError(f"a frame of {len(data)} bytes is over the limit of {FRAME_BYTES_MAX}")
+    return decode(data, Frame)  # type: ignore[arg-type]  # a union is not a class for mypy

@@ -1,0 +1,294 @@
+"""Gossip of records over a mesh per topic, after gossipsub v1.1 (spec/gossip.md).
+
+    a neighbour follows our topic:  OUTSIDE --graft--> MESH --prune--> OUTSIDE (and no graft for the backoff time)
+
+New records are pushed to the mesh at once; everybody else who follows the topic hears their ids (ihave) and asks for
+what is missing (iwant). When two neighbours discover that they follow the same topic, they tell each other all ids they
+hold, which is how a newcomer, or the two halves of a healed partition, come to hold the same set.
+
+This module moves ids and opaque records; what a record means, and whether it is valid, the caller says. It asks the
+`Shelf` for what is held, because records live in the ledgers, once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from .config import FRAME_BYTES_MAX
+from .errors import RemoteProtocolError
+from .frames import IDS_MAX, Frame, Graft, IHave, IWant, Prune, Publish, Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from random import Random
+
+    from .config import ProtocolConfig
+    from .identity import PeerId
+    from .records import Signed
+
+PUBLISH_BYTES_MAX = FRAME_BYTES_MAX - 1_024
+SEEN_MAX = 200_000
+"""Ids remembered as seen: 32 bytes each and overhead, about 25 MB when full."""
+TOPICS_PER_NEIGHBOUR_MAX = 4_096
+WANTED_MAX = 50_000
+OFFERS_MAX = 4
+"""Neighbours remembered for one wanted record, should the first not deliver."""
+ASK_AGAIN_AFTER_S = 3.0
+_ENVELOPE_BYTES = 160
+
+
+class Shelf(Protocol):
+    """Who holds the records: the ledgers, behind two questions."""
+
+    def record_ids(self, topic: bytes) -> Iterable[bytes]:
+        """Ids of everything still worth having in this topic."""
+
+    def record(self, record_id: bytes) -> Signed | None:
+        """The record of this id, if it is held."""
+
+
+@dataclass(slots=True)
+class _Neighbour:
+    follows: set[bytes] = field(default_factory=set)
+    outbox: dict[bytes, list[Signed]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A record somebody offered: asked of one neighbour at a time, so that a newcomer hears each record once."""
+
+    topic: bytes
+    asked_at: float
+    others: list[PeerId] = field(default_factory=list)
+
+
+class Gossip:
+    """The mesh of one peer. Every method returns nothing; `drain` gives the frames that became due."""
+
+    def __init__(self, config: ProtocolConfig, rng: Random, shelf: Shelf) -> None:
+        self._config = config
+        self._rng = rng
+        self._shelf = shelf
+        self._neighbours: dict[PeerId, _Neighbour] = {}
+        self._topics: dict[bytes, set[PeerId]] = {}  # our topics, and the mesh of each
+        self._backoff: dict[tuple[PeerId, bytes], float] = {}
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._wanted: dict[bytes, _Wanted] = {}
+        self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
+        self._frames: list[tuple[PeerId, Frame]] = []
+        self._heartbeat_at: float | None = None
+
+    # ---- neighbours and topics
+
+    def link_opened(self, peer_id: PeerId) -> None:
+        """A neighbour said hello."""
+        self._neighbours[peer_id] = _Neighbour()
+        if self._topics:
+            self._frames.append((peer_id, Topics(tuple(self._topics), ())))
+
+    def link_closed(self, peer_id: PeerId) -> None:
+        self._neighbours.pop(peer_id, None)
+        for mesh in self._topics.values():
+            mesh.discard(peer_id)
+
+    def follow(self, topic: bytes) -> None:
+        """Take part in a topic from now on."""
+        if topic in self._topics:
+            return
+        self._topics[topic] = set()
+        for peer_id in self._neighbours:
+            self._frames.append((peer_id, Topics((topic,), ())))
+        for peer_id, neighbour in self._neighbours.items():
+            if topic in neighbour.follows:
+                self._met(peer_id, topic)
+        self._maintain(topic, 0.0)
+
+    def leave(self, topic: bytes) -> None:
+        """Take no further part in a topic."""
+        if self._topics.pop(topic, None) is not None:
+            for peer_id in self._neighbours:
+                self._frames.append((peer_id, Topics((), (topic,))))
+
+    def follows(self, topic: bytes) -> bool:
+        return topic in self._topics
+
+    def followers(self, topic: bytes) -> list[PeerId]:
+        """Neighbours that follow a topic."""
+        return [peer_id for peer_id, neighbour in self._neighbours.items() if topic in neighbour.follows]
+
+    def mesh(self, topic: bytes) -> frozenset[PeerId]:
+        return frozenset(self._topics.get(topic, ()))
+
+    # ---- records
+
+    def seen(self, record_id: bytes) -> bool:
+        """Whether this id was published or received before."""
+        return record_id in self._seen
+
+    def mark_seen(self, record_id: bytes) -> None:
+        self._seen[record_id] = None
+        self._wanted.pop(record_id, None)
+        if len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+
+    def publish(self, topic: bytes, record_id: bytes, record: Signed, now: float, source: PeerId | None = None) -> None:
+        """Send a valid record on: to the mesh, or to any followers while our mesh of the topic is thin."""
+        self.mark_seen(record_id)
+        self._recent.append((now, topic, record_id))
+        targets: set[PeerId] = set(self._topics.get(topic, ()))
+        if len(targets) < self._config.mesh_low:
+            followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
+            missing = self._config.mesh_target - len(targets)
+            targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
+        for peer_id in sorted(targets):
+            if peer_id != source:
+                self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
+
+    def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
+        """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
+
+        Raises:
+            RemoteProtocolError: More topics than anybody needs, or wants for what nobody offered.
+        """
+        neighbour = self._neighbours[peer_id]
+        match frame:
+            case Topics(follow=follow, leave=leave):
+                for topic in follow:
+                    if topic not in neighbour.follows:
+                        neighbour.follows.add(topic)
+                        if topic in self._topics:
+                            self._met(peer_id, topic)
+                for topic in leave:
+                    neighbour.follows.discard(topic)
+                    self._topics.get(topic, set()).discard(peer_id)
+                if len(neighbour.follows) > TOPICS_PER_NEIGHBOUR_MAX:
+                    raise RemoteProtocolError(f"a neighbour follows more than {TOPICS_PER_NEIGHBOUR_MAX} topics")
+            case Graft(topic=topic):
+                mesh = self._topics.get(topic)
+                if mesh is None or len(mesh) >= self._config.mesh_high:
+                    self._frames.append((peer_id, Prune(topic)))
+                else:
+                    neighbour.follows.add(topic)
+                    mesh.add(peer_id)
+            case Prune(topic=topic):
+                self._topics.get(topic, set()).discard(peer_id)
+                self._backoff[peer_id, topic] = now + self._config.prune_backoff_s
+            case IHave(topic=topic, ids=ids):
+                if topic in self._topics:
+                    self._ask(peer_id, topic, ids, now)
+            case IWant(topic=topic, ids=ids):
+                for record_id in ids:
+                    record = self._shelf.record(record_id)
+                    if record is not None:
+                        neighbour.outbox.setdefault(topic, []).append(record)
+            case _:
+                raise AssertionError(frame)
+
+    def heartbeat_due(self, now: float) -> bool:
+        return self._heartbeat_at is None or now >= self._heartbeat_at
+
+    def wake_at(self) -> float | None:
+        return self._heartbeat_at if self._neighbours else None
+
+    def heartbeat(self, now: float) -> None:
+        """Keep every mesh between its bounds and announce recent ids to followers outside it."""
+        self._heartbeat_at = now + self._config.heartbeat_s
+        self._backoff = {key: until for key, until in self._backoff.items() if until > now}
+        self._recent = [entry for entry in self._recent if now - entry[0] <= self._config.ihave_window_s]
+        self._ask_again(now)
+        recent: dict[bytes, list[bytes]] = {}
+        for _, topic, record_id in self._recent:
+            recent.setdefault(topic, []).append(record_id)
+        for topic, mesh in self._topics.items():
+            self._maintain(topic, now)
+            ids = recent.get(topic)
+            if not ids:
+                continue
+            outside = [peer_id for peer_id in self.followers(topic) if peer_id not in mesh]
+            for peer_id in outside if len(outside) <= 6 else self._rng.sample(outside, 6):
+                self._announce(peer_id, topic, ids)
+
+    def drain(self) -> list[tuple[PeerId, Frame]]:
+        """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
+        frames, self._frames = self._frames, []
+        for peer_id, neighbour in self._neighbours.items():
+            if not neighbour.outbox:
+                continue
+            for topic, records in neighbour.outbox.items():
+                batch: list[Signed] = []
+                batch_bytes = 0
+                for record in records:
+                    record_bytes = len(record.body) + _ENVELOPE_BYTES
+                    if batch and (batch_bytes + record_bytes > PUBLISH_BYTES_MAX or len(batch) == 1_024):
+                        frames.append((peer_id, Publish(topic, tuple(batch))))
+                        batch, batch_bytes = [], 0
+                    batch.append(record)
+                    batch_bytes += record_bytes
+                frames.append((peer_id, Publish(topic, tuple(batch))))
+            neighbour.outbox = {}
+        return frames
+
+    # ---- inside
+
+    def _met(self, peer_id: PeerId, topic: bytes) -> None:
+        """We and a neighbour found out that we follow the same topic: mesh if there is room, and compare sets."""
+        mesh = self._topics[topic]
+        if len(mesh) < self._config.mesh_target and (peer_id, topic) not in self._backoff:
+            mesh.add(peer_id)
+            self._frames.append((peer_id, Graft(topic)))
+        self._announce(peer_id, topic, list(self._shelf.record_ids(topic)))
+
+    def _announce(self, peer_id: PeerId, topic: bytes, ids: list[bytes]) -> None:
+        for start in range(0, len(ids), IDS_MAX):
+            self._frames.append((peer_id, IHave(topic, tuple(ids[start : start + IDS_MAX]))))
+
+    def _ask(self, peer_id: PeerId, topic: bytes, ids: tuple[bytes, ...], now: float) -> None:
+        unasked = []
+        for record_id in ids:
+            if record_id in self._seen:
+                continue
+            wanted = self._wanted.get(record_id)
+            if wanted is None and len(self._wanted) < WANTED_MAX:
+                self._wanted[record_id] = _Wanted(topic, now)
+                unasked.append(record_id)
+            elif wanted is not None and len(wanted.others) < OFFERS_MAX:
+                wanted.others.append(peer_id)
+        if unasked:
+            self._frames.append((peer_id, IWant(topic, tuple(unasked))))
+
+    def _ask_again(self, now: float) -> None:
+        """Turn to the next neighbour that offered a record which the one asked has not sent."""
+        again: dict[tuple[PeerId, bytes], list[bytes]] = {}
+        for record_id, wanted in list(self._wanted.items()):
+            if now - wanted.asked_at < ASK_AGAIN_AFTER_S:
+                continue
+            while wanted.others and wanted.others[0] not in self._neighbours:
+                wanted.others.pop(0)
+            if wanted.others:
+                again.setdefault((wanted.others.pop(0), wanted.topic), []).append(record_id)
+                wanted.asked_at = now
+            else:
+                del self._wanted[record_id]
+        for (peer_id, topic), ids in again.items():
+            for start in range(0, len(ids), IDS_MAX):
+                self._frames.append((peer_id, IWant(topic, tuple(ids[start : start + IDS_MAX]))))
+
+    def _maintain(self, topic: bytes, now: float) -> None:
+        mesh = self._topics[topic]
+        if len(mesh) < self._config.mesh_low:
+            candidates = [
+                peer_id
+                for peer_id in self.followers(topic)
+                if peer_id not in mesh and (peer_id, topic) not in self._backoff
+            ]
+            missing = self._config.mesh_target - len(mesh)
+            for peer_id in candidates if len(candidates) <= missing else self._rng.sample(candidates, missing):
+                mesh.add(peer_id)
+                self._frames.append((peer_id, Graft(topic)))
+        elif len(mesh) > self._config.mesh_high:
+            for peer_id in self._rng.sample(sorted(mesh), len(mesh) - self._config.mesh_target):
+                mesh.discard(peer_id)
+                self._backoff[peer_id, topic] = now + self._config.prune_backoff_s
+                self._frames.append((peer_id, Prune(topic)))

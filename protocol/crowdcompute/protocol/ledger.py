@@ -1,0 +1,308 @@
+"""One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
+
+    a worker:  UNKNOWN --join--> JOINED --admit--> ADMITTED --verdict or equivocation--> VOID
+
+Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
+cannot matter any more are let go: expired leases, checkpoints that a newer one replaces, and (except at the creator)
+commits whose chunks a checkpoint has accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from .errors import RemoteProtocolError
+from .records import (
+    SHARD_CHUNKS,
+    Admit,
+    Assign,
+    CertificateBody,
+    Checkpoint,
+    Commit,
+    Join,
+    Lease,
+    Record,
+    Signed,
+    Verdict,
+    chunks_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .manifest import Manifest
+
+WORKERS_MAX = 100_000
+LEASES_PER_WORKER_MAX = 64
+
+
+def joining_work(task: bytes, worker: bytes, work: int) -> int:
+    """Leading zero bits of a join's proof of work: SHA-256 over the domain, the task, the worker and the number."""
+    digest = sha256(b"cc/work/1\0" + task + worker + work.to_bytes(8)).digest()
+    return 256 - int.from_bytes(digest).bit_length()
+
+
+def find_work(task: bytes, worker: bytes, bits: int) -> int:
+    """The smallest number whose proof of work has `bits` leading zero bits."""
+    work = 0
+    while joining_work(task, worker, work) < bits:
+        work += 1
+    return work
+
+
+def task_topic(task: bytes) -> bytes:
+    """Topic of what concerns a whole task: joins, admissions, verdicts, checkpoints, the certificate."""
+    return task
+
+
+def shard_topic(task: bytes, shard: int) -> bytes:
+    """Topic of one shard's leases, commits and assignments."""
+    return task + shard.to_bytes(4)
+
+
+def bit(bitmap: bytes, index: int) -> bool:
+    """Whether bit `index` is set, counting from the least significant bit of the first byte."""
+    return index // 8 < len(bitmap) and bool(bitmap[index // 8] >> (index % 8) & 1)
+
+
+@dataclass(slots=True)
+class LiveLease:
+    """What one worker says it is on in one shard. Its next lease replaces this one whole."""
+
+    worker: bytes
+    seq: int
+    record_id: bytes
+    expires_at: float
+    since: dict[int, float]
+    """Chunk -> when this worker first leased it, on our clock."""
+
+
+class Ledger:
+    """The public set of one task's records, and the answers a worker needs from it."""
+
+    def __init__(self, signed: Signed, manifest: Manifest, *, keep_commits: bool = False) -> None:
+        self.signed = signed
+        self.manifest = manifest
+        self.task = signed.record_id
+        self.shards = -(-manifest.chunks // SHARD_CHUNKS)
+        self.joins: dict[bytes, Join] = {}
+        self.admits: dict[bytes, Admit] = {}
+        self.verdicts: dict[bytes, Verdict] = {}
+        self.equivocators: set[bytes] = set()
+        self.checkpoints: dict[int, Checkpoint] = {}
+        self.certificate: CertificateBody | None = None
+        self.commits: dict[bytes, tuple[bytes, Commit]] = {}
+        self.leases: dict[tuple[bytes, int], LiveLease] = {}
+        self.creator_equivocated = False
+        self._keep_commits = keep_commits
+        self._records: dict[bytes, tuple[bytes, Signed]] = {}  # id -> (topic, record)
+        self._by_topic: dict[bytes, dict[bytes, None]] = {}
+        self._checkpoint_ids: dict[int, bytes] = {}
+        self._leased: dict[int, list[LiveLease]] = {}
+        self._seqs: dict[tuple[bytes, int], bytes] = {}
+        self._voters: dict[int, tuple[bytes, ...]] = {}
+        self._records[self.task] = (task_topic(self.task), signed)
+
+    # ---- adding
+
+    def topic_of(self, record: Record) -> bytes:
+        """Where a record is gossiped."""
+        match record:
+            case Lease(shard=shard) | Commit(shard=shard) | Assign(shard=shard):
+                return shard_topic(self.task, shard)
+            case _:
+                return task_topic(self.task)
+
+    def check(self, signed: Signed, record: Record) -> None:
+        """Whether a record may enter at all; its signature was checked before.
+
+        Raises:
+            RemoteProtocolError: It is for another task, by the wrong author, or names what does not exist.
+        """
+        if record.task != self.task:
+            raise RemoteProtocolError("a record of another task")
+        by_creator = isinstance(record, Admit | Assign | Verdict | Checkpoint | CertificateBody)
+        if by_creator and signed.author != self.manifest.creator:
+            raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
+        match record:
+            case Join(work=work):
+                if joining_work(self.task, signed.author, work) < self.manifest.policy.pow_bits:
+                    raise RemoteProtocolError("a join without its proof of work")
+                if len(self.joins) >= WORKERS_MAX:
+                    raise RemoteProtocolError("too many workers join this task")
+            case Lease(shard=shard, runs=runs) | Commit(shard=shard, runs=runs):
+                if shard >= self.shards or (runs and runs[-1][0] + runs[-1][1] > self.manifest.chunks):
+                    raise RemoteProtocolError("a record names chunks the task does not have")
+            case Assign(shard=shard):
+                if shard >= self.shards:
+                    raise RemoteProtocolError("an assignment names a shard the task does not have")
+            case Checkpoint(shard=shard, accepted=accepted, failed=failed):
+                if shard >= self.shards or not len(accepted) == len(failed) == (self.shard_size(shard) + 7) // 8:
+                    raise RemoteProtocolError("a checkpoint does not fit its shard")
+            case _:
+                pass
+
+    def add(self, signed: Signed, record: Record, now: float) -> bool:
+        """Add a checked record. False when it says nothing new (known, superseded, or of a worker that is void)."""
+        record_id = signed.record_id
+        if record_id in self._records:
+            return False
+        match record:
+            case Join():
+                if signed.author in self.joins:
+                    return False
+                self.joins[signed.author] = record
+            case Admit(worker=worker):
+                if worker in self.admits:
+                    return False
+                self.admits[worker] = record
+            case Verdict(worker=worker):
+                if worker in self.verdicts:
+                    return False
+                self.verdicts[worker] = record
+                self.release_leases(worker)
+            case Checkpoint():
+                if not self._add_checkpoint(record_id, record):
+                    return False
+            case CertificateBody():
+                if self.certificate is not None:
+                    return False
+                self.certificate = record
+            case Commit():
+                self._add_commit(record_id, signed.author, record)
+            case Lease():
+                if not self._add_lease(record_id, signed.author, record, now):
+                    return False
+            case Assign():
+                pass
+        topic = self.topic_of(record)
+        self._records[record_id] = (topic, signed)
+        self._by_topic.setdefault(topic, {})[record_id] = None
+        return True
+
+    # ---- asking
+
+    def is_void(self, worker: bytes) -> bool:
+        """Whether a worker's votes count for nothing."""
+        return worker in self.verdicts or worker in self.equivocators
+
+    def shard_size(self, shard: int) -> int:
+        return min(SHARD_CHUNKS, self.manifest.chunks - shard * SHARD_CHUNKS)
+
+    def voters(self, chunk: int) -> list[bytes]:
+        """Workers with a commit on this chunk that are not void."""
+        return [worker for worker in self._voters.get(chunk, ()) if not self.is_void(worker)]
+
+    def is_accepted(self, chunk: int) -> bool:
+        checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
+        return checkpoint is not None and bit(checkpoint.accepted, chunk % SHARD_CHUNKS)
+
+    def is_closed(self, chunk: int) -> bool:
+        """Accepted or failed: nobody needs to compute this chunk any more."""
+        checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
+        index = chunk % SHARD_CHUNKS
+        return checkpoint is not None and (bit(checkpoint.accepted, index) or bit(checkpoint.failed, index))
+
+    def open_count(self, shard: int) -> int:
+        """Chunks of a shard that the last checkpoint did not close."""
+        checkpoint = self.checkpoints.get(shard)
+        if checkpoint is None:
+            return self.shard_size(shard)
+        closed = int.from_bytes(checkpoint.accepted) | int.from_bytes(checkpoint.failed)
+        return self.shard_size(shard) - closed.bit_count()
+
+    def live_leases(self, chunk: int, now: float) -> list[LiveLease]:
+        """Leases on a chunk that have not expired."""
+        return [lease for lease in self._leased.get(chunk, ()) if lease.expires_at > now]
+
+    def leased_chunks(self, shard: int, now: float) -> list[int]:
+        """Chunks of a shard under a live lease."""
+        first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
+        return [chunk for chunk in self._leased if first <= chunk < end and self.live_leases(chunk, now)]
+
+    def release_leases(self, worker: bytes) -> None:
+        """Forget a worker's leases: it is suspected or void. Leases are only hints."""
+        for key in [key for key in self.leases if key[0] == worker]:
+            self._end_lease(key)
+
+    def record_ids(self, topic: bytes) -> Iterator[bytes]:
+        """Ids of what is held in a topic."""
+        return iter(self._by_topic.get(topic, ()))
+
+    def record(self, record_id: bytes) -> Signed | None:
+        entry = self._records.get(record_id)
+        return entry[1] if entry else None
+
+    def records(self) -> Iterator[Signed]:
+        """Everything held, in order of arrival."""
+        return (signed for _, signed in self._records.values())
+
+    def expire(self, now: float) -> None:
+        """Let go of leases that have run out."""
+        for key in [key for key, lease in self.leases.items() if lease.expires_at <= now]:
+            self._end_lease(key)
+
+    # ---- inside
+
+    def _remove(self, record_id: bytes) -> None:
+        entry = self._records.pop(record_id, None)
+        if entry is not None:
+            self._by_topic[entry[0]].pop(record_id, None)
+
+    def _add_commit(self, commit_id: bytes, author: bytes, commit: Commit) -> None:
+        self.commits[commit_id] = (author, commit)
+        if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:
+            # The two signed commits are the proof: everybody who holds both comes to this line.
+            self.equivocators.add(author)
+            self.release_leases(author)
+        for chunk in chunks_of(commit.shard, commit.runs):
+            voters = self._voters.get(chunk, ())
+            if author not in voters:
+                self._voters[chunk] = (*voters, author)
+
+    def _add_checkpoint(self, record_id: bytes, checkpoint: Checkpoint) -> bool:
+        shard = checkpoint.shard
+        current = self.checkpoints.get(shard)
+        if current is not None:
+            if current.seq == checkpoint.seq:
+                self.creator_equivocated = True
+            if current.seq >= checkpoint.seq:
+                return False
+            self._remove(self._checkpoint_ids[shard])
+        self.checkpoints[shard] = checkpoint
+        self._checkpoint_ids[shard] = record_id
+        if not self._keep_commits:
+            for commit_id, (_, commit) in list(self.commits.items()):
+                if commit.shard == shard and all(self.is_closed(chunk) for chunk in chunks_of(shard, commit.runs)):
+                    del self.commits[commit_id]
+                    self._remove(commit_id)
+        return True
+
+    def _add_lease(self, record_id: bytes, author: bytes, lease: Lease, now: float) -> bool:
+        key = (author, lease.shard)
+        current = self.leases.get(key)
+        if self.is_void(author) or (current is not None and current.seq >= lease.seq):
+            return False
+        since = current.since if current is not None else {}
+        if current is not None:
+            self._end_lease(key)
+        chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
+        live = LiveLease(
+            author, lease.seq, record_id, now + lease.ttl_s, {chunk: since.get(chunk, now) for chunk in chunks}
+        )
+        self.leases[key] = live
+        for chunk in chunks:
+            self._leased.setdefault(chunk, []).append(live)
+        return True
+
+    def _end_lease(self, key: tuple[bytes, int]) -> None:
+        lease = self.leases.pop(key)
+        self._remove(lease.record_id)
+        for chunk in lease.since:
+            left = [other for other in self._leased[chunk] if other is not lease]
+            if left:
+                self._leased[chunk] = left
+            else:
+                del self._leased[chunk]

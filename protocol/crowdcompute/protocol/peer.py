@@ -1,0 +1,556 @@
+"""The whole peer: links, gossip, blobs, ledgers and roles composed into one sans-I/O object.
+
+A driver feeds it inputs (events.py) and performs its outputs in order. Per neighbour:
+
+    a frame --session--> gossip | exchange | records --ledger--> roles --desk--> records, jobs, notices
+
+Whatever a neighbour sends, the worst that happens here is `RemoteProtocolError`: its score falls, and at the floor
+the link is closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .creator import CreatorRole
+from .errors import LocalProtocolError, RemoteProtocolError
+from .events import (
+    CancelJob,
+    Channel,
+    ChunkInput,
+    CloseLink,
+    DialFailed,
+    DialPeer,
+    Execute,
+    Executed,
+    FinishRequested,
+    FrameReceived,
+    Input,
+    LinkClosed,
+    LinkOpened,
+    Notable,
+    Notice,
+    Output,
+    PeersDiscovered,
+    RecordsRestored,
+    SaveRecords,
+    SendFrame,
+    TaskPublished,
+    Woke,
+)
+from .exchange import Exchange
+from .frames import (
+    BlobMissing,
+    BlobPieceFrame,
+    BlobWant,
+    Bye,
+    Frame,
+    Graft,
+    IHave,
+    IWant,
+    Prune,
+    Publish,
+    Topics,
+    decode_frame,
+    encode_frame,
+)
+from .gossip import Gossip
+from .identity import PeerId, peer_id_of, public_key_of
+from .ledger import Ledger, task_topic
+from .manifest import open_manifest, time_refusal
+from .neighbours import Neighbours
+from .records import Assign, Commit, Lease, Record, Signed, parse, sign, verify_signature
+from .session import Session, SessionState
+from .split import is_numbers
+from .worker import WorkerRole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from random import Random
+
+    from .config import ProtocolConfig
+    from .identity import Signer, Verifier
+    from .manifest import Manifest
+    from .storage import BlobStore
+
+NETWORK_TOPIC = b""
+TASKS_MAX = 1_000
+HELD_MAX = 4_096
+"""Records of workers whose admission we have not heard of yet; they wait for it, unrelayed."""
+EXPIRE_EVERY_S = 5.0
+_PENALTY = 10.0
+
+
+@dataclass(slots=True)
+class _Link:
+    session: Session
+    tokens: float
+    filled_at: float
+    score: float = 0.0
+    suspected: bool = False
+
+
+class Peer:
+    """One peer of one network. Not thread-safe; one `handle` at a time.
+
+    Args:
+        config: Fixed for the peer's life.
+        signer: The peer's keys.
+        verifier: Checks other people's signatures.
+        rng: Where all chance comes from. Salts, nonces, picks and audits are drawn from it, so a real node passes a
+            cryptographic generator.
+        blobs: Where blobs are kept.
+    """
+
+    def __init__(
+        self, config: ProtocolConfig, signer: Signer, verifier: Verifier, rng: Random, blobs: BlobStore, now: float
+    ) -> None:
+        self.config = config
+        self.signer = signer
+        self.peer_id: PeerId = signer.peer_id
+        self.ledgers: dict[bytes, Ledger] = {}
+        self.workers: dict[bytes, WorkerRole] = {}
+        self.creators: dict[bytes, CreatorRole] = {}
+        self._verifier = verifier
+        self._rng = rng
+        self._blobs = blobs
+        self._gossip = Gossip(config, rng, self)
+        self._exchange = Exchange(config, blobs)
+        self._neighbours = Neighbours(config, rng)
+        self._links: dict[PeerId, _Link] = {}
+        self._jobs: dict[int, WorkerRole | CreatorRole] = {}
+        self._next_job = 0
+        self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
+        self._finishing = False
+        self._expire_at = now + EXPIRE_EVERY_S
+        self._now = now
+        self._outputs: list[Output] = []
+        self._saved: list[Signed] = []
+        self._fetches: list[tuple[bytes, int, bytes | None, tuple[bytes, ...]]] = []
+        self._gossip.follow(NETWORK_TOPIC)
+
+    # ---- the driver's side
+
+    def handle(self, event: Input, *, now: float) -> list[Output]:
+        """Apply one input and return what to do about it, in the order to do it."""
+        self._now = now
+        match event:
+            case FrameReceived(peer_id=peer_id, frame=frame):
+                self._frame_received(peer_id, frame)
+            case Woke():
+                self._woke()
+            case Executed(job=job, outcomes=outcomes, seconds=seconds):
+                role = self._jobs.pop(job, None)
+                if role is not None:
+                    role.executed(job, outcomes, seconds, now)
+            case LinkOpened(peer_id=peer_id):
+                self._link_opened(peer_id)
+            case LinkClosed(peer_id=peer_id, reason=reason):
+                self._link_closed(peer_id, reason)
+            case DialFailed(peer_id=peer_id):
+                self._neighbours.closed(peer_id, now)
+            case PeersDiscovered(peer_ids=peer_ids):
+                self._neighbours.discovered([peer for peer in peer_ids if peer != self.peer_id], now)
+            case TaskPublished(manifest=manifest):
+                self._publish_task(manifest)
+            case RecordsRestored(records=records):
+                self._restore(records)
+            case FinishRequested():
+                self._finishing = True
+                for worker in self.workers.values():
+                    worker.finish()
+        self._advance_roles()
+        return self._drain()
+
+    @property
+    def wake_at(self) -> float:
+        """When to send `Woke`, if nothing happens before. Changes with every `handle`."""
+        due = [self._expire_at]
+        due.extend(link.session.wake_at() for link in self._links.values())
+        due.extend(
+            at
+            for at in (
+                self._gossip.wake_at(),
+                self._exchange.wake_at(),
+                self._neighbours.wake_at(),
+                *(role.wake_at() for role in self.workers.values()),
+                *(role.wake_at() for role in self.creators.values()),
+            )
+            if at is not None
+        )
+        return min(due)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being executed."""
+        return not self._jobs
+
+    @property
+    def neighbours(self) -> dict[PeerId, SessionState]:
+        """Linked peers and the state of each session."""
+        return {peer_id: link.session.state for peer_id, link in self._links.items()}
+
+    def farewell(self, reason: str) -> list[Output]:
+        """Tell all neighbours that we leave; close the links when these frames are out."""
+        for peer_id in self._links:
+            self._send(peer_id, Bye(reason))
+        return self._drain()
+
+    # ---- the shelf gossip asks
+
+    def record_ids(self, topic: bytes) -> Iterator[bytes]:
+        if topic == NETWORK_TOPIC:
+            return iter(list(self.ledgers))
+        ledger = self.ledgers.get(topic[:32])
+        return ledger.record_ids(topic) if ledger is not None else iter(())
+
+    def record(self, record_id: bytes) -> Signed | None:
+        for ledger in self.ledgers.values():
+            signed = ledger.record(record_id)
+            if signed is not None:
+                return signed
+        return None
+
+    # ---- the desk roles work at
+
+    def publish(self, ledger: Ledger, record: Record) -> None:
+        signed = sign(self.signer, record)
+        if not ledger.add(signed, record, self._now):
+            return
+        if self._worth_saving(ledger, signed, record):
+            self._saved.append(signed)
+        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now)
+        for worker in self._roles_of(ledger.task, besides_creator=True):
+            # A peer may work for its own task's other half only through the ledger, as everybody does.
+            worker.record_added(signed, record, self._now)
+
+    def follow(self, topic: bytes) -> None:
+        self._gossip.follow(topic)
+
+    def leave(self, topic: bytes) -> None:
+        self._gossip.leave(topic)
+
+    def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
+        self._next_job += 1
+        manifest = ledger.manifest
+        self._outputs.append(
+            Execute(
+                self._next_job,
+                ledger.task,
+                manifest.code.sha256,
+                manifest.limits,
+                is_numbers(manifest.split),
+                tuple(chunks),
+            )
+        )
+        return self._next_job
+
+    def cancel(self, job: int) -> None:
+        if self._jobs.pop(job, None) is not None:
+            self._outputs.append(CancelJob(job))
+
+    def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
+        self._fetches.append((digest, size, root, tuple(providers)))
+
+    def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
+        self._outputs.append(Notice(what, ledger.task, chunk, peer_id_of(peer) if peer else None, detail))
+
+    # ---- links
+
+    def _link_opened(self, peer_id: PeerId) -> None:
+        if peer_id in self._links:
+            self._link_closed(peer_id, "replaced by a new link")
+        if not self._neighbours.opened(peer_id, self._now):
+            self._outputs.append(CloseLink(peer_id, "too many neighbours"))
+            return
+        link = _Link(Session(self.config, self._now), self.config.link_bytes_burst, self._now)
+        self._links[peer_id] = link
+        self._send(peer_id, link.session.greeting())
+
+    def _link_closed(self, peer_id: PeerId, reason: str) -> None:
+        self._neighbours.closed(peer_id, self._now)
+        if self._links.pop(peer_id, None) is None:
+            return
+        self._gossip.link_closed(peer_id)
+        self._exchange.link_closed(peer_id, self._now)
+        self._silent(peer_id, reason)
+
+    def _drop_link(self, peer_id: PeerId, reason: str) -> None:
+        self._outputs.append(CloseLink(peer_id, reason))
+        self._link_closed(peer_id, reason)
+
+    def _silent(self, peer_id: PeerId, reason: str) -> None:
+        """A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves."""
+        key = public_key_of(peer_id)
+        for ledger in self.ledgers.values():
+            ledger.release_leases(key)
+        for creator in self.creators.values():
+            creator.worker_silent(key, self._now)
+        self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
+
+    def _frame_received(self, peer_id: PeerId, data: bytes) -> None:
+        link = self._links.get(peer_id)
+        if link is None:
+            return  # We closed this link; its last frames were on their way.
+        try:
+            frame = decode_frame(data)
+            greeting = link.session.state is SessionState.GREETING
+            if not isinstance(frame, BlobPieceFrame):
+                self._charge(link, len(data))
+            for answer in link.session.received(frame, self._now):
+                self._send(peer_id, answer)
+            link.suspected = False
+            if greeting:
+                self._gossip.link_opened(peer_id)
+                self._exchange.link_opened(peer_id, self._now)
+            elif link.session.state is SessionState.GONE:
+                self._drop_link(peer_id, link.session.reason)
+            else:
+                self._dispatch(peer_id, frame)
+        except RemoteProtocolError as error:
+            link.score -= _PENALTY
+            if link.session.state is SessionState.GREETING or link.score <= self.config.score_floor:
+                self._drop_link(peer_id, str(error))
+
+    def _charge(self, link: _Link, size: int) -> None:
+        config = self.config
+        link.tokens = min(config.link_bytes_burst, link.tokens + (self._now - link.filled_at) * config.link_bytes_per_s)
+        link.filled_at = self._now
+        link.tokens -= size
+        if link.tokens < 0:
+            raise RemoteProtocolError("more control bytes than the link's share")
+
+    def _dispatch(self, peer_id: PeerId, frame: Frame) -> None:
+        match frame:
+            case Publish(records=records):
+                for signed in records:
+                    self._record_received(peer_id, signed)
+            case Topics() | Graft() | Prune() | IHave() | IWant():
+                self._gossip.received(peer_id, frame, self._now)
+            case BlobWant() | BlobPieceFrame() | BlobMissing():
+                self._exchange.received(peer_id, frame, self._now)
+            case _:
+                pass
+
+    # ---- records
+
+    def _record_received(self, source: PeerId, signed: Signed) -> None:
+        record_id = signed.record_id
+        if self._gossip.seen(record_id):
+            return
+        if signed.kind == "manifest":
+            self._manifest_received(source, signed, record_id)
+            return
+        record = parse(signed)
+        ledger = self.ledgers.get(record.task)
+        if ledger is None or ledger.is_void(signed.author):
+            return
+        if isinstance(record, Lease | Commit) and not self._is_admitted(ledger, signed.author):
+            self._hold(source, ledger, signed)
+            return
+        ledger.check(signed, record)
+        verify_signature(self._verifier, signed)
+        if ledger.add(signed, record, self._now):
+            self._added(ledger, signed, record, source)
+        else:
+            self._gossip.mark_seen(record_id)
+
+    def _added(self, ledger: Ledger, signed: Signed, record: Record, source: PeerId | None) -> None:
+        if self._worth_saving(ledger, signed, record):
+            self._saved.append(signed)
+        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source)
+        for role in self._roles_of(ledger.task):
+            role.record_added(signed, record, self._now)
+        if signed.kind == "admit":
+            worker = getattr(record, "worker", b"")
+            for held_source, held in self._held.pop((ledger.task, worker), ()):
+                self._record_received(held_source, held)
+
+    def _manifest_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
+        manifest = open_manifest(signed, self._verifier)
+        self._gossip.mark_seen(record_id)
+        if time_refusal(manifest, self._now + self.config.epoch_offset_s) is not None or len(self.ledgers) >= TASKS_MAX:
+            return
+        ledger = self.ledgers[record_id] = Ledger(signed, manifest)
+        self._gossip.publish(NETWORK_TOPIC, record_id, signed, self._now, source)
+        self._outputs.append(Notice(Notable.TASK_SEEN, record_id, None, peer_id_of(manifest.creator), manifest.name))
+        if self._acceptable(manifest):
+            self._saved.append(signed)
+            self._start_worker(ledger)
+
+    def _is_admitted(self, ledger: Ledger, author: bytes) -> bool:
+        return author in ledger.admits or author == ledger.manifest.creator
+
+    def _hold(self, source: PeerId, ledger: Ledger, signed: Signed) -> None:
+        if sum(map(len, self._held.values())) >= HELD_MAX:
+            self._held.pop(next(iter(self._held)))
+        self._held.setdefault((ledger.task, signed.author), []).append((source, signed))
+
+    def _worth_saving(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
+        """A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state."""
+        if isinstance(record, Lease):
+            return False
+        if ledger.task in self.creators:
+            return True
+        if isinstance(record, Commit | Assign):
+            return signed.author == self.signer.public_key
+        return ledger.task in self.workers
+
+    # ---- tasks and roles
+
+    def _acceptable(self, manifest: Manifest) -> bool:
+        config = self.config
+        return (
+            config.work
+            and config.slots > 0
+            and not self._finishing
+            and manifest.creator != self.signer.public_key
+            and (config.accept_creators is None or manifest.creator in config.accept_creators)
+            and manifest.limits.memory_bytes <= config.memory_bytes_max
+            and manifest.limits.seconds <= config.seconds_max
+            and manifest.policy.pow_bits <= config.pow_bits_max
+        )
+
+    def _start_worker(self, ledger: Ledger) -> WorkerRole:
+        role = WorkerRole(self.config, self.signer, self._rng, ledger, self, self._blobs, self._now)
+        self.workers[ledger.task] = role
+        return role
+
+    def _publish_task(self, signed: Signed) -> None:
+        manifest = open_manifest(signed, self._verifier)
+        if manifest.creator != self.signer.public_key:
+            raise LocalProtocolError("only the creator who signed a task can publish it: use that creator's key")
+        refusal = time_refusal(manifest, self._now + self.config.epoch_offset_s)
+        if refusal is not None:
+            raise LocalProtocolError(refusal)
+        if signed.record_id in self.creators:
+            return
+        ledger = self.ledgers[signed.record_id] = Ledger(signed, manifest, keep_commits=True)
+        self.creators[ledger.task] = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
+        self._gossip.follow(task_topic(ledger.task))
+        self._saved.append(signed)
+        self._gossip.publish(NETWORK_TOPIC, ledger.task, signed, self._now)
+
+    def _restore(self, records: tuple[Signed, ...]) -> None:
+        by_task: dict[bytes, list[tuple[Signed, Record]]] = {}
+        for signed in records:
+            if signed.kind == "manifest":
+                manifest = open_manifest(signed, self._verifier)
+                mine = manifest.creator == self.signer.public_key
+                self.ledgers[signed.record_id] = Ledger(signed, manifest, keep_commits=mine)
+                self._gossip.mark_seen(signed.record_id)
+        for signed in records:
+            if signed.kind == "manifest":
+                continue
+            record = parse(signed)
+            ledger = self.ledgers.get(record.task)
+            if ledger is not None and ledger.add(signed, record, self._now):
+                self._gossip.mark_seen(signed.record_id)
+                by_task.setdefault(ledger.task, []).append((signed, record))
+        for task, ledger in self.ledgers.items():
+            own = by_task.get(task, [])
+            if ledger.manifest.creator == self.signer.public_key:
+                role = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
+                self.creators[task] = role
+                self._gossip.follow(task_topic(task))
+                role.restored(own, self._now)
+            elif ledger.certificate is None and self._acceptable(ledger.manifest):
+                self._start_worker(ledger).restored(own)
+
+    def _roles_of(self, task: bytes, *, besides_creator: bool = False) -> list[WorkerRole | CreatorRole]:
+        roles: list[WorkerRole | CreatorRole] = []
+        if task in self.workers:
+            roles.append(self.workers[task])
+        if task in self.creators and not besides_creator:
+            roles.append(self.creators[task])
+        return roles
+
+    def _all_roles(self) -> list[WorkerRole | CreatorRole]:
+        return [*self.workers.values(), *self.creators.values()]
+
+    def _advance_roles(self) -> None:
+        now = self._now
+        for creator in self.creators.values():
+            creator.advance(now)
+        for worker in self.workers.values():
+            worker.advance(now)
+        self._fill_slots()
+        while self._fetches:
+            digest, size, root, makers = self._fetches.pop()
+            providers = [peer_id_of(maker) for maker in makers if maker != self.signer.public_key]
+            for provider in providers:
+                self._neighbours.want(provider, now)
+            self._exchange.fetch(digest, size, root, providers or list(self._links), now)
+
+    def _fill_slots(self) -> None:
+        """Keep every slot busy and one job waiting, so that a worker process never idles between batches."""
+        room = self.config.slots + 1 if self.config.slots else 0
+        for creator in self.creators.values():
+            while len(self._jobs) < room and (batch := creator.take_job()):
+                job = self.execute(creator.ledger, batch)
+                self._jobs[job] = creator
+                creator.job_started(job, batch)
+        # The task with the fewest jobs goes first, so that several tasks share the slots.
+        for worker in sorted(self.workers.values(), key=lambda role: role.jobs_running):
+            while len(self._jobs) < room and (batch := worker.take_job(self._now)):
+                job = self.execute(worker.ledger, batch)
+                self._jobs[job] = worker
+                worker.job_started(job, batch, self._now)
+
+    # ---- time
+
+    def _woke(self) -> None:
+        now = self._now
+        for peer_id, link in list(self._links.items()):
+            for frame in link.session.advance(now):
+                self._send(peer_id, frame)
+            if link.session.state is SessionState.GONE:
+                self._drop_link(peer_id, link.session.reason)
+            elif link.session.state is SessionState.SUSPECTED and not link.suspected:
+                link.suspected = True
+                self._silent(peer_id, "silent")
+        if self._gossip.heartbeat_due(now):
+            self._gossip.heartbeat(now)
+        self._exchange.advance(now)
+        for peer_id in self._neighbours.dials(now):
+            self._outputs.append(DialPeer(peer_id))
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EVERY_S
+            for ledger in self.ledgers.values():
+                ledger.expire(now)
+
+    # ---- outputs
+
+    def _send(self, peer_id: PeerId, frame: Frame) -> None:
+        channel = Channel.BULK if isinstance(frame, BlobPieceFrame) else Channel.CONTROL
+        self._outputs.append(SendFrame(peer_id, channel, encode_frame(frame)))
+
+    def _drain(self) -> list[Output]:
+        while True:
+            frames, finished = self._exchange.drain()
+            for digest, here in finished:
+                for role in self._all_roles():
+                    role.blob_arrived(digest, here, self._now)
+            for peer_id, frame in frames:
+                self._send(peer_id, frame)
+            if not finished:
+                break
+            self._advance_roles()
+        encoded: dict[tuple[int, ...], bytes] = {}
+        for peer_id, frame in self._gossip.drain():
+            if isinstance(frame, Publish):
+                # Most neighbours get the very same records: encode them once.
+                key = tuple(map(id, frame.records))
+                data = encoded.get(key)
+                if data is None:
+                    data = encoded[key] = encode_frame(frame)
+                self._outputs.append(SendFrame(peer_id, Channel.CONTROL, data))
+            else:
+                self._send(peer_id, frame)
+        outputs, self._outputs = self._outputs, []
+        if self._saved:
+            # First of all: nothing is told to anybody that a crash could make us forget.
+            outputs.insert(0, SaveRecords(tuple(self._saved)))
+            self._saved = []
+        return outputs

@@ -1,0 +1,178 @@
+"""The tally: what a set of records says, whatever order it came in (spec/ledger.md, "Tally").
+
+    per chunk:  OPEN --votes--> SEALED --enough equal votes--> AGREED
+                  ^                '------- two values ------> DISPUTED --referee--> AGREED
+                  '--- a voter is convicted: its votes are void (taint) ---'
+
+A pure function of the set, evaluated in strata so that nothing depends on arrival:
+
+1. validity (the ledger admits no invalid record);
+2. equivocators: two different commits of one worker with one seq, or two values for one chunk: all its votes are void;
+3. the creator's verdicts: all votes of a convicted worker are void;
+4. the votes that count, one per worker and chunk, from admitted workers that 2 and 3 left over;
+5. each chunk's state from the votes on that chunk alone.
+
+Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+
+class ChunkState(Enum):
+    OPEN = "open"
+    SEALED = "sealed"
+    DISPUTED = "disputed"
+    AGREED = "agreed"
+    FAILED = "failed"
+
+
+class Vote(NamedTuple):
+    """One worker's word on one chunk.
+
+    `value` is the status byte and SHA-256 of the result, None while sealed, and b"" when the worker reports that it
+    got no result. `assigned` says that the creator chose this worker for this chunk; a worker that chose the chunk
+    itself may have a friend on it, so only one such vote counts towards a quorum.
+    """
+
+    worker: bytes
+    value: bytes | None
+    assigned: bool = False
+    trusted: bool = False
+    """The creator's own execution: it settles the chunk."""
+
+
+NO_RESULT = b""
+NO_RESULTS_TO_FAIL = 3
+"""Distinct workers without a result that mark a chunk failed (DESIGN section 5)."""
+
+
+class ChunkTally(NamedTuple):
+    """Stratum 5 for one chunk."""
+
+    state: ChunkState
+    value: bytes | None
+    """The agreed value."""
+    missing: int
+    """Votes still needed."""
+    offenders: tuple[bytes, ...]
+    """Workers whose counted vote differs from the creator's own execution."""
+    extra: int
+    """Assigned votes that agree beyond what the quorum needed: audits."""
+
+
+def votes_needed(replication: int, *, tainted: bool) -> int:
+    """A chunk a convicted worker voted on needs two votes at least: whoever co-signed its lie may be its friend."""
+    return max(replication, 2) if tainted else replication
+
+
+def tally_chunk(votes: Iterable[Vote], replication: int, *, tainted: bool) -> ChunkTally:
+    """The state of one chunk from the votes that count on it. The order of `votes` does not matter."""
+    needed = votes_needed(replication, tainted=tainted)
+    by_value: dict[bytes, list[Vote]] = {}
+    sealed = no_results = 0
+    trusted: bytes | None = None
+    for vote in votes:
+        if vote.trusted:
+            trusted = vote.value
+        elif vote.value is None:
+            sealed += 1
+        elif vote.value == NO_RESULT:
+            no_results += 1
+        else:
+            by_value.setdefault(vote.value, []).append(vote)
+    if trusted is not None:
+        if trusted == NO_RESULT:
+            return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
+        offenders = sorted(vote.worker for value, cast in by_value.items() if value != trusted for vote in cast)
+        return ChunkTally(ChunkState.AGREED, trusted, 0, tuple(offenders), 0)
+    if len(by_value) > 1:
+        return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
+    if by_value:
+        ((value, cast),) = by_value.items()
+        assigned = sum(vote.assigned for vote in cast)
+        weight = min(len(cast), assigned + 1)
+        if weight >= needed:
+            return ChunkTally(ChunkState.AGREED, value, 0, (), weight - needed)
+        return ChunkTally(ChunkState.SEALED, None, needed - weight, (), 0)
+    if no_results >= NO_RESULTS_TO_FAIL:
+        return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
+    if sealed or no_results:
+        return ChunkTally(ChunkState.SEALED, None, max(0, needed - sealed), (), 0)
+    return ChunkTally(ChunkState.OPEN, None, needed, (), 0)
+
+
+class Ballot(NamedTuple):
+    """One commit as the tally sees it: whose, which batch, and its votes by chunk (values None while sealed)."""
+
+    worker: bytes
+    seq: int
+    commit: bytes
+    values: Mapping[int, bytes | None]
+
+
+class Tally(NamedTuple):
+    """What the whole set says."""
+
+    void: frozenset[bytes]
+    chunks: Mapping[int, ChunkTally]
+
+
+def equivocators(ballots: Iterable[Ballot]) -> frozenset[bytes]:
+    """Stratum 2: workers that signed two commits with one seq, or two different values for one chunk."""
+    commits: dict[tuple[bytes, int], bytes] = {}
+    values: dict[tuple[bytes, int], bytes] = {}
+    found = set()
+    for ballot in ballots:
+        if commits.setdefault((ballot.worker, ballot.seq), ballot.commit) != ballot.commit:
+            found.add(ballot.worker)
+        for chunk, value in ballot.values.items():
+            if value and values.setdefault((ballot.worker, chunk), value) != value:
+                found.add(ballot.worker)
+    return frozenset(found)
+
+
+def tally(
+    ballots: Collection[Ballot],
+    *,
+    replication: int,
+    creator: bytes,
+    admitted: Collection[bytes],
+    convicted: Collection[bytes],
+    assigned: Collection[tuple[bytes, int]],
+) -> Tally:
+    """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with."""
+    void = equivocators(ballots) | frozenset(convicted)
+    votes: dict[int, dict[bytes, Vote]] = {}
+    tainted = set()
+    for ballot in ballots:
+        trusted = ballot.worker == creator
+        if not trusted and ballot.worker not in admitted:
+            continue
+        for chunk, value in ballot.values.items():
+            if ballot.worker in void:
+                tainted.add(chunk)
+                continue
+            cast = votes.setdefault(chunk, {})
+            previous = cast.get(ballot.worker)
+            # Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
+            if previous is None or says_more(value, previous.value):
+                cast[ballot.worker] = Vote(ballot.worker, value, (ballot.worker, chunk) in assigned, trusted)
+    touched = votes.keys() | tainted
+    return Tally(
+        void,
+        {
+            chunk: tally_chunk(votes.get(chunk, {}).values(), replication, tainted=chunk in tainted)
+            for chunk in sorted(touched)
+        },
+    )
+
+
+def says_more(value: bytes | None, than: bytes | None) -> bool:
+    """Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote."""
+    return (value is not None, bool(value)) > (than is not None, bool(than))

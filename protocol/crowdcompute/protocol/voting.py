@@ -1,0 +1,72 @@
+"""From executed chunks to commits: what a worker, or a creator that executes itself, signs."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from .batch import BATCH_BYTES_MAX, DETAIL_BYTES_MAX, Leaf, leaf_bytes, seal_commit
+from .events import ChunkOutcome, Status
+from .identity import NONCE_BYTES
+from .records import COMMIT_CHUNKS_MAX, Commit, shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from random import Random
+
+    from .identity import Signer
+    from .storage import BlobStore
+
+
+def commits_of(
+    signer: Signer,
+    seal_key: bytes,
+    task: bytes,
+    next_seq: Callable[[], int],
+    outcomes: Iterable[ChunkOutcome],
+    blobs: BlobStore,
+    rng: Random,
+    *,
+    inline_bytes: int,
+) -> list[tuple[Commit, list[Leaf]]]:
+    """Commits over these outcomes, as few as their size allows, each of one shard.
+
+    Results longer than `inline_bytes` are put into the blob store first, so that whoever is told their hash can have
+    them.
+    """
+    commits: list[tuple[Commit, list[Leaf]]] = []
+    batch: list[Leaf] = []
+    batch_bytes = 0
+
+    def seal() -> None:
+        commit = seal_commit(
+            signer, seal_key, task, next_seq(), batch, salt=rng.randbytes(16), nonce=rng.randbytes(NONCE_BYTES)
+        )
+        commits.append((commit, batch))
+
+    for outcome in sorted(outcomes):
+        leaf = _leaf(outcome, blobs, inline_bytes)
+        if batch and (
+            shard_of(batch[0].chunk) != shard_of(leaf.chunk)
+            or len(batch) == COMMIT_CHUNKS_MAX
+            or batch_bytes + leaf_bytes(leaf) > BATCH_BYTES_MAX
+        ):
+            seal()
+            batch, batch_bytes = [], 0
+        batch.append(leaf)
+        batch_bytes += leaf_bytes(leaf)
+    if batch:
+        seal()
+    return commits
+
+
+def _leaf(outcome: ChunkOutcome, blobs: BlobStore, inline_bytes: int) -> Leaf:
+    data = outcome.data
+    if outcome.status is Status.NO_RESULT:
+        data = outcome.detail.encode()[:DETAIL_BYTES_MAX]
+        return Leaf(outcome.chunk, outcome.status, inline=True, size=len(data), data=data)
+    if len(data) <= inline_bytes:
+        return Leaf(outcome.chunk, outcome.status, inline=True, size=len(data), data=data)
+    digest = sha256(data).digest()
+    blobs.put(digest, data)
+    return Leaf(outcome.chunk, outcome.status, inline=False, size=len(data), data=digest)

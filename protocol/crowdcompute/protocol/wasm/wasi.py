@@ -1,0 +1,72 @@
+"""The functions of WASI preview 1, and their types as a module must import them.
+
+What each does here is spec/modules.md, "WASI subset": a virtual clock, seeded randomness, three streams, and an error
+for everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODULE: Final = "wasi_snapshot_preview1"
+
+I32, I64 = b"\x7f", b"\x7e"
+
+_ERRNO_FUNCTIONS = {
+    "args_get": "ii",
+    "args_sizes_get": "ii",
+    "clock_res_get": "ii",
+    "clock_time_get": "iIi",
+    "environ_get": "ii",
+    "environ_sizes_get": "ii",
+    "fd_advise": "iIIi",
+    "fd_allocate": "iII",
+    "fd_close": "i",
+    "fd_datasync": "i",
+    "fd_fdstat_get": "ii",
+    "fd_fdstat_set_flags": "ii",
+    "fd_fdstat_set_rights": "iII",
+    "fd_filestat_get": "ii",
+    "fd_filestat_set_size": "iI",
+    "fd_filestat_set_times": "iIIi",
+    "fd_pread": "iiiIi",
+    "fd_prestat_dir_name": "iii",
+    "fd_prestat_get": "ii",
+    "fd_pwrite": "iiiIi",
+    "fd_read": "iiii",
+    "fd_readdir": "iiiIi",
+    "fd_renumber": "ii",
+    "fd_seek": "iIii",
+    "fd_sync": "i",
+    "fd_tell": "ii",
+    "fd_write": "iiii",
+    "path_create_directory": "iii",
+    "path_filestat_get": "iiiii",
+    "path_filestat_set_times": "iiiiIIi",
+    "path_link": "iiiiiii",
+    "path_open": "iiiiiIIii",
+    "path_readlink": "iiiiii",
+    "path_remove_directory": "iii",
+    "path_rename": "iiiiii",
+    "path_symlink": "iiiii",
+    "path_unlink_file": "iii",
+    "poll_oneoff": "iiii",
+    "proc_raise": "i",
+    "random_get": "ii",
+    "sched_yield": "",
+    "sock_accept": "iii",
+    "sock_recv": "iiiiii",
+    "sock_send": "iiiii",
+    "sock_shutdown": "ii",
+}
+
+
+def _parameters(letters: str) -> bytes:
+    return b"".join(I32 if letter == "i" else I64 for letter in letters)
+
+
+SIGNATURES: Final[dict[str, tuple[bytes, bytes]]] = {
+    **{name: (_parameters(letters), I32) for name, letters in _ERRNO_FUNCTIONS.items()},
+    "proc_exit": (I32, b""),
+}
+"""Parameter and result types by function name, as value type bytes."""

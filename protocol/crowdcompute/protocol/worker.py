@@ -1,0 +1,346 @@
+"""A volunteer's part in one task (spec/ledger.md).
+
+    FETCHING --code and inputs here--> JOINING --admit--> WORKING <--nothing open / something open--> IDLE
+                                          |                  |
+                                          '---- verdict -----+---- certificate ----> DONE
+
+A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
+what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from .creator import open_assignment
+from .errors import ProtocolError, RemoteProtocolError
+from .events import ChunkInput, ChunkOutcome, Status
+from .ledger import find_work, shard_topic, task_topic
+from .picking import pick_endgame, pick_open
+from .records import Admit, Assign, CertificateBody, Checkpoint, Join, Lease, Record, Signed, Verdict, runs_of, shard_of
+from .sizing import BatchSizer
+from .split import ChunkReader, seed
+from .voting import commits_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from .config import ProtocolConfig
+    from .desk import Desk
+    from .identity import Signer
+    from .ledger import Ledger
+    from .manifest import BlobRef
+    from .storage import BlobStore
+
+
+class WorkerState(Enum):
+    FETCHING = "fetching"
+    JOINING = "joining"
+    WORKING = "working"
+    IDLE = "idle"
+    DONE = "done"
+
+
+class WorkerRole:
+    """One task we work for."""
+
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        signer: Signer,
+        rng: Random,
+        ledger: Ledger,
+        desk: Desk,
+        blobs: BlobStore,
+        now: float,
+    ) -> None:
+        self.ledger = ledger
+        self.state = WorkerState.FETCHING
+        self.votes = 0
+        self._config = config
+        self._signer = signer
+        self._rng = rng
+        self._desk = desk
+        self._blobs = blobs
+        self._reader = ChunkReader(ledger.manifest, self._read_inputs)
+        self._sizer = BatchSizer(config.batch_s)
+        self._shard: int | None = None
+        self._pick_from = now
+        self._assigned: dict[int, None] = {}
+        self._jobs: dict[int, tuple[int, ...]] = {}
+        self._voted: set[int] = set()
+        self._made: dict[int, bytes] = {}
+        self._seq = 0
+        self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
+        self._look_again_at: float | None = None
+        self._finishing = False
+        desk.follow(task_topic(ledger.task))
+        self._fetch_missing()
+
+    # ---- what happens
+
+    def restored(self, own: list[tuple[Signed, Record]]) -> None:
+        """Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice."""
+        for signed, record in own:
+            if signed.author == self._signer.public_key and signed.kind in ("commit", "lease"):
+                self._seq = max(self._seq, getattr(record, "seq", 0))
+        for chunk in range(self.ledger.manifest.chunks):
+            if self._signer.public_key in self.ledger.voters(chunk):
+                self._voted.add(chunk)
+
+    def record_added(self, signed: Signed, record: Record, now: float) -> None:
+        """The ledger has taken somebody's record."""
+        match record:
+            case Admit(worker=worker) if worker == self._signer.public_key:
+                if self.state is WorkerState.JOINING:
+                    self.state = WorkerState.WORKING
+            case Assign(worker=worker) if worker == self._signer.public_key:
+                self._take_assignment(record)
+            case Verdict(worker=worker) if worker == self._signer.public_key:
+                self.state = WorkerState.DONE
+            case Checkpoint(shard=shard):
+                self._release(shard)
+            case CertificateBody():
+                self._end()
+            case _:
+                pass
+
+    def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
+        """Code or inputs came, or nobody has them now."""
+        if self.state is WorkerState.FETCHING and not self._missing():
+            self._join()
+        elif not here and self.state is WorkerState.FETCHING:
+            self._look_again_at = now + self._config.blob_timeout_s
+
+    def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
+        """Our own node executed a batch: commit it."""
+        if self._jobs.pop(job, None) is None or self.state is WorkerState.DONE:
+            return
+        self._sizer.finished(len(outcomes), seconds)
+        self._vote(outcomes, now)
+
+    def finish(self) -> None:
+        """Take nothing new; what runs is still committed."""
+        self._finishing = True
+        self._assigned.clear()
+
+    def advance(self, now: float) -> None:
+        """Let time pass: fetch again, renew leases, say that we are idle."""
+        if self.state is WorkerState.FETCHING:
+            if self._look_again_at is not None and now >= self._look_again_at:
+                self._look_again_at = None
+                self._fetch_missing()
+        elif self.state in (WorkerState.WORKING, WorkerState.IDLE):
+            self._say_leases(now)
+
+    def take_job(self, now: float) -> list[ChunkInput] | None:
+        """The next batch, or None when there is nothing for us now. `job_started` must follow."""
+        if self._finishing or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
+            return None
+        chunks = self._next_assigned() or self._next_picked(now)
+        if not chunks:
+            self.state = WorkerState.IDLE
+            return None
+        self.state = WorkerState.WORKING
+        batch: list[ChunkInput] = []
+        unreadable: list[ChunkOutcome] = []
+        for chunk in chunks:
+            try:
+                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
+            except ProtocolError as error:
+                # The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
+                unreadable.append(ChunkOutcome(chunk, Status.NO_RESULT, b"", f"inputs: {error}"))
+        self._vote(unreadable, now)
+        return batch or None
+
+    def job_started(self, job: int, batch: list[ChunkInput], now: float) -> None:
+        self._jobs[job] = tuple(chunk.chunk for chunk in batch)
+        self._say_leases(now)
+
+    @property
+    def jobs_running(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def done(self) -> bool:
+        return self.state is WorkerState.DONE
+
+    def wake_at(self) -> float | None:
+        """When to look again: for leases to renew or to run out, and for new work."""
+        if self.done:
+            return None
+        due = [until - self._config.lease_ttl_s / 2 for _, until in self._leases.values()]
+        if self._look_again_at is not None:
+            due.append(self._look_again_at)
+        return min(due, default=None)
+
+    # ---- inside
+
+    def _missing(self) -> list[BlobRef]:
+        manifest = self.ledger.manifest
+        refs = [manifest.code] + ([manifest.inputs] if manifest.inputs is not None else [])
+        return [ref for ref in refs if self._blobs.size(ref.sha256) is None]
+
+    def _fetch_missing(self) -> None:
+        missing = self._missing()
+        for ref in missing:
+            self._desk.fetch(ref.sha256, ref.size, ref.root, ())
+        if not missing:
+            self._join()
+
+    def _join(self) -> None:
+        self.state = WorkerState.JOINING
+        me = self._signer.public_key
+        if me in self.ledger.admits:
+            self.state = WorkerState.WORKING
+        elif me not in self.ledger.joins:
+            work = find_work(self.ledger.task, me, self.ledger.manifest.policy.pow_bits)
+            self._desk.publish(self.ledger, Join(self.ledger.task, self._signer.seal_key, work))
+
+    def _take_assignment(self, assign: Assign) -> None:
+        try:
+            chunks = open_assignment(self._signer, self.ledger.manifest.seal_key, assign)
+        except RemoteProtocolError:
+            return  # The creator sealed nonsense to us. Its task is its own loss.
+        running = self._running()
+        for chunk in chunks:
+            if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
+                self._assigned[chunk] = None
+
+    def _vote(self, outcomes: Sequence[ChunkOutcome], now: float) -> None:
+        commits = commits_of(
+            self._signer,
+            self.ledger.manifest.seal_key,
+            self.ledger.task,
+            lambda: self._next_seq(now),
+            [outcome for outcome in outcomes if outcome.chunk not in self._voted],
+            self._blobs,
+            self._rng,
+            inline_bytes=self._config.inline_result_bytes,
+        )
+        for commit, leaves in commits:
+            self._desk.publish(self.ledger, commit)
+            for leaf in leaves:
+                self._voted.add(leaf.chunk)
+                self.votes += leaf.status is not Status.NO_RESULT
+                if not leaf.inline:
+                    self._made[leaf.chunk] = leaf.data
+
+    def _running(self) -> set[int]:
+        return {chunk for chunks in self._jobs.values() for chunk in chunks}
+
+    def _next_assigned(self) -> list[int]:
+        size = self._sizer.size()
+        chunks = [chunk for chunk in self._assigned if chunk not in self._voted][:size]
+        for chunk in chunks:
+            del self._assigned[chunk]
+        return sorted(chunks)
+
+    def _next_picked(self, now: float) -> list[int]:
+        if now < self._pick_from:
+            self._look_again_at = self._pick_from
+            return []
+        running = self._running()
+        mine = self._voted | running if running else self._voted
+        tried = 0
+        while True:
+            if self._shard is None and not self._choose_shard(now):
+                return []
+            if now < self._pick_from:
+                self._look_again_at = self._pick_from
+                return []
+            assert self._shard is not None
+            size = self._batch_size(self._shard)
+            chunks = pick_open(self.ledger, self._shard, size, mine, self._rng, now)
+            if chunks:
+                self._look_again_at = None
+                return chunks
+            wait_s = max(self._config.endgame_after_s, 2 * (self._sizer.chunk_s or 0.0))
+            copy = pick_endgame(self.ledger, self._shard, mine, self._rng, now, leased_for_s=wait_s)
+            if copy is not None:
+                return [copy]
+            self._look_again_at = now + self._config.endgame_after_s
+            tried += 1
+            if tried > 1 or not self._leave_shard():
+                return []
+
+    def _batch_size(self, shard: int) -> int:
+        # Towards the end of a shard batches shrink, so that its last chunks are spread over everybody.
+        sharing = 2 * max(1, len({key[0] for key in self.ledger.leases if key[1] == shard}))
+        return max(1, min(self._sizer.size(), -(-self.ledger.open_count(shard) // sharing)))
+
+    def _choose_shard(self, now: float) -> bool:
+        """Follow a shard that has open chunks, at random by how many it has."""
+        weights = [self.ledger.open_count(shard) for shard in range(self.ledger.shards)]
+        if not sum(weights):
+            return False
+        (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)
+        self._desk.follow(shard_topic(self.ledger.task, self._shard))
+        self._pick_from = now + self._config.settle_s
+        return True
+
+    def _leave_shard(self) -> bool:
+        """Turn to another shard if this one is not the only one with open chunks."""
+        assert self._shard is not None
+        open_shards = [shard for shard in range(self.ledger.shards) if self.ledger.open_count(shard)]
+        if not open_shards or open_shards == [self._shard]:
+            return False
+        if not self.ledger.open_count(self._shard):
+            self._desk.leave(shard_topic(self.ledger.task, self._shard))
+        self._shard = None
+        return True
+
+    def _say_leases(self, now: float) -> None:
+        """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
+        if self._finishing and not self._jobs:
+            return
+        by_shard: dict[int, list[int]] = {}
+        for chunk in [*self._running(), *self._assigned]:
+            by_shard.setdefault(shard_of(chunk), []).append(chunk)
+        if not by_shard and self._shard is not None:
+            by_shard[self._shard] = []
+        for shard in [shard for shard in self._leases if shard not in by_shard]:
+            del self._leases[shard]
+        for shard, chunks in by_shard.items():
+            runs = runs_of(chunks)[:512]
+            said, until = self._leases.get(shard, (None, 0.0))
+            covered = said is not None and (runs == said or not runs)
+            if covered and now < until - self._config.lease_ttl_s / 2:
+                continue
+            ttl_s = self._config.lease_ttl_s
+            self._leases[shard] = (runs, now + ttl_s)
+            self._desk.publish(self.ledger, Lease(self.ledger.task, shard, self._next_seq(now), ttl_s, runs))
+
+    def _release(self, shard: int) -> None:
+        """A checkpoint says the creator has these results: ours need not be kept any longer."""
+        for chunk in [chunk for chunk in self._made if shard_of(chunk) == shard and self.ledger.is_accepted(chunk)]:
+            digest = self._made.pop(chunk)
+            # Chunks with equal results share one blob.
+            if digest not in self._made.values():
+                self._blobs.discard(digest)
+        for chunk in [chunk for chunk in self._assigned if self.ledger.is_closed(chunk)]:
+            # An accepted chunk may still be wanted as an audit; only failed ones are not.
+            if not self.ledger.is_accepted(chunk):
+                del self._assigned[chunk]
+
+    def _end(self) -> None:
+        self.state = WorkerState.DONE
+        for job in self._jobs:
+            self._desk.cancel(job)
+        self._jobs.clear()
+        self._assigned.clear()
+        for digest in set(self._made.values()):
+            self._blobs.discard(digest)
+        self._made.clear()
+
+    def _next_seq(self, now: float) -> int:
+        # Milliseconds since 1970: a worker that lost its store does not sign an old seq again.
+        self._seq = max(self._seq + 1, int((now + self._config.epoch_offset_s) * 1_000))
+        return self._seq
+
+    def _read_inputs(self, start: int, length: int) -> bytes:
+        inputs = self.ledger.manifest.inputs
+        assert inputs is not None
+        return self._blobs.read(inputs.sha256, start, length)

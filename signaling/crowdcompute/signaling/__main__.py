@@ -1,0 +1,154 @@
+"""`cc-signaling`: run a signaling server.
+
+Exit codes: 0 stopped by Ctrl+C or SIGTERM, 2 wrong usage, 3 a setting is not usable or the port is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from crowdcompute.protocol.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .config import SignalingConfig
+
+EXIT_USAGE = 2
+EXIT_CONFIG = 3
+
+BACKLOG = 4_096
+"""Connections the kernel holds for us: a whole network may reconnect at once (research/webrtc.md section 5)."""
+
+app = cyclopts.App(
+    name="cc-signaling",
+    help="Introduce CrowdCompute peers to each other. Knows nothing of tasks or results; stores nothing.",
+    help_epilogue="Every option can also be set as CC_SIGNALING_NAME in the environment (CC_SIGNALING_PORT=9000).\n\n"
+    "Exit codes: 0 stopped by Ctrl+C or SIGTERM, 2 wrong usage, 3 a setting is not usable or the port is taken.",
+    result_action="return_value",
+)
+
+
+@app.command
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    network: str | None = None,
+    public_url: str | None = None,
+    stun: str | None = None,
+    clients_per_address: int | None = None,
+    ready_json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Serve until Ctrl+C.
+
+    Parameters
+    ----------
+    host
+        Address to listen on (default 127.0.0.1; 0.0.0.0 lets other machines in).
+    port
+        TCP port (default 8765); 0 picks a free one.
+    network
+        Network named in the printed join link (default main).
+    public_url
+        What others type to reach this server, when a proxy stands before it.
+    stun
+        STUN server told to clients, stun:host:port (default none).
+    clients_per_address
+        Connections taken from one IP address (default 256).
+    ready_json
+        When listening, print one JSON line with url and join on stdout, and nothing else.
+    """
+    from .config import load
+
+    config = load(
+        host=host,
+        port=port,
+        network=network,
+        public_url=public_url,
+        stun=stun,
+        clients_per_address=clients_per_address,
+    )
+    try:
+        listener = _listen(config)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise LocalProtocolError(
+            f"cannot listen on {config.host} port {config.port}: {reason};"
+            " choose another with --host and --port (0 is any free port)"
+        ) from None
+    _announce(config, listener.getsockname()[1], ready_json=ready_json)
+    _run(config, listener)
+    return 0
+
+
+def _listen(config: SignalingConfig) -> socket.socket:
+    """Bind and listen before anything is printed: who reads our line may connect at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    return socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+
+
+def _announce(config: SignalingConfig, port: int, *, ready_json: bool) -> None:
+    url, join = config.url(port), str(config.join_link(port))
+    if ready_json:
+        print(json.dumps({"url": url, "join": join}), flush=True)
+        return
+    print(f"Signaling server at {url}\nJoin link: {join}\nVolunteers run: cc-node run '{join}'", flush=True)
+    if sys.stdout.isatty():
+        import segno
+
+        segno.make(join).terminal(compact=True)
+
+
+def _run(config: SignalingConfig, listener: socket.socket) -> None:
+    import uvicorn
+
+    from .app import create_app
+
+    rules = config.rendezvous()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(rules),
+            # Measured in research/webrtc.md section 5: twice the relayed messages of the other choices.
+            loop="auto" if sys.platform == "win32" else "uvloop",
+            http="auto" if sys.platform == "win32" else "httptools",
+            ws="websockets-sansio",
+            ws_max_size=rules.message_bytes_max,
+            # Signals are small and mostly random: deflate would cost 300 KB of memory a client for nothing.
+            ws_per_message_deflate=False,
+            backlog=BACKLOG,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+
+    def stopped(_number: int, _frame: FrameType | None) -> None:
+        """uvicorn stops gracefully on its own handler, then raises the signal again: for us that is success."""
+
+    signal.signal(signal.SIGINT, stopped)
+    signal.signal(signal.SIGTERM, stopped)
+    server.run(sockets=[listener])
+
+
+def main() -> None:
+    """Console script. A person's mistake is one sentence on stderr and a documented exit code."""
+    try:
+        sys.exit(app(exit_on_error=False, print_error=True))
+    except cyclopts.CycloptsError:
+        sys.exit(EXIT_USAGE)
+    except LocalProtocolError as error:
+        print(f"cc-signaling: {error}.", file=sys.stderr)
+        sys.exit(EXIT_CONFIG)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""How one signaling server is set up: flags > `CC_SIGNALING_*` environment variables > these defaults."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crowdcompute.protocol.errors import LocalProtocolError
+from crowdcompute.protocol.rendezvous import RendezvousConfig
+from crowdcompute.protocol.signaling import IceServer, JoinLink, check_network_name
+
+_ENV_PREFIX = "CC_SIGNALING_"
+_CAPS = RendezvousConfig()
+
+
+def _network_name(value: str) -> str:
+    try:
+        check_network_name(value)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must look like https://example.org")
+    return value.rstrip("/")
+
+
+class SignalingConfig(BaseSettings):
+    """Read once at start; passed down, never changed."""
+
+    model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on. `0.0.0.0` lets other machines in."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8765
+    """TCP port; 0 picks a free one."""
+    network: Annotated[str, AfterValidator(_network_name)] = "main"
+    """Network named in the join link. The server serves any other one too: networks begin when somebody enters."""
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """What others type to reach this server, when a proxy stands before it."""
+    stun: Annotated[str, Field(pattern=r"^stun:[^\s?:@/]{1,253}(:\d{1,5})?$")] | None = None
+    """STUN server told to clients, `stun:host:port`. None on a LAN: an unreachable one delays every connection."""
+    peers_per_network: Annotated[int, Field(ge=1)] = _CAPS.peers_per_network
+    networks: Annotated[int, Field(ge=1)] = _CAPS.networks
+    clients: Annotated[int, Field(ge=1)] = _CAPS.clients
+    clients_per_address: Annotated[int, Field(ge=1)] = _CAPS.clients_per_address
+    messages_per_s: Annotated[float, Field(gt=0)] = _CAPS.messages_per_s
+    messages_burst: Annotated[float, Field(ge=1)] = _CAPS.messages_burst
+    """Caps: see `RendezvousConfig`."""
+
+    def rendezvous(self) -> RendezvousConfig:
+        """The part of the settings that the rules need."""
+        return RendezvousConfig(
+            peers_per_network=self.peers_per_network,
+            networks=self.networks,
+            clients=self.clients,
+            clients_per_address=self.clients_per_address,
+            messages_per_s=self.messages_per_s,
+            messages_burst=self.messages_burst,
+            ice_servers=() if self.stun is None else (IceServer(self.stun, "", ""),),
+        )
+
+    def url(self, port: int) -> str:
+        """What to type to reach this server, which listens on `port`."""
+        if self.public_url is not None:
+            return self.public_url
+        host = _own_address() if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def join_link(self, port: int) -> JoinLink:
+        return JoinLink(self.url(port), self.network)
+
+
+def load(**flags: Any) -> SignalingConfig:
+    """Put flags that were given (not None) before environment and defaults.
+
+    Raises:
+        LocalProtocolError: A value is not usable, or the environment names a setting that does not exist.
+    """
+    known = {_ENV_PREFIX + name.upper() for name in SignalingConfig.model_fields}
+    for name in os.environ:
+        if name.upper().startswith(_ENV_PREFIX) and name.upper() not in known:
+            raise LocalProtocolError(
+                f"the environment variable {name} is no setting; there are {', '.join(sorted(known))}"
+            )
+    try:
+        return SignalingConfig(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        setting = str(first["loc"][0]) if first["loc"] else "settings"
+        message = first["msg"].removeprefix("Value error, ")
+        raise LocalProtocolError(f"the setting {setting} = {first['input']!r} is not usable: {message}") from None
+
+
+def _own_address() -> str:
+    """The address other machines of the LAN know this one by, for a link to print. No packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: only asks the routing table
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

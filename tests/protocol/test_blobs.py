@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crowdcompute.protocol import merkle
+from crowdcompute.protocol.blobs import PIECE_BYTES, PieceAssembly, describe, piece_count, piece_hashes, piece_size
+from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZES = st.one_of(
+    st.integers(0, 3), st.integers(-2, 2).map(lambda near: PIECE_BYTES * 2 + near), st.integers(0, PIECE_BYTES * 5)
+)
+
+
+def pattern(size: int) -> bytes:
+    """Bytes in which no two pieces are alike."""
+    block = b"".join(sha256(number.to_bytes(4, "little")).digest() for number in range(size // 32 + 1))
+    return block[:size]
+
+
+def pieces(data: bytes) -> list[tuple[int, bytes, tuple[bytes, ...]]]:
+    hashes = piece_hashes(data)
+    return [
+        (index, data[index * PIECE_BYTES : (index + 1) * PIECE_BYTES], merkle.proof(hashes, index))
+        for index in range(len(hashes))
+    ]
+
+
+@settings(max_examples=30)
+@given(size=SIZES, shuffle=st.randoms(use_true_random=False), with_root=st.booleans())
+def test_pieces_in_any_order_give_the_blob(size: int, shuffle: object, *, with_root: bool) -> None:
+    data = pattern(size)
+    ref = describe(data)
+    assembly = PieceAssembly(ref.sha256, ref.size, ref.root if with_root else None)
+    arriving = pieces(data)
+    shuffle.shuffle(arriving)  # type: ignore[attr-defined]  # hypothesis types its Random as object
+    for index, piece, proof in arriving:
+        assert not assembly.complete
+        assert index in assembly.missing()
+        assert assembly.add(index, piece, proof if with_root else ())
+        assert not assembly.add(index, piece, proof if with_root else ())
+    assert assembly.complete
+    assert assembly.missing() == []
+    assert assembly.whole() == data
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_the_sizes_of_all_pieces_add_up_to_the_blob(size: int) -> None:
+    count = piece_count(size)
+    if count:
+        last = piece_size(size, count - 1)
+        assert 1 <= last <= PIECE_BYTES
+        assert (count - 1) * PIECE_BYTES + last == size
+    else:
+        assert size == 0
+
+
+def test_with_a_root_a_false_piece_is_known_at_once() -> None:
+    data = pattern(PIECE_BYTES * 3 + 7)
+    ref = describe(data)
+    assembly = PieceAssembly(ref.sha256, ref.size, ref.root)
+    index, piece, proof = pieces(data)[1]
+    for false in ((index, bytes(PIECE_BYTES), proof), (index, piece, ()), (index - 1, piece, proof)):
+        with pytest.raises(RemoteProtocolError, match="proof is wrong"):
+            assembly.add(*false)
+    assert assembly.missing() == [0, 1, 2, 3]
+
+
+def test_pieces_that_cannot_belong_are_refused_even_without_a_root() -> None:
+    assembly = PieceAssembly(bytes(32), PIECE_BYTES + 5)
+    with pytest.raises(RemoteProtocolError, match="no piece 2"):
+        assembly.add(2, b"x")
+    with pytest.raises(RemoteProtocolError, match="no piece -1"):
+        assembly.add(-1, b"x")
+    with pytest.raises(RemoteProtocolError, match="has 6 bytes, not 5"):
+        assembly.add(1, b"123456")
+
+
+def test_without_a_root_the_hash_of_the_whole_decides_and_the_pieces_are_asked_for_again() -> None:
+    data = pattern(PIECE_BYTES + 5)
+    assembly = PieceAssembly(sha256(data).digest(), len(data))
+    assembly.add(0, data[:PIECE_BYTES])
+    with pytest.raises(LocalProtocolError, match="1 pieces"):
+        assembly.whole()
+    assembly.add(1, b"liars")
+    with pytest.raises(RemoteProtocolError, match="not the blob"):
+        assembly.whole()
+    assert assembly.missing() == [0, 1]
+
+
+def test_a_claimed_size_costs_no_memory_before_its_pieces_come() -> None:
+    assembly = PieceAssembly(bytes(32), 2**62)
+    assert not assembly.complete
+    with pytest.raises(RemoteProtocolError):
+        assembly.add(0, b"short")
+
+
+@given(st.integers(-1, 9), st.binary(max_size=9), st.lists(st.binary(max_size=33), max_size=4))
+def test_any_piece_is_taken_or_refused(index: int, data: bytes, proof: list[bytes]) -> None:
+    blob = b"small"
+    ref = describe(blob)
+    assembly = PieceAssembly(ref.sha256, ref.size, ref.root)
+    try:
+        assembly.add(index, data, proof)
+    except RemoteProtocolError:
+        assert (index, data, proof) != (0, blob, [])
+    else:
+        assert assembly.whole() == blob
+
+
+def test_the_blob_vectors_hold(expect_vectors: Callable[[str, object], None]) -> None:
+    cases = []
+    for size in (0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, PIECE_BYTES * 5 + 1):
+        data = pattern(size)
+        ref = describe(data)
+        hashes = piece_hashes(data)
+        cases.append(
+            {
+                "size": size,
+                "sha256": ref.sha256.hex(),
+                "root": ref.root.hex(),
+                "pieces": [piece.hex() for piece in hashes],
+                "proofs": [[step.hex() for step in merkle.proof(hashes, index)] for index in range(len(hashes))],
+            }
+        )
+    expect_vectors(
+        "blobs",
+        {
+            "about": "Blobs made of SHA-256(u32 0) ‖ SHA-256(u32 1) ‖ … (little-endian), cut to size; spec/blobs.md.",
+            "piece_bytes": PIECE_BYTES,
+            "cases": cases,
+        },
+    )
