@@ -10,11 +10,11 @@
 
 #define EXPORT(name) __attribute__((export_name(name)))
 
-enum { PICTURE = 1024, TILE_PIXELS_MAX = 256 * 256, ITERATIONS_MAX = 8000 };
+enum { PICTURE = 1024, TILE_PIXELS_MAX = 128 * 128, ITERATIONS_MAX = 8000 };
 
 static const double CENTER_X = -0.743643887037158704752191506114774;
 static const double CENTER_Y = 0.131825904205311970493132056385139;
-static const double WIDTH = VIEW;
+static const double WIDTH = 6e-11;
 
 // A point counts as escaped when |z|^2 passes 2^16: so far out, the fraction below is smooth.
 static const double ESCAPE = 65536.0;
@@ -60,7 +60,7 @@ EXPORT("cc_run") uint64_t cc_run(const int64_t *tile, int32_t size) {
     int64_t left = tile[0], top = tile[1], width = tile[2], height = tile[3];
     if (size != sizeof input || width < 1 || height < 1 || width > PICTURE || height > PICTURE ||
         width * height > TILE_PIXELS_MAX) {
-        error = "a tile has 4 numbers and at most 65536 pixels";
+        error = "a tile has 4 numbers and at most 16384 pixels";
         return ~0ull;
     }
     uint16_t *next = output;

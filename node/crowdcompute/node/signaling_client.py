@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import RemoteProtocolError
@@ -242,4 +242,6 @@ def _plain(error: Exception) -> str:
         return f"no answer within {CONNECT_WITHIN_S:g} s"
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
+    if isinstance(error, ConnectionClosed):
+        return "the connection was lost"
     return str(error) or type(error).__name__

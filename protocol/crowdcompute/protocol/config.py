@@ -114,8 +114,8 @@ class ProtocolConfig:
     referee_after_s: float = 10.0
     """A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node."""
 
-    blob_window: int = 8
-    """Pieces asked of one neighbour at a time: 512 KiB in flight."""
+    blob_window: int = 16
+    """Pieces asked of one neighbour at a time, over all blobs: 1 MiB in flight at most."""
 
     blob_timeout_s: float = 8.0
     """A piece not come in this time is asked of somebody else."""

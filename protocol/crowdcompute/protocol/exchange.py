@@ -47,6 +47,7 @@ class Exchange:
         self._config = config
         self._blobs = blobs
         self._neighbours: set[PeerId] = set()
+        self._load: dict[PeerId, int] = {}  # pieces asked of each neighbour, over all blobs
         self._fetches: dict[bytes, _Fetch] = {}
         self._proofs: OrderedDict[bytes, list[bytes]] = OrderedDict()
         self._frames: list[tuple[PeerId, Frame]] = []
@@ -54,14 +55,13 @@ class Exchange:
 
     def link_opened(self, peer_id: PeerId, now: float) -> None:
         self._neighbours.add(peer_id)
-        for fetch in list(self._fetches.values()):
-            self._ask(fetch, now)
+        self._ask_all(now)
 
     def link_closed(self, peer_id: PeerId, now: float) -> None:
         self._neighbours.discard(peer_id)
         for fetch in list(self._fetches.values()):
             self._forget_asked(fetch, peer_id)
-            self._ask(fetch, now)
+        self._ask_all(now)
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Iterable[PeerId], now: float) -> None:
         """Want a blob. `drain` will say when it is here, or that nobody we can reach has it."""
@@ -77,12 +77,6 @@ class Exchange:
             self._complete(fetch)
         else:
             self._ask(fetch, now)
-
-    def wants(self, digest: bytes) -> bool:
-        return digest in self._fetches
-
-    def give_up(self, digest: bytes) -> None:
-        self._fetches.pop(digest, None)
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
         """Apply one blob frame.
@@ -108,19 +102,17 @@ class Exchange:
                     if index in fetch.assembly.missing():
                         raise RemoteProtocolError("a piece nobody asked this peer for")
                     return
+                self._answered(fetch, index)
                 try:
                     fetch.assembly.add(index, data, proof)
-                    del fetch.asked[index]
                     if fetch.assembly.complete:
                         self._complete(fetch)
-                        return
                 except RemoteProtocolError:
                     fetch.useless.add(peer_id)
                     self._forget_asked(fetch, peer_id)
                     raise
                 finally:
-                    if digest in self._fetches:
-                        self._ask(fetch, now)
+                    self._ask_all(now)
             case _:
                 raise AssertionError(frame)
 
@@ -133,7 +125,7 @@ class Exchange:
                 if now - at >= self._config.blob_timeout_s
             ]
             for index, peer_id in late:
-                del fetch.asked[index]
+                self._answered(fetch, index)
                 fetch.useless.add(peer_id)
             if late:
                 self._ask(fetch, now)
@@ -153,6 +145,10 @@ class Exchange:
         finished, self._finished = self._finished, []
         return frames, finished
 
+    def _ask_all(self, now: float) -> None:
+        for fetch in list(self._fetches.values()):
+            self._ask(fetch, now)
+
     def _ask(self, fetch: _Fetch, now: float) -> None:
         providers = [peer for peer in fetch.providers if peer in self._neighbours and peer not in fetch.useless]
         if fetch.assembly.root is None:
@@ -162,18 +158,16 @@ class Exchange:
                 fetch.stuck_since = now
             return
         fetch.stuck_since = None
-        load = dict.fromkeys(providers, 0)
-        for peer_id, _ in fetch.asked.values():
-            if peer_id in load:
-                load[peer_id] += 1
+        if min(self._load.get(peer, 0) for peer in providers) >= self._config.blob_window:
+            return
         wanted: dict[PeerId, list[int]] = {}
         for index in fetch.assembly.missing():
             if index in fetch.asked:
                 continue
-            peer_id = min(providers, key=lambda peer: load[peer])
-            if load[peer_id] >= self._config.blob_window:
+            peer_id = min(providers, key=lambda peer: self._load.get(peer, 0))
+            if self._load.get(peer_id, 0) >= self._config.blob_window:
                 break
-            load[peer_id] += 1
+            self._load[peer_id] = self._load.get(peer_id, 0) + 1
             fetch.asked[index] = (peer_id, now)
             wanted.setdefault(peer_id, []).append(index)
         for peer_id, indices in wanted.items():
@@ -185,7 +179,14 @@ class Exchange:
                 previous = index
 
     def _forget_asked(self, fetch: _Fetch, peer_id: PeerId) -> None:
-        fetch.asked = {index: asked for index, asked in fetch.asked.items() if asked[0] != peer_id}
+        for index in [index for index, asked in fetch.asked.items() if asked[0] == peer_id]:
+            self._answered(fetch, index)
+
+    def _answered(self, fetch: _Fetch, index: int) -> None:
+        peer_id, _ = fetch.asked.pop(index)
+        self._load[peer_id] -= 1
+        if not self._load[peer_id]:
+            del self._load[peer_id]
 
     def _complete(self, fetch: _Fetch) -> None:
         data = fetch.assembly.whole()

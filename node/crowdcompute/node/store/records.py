@@ -4,9 +4,9 @@ SQLAlchemy Core over one connection that stays open; synchronous, because one `s
 and back. The runtime performs `SaveRecords` before the frames that follow it, so nothing is told to anybody that
 a restart could forget.
 
-WAL with `synchronous=NORMAL`: a commit is in the operating system's hands when `save` returns, so kill -9 loses
-nothing. A power cut may lose the last seconds of saves, though never part of one and never the database; a worker that
-signed a commit in those seconds could then sign another one in its place.
+WAL with `synchronous=FULL`: a commit is on the disk when `save` returns, so neither kill -9 nor a power cut loses it. A
+worker that forgot what it signed could sign another commit in its place, which is equivocation; the flush costs a
+fifth of a millisecond per save.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _engine(path: Path) -> Engine:
     def set_up(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

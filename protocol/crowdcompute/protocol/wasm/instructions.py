@@ -108,6 +108,10 @@ def _walk(body: bytes, position: int, function: int) -> list[NanPoint]:
     while position < end:
         start = position
         starts.append(start)
+        if len(starts) > INSTRUCTIONS_MAX:
+            raise RuleBroken(
+                Rule.INSTRUCTIONS, f"function {function} has more than {INSTRUCTIONS_MAX} instructions; split it"
+            )
         opcode = body[position]
         position += 1
         form = _FORMS[opcode]
@@ -168,10 +172,6 @@ def _walk(body: bytes, position: int, function: int) -> list[NanPoint]:
             if previous not in NEVER_NAN[kind] and not _canonical_before(body, starts, kind):
                 points.append(NanPoint(start, kind))
         previous = opcode
-        if len(starts) > INSTRUCTIONS_MAX:
-            raise RuleBroken(
-                Rule.INSTRUCTIONS, f"function {function} has more than {INSTRUCTIONS_MAX} instructions; split it"
-            )
     if depth or position != end:
         raise RuleBroken(Rule.MALFORMED, f"function {function} does not end where its body ends")
     return points

@@ -1,0 +1,354 @@
+"""The driver of one peer: feeds it what happens, performs what it asks, keeps its one timer. It decides nothing.
+
+links, pool, timer --input--> Peer.handle --outputs--> store, links, pool, whoever watches
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+from random import SystemRandom
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+
+from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.events import (
+    CancelJob,
+    Channel,
+    CloseLink,
+    DialFailed,
+    DialPeer,
+    Execute,
+    Executed,
+    FinishRequested,
+    FrameReceived,
+    Input,
+    LinkClosed,
+    LinkOpened,
+    Notice,
+    PeersDiscovered,
+    RecordsRestored,
+    SaveRecords,
+    SendFrame,
+    TaskPublished,
+    Woke,
+)
+from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.peer import Peer
+
+from .executors.pool import PoolClosed
+from .signaling_client import SignalingClient, SignalingState
+from .transports.connector import Connector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from crowdcompute.protocol.events import ChunkInput, ChunkOutcome
+    from crowdcompute.protocol.identity import Identity, PeerId
+    from crowdcompute.protocol.manifest import Limits
+    from crowdcompute.protocol.records import Signed
+    from crowdcompute.protocol.signaling import JoinLink
+
+    from .store.blobs import DiskBlobStore
+    from .store.records import RecordStore
+    from .transports.link import Link
+
+from typing import Protocol
+
+log = structlog.get_logger()
+
+ASK_PEERS_EVERY_S = 20.0
+"""Newcomers are named the peers that are there; asking again finds those that came later. Cheap: one small message."""
+
+
+class Executor(Protocol):
+    """What executes chunks: the worker pool, or something that stands before it."""
+
+    async def execute(
+        self, code: bytes, module: bytes, limits: Limits, numbers: bool, chunks: Sequence[ChunkInput]
+    ) -> tuple[ChunkOutcome, ...]: ...
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counters since the runtime started, for `status`."""
+
+    started_s: float = field(default_factory=time.time)
+    chunks: int = 0
+    busy_s: float = 0.0
+    frames_in: int = 0
+    frames_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Runtime:
+    """One peer on the network.
+
+    Args:
+        config: The peer's numbers; network, slots and clock offset are set here.
+        identity: The peer's keys.
+        link: Which network to join, and through which signaling server.
+        records: Where records survive; what it holds is restored before anything else happens.
+        blobs: Where blobs are kept.
+        executor: Executes chunks; None for a peer that never does.
+        hosts: Local addresses to offer (`("127.0.0.1",)` for peers of one machine); empty for all.
+        on_notice: Told everything notable.
+    """
+
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        identity: Identity,
+        link: JoinLink,
+        records: RecordStore,
+        blobs: DiskBlobStore,
+        executor: Executor | None,
+        *,
+        hosts: Sequence[str] = (),
+        on_notice: Callable[[Notice], None] = lambda notice: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._records = records
+        self._blobs = blobs
+        self._executor = executor
+        self._on_notice = on_notice
+        self._links: dict[PeerId, Link] = {}
+        self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._ask_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._closed = False
+        self.totals = Totals()
+        self.link = link
+        self.signaling = SignalingClient(link.websocket_url, identity, link.network, SystemRandom())
+        self.signaling_detail = ""
+        self.peer = Peer(config, identity, verify, _Entropy(), blobs, self._loop.time())
+        self._connector = Connector(
+            identity,
+            link.network,
+            self.signaling,
+            on_link=self._link_opened,
+            on_dial_failed=lambda peer_id, reason: self.feed(DialFailed(peer_id, reason)),
+            on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
+            on_signaling=self._signaling_changed,
+            hosts=hosts,
+        )
+
+    # ---- for whoever runs it
+
+    def start(self) -> None:
+        """Take up what the store remembers, then join the network."""
+        restored = self._records.load()
+        if restored:
+            self.feed(RecordsRestored(tuple(restored)))
+        self._connector.start()
+        self._ask_peers()
+
+    def publish(self, manifest: Signed) -> None:
+        """Become the creator of a task on this network; its blobs are in the store already.
+
+        Raises:
+            LocalProtocolError: The manifest is not ours to publish, or has expired.
+        """
+        self.feed(TaskPublished(manifest))
+
+    async def changed(self) -> None:
+        """Return when something happened since the last call.
+
+        Raises:
+            Exception: What made the runtime stop, such as a store that can no longer be written.
+        """
+        await self._changed.wait()
+        self._changed.clear()
+        if self._failure is not None:
+            raise self._failure
+
+    async def finish(self, grace_s: float) -> None:
+        """Take no new work and wait until what runs is committed, for at most `grace_s`."""
+        self.feed(FinishRequested())
+        deadline = self._loop.time() + grace_s
+        while not self.peer.idle:
+            remaining_s = deadline - self._loop.time()
+            if remaining_s <= 0:
+                return
+            try:
+                await asyncio.wait_for(self.changed(), remaining_s)
+            except TimeoutError:
+                return
+
+    async def close(self, reason: str) -> None:
+        """Say goodbye and let go of every link, job and timer."""
+        if self._closed:
+            return
+        for output in self.peer.farewell(reason):
+            if isinstance(output, SendFrame) and output.peer_id in self._links:
+                self._links[output.peer_id].send(output.channel, output.frame)
+        self._closed = True
+        for timer in (self._timer, self._ask_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in self._jobs.values():
+            task.cancel()
+        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        await self._connector.close()
+
+    # ---- feeding and performing
+
+    def feed(self, event: Input) -> None:
+        """Give the peer one input and perform what it answers."""
+        if self._closed:
+            return
+        try:
+            outputs = self.peer.handle(event, now=self._loop.time())
+            for output in outputs:
+                match output:
+                    case SendFrame(peer_id=peer_id, channel=channel, frame=frame):
+                        self._send(peer_id, channel, frame)
+                    case SaveRecords(records=records):
+                        self._records.save(records)
+                    case Execute():
+                        self._jobs[output.job] = self._loop.create_task(self._execute(output))
+                    case CancelJob(job=job):
+                        if job in self._jobs:
+                            self._jobs[job].cancel()
+                    case DialPeer(peer_id=peer_id):
+                        self._connector.dial(peer_id)
+                    case CloseLink(peer_id=peer_id, reason=reason):
+                        closing = self._links.pop(peer_id, None)
+                        if closing is not None:
+                            closing.close(reason)
+                    case Notice():
+                        self._on_notice(output)
+                    case _:
+                        assert_never(output)
+        except Exception as failure:
+            if isinstance(event, TaskPublished):
+                raise
+            self._failure = failure
+        self._changed.set()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self.peer.wake_at, self.feed, Woke())
+
+    def _send(self, peer_id: PeerId, channel: Channel, frame: bytes) -> None:
+        link = self._links.get(peer_id)
+        if link is not None:
+            self.totals.frames_out += 1
+            self.totals.bytes_out += len(frame)
+            link.send(channel, frame)
+
+    async def _execute(self, order: Execute) -> None:
+        started = self._loop.time()
+        try:
+            assert self._executor is not None
+            size = self._blobs.size(order.code)
+            assert size is not None, "the peer executes only what is in its blob store"
+            module = self._blobs.read(order.code, 0, size)
+            outcomes = await self._executor.execute(order.code, module, order.limits, order.numbers, order.chunks)
+        except (asyncio.CancelledError, PoolClosed):
+            return
+        except Exception as failure:
+            self._failure = failure
+            self._changed.set()
+            return
+        finally:
+            self._jobs.pop(order.job, None)
+        seconds = self._loop.time() - started
+        self.totals.chunks += len(outcomes)
+        self.totals.busy_s += seconds
+        self.feed(Executed(order.job, outcomes, seconds))
+
+    # ---- links and signaling
+
+    def _link_opened(self, link: Link, dialled: bool) -> None:
+        peer_id = link.peer_id
+        self._links[peer_id] = link
+        self.feed(LinkOpened(peer_id, dialled))
+
+        def on_frame(channel: Channel, frame: bytes) -> None:
+            self.totals.frames_in += 1
+            self.totals.bytes_in += len(frame)
+            if self._links.get(peer_id) is link:
+                self.feed(FrameReceived(peer_id, frame))
+
+        def on_closed(reason: str) -> None:
+            if self._links.get(peer_id) is link:
+                del self._links[peer_id]
+                self.feed(LinkClosed(peer_id, reason))
+
+        link.attach(on_frame, on_closed)
+
+    def _signaling_changed(self, state: SignalingState, detail: str) -> None:
+        self.signaling_detail = detail
+        log.debug("signaling", state=state.value, detail=detail)
+        self._changed.set()
+
+    def _ask_peers(self) -> None:
+        if len(self._links) < self.peer.config.neighbours_target:
+            self._connector.ask_peers()
+        self._ask_timer = self._loop.call_later(ASK_PEERS_EVERY_S, self._ask_peers)
+
+    # ---- what a person asks
+
+    def status(self) -> dict[str, Any]:
+        """What `cc-node status` shows, as JSON."""
+        peer = self.peer
+        return {
+            "peer_id": peer.peer_id,
+            "network": self.link.network,
+            "signaling": {
+                "url": self.link.base_url,
+                "state": self.signaling.state.value,
+                "detail": self.signaling_detail,
+                "clock_skew_s": self.signaling.clock_skew_s,
+            },
+            "neighbours": [
+                {"peer_id": peer_id, "state": state.value, "over": "webrtc"}
+                for peer_id, state in peer.neighbours.items()
+            ],
+            "tasks": [
+                {
+                    "task": task.hex(),
+                    "name": role.ledger.manifest.name,
+                    "state": role.state.value,
+                    "votes": role.votes,
+                    "running": role.jobs_running,
+                }
+                for task, role in peer.workers.items()
+            ],
+            "published": [
+                {"task": task.hex(), "name": creator.ledger.manifest.name, "state": creator.state.value}
+                for task, creator in peer.creators.items()
+            ],
+            "totals": {
+                "seconds": round(time.time() - self.totals.started_s, 1),
+                "chunks": self.totals.chunks,
+                "busy_s": round(self.totals.busy_s, 1),
+                "frames_in": self.totals.frames_in,
+                "frames_out": self.totals.frames_out,
+                "bytes_in": self.totals.bytes_in,
+                "bytes_out": self.totals.bytes_out,
+            },
+        }
+
+
+def protocol_config(*, network: str, slots: int, work: bool = True, **others: Any) -> ProtocolConfig:
+    """The numbers of a real peer on this machine; the clock offset is read once, here."""
+    offset_s = time.time() - asyncio.get_running_loop().time()
+    return ProtocolConfig(network=network, slots=slots, work=work, epoch_offset_s=offset_s, **others)
+
+
+class _Entropy(SystemRandom):
+    """The operating system's generator, with `randbytes` served in one call."""
+
+    def randbytes(self, n: int) -> bytes:
+        return secrets.token_bytes(n)
