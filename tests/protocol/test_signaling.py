@@ -24,6 +24,7 @@ from crowdcompute.protocol.signaling import (
     Offer,
     Signal,
     SignalBody,
+    SignalKind,
     Welcome,
     check_candidate,
     check_enter,
@@ -202,7 +203,8 @@ def test_a_mutated_signed_body_raises_nothing_but_a_protocol_error(seed: int) ->
     body = bytearray(encode(rng.choice([OFFER, ANSWER, CANDIDATE])))
     for _ in range(rng.randint(1, 8)):
         body[rng.randrange(len(body))] = rng.randrange(256)
-    kind = rng.choice(["offer", "answer", "candidate"])
+    kinds: list[SignalKind] = ["offer", "answer", "candidate"]
+    kind = rng.choice(kinds)
     signed = Signal(kind, ALICE.public_key, bytes(body), ALICE.sign(f"cc/{kind}/1", bytes(body)))
     try:
         open_as(BOB, signed)

@@ -242,12 +242,12 @@ def test_who_does_not_enter_in_time_is_disconnected(server: Server) -> None:
 
 
 def test_a_burst_is_taken_and_a_flood_is_not() -> None:
-    server = Server(RendezvousConfig(messages_per_s=10, messages_burst=5))
+    server = Server(RendezvousConfig(messages_per_s=8, messages_burst=5))
     server.enter(1, KEYS[0])
     for _ in range(4):
         server.send(1, Ask(1))
-    server.now += 0.3
-    for _ in range(3):
+    server.now += 0.25
+    for _ in range(2):
         server.send(1, Ask(1))
     assert 1 not in server.disconnected
     server.send(1, Ask(1))
@@ -332,9 +332,8 @@ def test_no_sequence_of_clients_and_bytes_breaks_the_invariants(sequence: list[S
             server.connect(step, f"192.0.2.{slot % 2}")
         elif action == "leave":
             server.leave(connections.pop(slot))
-        elif action == "enter" and isinstance(server.told[client][0], Welcome):
-            nonce = server.told[client][0].nonce
-            server.send(client, enter(rng.choice(KEYS), rng.choice(["a", "b", "c"]), nonce))
+        elif action == "enter" and isinstance(welcome := server.told[client][0], Welcome):
+            server.send(client, enter(rng.choice(KEYS), rng.choice(["a", "b", "c"]), welcome.nonce))
         elif action == "ask":
             server.send(client, Ask(1 + number % PEERS_MAX))
         elif action == "relay":

@@ -39,8 +39,9 @@ class Assignments:
     def backlog(self, worker: bytes) -> int:
         return len(self._of_worker.get(worker, ()))
 
-    def assigned_at(self, worker: bytes, chunk: int) -> float:
-        return self._of_worker[worker][chunk]
+    def __bool__(self) -> bool:
+        """Whether anything is outstanding."""
+        return bool(self._of_chunk)
 
     def outstanding(self) -> list[tuple[bytes, int, float]]:
         """All (worker, chunk, assigned at)."""
@@ -58,6 +59,10 @@ class Assignments:
         self._release(worker, taken)
         return taken
 
+    def room(self, workers: Iterable[bytes]) -> int:
+        """Chunks these workers can be asked for now."""
+        return sum(max(0, self._room(worker)) for worker in workers)
+
     def distribute(
         self,
         wanted: Mapping[int, int],
@@ -70,32 +75,27 @@ class Assignments:
         `excluded` names the workers that must not get a chunk (its voters); workers already on it are left out here.
         Returns (worker, ascending chunks of one shard) pairs, which from now on are outstanding.
         """
-        groups: dict[tuple[int, frozenset[bytes]], list[int]] = {}
-        for chunk, count in sorted(wanted.items()):
-            barred = excluded(chunk) | frozenset(self.workers_on(chunk))
-            for _ in range(count):
-                groups.setdefault((shard_of(chunk), barred), []).append(chunk)
         given: list[tuple[bytes, list[int]]] = []
-        for (_, barred), group in groups.items():
-            eligible = [worker for worker in candidates if worker not in barred and self._room(worker) > 0]
-            share = -(-len(group) // max(1, len(eligible)))
-            left = group
-            while left and eligible:
-                pair = self._rng.sample(eligible, min(2, len(eligible)))
-                worker = min(pair, key=self.backlog)
-                portion: list[int] = []
-                rest: list[int] = []
-                limit = min(share, self._room(worker), COMMIT_CHUNKS_MAX)
-                for chunk in left:
-                    fits = len(portion) < limit and worker not in self.workers_on(chunk)
-                    # The same chunk twice in `left` wants two different workers.
-                    (portion if fits and (not portion or portion[-1] != chunk) else rest).append(chunk)
-                if portion:
+        for copies in range(max(wanted.values(), default=0)):
+            # Chunks with the same voters are alike; one assignment carries as many of them as its worker takes.
+            groups: dict[tuple[int, frozenset[bytes]], list[int]] = {}
+            for chunk, count in sorted(wanted.items()):
+                if count > copies:
+                    barred = excluded(chunk)
+                    on_it = self._of_chunk.get(chunk)
+                    groups.setdefault((shard_of(chunk), barred | on_it if on_it else barred), []).append(chunk)
+            for (_, barred), group in groups.items():
+                eligible = [worker for worker in candidates if worker not in barred and self._room(worker) > 0]
+                share = -(-len(group) // max(1, len(eligible)))
+                start = 0
+                while start < len(group) and eligible:
+                    worker = min(self._rng.sample(eligible, min(2, len(eligible))), key=self.backlog)
+                    portion = group[start : start + min(share, self._room(worker), COMMIT_CHUNKS_MAX)]
+                    start += len(portion)
                     self._take(worker, portion, now)
                     given.append((worker, portion))
-                if not portion or self._room(worker) <= 0:
-                    eligible.remove(worker)
-                left = rest
+                    if self._room(worker) <= 0:
+                        eligible.remove(worker)
         return given
 
     def _room(self, worker: bytes) -> int:

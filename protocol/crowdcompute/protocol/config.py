@@ -87,11 +87,12 @@ class ProtocolConfig:
     lease_ttl_s: int = 15
     """Leases are renewed at half of this while the work runs."""
 
-    settle_s: float = 0.5
-    """After following a shard, wait this long for its records before picking: earlier picks repeat others' work."""
+    settle_s: float = 2.0
+    """After following a shard, wait at most this long for its records before picking: picks made blindly repeat
+    others' work."""
 
     endgame_after_s: float = 1.0
-    """Without open chunks, an outstanding one may be re-run when its lease is at least this old."""
+    """A leased chunk is re-run on an idle worker when its lease is at least this old, and older than usual."""
 
     inline_result_bytes: int = 4_096
     """Results up to this size travel inside the sealed batch (DESIGN section 6)."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
@@ -26,6 +27,7 @@ from .codec import Body, decode, encode
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .identity import NONCE_BYTES
+from .picking import pick_endgame
 from .records import (
     COMMIT_CHUNKS_MAX,
     SHARD_CHUNKS,
@@ -60,6 +62,9 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .storage import BlobStore
 
+
+DISPATCH_SPARE = 256
+"""Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others."""
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
@@ -138,6 +143,8 @@ class CreatorRole:
         self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
         self._reader = ChunkReader(manifest, self._read_inputs)
         self._sizer = BatchSizer(config.batch_s)
+        self._members: set[bytes] = set()
+        """Admitted workers that are not void."""
         self._heard_at: dict[bytes, float] = {}
         self._confirmed: dict[bytes, int] = {}
         self._admitted_at: list[float] = []
@@ -152,6 +159,8 @@ class CreatorRole:
         self._mismatches = 0
         self._seq = 0
         self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
+        self._copied: set[int] = set()
+        self._lease_age_s = 0.0
         self._own: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
@@ -185,11 +194,12 @@ class CreatorRole:
                     self._waiting_joins.append(author)
                     self._admit(now)
             case Admit(worker=worker):
-                self._review(self._referee.admit(worker), now)
+                self._admitted(worker, now)
             case Lease():
                 self._heard_at[author] = now
             case Commit():
                 self._heard_at[author] = now
+                self._learn_lease_age(author, record, now)
                 self._count(signed, record, now)
             case Assign(worker=worker):
                 join = self.ledger.joins.get(worker)
@@ -253,6 +263,7 @@ class CreatorRole:
             self._stirred = True
             self._admit(now)
             self._withdraw_overdue(now)
+            self._copy_stragglers(now)
         if self._stirred:
             self._stirred = False
             self._dispatch(now)
@@ -327,6 +338,11 @@ class CreatorRole:
         leaf = self._referee.leaf(chunk, value)
         return leaf.data if leaf.inline else self._blobs.read(leaf.digest, 0, leaf.size)
 
+    @property
+    def referee(self) -> Referee:
+        """The opened votes, for whoever checks us."""
+        return self._referee
+
     def wrong_votes(self) -> dict[bytes, int]:
         """Votes that differ from the accepted result, by worker."""
         wrong: dict[bytes, int] = {}
@@ -347,7 +363,17 @@ class CreatorRole:
             self._admitted_at.append(now)
             self._desk.publish(self.ledger, Admit(self.ledger.task, worker, self._rng.randbytes(16)))
             self._desk.notice(Notable.WORKER_ADMITTED, self.ledger, chunk=None, peer=worker, detail="")
-            self._review(self._referee.admit(worker), now)
+            self._admitted(worker, now)
+
+    def _admitted(self, worker: bytes, now: float) -> None:
+        if not self.ledger.is_void(worker):
+            self._members.add(worker)
+        self._review(self._referee.admit(worker), now)
+
+    def _learn_lease_age(self, author: bytes, commit: Commit, now: float) -> None:
+        lease = self.ledger.leases.get((author, commit.shard))
+        if lease is not None and commit.runs[0][0] in lease.since:
+            self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * (now - lease.since[commit.runs[0][0]])
 
     def _count(self, signed: Signed, commit: Commit, now: float) -> None:
         author = signed.author
@@ -382,6 +408,7 @@ class CreatorRole:
         self._void(worker, now)
 
     def _void(self, worker: bytes, now: float) -> None:
+        self._members.discard(worker)
         self._auditor.convicted()
         for chunk in self._assignments.withdraw(worker):
             self._hungry.setdefault(chunk, now)
@@ -417,7 +444,7 @@ class CreatorRole:
             case ChunkState.OPEN:
                 self._hungry.pop(chunk, None)
             case ChunkState.SEALED:
-                self._hungry.setdefault(chunk, now)
+                self._want(chunk, now)
             case ChunkState.DISPUTED:
                 self._hungry.pop(chunk, None)
                 if chunk not in self._own:
@@ -441,8 +468,8 @@ class CreatorRole:
         if not trusted:
             confirmed = min((self._confirmed.get(worker, 0) for worker in voters), default=0)
             self._auditor.agreed(chunk, confirmed)
-        if self._auditor.due(chunk, tally.extra) and not trusted:
-            self._hungry.setdefault(chunk, now)
+        if not trusted and self._auditor.due(chunk, tally.extra):
+            self._want(chunk, now)
         else:
             self._hungry.pop(chunk, None)
         if chunk in self._accepted:
@@ -461,6 +488,13 @@ class CreatorRole:
                 self._confirmed[worker] = self._confirmed.get(worker, 0) + 1
         self._mark_dirty(chunk, now)
         self._desk.notice(Notable.CHUNK_ACCEPTED, self.ledger, chunk=chunk, peer=None, detail=leaf.status.name.lower())
+
+    def _want(self, chunk: int, now: float) -> None:
+        """Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already."""
+        if not self._members or self._members - self._referee.voters(chunk).keys():
+            self._hungry.setdefault(chunk, now)
+        else:
+            self._execute_ourselves(chunk)
 
     def _account(self, chunk: int, tally: ChunkTally) -> None:
         """Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute."""
@@ -487,7 +521,27 @@ class CreatorRole:
         tally = self._referee.chunk(chunk)
         if tally.state is ChunkState.AGREED:
             return self._auditor.due(chunk, tally.extra)
+        if tally.state is ChunkState.OPEN and chunk in self._copied:
+            return 1
         return tally.missing if tally.state is ChunkState.SEALED else 0
+
+    def _copy_stragglers(self, now: float) -> None:
+        """End game: while workers are idle, ask for a second copy of chunks that others have been on for long."""
+        busy = {lease.worker for lease in self.ledger.leases.values() if lease.since}
+        idle = sum(worker not in busy and not self._assignments.backlog(worker) for worker in self._active(now))
+        if not idle or self._hungry:
+            return
+        # With two votes needed the copy is the second one and costs nothing; else it is worth it for the slow only.
+        usual_s = self._lease_age_s * (1 if self.ledger.manifest.policy.replication > 1 else 2)
+        leased_for_s = max(self._config.endgame_after_s, usual_s)
+        for shard in range(self.ledger.shards):
+            while idle > 0:
+                chunk = pick_endgame(self.ledger, shard, self._copied, self._rng, now, leased_for_s=leased_for_s)
+                if chunk is None:
+                    break
+                idle -= 1
+                self._copied.add(chunk)
+                self._hungry.setdefault(chunk, now)
 
     def _withdraw_overdue(self, now: float) -> None:
         patience_s = self._config.assignment_max_s + self.ledger.manifest.limits.seconds
@@ -501,41 +555,36 @@ class CreatorRole:
                 self._hungry.setdefault(chunk, now)
 
     def _dispatch(self, now: float) -> None:
+        """Ask workers for what is wanted, oldest first, as far as they have room."""
+        active = self._active(now)
+        room = self._assignments.room(active)
         wanted: dict[int, int] = {}
-        for chunk in list(self._hungry):
-            count = self._votes_wanted(chunk)
-            if count <= 0:
+        for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
+            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk))
+            if count <= 0 or chunk in self._own:
                 del self._hungry[chunk]
-                continue
-            count -= len(self._assignments.workers_on(chunk))
-            if count > 0 and chunk not in self._own:
+            else:
                 wanted[chunk] = count
         if not wanted:
             return
-        active = self._active(now)
-        given = self._assignments.distribute(wanted, active, self._excluded, now)
-        for worker, chunks in given:
+        for worker, chunks in self._assignments.distribute(wanted, active, self._voters_of, now):
             self._assign(worker, chunks)
             for chunk in chunks:
-                wanted.pop(chunk, None)
-        self._take_over(wanted, active, now)
+                wanted[chunk] -= 1
+                if not wanted[chunk]:
+                    del self._hungry[chunk], wanted[chunk]
+        for chunk in wanted:
+            if now - self._hungry[chunk] < self._config.referee_after_s:
+                break  # The rest is hungry for less long.
+            if not any(worker not in self._referee.voters(chunk) for worker in active):
+                self._execute_ourselves(chunk)
 
-    def _excluded(self, chunk: int) -> frozenset[bytes]:
+    def _voters_of(self, chunk: int) -> frozenset[bytes]:
         return frozenset(self._referee.voters(chunk))
 
-    def _take_over(self, wanted: Iterable[int], active: list[bytes], now: float) -> None:
-        """Execute ourselves what nobody else may: at once if no worker will ever be eligible, else after a while."""
-        if self._config.slots == 0:
-            return
-        members = [worker for worker in self.ledger.admits if not self.ledger.is_void(worker)]
-        for chunk in wanted:
-            barred = self._excluded(chunk)
-            if any(worker not in barred for worker in active):
-                continue
-            audit = self._referee.chunk(chunk).state is ChunkState.AGREED
-            nobody = all(worker in barred for worker in members)
-            if (audit and nobody) or now - self._hungry[chunk] >= self._config.referee_after_s:
-                self._own.setdefault(chunk)
+    def _execute_ourselves(self, chunk: int) -> None:
+        if self._config.slots:
+            self._own.setdefault(chunk)
 
     def _assign(self, worker: bytes, chunks: list[int]) -> None:
         join = self.ledger.joins[worker]
@@ -565,7 +614,7 @@ class CreatorRole:
         )
 
     def _finish(self, now: float) -> None:
-        if not self._all_closed() or self._own or self._jobs or self._hungry:
+        if not self._all_closed() or self._own or self._jobs or self._hungry or self._assignments:
             self.state = TaskState.RUNNING if not self._all_closed() else TaskState.AUDITING
             return
         self.state = TaskState.AUDITING
@@ -575,11 +624,10 @@ class CreatorRole:
         if fresh and (strength >= self._auditor.required(convicted=convicted) - 1e-9 or self._all_trusted()):
             self._close()
             return
-        members = [worker for worker in self.ledger.admits if not self.ledger.is_void(worker)]
-        by_workers = len(members) > self.ledger.manifest.policy.replication
+        by_workers = len(self._members) > self.ledger.manifest.policy.replication
         drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
-        for chunk in drawn:
-            self._hungry.setdefault(chunk, now)
+        for chunk in sorted(drawn):
+            self._want(chunk, now)
         if not drawn and self._strength() < self._auditor.required(convicted=convicted) - 1e-9:
             # Every chunk is in the sample: what workers confirmed, the creator now confirms itself.
             missing = self._auditor.required(convicted=convicted) - self._strength()

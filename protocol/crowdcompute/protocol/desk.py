@@ -27,6 +27,9 @@ class Desk(Protocol):
     def leave(self, topic: bytes) -> None:
         """Take no further part in a topic."""
 
+    def synced(self, topic: bytes) -> bool:
+        """Whether what neighbours hold of a topic we began to follow is here."""
+
     def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
         """Start a job; its outcomes come back to the role that asked."""
 

@@ -122,7 +122,7 @@ class Exchange:
             late = [
                 (index, peer_id)
                 for index, (peer_id, at) in fetch.asked.items()
-                if now - at >= self._config.blob_timeout_s
+                if now >= at + self._config.blob_timeout_s
             ]
             for index, peer_id in late:
                 self._answered(fetch, index)
@@ -130,7 +130,7 @@ class Exchange:
             if late:
                 self._ask(fetch, now)
             hopeless = all(peer in fetch.useless for peer in fetch.providers)
-            if fetch.stuck_since is not None and (hopeless or now - fetch.stuck_since >= self._config.blob_timeout_s):
+            if fetch.stuck_since is not None and (hopeless or now >= fetch.stuck_since + self._config.blob_timeout_s):
                 del self._fetches[fetch.assembly.digest]
                 self._finished.append((fetch.assembly.digest, False))
 

@@ -76,6 +76,7 @@ class Gossip:
         self._backoff: dict[tuple[PeerId, bytes], float] = {}
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._wanted: dict[bytes, _Wanted] = {}
+        self._unheard: dict[bytes, set[PeerId]] = {}  # topic -> followers that have not told us what they hold
         self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
         self._frames: list[tuple[PeerId, Frame]] = []
         self._heartbeat_at: float | None = None
@@ -92,12 +93,15 @@ class Gossip:
         self._neighbours.pop(peer_id, None)
         for mesh in self._topics.values():
             mesh.discard(peer_id)
+        for unheard in self._unheard.values():
+            unheard.discard(peer_id)
 
     def follow(self, topic: bytes) -> None:
         """Take part in a topic from now on."""
         if topic in self._topics:
             return
         self._topics[topic] = set()
+        self._unheard[topic] = set(self.followers(topic))
         for peer_id in self._neighbours:
             self._frames.append((peer_id, Topics((topic,), ())))
         for peer_id, neighbour in self._neighbours.items():
@@ -108,11 +112,16 @@ class Gossip:
     def leave(self, topic: bytes) -> None:
         """Take no further part in a topic."""
         if self._topics.pop(topic, None) is not None:
+            del self._unheard[topic]
             for peer_id in self._neighbours:
                 self._frames.append((peer_id, Topics((), (topic,))))
 
     def follows(self, topic: bytes) -> bool:
         return topic in self._topics
+
+    def synced(self, topic: bytes) -> bool:
+        """Whether everything that the followers we met on joining the topic told us of has come."""
+        return not self._unheard.get(topic) and all(wanted.topic != topic for wanted in self._wanted.values())
 
     def followers(self, topic: bytes) -> list[PeerId]:
         """Neighbours that follow a topic."""
@@ -177,6 +186,7 @@ class Gossip:
                 self._backoff[peer_id, topic] = now + self._config.prune_backoff_s
             case IHave(topic=topic, ids=ids):
                 if topic in self._topics:
+                    self._unheard[topic].discard(peer_id)
                     self._ask(peer_id, topic, ids, now)
             case IWant(topic=topic, ids=ids):
                 for record_id in ids:
@@ -241,7 +251,8 @@ class Gossip:
         self._announce(peer_id, topic, list(self._shelf.record_ids(topic)))
 
     def _announce(self, peer_id: PeerId, topic: bytes, ids: list[bytes]) -> None:
-        for start in range(0, len(ids), IDS_MAX):
+        # An empty list is worth saying too: it tells a newcomer that it has missed nothing.
+        for start in range(0, max(1, len(ids)), IDS_MAX):
             self._frames.append((peer_id, IHave(topic, tuple(ids[start : start + IDS_MAX]))))
 
     def _ask(self, peer_id: PeerId, topic: bytes, ids: tuple[bytes, ...], now: float) -> None:

@@ -195,6 +195,10 @@ class Ledger:
         """Workers with a commit on this chunk that are not void."""
         return [worker for worker in self._voters.get(chunk, ()) if not self.is_void(worker)]
 
+    def has_voter(self, chunk: int) -> bool:
+        """Whether `voters` names anybody."""
+        return any(not self.is_void(worker) for worker in self._voters.get(chunk, ()))
+
     def is_accepted(self, chunk: int) -> bool:
         checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
         return checkpoint is not None and bit(checkpoint.accepted, chunk % SHARD_CHUNKS)

@@ -88,13 +88,15 @@ class Neighbours:
         return chosen
 
     def wake_at(self) -> float | None:
-        if len(self._linked) >= self._config.neighbours_target and not self._wanted:
+        dialling = sum(known.dialling for known in self._known.values())
+        room = len(self._linked) + dialling < self._config.neighbours_target
+        if not room and not self._wanted:
             return None
         return min(
             (
                 known.dial_at
                 for peer_id, known in self._known.items()
-                if not known.dialling and peer_id not in self._linked
+                if not known.dialling and peer_id not in self._linked and (room or peer_id in self._wanted)
             ),
             default=None,
         )

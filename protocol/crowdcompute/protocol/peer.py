@@ -10,6 +10,7 @@ the link is closed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,8 @@ class Peer:
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
         self._finishing = False
         self._expire_at = now + EXPIRE_EVERY_S
+        self._sessions_at = math.inf
+        """No session has anything to do before; what a neighbour says only moves that further away."""
         self._now = now
         self._outputs: list[Output] = []
         self._saved: list[Signed] = []
@@ -166,8 +169,7 @@ class Peer:
     @property
     def wake_at(self) -> float:
         """When to send `Woke`, if nothing happens before. Changes with every `handle`."""
-        due = [self._expire_at]
-        due.extend(link.session.wake_at() for link in self._links.values())
+        due = [self._expire_at, self._sessions_at]
         due.extend(
             at
             for at in (
@@ -190,6 +192,10 @@ class Peer:
     def neighbours(self) -> dict[PeerId, SessionState]:
         """Linked peers and the state of each session."""
         return {peer_id: link.session.state for peer_id, link in self._links.items()}
+
+    def follows(self, topic: bytes) -> bool:
+        """Whether we take part in a topic."""
+        return self._gossip.follows(topic)
 
     def farewell(self, reason: str) -> list[Output]:
         """Tell all neighbours that we leave; close the links when these frames are out."""
@@ -231,6 +237,9 @@ class Peer:
     def leave(self, topic: bytes) -> None:
         self._gossip.leave(topic)
 
+    def synced(self, topic: bytes) -> bool:
+        return self._gossip.synced(topic)
+
     def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
         self._next_job += 1
         manifest = ledger.manifest
@@ -266,6 +275,7 @@ class Peer:
             return
         link = _Link(Session(self.config, self._now), self.config.link_bytes_burst, self._now)
         self._links[peer_id] = link
+        self._sessions_at = min(self._sessions_at, link.session.wake_at())
         self._send(peer_id, link.session.greeting())
 
     def _link_closed(self, peer_id: PeerId, reason: str) -> None:
@@ -285,6 +295,8 @@ class Peer:
         key = public_key_of(peer_id)
         for ledger in self.ledgers.values():
             ledger.release_leases(key)
+        for worker in self.workers.values():
+            worker.look_again(self._now)
         for creator in self.creators.values():
             creator.worker_silent(key, self._now)
         self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
@@ -302,6 +314,7 @@ class Peer:
                 self._send(peer_id, answer)
             link.suspected = False
             if greeting:
+                self._sessions_at = min(self._sessions_at, link.session.wake_at())
                 self._gossip.link_opened(peer_id)
                 self._exchange.link_opened(peer_id, self._now)
             elif link.session.state is SessionState.GONE:
@@ -473,9 +486,9 @@ class Peer:
         now = self._now
         for creator in self.creators.values():
             creator.advance(now)
+        self._fill_slots()
         for worker in self.workers.values():
             worker.advance(now)
-        self._fill_slots()
         while self._fetches:
             digest, size, root, makers = self._fetches.pop()
             providers = [peer_id_of(maker) for maker in makers if maker != self.signer.public_key]
@@ -496,7 +509,7 @@ class Peer:
             while len(self._jobs) < room and (batch := worker.take_job(self._now)):
                 job = self.execute(worker.ledger, batch)
                 self._jobs[job] = worker
-                worker.job_started(job, batch, self._now)
+                worker.job_started(job, batch)
 
     # ---- time
 
@@ -510,6 +523,7 @@ class Peer:
             elif link.session.state is SessionState.SUSPECTED and not link.suspected:
                 link.suspected = True
                 self._silent(peer_id, "silent")
+        self._sessions_at = min((link.session.wake_at() for link in self._links.values()), default=math.inf)
         if self._gossip.heartbeat_due(now):
             self._gossip.heartbeat(now)
         self._exchange.advance(now)

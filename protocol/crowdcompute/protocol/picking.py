@@ -1,11 +1,12 @@
-"""Which chunks a worker takes when nobody tells it (spec/ledger.md, "Picking").
+"""Which chunks are worth executing next (spec/ledger.md, "Picking").
 
-    open chunk:  no vote, no live lease, not closed      -> take a run of them from a random point on
-    end game:    every open chunk is under somebody's lease -> re-run the one leased longest by the fewest
+    open:      no vote, no live lease, not closed          -> a worker takes a run of them from a random point on
+    end game:  only chunks under somebody's lease are left -> the creator asks idle workers for second copies
 
 There is no scheduler: a random starting point and leases, which are hints, keep collisions at about N*D/T chunks
 (N workers, D gossip delay, T seconds a batch; research: verification section 3.5). The point must be unpredictable,
-so that nobody can arrange to meet a friend: it comes from the worker's own generator.
+so that nobody can arrange to meet a friend: it comes from the worker's own generator. In the end game it is the
+creator who asks, because a copy that a worker chose itself could not count towards a quorum (assigning.py).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def pick_open(ledger: Ledger, shard: int, size: int, mine: Collection[int], rng:
 
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:
     """Whether nobody has computed this chunk and nobody says to be on it."""
-    return not ledger.voters(chunk) and not ledger.is_closed(chunk) and not ledger.live_leases(chunk, now)
+    return not ledger.is_closed(chunk) and not ledger.has_voter(chunk) and not ledger.live_leases(chunk, now)
 
 
 def pick_endgame(
@@ -50,7 +51,7 @@ def pick_endgame(
     best: tuple[int, float, float] | None = None
     choice = None
     for chunk in ledger.leased_chunks(shard, now):
-        if chunk in mine or ledger.voters(chunk) or ledger.is_closed(chunk):
+        if chunk in mine or ledger.has_voter(chunk) or ledger.is_closed(chunk):
             continue
         leases = ledger.live_leases(chunk, now)
         since = min(lease.since[chunk] for lease in leases)

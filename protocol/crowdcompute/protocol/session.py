@@ -76,21 +76,19 @@ class Session:
 
     def advance(self, now: float) -> list[Frame]:
         """Let time pass: ping, suspect, give up. Look at `state` afterwards."""
-        silent_s = now - self._heard_at
+        # Every moment is computed by the same sum here and in `wake_at`: a driver that wakes us exactly then must
+        # not find that rounding says a little later.
+        if now < self.wake_at() or self.state is SessionState.GONE:
+            return []
         if self.state is SessionState.GREETING:
-            if now - self._opened_at >= self._config.hello_within_s:
-                self._end("no hello in time")
+            self._end("no hello in time")
             return []
-        if self.state is SessionState.GONE:
+        if now >= self._heard_at + self._config.gone_after_s:
+            self._end(f"silent for {self._config.gone_after_s:g} s")
             return []
-        if silent_s >= self._config.gone_after_s:
-            self._end(f"silent for {silent_s:.0f} s")
-            return []
-        if silent_s >= self._config.suspect_after_s:
+        if now >= self._heard_at + self._config.suspect_after_s:
             self.state = SessionState.SUSPECTED
-        if silent_s >= self._config.ping_after_s and (
-            self._pinged_at is None or now - self._pinged_at >= self._config.ping_after_s
-        ):
+        if now >= self._ping_at():
             self._pinged_at = now
             self._nonce += 1
             return [Ping(self._nonce)]
@@ -101,11 +99,13 @@ class Session:
         config = self._config
         if self.state is SessionState.GREETING:
             return self._opened_at + config.hello_within_s
-        due = [self._heard_at + config.gone_after_s]
+        due = [self._heard_at + config.gone_after_s, self._ping_at()]
         if self.state is SessionState.OPEN:
             due.append(self._heard_at + config.suspect_after_s)
-        due.append((self._pinged_at if self._pinged_at is not None else self._heard_at) + config.ping_after_s)
         return min(due)
+
+    def _ping_at(self) -> float:
+        return (self._heard_at if self._pinged_at is None else self._pinged_at) + self._config.ping_after_s
 
     def _end(self, reason: str) -> None:
         self.state, self.reason = SessionState.GONE, reason

@@ -10,6 +10,7 @@ what it picks itself. It follows one shard at a time and moves on when that shar
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from .creator import open_assignment
 from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Status
 from .ledger import find_work, shard_topic, task_topic
-from .picking import pick_endgame, pick_open
+from .picking import pick_open
 from .records import Admit, Assign, CertificateBody, Checkpoint, Join, Lease, Record, Signed, Verdict, runs_of, shard_of
 from .sizing import BatchSizer
 from .split import ChunkReader, seed
@@ -67,14 +68,17 @@ class WorkerRole:
         self._reader = ChunkReader(ledger.manifest, self._read_inputs)
         self._sizer = BatchSizer(config.batch_s)
         self._shard: int | None = None
-        self._pick_from = now
+        self._settled_at = now
         self._assigned: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._voted: set[int] = set()
         self._made: dict[int, bytes] = {}
         self._seq = 0
+        self._lease_changed = True
         self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
         self._look_again_at: float | None = None
+        self._nothing_until = now
+        """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
         self._finishing = False
         desk.follow(task_topic(ledger.task))
         self._fetch_missing()
@@ -100,8 +104,11 @@ class WorkerRole:
                 self._take_assignment(record)
             case Verdict(worker=worker) if worker == self._signer.public_key:
                 self.state = WorkerState.DONE
+            case Verdict():
+                self.look_again(now)
             case Checkpoint(shard=shard):
                 self._release(shard)
+                self.look_again(now)
             case CertificateBody():
                 self._end()
             case _:
@@ -118,8 +125,14 @@ class WorkerRole:
         """Our own node executed a batch: commit it."""
         if self._jobs.pop(job, None) is None or self.state is WorkerState.DONE:
             return
+        self._lease_changed = True
+        self._nothing_until = now
         self._sizer.finished(len(outcomes), seconds)
         self._vote(outcomes, now)
+
+    def look_again(self, now: float) -> None:
+        """Leases were released or chunks reopened: there may be something to pick."""
+        self._nothing_until = now
 
     def finish(self) -> None:
         """Take nothing new; what runs is still committed."""
@@ -128,11 +141,12 @@ class WorkerRole:
 
     def advance(self, now: float) -> None:
         """Let time pass: fetch again, renew leases, say that we are idle."""
-        if self.state is WorkerState.FETCHING:
-            if self._look_again_at is not None and now >= self._look_again_at:
-                self._look_again_at = None
-                self._fetch_missing()
-        elif self.state in (WorkerState.WORKING, WorkerState.IDLE):
+        looked = self._look_again_at is not None and now >= self._look_again_at
+        if looked:
+            self._look_again_at = None
+        if self.state is WorkerState.FETCHING and looked:
+            self._fetch_missing()
+        elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at()):
             self._say_leases(now)
 
     def take_job(self, now: float) -> list[ChunkInput] | None:
@@ -155,9 +169,9 @@ class WorkerRole:
         self._vote(unreadable, now)
         return batch or None
 
-    def job_started(self, job: int, batch: list[ChunkInput], now: float) -> None:
+    def job_started(self, job: int, batch: list[ChunkInput]) -> None:
         self._jobs[job] = tuple(chunk.chunk for chunk in batch)
-        self._say_leases(now)
+        self._lease_changed = True
 
     @property
     def jobs_running(self) -> int:
@@ -171,12 +185,13 @@ class WorkerRole:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
             return None
-        due = [until - self._config.lease_ttl_s / 2 for _, until in self._leases.values()]
-        if self._look_again_at is not None:
-            due.append(self._look_again_at)
-        return min(due, default=None)
+        return min(self._renew_at(), self._look_again_at if self._look_again_at is not None else math.inf)
 
     # ---- inside
+
+    def _renew_at(self) -> float:
+        half_ttl_s = self._config.lease_ttl_s / 2
+        return min((until - half_ttl_s for _, until in self._leases.values()), default=math.inf)
 
     def _missing(self) -> list[BlobRef]:
         manifest = self.ledger.manifest
@@ -208,6 +223,7 @@ class WorkerRole:
         for chunk in chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
                 self._assigned[chunk] = None
+        self._lease_changed = True
 
     def _vote(self, outcomes: Sequence[ChunkOutcome], now: float) -> None:
         commits = commits_of(
@@ -239,8 +255,7 @@ class WorkerRole:
         return sorted(chunks)
 
     def _next_picked(self, now: float) -> list[int]:
-        if now < self._pick_from:
-            self._look_again_at = self._pick_from
+        if now < self._nothing_until:
             return []
         running = self._running()
         mine = self._voted | running if running else self._voted
@@ -248,22 +263,18 @@ class WorkerRole:
         while True:
             if self._shard is None and not self._choose_shard(now):
                 return []
-            if now < self._pick_from:
-                self._look_again_at = self._pick_from
-                return []
             assert self._shard is not None
+            if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
+                self._look_again_at = self._settled_at
+                return []
             size = self._batch_size(self._shard)
             chunks = pick_open(self.ledger, self._shard, size, mine, self._rng, now)
             if chunks:
                 self._look_again_at = None
                 return chunks
-            wait_s = max(self._config.endgame_after_s, 2 * (self._sizer.chunk_s or 0.0))
-            copy = pick_endgame(self.ledger, self._shard, mine, self._rng, now, leased_for_s=wait_s)
-            if copy is not None:
-                return [copy]
-            self._look_again_at = now + self._config.endgame_after_s
             tried += 1
             if tried > 1 or not self._leave_shard():
+                self._look_again_at = self._nothing_until = now + self._config.endgame_after_s
                 return []
 
     def _batch_size(self, shard: int) -> int:
@@ -278,7 +289,8 @@ class WorkerRole:
             return False
         (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)
         self._desk.follow(shard_topic(self.ledger.task, self._shard))
-        self._pick_from = now + self._config.settle_s
+        self._lease_changed = True
+        self._settled_at = now + self._config.settle_s
         return True
 
     def _leave_shard(self) -> bool:
@@ -294,6 +306,7 @@ class WorkerRole:
 
     def _say_leases(self, now: float) -> None:
         """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
+        self._lease_changed = False
         if self._finishing and not self._jobs:
             return
         by_shard: dict[int, list[int]] = {}
@@ -306,8 +319,7 @@ class WorkerRole:
         for shard, chunks in by_shard.items():
             runs = runs_of(chunks)[:512]
             said, until = self._leases.get(shard, (None, 0.0))
-            covered = said is not None and (runs == said or not runs)
-            if covered and now < until - self._config.lease_ttl_s / 2:
+            if runs == said and now < until - self._config.lease_ttl_s / 2:
                 continue
             ttl_s = self._config.lease_ttl_s
             self._leases[shard] = (runs, now + ttl_s)

@@ -55,13 +55,16 @@ class _Line:
         self._websocket = websocket
         self._queue: asyncio.Queue[bytes | Disconnect] = asyncio.Queue()
         self._queued_bytes = 0
-        self.handler = asyncio.current_task()
+        self._handler = asyncio.current_task()
+        self.is_overrun = False
 
     def put(self, data: bytes) -> None:
         self._queued_bytes += len(data)
         self._queue.put_nowait(data)
-        if self._queued_bytes > OUTGOING_BYTES_MAX and self.handler is not None:
-            self.handler.cancel()
+        if self._queued_bytes > OUTGOING_BYTES_MAX and not self.is_overrun:
+            self.is_overrun = True
+            assert self._handler is not None
+            self._handler.cancel()
 
     def hang_up(self, disconnect: Disconnect) -> None:
         self._queue.put_nowait(disconnect)
@@ -100,6 +103,10 @@ class Switchboard:
             while (message := await websocket.receive())["type"] != "websocket.disconnect":
                 # A text message has no bytes: it is refused like an empty one.
                 self._feed(MessageReceived(client, message.get("bytes") or b""))
+        except asyncio.CancelledError:
+            # Cancelled by its own line, the handler returns and uvicorn drops the connection.
+            if not line.is_overrun:
+                raise
         finally:
             del self._lines[client]
             self._feed(ClientLeft(client))

@@ -41,7 +41,7 @@ _X32_BIT = 0x4000_0000
 
 # What Python, wasmtime and glibc need to compute and to use open pipes. No open, no socket, no exec, no clone, no kill;
 # tgkill, which abort() uses, is allowed towards this process alone.
-_ALLOWED = {
+ALLOWED = {
     "x86_64": {
         "read": 0, "write": 1, "close": 3, "fstat": 5, "poll": 7, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11,
         "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "readv": 19, "writev": 20,
@@ -60,8 +60,8 @@ _ALLOWED = {
         "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "membarrier": 283, "rseq": 293,
     },
 }  # fmt: skip
-_TGKILL = {"x86_64": 234, "aarch64": 131}
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
+TGKILL = {"x86_64": 234, "aarch64": 131}
+SECCOMP = {"x86_64": 317, "aarch64": 277}
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
 
@@ -140,14 +140,14 @@ def _filter_system_calls(libc: ctypes.CDLL, machine: str) -> bool:
 
     EPERM rather than death: which optional calls a C library tries differs from system to system.
     """
-    if machine not in _ALLOWED or struct.calcsize("P") != 8:
+    if machine not in ALLOWED or struct.calcsize("P") != 8:
         return False
     program = filter_program(machine, os.getpid())
     buffer = ctypes.create_string_buffer(program, len(program))
     head = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
     set_mode_filter, all_threads = 1, 1
     # prctl() would filter the calling thread only.
-    installed: bool = libc.syscall(_SECCOMP[machine], set_mode_filter, all_threads, ctypes.byref(head)) == 0
+    installed: bool = libc.syscall(SECCOMP[machine], set_mode_filter, all_threads, ctypes.byref(head)) == 0
     return installed
 
 
@@ -166,11 +166,11 @@ def filter_program(machine: str, pid: int) -> bytes:
         instruction(_BPF_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT),
         instruction(_BPF_RETURN, 0, 0, _ACTION_KILL),
     ]
-    for number in _ALLOWED[machine].values():
+    for number in ALLOWED[machine].values():
         program.append(instruction(_BPF_JUMP_EQUAL, 0, 1, number))
         program.append(instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW))
     program += [
-        instruction(_BPF_JUMP_EQUAL, 0, 3, _TGKILL[machine]),
+        instruction(_BPF_JUMP_EQUAL, 0, 3, TGKILL[machine]),
         instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT),
         instruction(_BPF_JUMP_EQUAL, 0, 1, pid),
         instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW),

@@ -52,7 +52,7 @@ class Link(Protocol):
         """Return once `buffered` is at or below `BUFFERED_LOW_BYTES`, or the link is closed."""
 
     def close(self, reason: str) -> None:
-        """Close from our side. Frames already queued still get up to a second to leave. Closing twice is fine."""
+        """Close from our side. Frames already queued get a moment to leave. Closing twice is fine."""
 
     async def wait_closed(self) -> None:
         """Return once the link is closed and every socket and task of it is gone."""

@@ -1,6 +1,4 @@
-"""Write modules.json: modules every peer must admit, refuse or rewrite alike.
-
-    python protocol/vectors/make_modules.py
+"""The modules every peer must admit, refuse or rewrite alike: protocol/vectors/modules.json.
 
 Modules are the base64 of their gzip, since those at a limit are long and repetitive.
 """
@@ -12,12 +10,16 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
+import pytest
 import wasmtime
 
-from crowdcompute.protocol.wasm import admit, rewrite
+from crowdcompute.protocol.wasm import Rule, RuleBroken, admit, rewrite
 from crowdcompute.protocol.wasm.reader import u32_leb as leb
+
+VECTORS = Path(__file__).parents[2] / "protocol" / "vectors" / "modules.json"
 
 MEMORY = '(memory (export "memory") 1 16)'
 ALLOC = '(func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))'
@@ -87,6 +89,7 @@ def with_types(count: int) -> bytes:
     return with_section(PLAIN, 1, leb(2 + count) + content[1:] + b"\x60\x00\x00" * count)
 
 
+@cache
 def accepted() -> dict[str, bytes]:
     return {
         "reactor": PLAIN,
@@ -116,6 +119,7 @@ def accepted() -> dict[str, bytes]:
     }
 
 
+@cache
 def refused() -> dict[str, tuple[str, bytes]]:
     i32x2 = "(param i32 i32) (result i32)"
     long_body = b"\x42" + b"\x80" * 8 + b"\x00\x1a"
@@ -231,6 +235,7 @@ def refused() -> dict[str, tuple[str, bytes]]:
     }
 
 
+@cache
 def rewritten() -> dict[str, bytes]:
     vector = "(f64x2.div (f64x2.splat (f64.const 0)) (f64x2.splat (f64.const 0)))"
     return {
@@ -253,17 +258,12 @@ def rewritten() -> dict[str, bytes]:
     }
 
 
-def packed(module: bytes) -> str:
-    return base64.b64encode(gzip.compress(module, mtime=0)).decode()
-
-
-def vectors() -> dict[str, object]:
+def vectors() -> dict[str, list[dict[str, object]]]:
     return {
-        "about": "modules: base64 of gzip; rules: protocol/spec/modules.md; made by make_modules.py",
         "accepted": [
             {
                 "name": name,
-                "module": packed(module),
+                "module": module,
                 "shape": admit(module).shape.value,
                 "imports": list(admit(module).imports),
                 "memory_pages_min": admit(module).memory_pages_min,
@@ -271,15 +271,58 @@ def vectors() -> dict[str, object]:
             }
             for name, module in accepted().items()
         ],
-        "refused": [
-            {"name": name, "module": packed(module), "rule": rule} for name, (rule, module) in refused().items()
-        ],
+        "refused": [{"name": name, "module": module, "rule": rule} for name, (rule, module) in refused().items()],
         "rewritten": [
-            {"name": name, "module": packed(module), "sha256": hashlib.sha256(rewrite(module)).hexdigest()}
+            {"name": name, "module": module, "sha256": hashlib.sha256(rewrite(module)).hexdigest()}
             for name, module in rewritten().items()
         ],
     }
 
 
-if __name__ == "__main__":
-    Path(__file__).with_name("modules.json").write_text(json.dumps(vectors(), indent=1) + "\n")
+def read_vectors() -> dict[str, list[dict[str, object]]]:
+    """The committed file with its modules unpacked: two zlibs may pack the same bytes differently."""
+    content = json.loads(VECTORS.read_text())
+    del content["about"]
+    return {
+        kind: [{**case, "module": gzip.decompress(base64.b64decode(case["module"]))} for case in cases]
+        for kind, cases in content.items()
+    }
+
+
+def write_vectors() -> None:
+    packed = {
+        kind: [{**case, "module": base64.b64encode(gzip.compress(case["module"], mtime=0)).decode()} for case in cases]  # type: ignore[arg-type]
+        for kind, cases in vectors().items()
+    }
+    about = "Modules (base64 of gzip) and what becomes of them; see protocol/spec/modules.md."
+    VECTORS.write_text(json.dumps({"about": about, **packed}, indent=1) + "\n")
+
+
+def test_the_module_vectors_hold(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--write"):
+        write_vectors()
+    assert read_vectors() == vectors()
+
+
+@pytest.mark.parametrize("name", accepted())
+def test_a_module_within_all_limits_is_admitted(name: str) -> None:
+    admit(accepted()[name])
+
+
+@pytest.mark.parametrize("name", refused())
+def test_a_module_that_breaks_one_rule_is_refused_for_that_rule(name: str) -> None:
+    rule, module = refused()[name]
+    with pytest.raises(RuleBroken) as refusal:
+        admit(module)
+    assert refusal.value.rule == rule
+    assert str(refusal.value).endswith(f"(rule {rule})")
+
+
+def test_every_rule_but_the_size_of_the_whole_has_a_vector() -> None:
+    assert {Rule(rule) for rule, _ in refused().values()} | {Rule.MODULE_BYTES} == set(Rule)
+
+
+def test_a_module_of_more_than_eight_megabytes_is_refused_unread() -> None:
+    with pytest.raises(RuleBroken) as refusal:
+        admit(PLAIN + bytes(8 * 1024 * 1024))
+    assert refusal.value.rule == Rule.MODULE_BYTES

@@ -1,0 +1,49 @@
+"""cc-task: the command line of a creator.
+
+Commands are plain functions in modules by what they touch: commands.py stays on this machine. They are registered here,
+those that load much by name, so that `cc-task verify` does not wait for a network stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from crowdcompute.node.exits import Exit, speaking
+
+from . import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = App(
+    name="cc-task",
+    help="Make, try out, sign and publish tasks for CrowdCompute.",
+    version=lambda: metadata.version("crowdcompute"),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(commands.keygen)
+app.command(commands.init)
+app.command(commands.build)
+app.command(commands.check)
+app.command(commands.run)
+app.command(commands.pack, alias="bundle")
+app.command(commands.verify)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors that users can cause end the process with theirs."""
+    with speaking("cc-task"):
+        try:
+            result = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False)
+        except CycloptsError:
+            # It has printed its sentence already.
+            return Exit.USAGE
+        # Here and not at the process's end, where a closed pipe would be a traceback.
+        sys.stdout.flush()
+        return result if isinstance(result, int) else Exit.OK
+    raise AssertionError  # `speaking` swallows nothing.

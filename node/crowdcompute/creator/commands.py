@@ -1,0 +1,211 @@
+"""The commands of cc-task that work on this machine alone: from an empty folder to a signed bundle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from crowdcompute.node import keys
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.node.paths import paths
+from crowdcompute.protocol.bundle import write_bundle
+from crowdcompute.protocol.errors import BundleError
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.manifest import sign_manifest, time_refusal
+from crowdcompute.protocol.wasm import admit
+
+from .build import build as build_module
+from .local import describe_outcome
+from .local import run as run_chunks
+from .local import sample as sample_chunks
+from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, show
+from .task_file import TASK_FILE, read_task_file
+from .work import make_manifest, open_bundle, open_work, read_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from crowdcompute.protocol.events import ChunkOutcome
+
+    from .work import Work
+
+HERE = Path()
+Key = Annotated[Path | None, Parameter(env_var="CC_CREATOR_KEY", help="Key file; default: creator.key in the data dir")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document")]
+
+
+def keygen(*, key: Key = None) -> None:
+    """Make the key that signs your tasks, and print the names it has."""
+    path = key or paths().creator
+    if path.exists():
+        raise CommandError(f"there is a key in {path} already: `--key FILE` makes another one elsewhere")
+    identity = keys.create(path)
+    print(f"key file  {path}  (keep a copy: without it nobody can steer or finish your tasks)")
+    print(f"creator   {identity.peer_id}")
+    print(f"key       {identity.public_key.hex()}")
+
+
+def init(name: str, *, lang: Literal["c"] = "c") -> None:
+    """Make the folder NAME with a small task in it to start from."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise CommandError(f"{folder} exists already: choose another name", Exit.USAGE) from None
+    for template in (resources.files("crowdcompute.creator") / "templates" / lang).iterdir():
+        text = template.read_text(encoding="utf-8")
+        if template.name == TASK_FILE:
+            text = text.replace('"NAME"', json.dumps(folder.name, ensure_ascii=False), 1)
+        (folder / template.name).write_text(text, encoding="utf-8")
+    print(f"{folder}: kernel.c computes a chunk, {TASK_FILE} says what it is; next: cc-task build {folder}")
+
+
+def build(folder: Path = HERE, /) -> None:
+    """Compile the task's source to its module, in the form that volunteers' engines agree on."""
+    task = read_task_file(folder)
+    if task.source is None:
+        raise CommandError(f"{folder / TASK_FILE} names no source in [code]: there is nothing to build", Exit.USAGE)
+    module = build_module(task.source, task.stack_bytes)
+    task.module.parent.mkdir(parents=True, exist_ok=True)
+    task.module.write_bytes(module)
+    print(f"{task.module}  {len(module):,} bytes  sha256 {sha256(module).hexdigest()}")
+
+
+def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
+    """Check a task (folder or bundle) as volunteers will, run two chunks twice, and estimate what all of it costs."""
+    work = open_work(path)
+    facts = admit(work.module)
+    sampled = asyncio.run(sample_chunks(work, sorted({0, work.chunks - 1})))
+    report = check_report(work, facts, sampled)
+    show(report, check_words(work, facts, sampled, report), as_json=as_json)
+    if sampled.differing:
+        raise CommandError(f"chunk {sampled.differing[0]} gave two different results: workers could never agree on it")
+    if any(outcome.status != Status.OK for outcome in sampled.outcomes):
+        raise CommandError("a chunk has no result: see above")
+    return Exit.OK
+
+
+def run(
+    path: Path = HERE,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("out"),
+    local: Annotated[bool, Parameter(negative="")] = False,
+    jobs: int | None = None,
+) -> int:
+    """Compute all chunks of a task (folder or bundle) on this machine, without any network.
+
+    Parameters
+    ----------
+    output
+        Folder for the results: one file for each chunk, and results.ndjson with one line for each.
+    local
+        Say that you mean this machine. The network's way is `publish`.
+    jobs
+        Processes to use; as many as there are cores if not given.
+    """
+    if not local:
+        raise CommandError("say `--local` to compute all chunks on this machine", Exit.USAGE)
+    if jobs is not None and jobs < 1:
+        raise CommandError("--jobs needs at least 1 process", Exit.USAGE)
+    work = open_work(path)
+    admit(work.module)
+    output.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    counts = dict.fromkeys(Status, 0)
+    with (output / "results.ndjson").open("w", encoding="utf-8") as results, _progress(work) as advance:
+
+        def keep(outcome: ChunkOutcome) -> None:
+            results.write(json.dumps(_kept(outcome, output)) + "\n")
+            counts[outcome.status] += 1
+            if outcome.status != Status.OK:
+                print(f"chunk {outcome.chunk}: {describe_outcome(outcome)}", file=sys.stderr)
+            advance()
+
+        asyncio.run(run_chunks(work, jobs or _cores(), keep))
+    print(f"{counts[Status.OK]:,} of {work.chunks:,} chunks in {output}  {time.monotonic() - started:.1f} s")
+    if counts[Status.OK] < work.chunks:
+        raise CommandError(f"{work.chunks - counts[Status.OK]:,} chunks have no result: see above")
+    return Exit.OK
+
+
+def pack(
+    folder: Path = HERE,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    key: Key = None,
+) -> None:
+    """Sign a task with your creator key and write it to one file, the bundle (FOLDER.ccb if not said otherwise)."""
+    task = read_task_file(folder)
+    module = read_module(task)
+    key_path = key or paths().creator
+    if keys.load(key_path) is None:
+        print(f"cc-task: made a new creator key in {key_path}: keep a copy", file=sys.stderr)
+    creator = keys.load_or_create(key_path)
+    manifest = make_manifest(task, module, creator, created_s=int(time.time()))
+    signed = sign_manifest(creator, manifest)
+    blobs = {
+        ref.sha256: data for ref, data in ((manifest.code, module), (manifest.inputs, task.inputs)) if ref and data
+    }
+    target = output or folder.absolute().with_suffix(".ccb")
+    data = write_bundle(signed, blobs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    print(f"{target}  {len(data):,} bytes  task {signed.record_id.hex()}  {manifest.chunks:,} chunks")
+
+
+def verify(bundle: Path, /, *, as_json: Json = False) -> None:
+    """Check a bundle's signature and everything in it, and show what it asks of volunteers."""
+    opened = open_bundle(bundle)
+    facts = admit(opened.module)
+    refusal = time_refusal(opened.manifest, time.time())
+    if refusal is not None:
+        raise BundleError(f"{bundle} is signed and complete, but {refusal}")
+    show(
+        bundle_report(opened.manifest, opened.task_id, facts),
+        bundle_words(opened.manifest, opened.task_id, facts),
+        as_json=as_json,
+    )
+
+
+def _kept(outcome: ChunkOutcome, folder: Path) -> dict[str, Any]:
+    """Write a result to its file; return its line of results.ndjson."""
+    line: dict[str, Any] = {"schema": SCHEMA, "chunk": outcome.chunk, "status": outcome.status.name.lower()}
+    if outcome.status == Status.OK:
+        file = folder / f"{outcome.chunk:06}.bin"
+        file.write_bytes(outcome.data)
+        return {**line, "file": file.name, "bytes": len(outcome.data), "sha256": sha256(outcome.data).hexdigest()}
+    return {**line, "detail": describe_outcome(outcome)}
+
+
+@contextlib.contextmanager
+def _progress(work: Work) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields what to call for each chunk done."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as bar:
+        task = bar.add_task(work.name, total=work.chunks)
+        yield lambda: bar.advance(task)
+
+
+def _cores() -> int:
+    # In a container os.cpu_count() counts the host's cores, the affinity mask what we may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

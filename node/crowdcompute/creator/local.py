@@ -1,0 +1,110 @@
+"""Execute a task's chunks on this machine, in the same sandbox and by the same rules as a volunteer does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.protocol.events import ChunkInput, Status
+from crowdcompute.protocol.split import is_numbers, seed
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.events import ChunkOutcome
+
+    from .work import Work
+
+BATCH_S = 0.5
+"""Chunks are sent in batches of about this length: long enough to hide the pipe, short enough to show progress."""
+BATCH_CHUNKS_MAX = 512
+TEXT_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What two executions of a few chunks showed."""
+
+    outcomes: tuple[ChunkOutcome, ...]
+    differing: tuple[int, ...]
+    """Chunks whose two executions did not end alike."""
+    seconds_per_chunk: float
+
+
+async def sample(work: Work, chunks: Iterable[int]) -> Sample:
+    """Execute `chunks` twice, the second time in reverse order, and compare."""
+    inputs = _inputs(work, chunks)
+    async with _pool(1) as pool:
+        first = await _execute(pool, work, inputs)
+        # The first pass has paid for compiling, so the second one is timed.
+        started = time.monotonic()
+        second = await _execute(pool, work, inputs[::-1])
+        elapsed = time.monotonic() - started
+    differing = tuple(
+        before.chunk
+        for before, after in zip(first, second[::-1], strict=True)
+        if (before.status, before.data) != (after.status, after.data)
+    )
+    return Sample(first, differing, elapsed / max(1, len(first)))
+
+
+async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) -> None:
+    """Execute every chunk on `slots` processes, and report each as soon as it is done, in any order."""
+    waiting = iter(range(work.chunks))
+
+    async def work_off() -> None:
+        batch_chunks = 1
+        while batch := list(islice(waiting, batch_chunks)):
+            started = time.monotonic()
+            for outcome in await _execute(pool, work, _inputs(work, batch)):
+                report(outcome)
+            seconds_per_chunk = (time.monotonic() - started) / len(batch)
+            # At most double: the first chunks of a task may be its easy ones.
+            batch_chunks = max(1, min(2 * len(batch), BATCH_CHUNKS_MAX, int(BATCH_S / seconds_per_chunk)))
+
+    async with _pool(slots) as pool:
+        await asyncio.gather(*(work_off() for _ in range(slots)))
+
+
+@asynccontextmanager
+async def _pool(slots: int) -> AsyncIterator[WasmPool]:
+    pool = WasmPool(slots)
+    try:
+        await pool.start()
+    except RuntimeError as error:
+        raise CommandError(f"{error}: `cc-node doctor` says what this machine lacks", Exit.NOT_READY) from None
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def _inputs(work: Work, chunks: Iterable[int]) -> list[ChunkInput]:
+    return [ChunkInput(chunk, work.inputs.read(chunk), seed(work.task_id, chunk)) for chunk in chunks]
+
+
+async def _execute(pool: WasmPool, work: Work, inputs: list[ChunkInput]) -> tuple[ChunkOutcome, ...]:
+    digest = sha256(work.module).digest()
+    return await pool.execute(digest, work.module, work.limits, is_numbers(work.split), inputs)
+
+
+def describe_outcome(outcome: ChunkOutcome) -> str:
+    """How a chunk ended, in words."""
+    match outcome.status:
+        case Status.OK:
+            return f"{len(outcome.data)} bytes"
+        case Status.TASK_ERROR:
+            return f"task error: {_printable(outcome.data.decode(errors='replace'))}"
+        case Status.NO_RESULT:
+            return f"no result: {_printable(outcome.detail)}"
+
+
+def _printable(text: str) -> str:
+    """A guest's text, which may hold anything, as one harmless line."""
+    return "".join(character if character.isprintable() else "�" for character in text[:TEXT_CHARACTERS])

@@ -1,0 +1,141 @@
+"""What cc-task tells about a task, in words for people and as one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.policy import audit_share, explain
+
+from .local import describe_outcome
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.manifest import Manifest
+    from crowdcompute.protocol.wasm import ModuleFacts
+
+    from .local import Sample
+    from .work import Work
+
+SCHEMA = 1
+"""Version of what `--json` and results.ndjson hold."""
+
+
+def bundle_words(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> list[tuple[str, str]]:
+    return [
+        ("task", manifest.name),
+        ("task id", task_id.hex()),
+        ("creator", f"{peer_id_of(manifest.creator)}  signature ok"),
+        ("creator key", manifest.creator.hex()),
+        ("about", manifest.description.replace("\n", "\n" + " " * 13) or "(no description)"),
+        *([("link", manifest.link)] if manifest.link else []),
+        ("module", f"{facts.size_bytes:,} bytes, {_imports(facts)}"),
+        ("inputs", "none" if manifest.inputs is None else f"{manifest.inputs.size:,} bytes"),
+        ("chunks", f"{manifest.chunks:,}, split by {_split_words(manifest)}"),
+        ("limits", _limits_words(manifest)),
+        ("checking", explain(manifest.policy, manifest.chunks)),
+        ("created", _date(manifest.created_s)),
+        ("expires", _date(manifest.expires_s)),
+    ]
+
+
+def bundle_report(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> dict[str, Any]:
+    return {
+        "task_id": task_id.hex(),
+        "signature": "ok",
+        "creator": peer_id_of(manifest.creator),
+        "creator_key": manifest.creator.hex(),
+        "name": manifest.name,
+        "description": manifest.description,
+        "link": manifest.link,
+        "chunks": manifest.chunks,
+        "split": _split_words(manifest),
+        "module_bytes": facts.size_bytes,
+        "module_sha256": manifest.code.sha256.hex(),
+        "imports": list(facts.imports),
+        "inputs_bytes": 0 if manifest.inputs is None else manifest.inputs.size,
+        "memory_bytes": manifest.limits.memory_bytes,
+        "output_bytes": manifest.limits.output_bytes,
+        "seconds": manifest.limits.seconds,
+        "replication": manifest.policy.replication,
+        "created_s": manifest.created_s,
+        "expires_s": manifest.expires_s,
+    }
+
+
+def check_report(work: Work, facts: ModuleFacts, sampled: Sample) -> dict[str, Any]:
+    executions = work.policy.replication + audit_share(work.policy, work.chunks)
+    return {
+        "name": work.name,
+        "chunks": work.chunks,
+        "module_bytes": facts.size_bytes,
+        "shape": facts.shape.name.lower(),
+        "imports": list(facts.imports),
+        "functions": facts.functions,
+        "deterministic": not sampled.differing,
+        "samples": [
+            {"chunk": outcome.chunk, "status": outcome.status.name.lower(), "result": describe_outcome(outcome)}
+            for outcome in sampled.outcomes
+        ],
+        "seconds_per_chunk": sampled.seconds_per_chunk,
+        "executions_per_chunk": executions,
+        "cpu_seconds": sampled.seconds_per_chunk * work.chunks * executions,
+    }
+
+
+def check_words(work: Work, facts: ModuleFacts, sampled: Sample, report: dict[str, Any]) -> list[tuple[str, str]]:
+    chunk = _in_time_units(sampled.seconds_per_chunk)
+    once = _in_time_units(sampled.seconds_per_chunk * work.chunks)
+    return [
+        ("task", f"{work.name}, {work.chunks:,} chunks"),
+        (
+            "module",
+            f"{facts.size_bytes:,} bytes, {facts.functions} functions, {facts.shape.name.lower()}, {_imports(facts)}",
+        ),
+        *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in sampled.outcomes),
+        ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
+        ("speed", f"{chunk} a chunk on this machine: {once} for all, once"),
+        ("checking", explain(work.policy, work.chunks)),
+        ("cost", f"about {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
+    ]
+
+
+def _imports(facts: ModuleFacts) -> str:
+    return f"imports {', '.join(facts.imports)}" if facts.imports else "no imports"
+
+
+def _split_words(manifest: Manifest) -> str:
+    return type(manifest.split).__name__.lower()
+
+
+def _limits_words(manifest: Manifest) -> str:
+    limits = manifest.limits
+    return f"{limits.memory_bytes:,} bytes of memory, {limits.output_bytes:,} of output, {limits.seconds:g} s a chunk"
+
+
+def _date(unix_s: int) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_s))
+    except (OverflowError, OSError, ValueError):
+        return f"Unix time {unix_s}"
+
+
+def _in_time_units(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.1f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:,.1f} h"
+
+
+def show(report: dict[str, Any], words: list[tuple[str, str]], *, as_json: bool) -> None:
+    """Print one of the two forms to standard output."""
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, **report}))
+        return
+    width = max(len(label) for label, _ in words) + 2
+    for label, text in words:
+        print(f"{label:<{width}}{text}")

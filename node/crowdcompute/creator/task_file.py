@@ -1,0 +1,265 @@
+"""task.toml: the file a person edits, as the parts of a manifest (docs/task-toml.md).
+
+The struct types are the schema. What they refuse comes out as `TaskFileError` with the key's name; an unknown key with
+the one that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
+
+import msgspec
+
+from crowdcompute.node.exits import Exit
+from crowdcompute.protocol.codec import decode, encode
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Split
+from crowdcompute.protocol.split import pack_items
+
+TASK_FILE = "task.toml"
+
+_SIZE_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_DURATION_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+Part = TypeVar("Part", bound=msgspec.Struct)
+Quantity: TypeAlias = int | str
+"""A plain number, or one with a unit: "64MiB", "7d"."""
+
+
+class TaskFileError(Exception):
+    """task.toml, or a file it names, cannot be used. The message is one sentence that says where and why."""
+
+    exit_code = Exit.USAGE
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the tables of task.toml."""
+
+
+class CodeTable(Table, frozen=True):
+    module: str
+    source: str | None = None
+    stack: Quantity = "1MiB"
+
+
+class GridTable(Table, frozen=True):
+    width: int
+    height: int
+    tile: int | tuple[int, int]
+
+
+class LinesTable(Table, frozen=True):
+    file: str
+    per_chunk: int
+
+
+class BlocksTable(Table, frozen=True):
+    file: str
+    size: Quantity
+
+
+class SplitTable(Table, frozen=True):
+    range: tuple[int, int, int] | None = None
+    grid: GridTable | None = None
+    items: str | None = None
+    lines: LinesTable | None = None
+    blocks: BlocksTable | None = None
+
+
+class LimitsTable(Table, frozen=True):
+    memory: Quantity = "64MiB"
+    output: Quantity = "1MiB"
+    seconds: float = 60.0
+
+
+class VerifyTable(Table, frozen=True):
+    replication: int = 2
+    eps: float = 1e-4
+    liars: float = 0.2
+    pow_bits: int = 16
+
+
+class PublishTable(Table, frozen=True):
+    reward: int = 1
+    expires: Quantity = "7d"
+
+
+class TaskTable(Table, frozen=True):
+    schema: Literal[1]
+    name: str
+    code: CodeTable
+    split: SplitTable
+    description: str = ""
+    link: str = ""
+    limits: LimitsTable = LimitsTable()
+    verify: VerifyTable = VerifyTable()
+    publish: PublishTable = PublishTable()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """A parsed task.toml: everything of a manifest that a person decides, and where the rest is found."""
+
+    folder: Path
+    name: str
+    description: str
+    link: str
+    module: Path
+    source: Path | None
+    stack_bytes: int
+    split: Split
+    inputs: bytes | None
+    """The inputs blob, read and, for `items`, packed."""
+    limits: Limits
+    policy: Policy
+    reward: int
+    lifetime_s: int
+
+
+def read_task_file(folder: Path) -> TaskFile:
+    """Parse `folder`/task.toml and read the inputs it names.
+
+    Raises:
+        TaskFileError: Something in it cannot be used, or a file it names cannot be read.
+    """
+    path = folder / TASK_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TaskFileError(f"{path} cannot be read ({error.strerror}): `cc-task init NAME` makes a task") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TaskFileError(f"{path} is not valid TOML: {error}") from None
+    try:
+        _refuse_unknown(table, TaskTable, "")
+        task = msgspec.convert(table, TaskTable)
+        split, inputs = _split(task.split, folder)
+        return TaskFile(
+            folder=folder,
+            name=task.name,
+            description=task.description,
+            link=task.link,
+            module=folder / task.code.module,
+            source=None if task.code.source is None else folder / task.code.source,
+            stack_bytes=_size("code.stack", task.code.stack),
+            split=split,
+            inputs=inputs,
+            limits=_checked(
+                "limits",
+                Limits(
+                    memory_bytes=_size("limits.memory", task.limits.memory),
+                    output_bytes=_size("limits.output", task.limits.output),
+                    seconds=task.limits.seconds,
+                ),
+            ),
+            policy=_checked(
+                "verify",
+                Policy(
+                    replication=task.verify.replication,
+                    eps=task.verify.eps,
+                    liars=task.verify.liars,
+                    pow_bits=task.verify.pow_bits,
+                ),
+            ),
+            reward=task.publish.reward,
+            lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
+        )
+    except (msgspec.ValidationError, TaskFileError) as error:
+        raise TaskFileError(f"{path}: {_in_toml_words(str(error))}") from None
+
+
+def _refuse_unknown(table: dict[str, Any], kind: type[Table], place: str) -> None:
+    for key, value in table.items():
+        if key not in kind.__struct_fields__:
+            where = f" in [{place}]" if place else ""
+            close = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(kind.__struct_fields__)}"
+            raise TaskFileError(f"there is no key {key!r}{where}: {meant}")
+        inner = _table_type(kind, key)
+        if inner is not None and isinstance(value, dict):
+            _refuse_unknown(value, inner, f"{place}.{key}" if place else key)
+
+
+def _table_type(kind: type[Table], key: str) -> type[Table] | None:
+    """The table type behind a key, also where the key may be left out."""
+    hint = get_type_hints(kind)[key]
+    for option in (hint, *getattr(hint, "__args__", ())):
+        if isinstance(option, type) and issubclass(option, Table):
+            return option
+    return None
+
+
+def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | None]:
+    given = [key for key in table.__struct_fields__ if getattr(table, key) is not None]
+    if len(given) != 1:
+        raise TaskFileError(f"[split] needs exactly one of {', '.join(table.__struct_fields__)}")
+    if table.range is not None:
+        start, stop, step = table.range
+        return _checked("split.range", Range(start=start, stop=stop, step=step)), None
+    if table.grid is not None:
+        tile = table.grid.tile
+        width, height = (tile, tile) if isinstance(tile, int) else tile
+        split = Grid(width=table.grid.width, height=table.grid.height, tile_width=width, tile_height=height)
+        return _checked("split.grid", split), None
+    if table.lines is not None:
+        lines = _checked("split.lines", Lines(per_chunk=table.lines.per_chunk))
+        return lines, _read("split.lines.file", folder / table.lines.file)
+    if table.blocks is not None:
+        blocks = _checked("split.blocks", Blocks(size=_size("split.blocks.size", table.blocks.size)))
+        return blocks, _read("split.blocks.file", folder / table.blocks.file)
+    assert table.items is not None
+    return Items(), _pack_folder(folder / table.items)
+
+
+def _pack_folder(folder: Path) -> bytes:
+    """Every file of a folder as one item, in the order of their names; hidden files are left out."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise TaskFileError(f"split.items: {folder} cannot be read: {error.strerror}") from None
+    if not files:
+        raise TaskFileError(f"split.items: {folder} holds no files")
+    return pack_items(_read("split.items", file) for file in files)
+
+
+def _read(key: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TaskFileError(f"{key}: {path} cannot be read: {error.strerror}") from None
+
+
+def _checked(key: str, part: Part) -> Part:
+    """`part`, once it was decoded like a peer decodes it: only then have its ranges been looked at."""
+    try:
+        return decode(encode(part), type(part))
+    except OverflowError:
+        raise TaskFileError(f"{key}: a number does not fit 64 bits") from None
+    except RemoteProtocolError as error:
+        raise TaskFileError(f"{key}: {str(error).partition(': ')[2]}") from None
+
+
+def _size(key: str, quantity: Quantity) -> int:
+    return _quantity(key, quantity, _SIZE_UNITS, '"64MiB" or "500kB"')
+
+
+def _quantity(key: str, quantity: Quantity, units: dict[str, int], examples: str) -> int:
+    if isinstance(quantity, int):
+        return quantity
+    match = _QUANTITY.fullmatch(quantity)
+    if match is None or match[2].lower() not in units:
+        raise TaskFileError(f"{key}: {quantity!r} is not understood: write it like {examples}")
+    return round(float(match[1]) * units[match[2].lower()])
+
+
+def _in_toml_words(message: str) -> str:
+    """msgspec's sentence with the place in TOML's notation: "… - at `$.limits.seconds`" becomes "limits.seconds: …"."""
+    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", message)
+    if found is None:
+        return message
+    return f"{found[2]}: {found[1]}" if found[2] else found[1]

@@ -1,0 +1,134 @@
+"""A task on this machine, whether it is still a folder or already a bundle: what can be checked, run and packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle
+from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
+from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest
+from crowdcompute.protocol.split import ChunkReader, check_inputs, chunk_count
+from crowdcompute.protocol.wasm import rewrite
+
+from .task_file import TASK_FILE, read_task_file
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.identity import Signer
+    from crowdcompute.protocol.manifest import Limits, Policy, Split
+
+    from .task_file import TaskFile
+
+UNSIGNED = bytes(32)
+"""Stands for the task id in the seeds of a task that has none yet, because nobody signed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What executing and describing a task takes; of a bundle, or of a folder before anybody signed it."""
+
+    name: str
+    module: bytes
+    split: Split
+    chunks: int
+    inputs: ChunkReader
+    limits: Limits
+    policy: Policy
+    task_id: bytes
+
+
+def open_work(path: Path) -> Work:
+    """Open a bundle file or a task's folder.
+
+    Raises:
+        BundleError: A bundle is refused.
+        CommandError, TaskFileError, ModuleRefused: A folder is no usable task.
+    """
+    if path.is_dir() or path.name == TASK_FILE:
+        task = read_task_file(path if path.is_dir() else path.parent)
+        # Who signs, and when, changes nothing about how a chunk is computed.
+        manifest = make_manifest(task, read_module(task), None, created_s=0)
+        return _work(manifest, read_module(task), task.inputs, UNSIGNED)
+    bundle = open_bundle(path)
+    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle file and check all of it.
+
+    Raises:
+        BundleError: It is refused.
+        OSError: It cannot be read.
+    """
+    if path.stat().st_size > BUNDLE_BYTES_MAX:
+        raise BundleError(f"{path} has {path.stat().st_size} bytes, a bundle has at most {BUNDLE_BYTES_MAX}")
+    return read_bundle(path.read_bytes(), verify)
+
+
+def read_module(task: TaskFile) -> bytes:
+    """The task's module in its rewritten form, which is the one to sign. Rewriting twice changes nothing.
+
+    Raises:
+        CommandError: There is no such file.
+        ModuleRefused: The module breaks a rule of admission.
+    """
+    try:
+        return rewrite(task.module.read_bytes())
+    except OSError as error:
+        advice = "run `cc-task build`" if task.source else "compile it, or name its source in [code]"
+        raise CommandError(
+            f"the module {task.module} cannot be read ({error.strerror}): {advice}", Exit.USAGE
+        ) from None
+
+
+def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, created_s: int) -> Manifest:
+    """The manifest of a task file; without a creator, one that can be run here but not signed.
+
+    Raises:
+        CommandError: The inputs do not give 1 to 2^31 - 1 chunks, or a chunk's input does not fit its memory.
+    """
+    inputs = task.inputs
+    chunks = chunk_count(task.split, 0 if inputs is None else len(inputs), inputs)
+    if not 1 <= chunks <= CHUNKS_MAX:
+        raise CommandError(f"the split makes {chunks} chunks: a task has 1 to {CHUNKS_MAX}", Exit.USAGE)
+    manifest = Manifest(
+        schema=1,
+        name=task.name,
+        description=task.description,
+        link=task.link,
+        creator=UNSIGNED if creator is None else creator.public_key,
+        seal_key=UNSIGNED if creator is None else creator.seal_key,
+        runtime="wasm",
+        code=describe(module),
+        split=task.split,
+        chunks=chunks,
+        inputs=None if inputs is None else describe(inputs),
+        limits=task.limits,
+        policy=task.policy,
+        reward=task.reward,
+        permissions=(),
+        created_s=created_s,
+        expires_s=created_s + task.lifetime_s,
+    )
+    try:
+        check_inputs(manifest, inputs)
+    except RemoteProtocolError as error:
+        raise CommandError(str(error), Exit.USAGE) from None
+    return manifest
+
+
+def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes) -> Work:
+    return Work(
+        name=manifest.name,
+        module=module,
+        split=manifest.split,
+        chunks=manifest.chunks,
+        inputs=ChunkReader(manifest, inputs),
+        limits=manifest.limits,
+        policy=manifest.policy,
+        task_id=task_id,
+    )

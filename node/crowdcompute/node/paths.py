@@ -1,0 +1,46 @@
+"""Where this machine keeps what: the platform's own folders, or one folder given by CC_HOME."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Folders and files of one installation. Nothing here is created by asking for its name."""
+
+    config: Path
+    """The settings file."""
+    data: Path
+    """What must survive: keys, the store, and beside it the lock and the control socket."""
+    cache: Path
+    """What can be had again."""
+
+    @property
+    def identity(self) -> Path:
+        """The node's key."""
+        return self.data / "identity.key"
+
+    @property
+    def creator(self) -> Path:
+        """The key that signs this person's tasks: another one than the node's, so that it can be kept elsewhere."""
+        return self.data / "creator.key"
+
+
+def paths(environment: Mapping[str, str] = os.environ) -> Paths:
+    """The paths of this user, all below CC_HOME if that is set."""
+    home = environment.get("CC_HOME")
+    if home:
+        folder = Path(home).expanduser().absolute()
+        return Paths(folder / "config.toml", folder, folder / "cache")
+    # No runtime folder: without XDG_RUNTIME_DIR it would be a predictable name that others could take first.
+    user = platformdirs.PlatformDirs("crowdcompute", appauthor=False)
+    return Paths(user.user_config_path / "config.toml", user.user_data_path, user.user_cache_path)

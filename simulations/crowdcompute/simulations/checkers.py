@@ -1,0 +1,196 @@
+"""What must be true of the whole network, and no single peer can see.
+
+Each check yields sentences about what is wrong; none means that it holds. `Inspector` looks at every machine while
+the world runs; `final_failures` judges the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.batch import open_commit
+from crowdcompute.protocol.creator import TaskState, open_assignment
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.ledger import shard_topic, task_topic
+from crowdcompute.protocol.records import Assign, Commit, Join, chunks_of, parse
+from crowdcompute.protocol.tally import Ballot, ChunkState, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crowdcompute.protocol.ledger import Ledger
+
+    from .network import Node, World
+
+
+class Inspector:
+    """Looks at every machine from time to time and remembers what was wrong."""
+
+    def __init__(self, world: World) -> None:
+        self.failures: list[str] = []
+        self._world = world
+        self._every_s = world.scenario.checks.every_s
+        world.at(self._every_s, self._look)
+
+    def _look(self) -> None:
+        world = self._world
+        for node in world.nodes:
+            if node.alive:
+                self.failures.extend(f"at {world.now:.1f} s {node.name}: {what}" for what in machine_failures(world, node))
+        world.at(world.now + self._every_s, self._look)
+
+
+def machine_failures(world: World, node: Node) -> Iterator[str]:
+    """What must hold on one machine at any time."""
+    ledger = node.peer.ledgers.get(world.task)
+    if ledger is None:
+        return
+    for shard, checkpoint in ledger.checkpoints.items():
+        if int.from_bytes(checkpoint.accepted) & int.from_bytes(checkpoint.failed):
+            yield f"the checkpoint of shard {shard} says of a chunk that it is both accepted and failed"
+    for worker, shard in ledger.leases:
+        if ledger.is_void(worker):
+            yield f"a void worker has a live lease in shard {shard}"
+    if ledger.creator_equivocated:
+        yield "the creator signed two checkpoints of one seq"
+    role = node.peer.creators.get(world.task)
+    if role is not None:
+        for chunk in range(ledger.manifest.chunks):
+            result = role.result(chunk)
+            state = role.referee.chunk(chunk).state
+            if result.digest is not None and state is not ChunkState.AGREED:
+                yield f"chunk {chunk} is accepted and its votes say {state.value}"
+
+
+def final_failures(world: World) -> list[str]:
+    """Everything that must hold when the task is closed and the network has settled."""
+    failures = []
+    if world.scenario.checks.must_close and world.role.state is not TaskState.CLOSED:
+        progress = world.role.progress()
+        failures.append(
+            f"the task is {progress.state.value} at {world.now:.0f} s, not closed: {progress.accepted} of "
+            f"{progress.chunks} chunks accepted, {progress.failed} failed"
+        )
+    for check in (wrong_results, convicted_honest, uncaught_liars, unequal_records, unequal_tally):
+        failures.extend(check(world))
+    return failures
+
+
+def wrong_results(world: World) -> Iterator[str]:
+    """No wrong result is accepted, and nothing fails that can be computed."""
+    wrong, failed = [], []
+    for chunk in range(world.manifest.chunks):
+        result = world.role.result(chunk)
+        if result.state == "failed":
+            if chunk not in world.scenario.task.failing:
+                failed.append(chunk)
+        elif result.digest is not None and world.role.result_bytes(chunk) != world.right_result(chunk):
+            wrong.append(chunk)
+    if len(wrong) > world.scenario.checks.wrong_results_max:
+        yield f"{len(wrong)} wrong results are accepted, chunk {wrong[0]} first"
+    if len(failed) > world.scenario.checks.failed_chunks_max:
+        yield f"{len(failed)} chunks are marked failed that do not fail, chunk {failed[0]} first"
+
+
+def convicted_honest(world: World) -> Iterator[str]:
+    """Nobody is void, for anybody, who signed nothing wrong."""
+    names = {node.signer.public_key: node.name for node in world.nodes}
+    for node in world.live():
+        ledger = node.peer.ledgers.get(world.task)
+        if ledger is not None:
+            for worker in sorted((ledger.verdicts.keys() | ledger.equivocators) - world.convictable):
+                yield f"{node.name} holds the honest {names[worker]} for a liar"
+
+
+def uncaught_liars(world: World) -> Iterator[str]:
+    """Whoever voted against an accepted result is convicted."""
+    names = {node.signer.public_key: node.name for node in world.nodes}
+    for worker in sorted(world.role.wrong_votes().keys() - world.role.ledger.verdicts.keys()):
+        yield f"{names[worker]} voted against an accepted result and is not convicted"
+
+
+def unequal_records(world: World) -> Iterator[str]:
+    """Peers that follow a topic hold the same of it, up to what a checkpoint lets go."""
+    reference = world.role.ledger
+    for node in world.live():
+        ledger = node.peer.ledgers.get(world.task)
+        if ledger is None:
+            yield f"{node.name} has not heard of the task"
+            continue
+        if ledger is reference:
+            continue
+        theirs, ours = _task_records(ledger), _task_records(reference)
+        if theirs != ours:
+            yield f"{node.name} lacks {len(ours - theirs)} of the task's records and has {len(theirs - ours)} more"
+        for shard in range(ledger.shards):
+            if not node.peer.follows(shard_topic(world.task, shard)):
+                continue
+            theirs, ours = _open_commits(ledger, shard), _open_commits(reference, shard)
+            if theirs != ours:
+                yield (
+                    f"{node.name} lacks {len(ours - theirs)} commits of shard {shard} "
+                    f"and has {len(theirs - ours)} more"
+                )
+
+
+def _task_records(ledger: Ledger) -> set[bytes]:
+    # Whether somebody heard a void worker's join before its verdict is chance, and means nothing.
+    return {
+        record_id
+        for record_id in ledger.record_ids(task_topic(ledger.task))
+        if not ((signed := ledger.record(record_id)) and signed.kind == "join" and ledger.is_void(signed.author))
+    }
+
+
+def _open_commits(ledger: Ledger, shard: int) -> set[bytes]:
+    """Commits that still matter to somebody: of workers that count, with a chunk that no checkpoint closes."""
+    return {
+        commit_id
+        for commit_id, (author, commit) in ledger.commits.items()
+        if commit.shard == shard
+        and author != ledger.manifest.creator
+        and not ledger.is_void(author)
+        and not all(ledger.is_closed(chunk) for chunk in chunks_of(shard, commit.runs))
+    }
+
+
+def unequal_tally(world: World) -> Iterator[str]:
+    """The creator's incremental referee says what the pure tally of its records says."""
+    role, ledger, signer = world.role, world.role.ledger, world.creator.signer
+    ballots = []
+    assigned = set()
+    for signed in ledger.records():
+        if signed.kind not in ("commit", "assign"):
+            continue
+        record = parse(signed)
+        if isinstance(record, Commit):
+            seal_key = signer.seal_key if signed.author == signer.public_key else _seal_key(ledger, signed.author)
+            try:
+                leaves = open_commit(signer, seal_key, signed.author, record)
+            except RemoteProtocolError:
+                continue
+            values = {leaf.chunk: leaf.value for leaf in leaves}
+            ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
+        elif isinstance(record, Assign):
+            request = open_assignment(signer, _seal_key(ledger, record.worker), record)
+            assigned.update((record.worker, chunk) for chunk in request)
+    pure = tally(
+        ballots,
+        replication=ledger.manifest.policy.replication,
+        creator=signer.public_key,
+        admitted=ledger.admits.keys(),
+        convicted=ledger.verdicts.keys(),
+        assigned=assigned,
+    )
+    if pure.void != role.referee.void:
+        yield f"the tally voids {len(pure.void)} workers, the referee {len(role.referee.void)}"
+    for chunk, counted in pure.chunks.items():
+        if role.referee.chunk(chunk) != counted:
+            yield f"chunk {chunk}: the tally says {counted}, the referee {role.referee.chunk(chunk)}"
+            return
+
+
+def _seal_key(ledger: Ledger, worker: bytes) -> bytes:
+    join = ledger.joins[worker]
+    assert isinstance(join, Join)
+    return join.seal_key

@@ -1,0 +1,543 @@
+"""The world: one heap of events in virtual time, and real peers at its nodes.
+
+    (time, seq, node, event) --> Peer.handle --> outputs --> links, dials, executions --> events
+
+It is a driver like the node's runtime, and decides nothing. Everything that happens is a function of the scenario and
+the seed: events at the same time come in the order in which they were made, all chance comes from generators named
+after the seed and the node, and the hash over all events (`World.trace`) shows it.
+
+Links are reliable and ordered, as data channels are: loss shows as delay, a partition as frames that come when it is
+over or never. A crashed or silent machine tells nobody; its neighbours find out by its silence.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass, field
+from hashlib import sha256
+from heapq import heappop, heappush
+from random import Random
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.events import (
+    CancelJob,
+    Channel,
+    ChunkOutcome,
+    CloseLink,
+    DialFailed,
+    DialPeer,
+    Execute,
+    Executed,
+    FrameReceived,
+    LinkClosed,
+    LinkOpened,
+    Notice,
+    PeersDiscovered,
+    RecordsRestored,
+    SaveRecords,
+    SendFrame,
+    Status,
+    TaskPublished,
+    Woke,
+)
+from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
+from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.split import Range
+from crowdcompute.protocol.storage import MemoryBlobStore
+
+from .identities import HashedIdentity, verify_hashed
+from .liars import Behaviour, behaviour
+from .scenario import EPOCH_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.events import Input, Output
+    from crowdcompute.protocol.identity import PeerId
+    from crowdcompute.protocol.records import Signed
+
+    from .scenario import Scenario
+
+_TRACED = struct.Struct("<dIB")
+_WAKE_AGAIN_S = 1e-3
+"""A peer that wants to be woken in the past is woken this much later, so that a bug in it cannot stop time."""
+
+
+def truth(task_id: bytes, chunk: int, size: int) -> bytes:
+    """The one right result of a chunk."""
+    digest = sha256(b"truth" + task_id + chunk.to_bytes(4)).digest()
+    return (digest * (size // len(digest) + 1))[:size]
+
+
+@dataclass(slots=True, eq=False)
+class Wire:
+    """One link between two nodes. Each end may have noticed its end, or not yet."""
+
+    ends: tuple[int, int]
+    lives: tuple[int, int]
+    latency_s: float
+    open: list[bool] = field(default_factory=lambda: [True, True])
+    clear_at: list[float] = field(default_factory=lambda: [0.0] * 4)
+    """When the last frame arrives, per sending end and channel: ordered channels never overtake themselves."""
+
+    def end_of(self, node: int) -> int:
+        return 0 if self.ends[0] == node else 1
+
+
+@dataclass(slots=True)
+class Job:
+    job: Execute
+    started_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One machine: what survives a crash, and the peer that runs on it."""
+
+    index: int
+    signer: Identity | HashedIdentity
+    config: ProtocolConfig
+    speed: float
+    behaviour: Behaviour
+    blobs: MemoryBlobStore
+    peer: Peer
+    life: int = 0
+    alive: bool = False
+    silent: bool = False
+    saved: list[Signed] = field(default_factory=list)
+    wires: dict[PeerId, Wire] = field(default_factory=dict)
+    dialling: set[int] = field(default_factory=set)
+    wake_at: float = math.inf
+    upload_clear_at: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    waiting: list[Execute] = field(default_factory=list)
+    running: dict[int, Job] = field(default_factory=dict)
+    bytes_sent: list[int] = field(default_factory=lambda: [0, 0])
+    frames_sent: int = 0
+
+    @property
+    def name(self) -> str:
+        return "creator" if self.index == 0 else f"peer-{self.index}"
+
+
+@dataclass(slots=True)
+class _Delivery:
+    wire: Wire
+    sender: int
+    frame: bytes
+
+
+@dataclass(slots=True)
+class _Ended:
+    wire: Wire
+    reason: str
+
+
+@dataclass(slots=True)
+class _Finished:
+    job: int
+
+
+_WAKE = object()
+_Event: TypeAlias = object
+Observer: TypeAlias = "Callable[[float, Node, Input | Output], None]"
+
+
+class World:
+    """One simulated network with one task.
+
+    `run` until the creator has closed the task and everything has settled, or `step_until` a moment. Node 0 is the
+    creator. `observers` hear of every frame delivered and every output, in order.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.now = 0.0
+        self.events = 0
+        self.executions = 0
+        self.spins = 0
+        self.closed_at: float | None = None
+        self.observers: list[Observer] = []
+        self.rng = self._generator("world")
+        self.cut: tuple[float, dict[int, int]] | None = None
+        """(when it heals, node -> side) of a partition."""
+        self._heap: list[tuple[float, int, int, int, _Event]] = []
+        self._seq = 0
+        self._trace = sha256()
+        self._verifier = verify if scenario.network.real_keys else verify_hashed
+        creator = self._signer(0)
+        self.code = self._generator("code").randbytes(scenario.task.code_bytes)
+        self.manifest = self._manifest(creator)
+        self.signed_manifest = sign_manifest(creator, self.manifest)
+        self.task = self.signed_manifest.record_id
+        self.nodes = [self._node(index) for index in range(scenario.network.peers + 1)]
+        self.index_of = {node.signer.peer_id: node.index for node in self.nodes}
+        self.convictable: set[bytes] = set()
+        self._draw_liars()
+        self.nodes[0].blobs.put(self.manifest.code.sha256, self.code)
+        for node in self.nodes:
+            delay_s = 0.0 if node.index == 0 else self.rng.uniform(0, scenario.network.join_within_s)
+            self.at(delay_s, self._starter(node))
+        self.at(scenario.network.introduce_every_s, self._introduce_everybody)
+
+    # ---- for whoever looks on
+
+    @property
+    def creator(self) -> Node:
+        return self.nodes[0]
+
+    @property
+    def role(self) -> CreatorRole:
+        """The creator's part in the task, in its present life."""
+        return self.nodes[0].peer.creators[self.task]
+
+    @property
+    def trace(self) -> str:
+        """Hash over every event so far."""
+        return self._trace.hexdigest()
+
+    def live(self) -> Iterator[Node]:
+        """Nodes that run and are not cut off by silence."""
+        return (node for node in self.nodes if node.alive and not node.silent)
+
+    def right_result(self, chunk: int) -> bytes:
+        return truth(self.task, chunk, self.scenario.task.result_bytes)
+
+    def chunk_work_s(self, chunk: int) -> float:
+        """Time of a chunk on a machine of speed 1."""
+        task = self.scenario.task
+        normal = self._normal(f"chunk/{chunk}")
+        return task.chunk_s * math.exp(task.chunk_sigma * normal - task.chunk_sigma**2 / 2)
+
+    # ---- time
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Do something to the world at a time."""
+        self._push(when, -1, 0, action)
+
+    def step_until(self, stop_s: float) -> None:
+        """Handle everything that happens up to a moment."""
+        heap = self._heap
+        while heap and heap[0][0] <= stop_s:
+            when, _, index, life, event = heappop(heap)
+            self.now = when
+            if index < 0:
+                assert callable(event)
+                event()
+                continue
+            node = self.nodes[index]
+            if node.life == life and node.alive:
+                self._happens(node, event)
+        self.now = max(self.now, stop_s)
+
+    def run(self) -> None:
+        """Until the task is closed and `settle_s` more, or `stop_s`."""
+        checks = self.scenario.checks
+        while self.closed_at is None and self.now < checks.stop_s:
+            self.step_until(min(self.now + 1.0, checks.stop_s))
+        if self.closed_at is not None:
+            self.step_until(self.closed_at + checks.settle_s)
+
+    # ---- machines
+
+    def stop(self, node: Node) -> None:
+        """A machine stops at once. Nobody is told."""
+        node.alive = False
+        node.life += 1
+        node.wires.clear()
+        node.dialling.clear()
+        node.waiting.clear()
+        node.running.clear()
+        node.wake_at = math.inf
+
+    def start(self, node: Node, *, keep_state: bool) -> None:
+        """A machine starts (again), with the same keys and what it had saved, or with nothing but its keys."""
+        node.life += 1
+        node.alive, node.silent = True, False
+        if not keep_state:
+            node.saved.clear()
+            node.blobs = MemoryBlobStore()
+        node.peer = self._peer(node)
+        node.upload_clear_at = [self.now, self.now]
+        if node.saved:
+            self.tell(node, RecordsRestored(tuple(node.saved)))
+        elif node.index == 0:
+            self.tell(node, TaskPublished(self.signed_manifest))
+        self._introduce(node)
+        self._schedule_wake(node)
+
+    def tell(self, node: Node, event: Input) -> None:
+        """Give one input to a node's peer and perform what it asks for."""
+        self.events += 1
+        self._observe(node, event)
+        outputs = node.behaviour.outputs(node.peer.handle(event, now=self.now))
+        for output in outputs:
+            self._perform(node, output)
+        self._schedule_wake(node)
+
+    def hang_up(self, node: Node, peer_id: PeerId, reason: str) -> None:
+        """A node closes a link; the other end hears it behind whatever is on its way."""
+        wire = node.wires.pop(peer_id, None)
+        if wire is None:
+            return
+        end = wire.end_of(node.index)
+        wire.open[end] = False
+        other = wire.ends[1 - end]
+        arrival = max(self._after_cut(node.index, other) + wire.latency_s, *wire.clear_at[2 * end : 2 * end + 2])
+        self._push(arrival, other, wire.lives[1 - end], _Ended(wire, f"closed by the other side: {reason}"))
+
+    # ---- inside: events
+
+    def _push(self, when: float, node: int, life: int, event: _Event) -> None:
+        self._seq += 1
+        heappush(self._heap, (when, self._seq, node, life, event))
+
+    def _happens(self, node: Node, event: _Event) -> None:
+        if type(event) is _Delivery:
+            wire = event.wire
+            if node.silent or not wire.open[wire.end_of(node.index)]:
+                return
+            self._traced(node, 1, event.frame)
+            self.tell(node, FrameReceived(self.nodes[event.sender].signer.peer_id, event.frame))
+        elif event is _WAKE:
+            if node.wake_at != self.now:
+                return  # An earlier one took its place.
+            node.wake_at = math.inf
+            if node.peer.wake_at > self.now:
+                self._schedule_wake(node)
+                return
+            self._traced(node, 2, b"")
+            self.tell(node, Woke())
+        elif type(event) is _Finished:
+            self._finished(node, event.job)
+        elif type(event) is _Ended:
+            wire = event.wire
+            end = wire.end_of(node.index)
+            if wire.open[end] and not node.silent:
+                wire.open[end] = False
+                peer_id = self.nodes[wire.ends[1 - end]].signer.peer_id
+                node.wires.pop(peer_id, None)
+                self._traced(node, 3, b"")
+                self.tell(node, LinkClosed(peer_id, event.reason))
+        else:
+            raise AssertionError(event)
+
+    def _traced(self, node: Node, kind: int, data: bytes) -> None:
+        self._trace.update(_TRACED.pack(self.now, node.index, kind))
+        self._trace.update(data)
+
+    def _observe(self, node: Node, event: Input | Output) -> None:
+        for observer in self.observers:
+            observer(self.now, node, event)
+
+    def _schedule_wake(self, node: Node) -> None:
+        due = node.peer.wake_at
+        if due <= self.now:
+            self.spins += 1
+            due = self.now + _WAKE_AGAIN_S
+        if due < node.wake_at or node.wake_at <= self.now:
+            node.wake_at = due
+            self._push(due, node.index, node.life, _WAKE)
+
+    # ---- inside: outputs
+
+    def _perform(self, node: Node, output: Output) -> None:
+        match output:
+            case SendFrame(peer_id=peer_id, channel=channel, frame=frame):
+                if not node.silent:
+                    self._send(node, peer_id, channel, frame)
+                return
+            case CloseLink(peer_id=peer_id, reason=reason):
+                if not node.silent:
+                    self.hang_up(node, peer_id, reason)
+            case DialPeer(peer_id=peer_id):
+                self._dial(node, peer_id)
+            case Execute():
+                node.waiting.append(output)
+                self._start_jobs(node)
+            case CancelJob(job=job):
+                node.waiting = [waiting for waiting in node.waiting if waiting.job != job]
+                if node.running.pop(job, None) is not None:
+                    self._start_jobs(node)
+            case SaveRecords(records=records):
+                node.saved.extend(records)
+            case Notice():
+                if output.what.value == "task closed":
+                    self.closed_at = self.now
+            case _:
+                assert_never(output)
+        self._observe(node, output)
+
+    def _send(self, node: Node, peer_id: PeerId, channel: Channel, frame: bytes) -> None:
+        wire = node.wires.get(peer_id)
+        node.frames_sent += 1
+        node.bytes_sent[channel] += len(frame)
+        if wire is None:
+            return
+        network = self.scenario.network
+        end = wire.end_of(node.index)
+        other = wire.ends[1 - end]
+        # One queue for what leaves the machine; control frames wait for control frames only.
+        clear_at = node.upload_clear_at
+        sent_at = max(self.now, clear_at[channel]) + len(frame) / network.upload_bytes_per_s
+        clear_at[channel] = sent_at
+        if channel is Channel.CONTROL:
+            clear_at[Channel.BULK] = max(clear_at[Channel.BULK], sent_at)
+        arrival = max(sent_at, self._after_cut(node.index, other)) + wire.latency_s
+        while network.loss and self.rng.random() < network.loss:
+            arrival += network.retransmit_s
+        lane = 2 * end + channel
+        arrival = wire.clear_at[lane] = max(arrival, wire.clear_at[lane])
+        self._push(arrival, other, wire.lives[1 - end], _Delivery(wire, node.index, frame))
+
+    def _after_cut(self, node: int, other: int) -> float:
+        """Now, or when the partition between these two heals."""
+        if self.cut is not None and self.cut[0] > self.now and self.cut[1][node] != self.cut[1][other]:
+            return self.cut[0]
+        return self.now
+
+    # ---- inside: execution
+
+    def _start_jobs(self, node: Node) -> None:
+        while node.waiting and len(node.running) < node.config.slots:
+            job = node.waiting.pop(0)
+            seconds = sum(self.chunk_work_s(chunk.chunk) for chunk in job.chunks) / node.speed
+            node.running[job.job] = Job(job, self.now)
+            if node.behaviour.finishes():
+                self._push(self.now + seconds, node.index, node.life, _Finished(job.job))
+
+    def _finished(self, node: Node, number: int) -> None:
+        running = node.running.pop(number, None)
+        if running is None:
+            return  # It was cancelled.
+        self._traced(node, 4, number.to_bytes(8))
+        outcomes = tuple(
+            node.behaviour.outcome(self._honest_outcome(chunk.chunk)) for chunk in running.job.chunks
+        )
+        self.executions += len(outcomes)
+        self._start_jobs(node)
+        self.tell(node, Executed(number, outcomes, self.now - running.started_at))
+
+    def _honest_outcome(self, chunk: int) -> ChunkOutcome:
+        if chunk in self.scenario.task.failing:
+            return ChunkOutcome(chunk, Status.NO_RESULT, b"", "trap: unreachable")
+        return ChunkOutcome(chunk, Status.OK, self.right_result(chunk))
+
+    # ---- inside: who knows whom
+
+    def _dial(self, node: Node, peer_id: PeerId) -> None:
+        other = self.index_of[peer_id]
+        if other in node.dialling:
+            return
+        node.dialling.add(other)
+        life = node.life
+
+        def arrives() -> None:
+            if node.life == life and node.alive:
+                node.dialling.discard(other)
+                self._meet(node, self.nodes[other])
+
+        self.at(self.now + self.scenario.network.dial_s, arrives)
+
+    def _meet(self, node: Node, other: Node) -> None:
+        reachable = other.alive and not other.silent and not node.silent
+        if not reachable or self._after_cut(node.index, other.index) > self.now:
+            if other.signer.peer_id not in node.wires:
+                self.tell(node, DialFailed(other.signer.peer_id, "unreachable"))
+            return
+        old = node.wires.get(other.signer.peer_id)
+        if old is not None and all(old.open) and other.wires.get(node.signer.peer_id) is old:
+            return  # Both dialled at once, and the other's dial was faster: it has answered this one too.
+        for end, far in ((node, other), (other, node)):
+            stale = end.wires.pop(far.signer.peer_id, None)
+            if stale is not None:
+                stale.open[stale.end_of(end.index)] = False
+        latency_s = self.rng.uniform(*self.scenario.network.latency_s)
+        wire = Wire((node.index, other.index), (node.life, other.life), latency_s)
+        node.wires[other.signer.peer_id] = other.wires[node.signer.peer_id] = wire
+        self.tell(node, LinkOpened(other.signer.peer_id, dialled=True))
+        self.tell(other, LinkOpened(node.signer.peer_id, dialled=False))
+
+    def _introduce(self, node: Node) -> None:
+        """The rendezvous names some of those that are there, to the node and the node to them."""
+        there = [other for other in self.live() if other is not node and self._together(node, other)]
+        count = min(len(there), self.scenario.network.introductions)
+        named = self.rng.sample(there, count)
+        if named:
+            self.tell(node, PeersDiscovered(tuple(other.signer.peer_id for other in named)))
+
+    def _together(self, node: Node, other: Node) -> bool:
+        return self._after_cut(node.index, other.index) <= self.now
+
+    def _introduce_everybody(self) -> None:
+        for node in list(self.live()):
+            self._introduce(node)
+        self.at(self.now + self.scenario.network.introduce_every_s, self._introduce_everybody)
+
+    # ---- inside: making the world
+
+    def _generator(self, name: str) -> Random:
+        return Random(f"{self.seed}/{name}")
+
+    def _normal(self, name: str) -> float:
+        """One standard normal number by name, by the Box-Muller transform: cheaper than a generator for each."""
+        digest = sha256(f"{self.seed}/{name}".encode()).digest()
+        first = (int.from_bytes(digest[:6]) + 1) / 2**48
+        second = int.from_bytes(digest[6:12]) / 2**48
+        return math.sqrt(-2 * math.log(first)) * math.cos(2 * math.pi * second)
+
+    def _signer(self, index: int) -> Identity | HashedIdentity:
+        seed = sha256(f"{self.seed}/keys/{index}".encode()).digest()
+        return Identity(seed) if self.scenario.network.real_keys else HashedIdentity(seed)
+
+    def _manifest(self, creator: Identity | HashedIdentity) -> Manifest:
+        task = self.scenario.task
+        return Manifest(
+            schema=1,
+            name=self.scenario.name,
+            description="",
+            link="",
+            creator=creator.public_key,
+            seal_key=creator.seal_key,
+            runtime="wasm",
+            code=describe(self.code),
+            split=Range(start=0, stop=task.chunks, step=1),
+            chunks=task.chunks,
+            inputs=None,
+            limits=Limits(memory_bytes=1 << 20, output_bytes=max(64, task.result_bytes), seconds=task.limit_s),
+            policy=Policy(replication=task.replication, eps=task.eps, liars=task.liars, pow_bits=0),
+            reward=0,
+            permissions=(),
+            created_s=int(EPOCH_S),
+            expires_s=int(EPOCH_S) + 365 * 86_400,
+        )
+
+    def _node(self, index: int) -> Node:
+        signer = self._signer(index)
+        config = self.scenario.config(creator=index == 0)
+        speed = math.exp(self.scenario.network.speed_sigma * self._normal(f"speed/{index}"))
+        blobs = MemoryBlobStore()
+        peer = Peer(config, signer, self._verifier, self._generator(f"peer/{index}/0"), blobs, self.now)
+        return Node(index, signer, config, speed, Behaviour(), blobs, peer)
+
+    def _peer(self, node: Node) -> Peer:
+        rng = self._generator(f"peer/{node.index}/{node.life}")
+        return Peer(node.config, node.signer, self._verifier, rng, node.blobs, self.now)
+
+    def _starter(self, node: Node) -> Callable[[], None]:
+        return lambda: self.start(node, keep_state=True)
+
+    def _draw_liars(self) -> None:
+        honest = list(self.nodes[1:])
+        for group in self.scenario.liars:
+            count = group.count or round(group.share * (len(self.nodes) - 1))
+            for node in self.rng.sample(honest, min(count, len(honest))):
+                honest.remove(node)
+                node.behaviour = behaviour(group, node.signer, [(self.task, self.manifest)])
+                if node.behaviour.convictable:
+                    self.convictable.add(node.signer.public_key)
