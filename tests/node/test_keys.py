@@ -57,7 +57,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "identity.key", tmp_path / "file" / "deeper" / "identity.key"):
-        with pytest.raises(KeyFileError, match="set CC_HOME to another one|cannot be read"):
+        with pytest.raises(KeyFileError, match=r"set CC_HOME to another one|cannot be read"):
             load_or_create(path)
 
 

@@ -104,8 +104,8 @@ def test_inputs_are_read_and_items_are_the_files_of_a_folder_by_name(tmp_path: P
         (HEAD + CODE + SPLIT + "[limits]\nsecond = 1\n", "no key 'second' in [limits]: did you mean 'seconds'?"),
         (HEAD + CODE + "[split]\ngrid = { widht = 1 }\n", "no key 'widht' in [split.grid]: did you mean 'width'?"),
         (
-            HEAD + CODE + SPLIT + '[limits]\nmemory = "64 Mib bytes"\n',
-            "limits.memory: '64 Mib bytes' is not understood",
+            HEAD + CODE + SPLIT + '[limits]\nmemory = "64 Mib b"\n',
+            "limits.memory: '64 Mib b' is not understood",
         ),
         (HEAD + CODE + SPLIT + '[limits]\nmemory = "-1MiB"\n', "limits.memory: '-1MiB' is not understood"),
         (HEAD + CODE + SPLIT + '[limits]\nmemory = "9GiB"\n', "limits: Expected `int` <= 268435456"),

@@ -155,6 +155,26 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(bundle: bytes) -> None:
     assert "100000 bytes, 49152 may be" in refusal(rezipped(bundle, {"manifest.msgpack": bytes(100_000)}))
 
 
+def patched(bundle: bytes, local_offset: int, directory_offset: int, value: int) -> bytes:
+    """One u16 of every entry's local header and directory record replaced."""
+    changed = bytearray(bundle)
+    for mark, offset in ((b"PK\x03\x04", local_offset), (b"PK\x01\x02", directory_offset)):
+        position = changed.find(mark)
+        while position >= 0:
+            changed[position + offset : position + offset + 2] = value.to_bytes(2, "little")
+            position = changed.find(mark, position + 4)
+    return bytes(changed)
+
+
+def test_an_encrypted_or_too_modern_zip_is_refused(bundle: bytes) -> None:
+    assert "damaged" in refusal(patched(bundle, 6, 8, 1))
+    assert "damaged" in refusal(patched(bundle, 4, 6, 99))
+
+
+def test_an_unknown_compression_is_refused(bundle: bytes) -> None:
+    assert "is compressed" in refusal(patched(bundle, 8, 10, 93))
+
+
 def test_inputs_that_do_not_give_the_promised_chunks_are_refused(
     creator: Identity, make_manifest: MakeManifest
 ) -> None:

@@ -155,6 +155,14 @@ def test_a_broken_table_of_items_is_the_creators_fault(
         check_inputs(manifest, data)
 
 
+def test_a_worker_reads_no_item_from_outside_its_bounds(make_manifest: MakeManifest) -> None:
+    data = items_blob(3, [5, 30, 99], b"12")
+    manifest = make_manifest(data=data, chunks=3)
+    for index in range(3):
+        with pytest.raises(RemoteProtocolError, match=f"item {index} lies outside"):
+            chunk_input(manifest, index, data)
+
+
 @given(data=st.binary(min_size=1, max_size=60), chunks=st.integers(1, 5), index=st.integers(0, 4))
 def test_any_inputs_blob_gives_an_input_or_a_refusal(
     make_manifest: MakeManifest, data: bytes, chunks: int, index: int

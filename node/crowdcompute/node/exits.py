@@ -1,4 +1,4 @@
-"""Exit codes, and the one place where an error becomes a sentence (docs/cli.md).
+"""Exit codes, and the one place where an error becomes a sentence.
 
 Every command runs inside `speaking`. What a user can cause leaves it as one sentence on standard error and a documented
 code; a traceback is a bug of ours. An exception says its own code with a class attribute `exit_code`, as `CommandError`

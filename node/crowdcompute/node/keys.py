@@ -64,11 +64,11 @@ def create(path: Path) -> Identity:
         KeyFileError: The file cannot be written.
     """
     seed = secrets.token_bytes(KEY_BYTES)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(file, "w", encoding="ascii") as opened:
                 opened.write(seed.hex() + "\n")
                 opened.flush()

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 _BACKLOG_MIN = 8
 """Chunks a worker may be asked for before anything is known about its speed."""
+_BACKLOG_MAX = 2 * COMMIT_CHUNKS_MAX
 
 
 class Assignments:
     """Everything asked for and not yet committed."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, batch_s: float) -> None:
         self._rng = rng
+        self._batch_s = batch_s
         self._of_worker: dict[bytes, dict[int, float]] = {}  # worker -> chunk -> assigned at
         self._of_chunk: dict[int, set[bytes]] = {}
         self._capacity: dict[bytes, int] = {}
@@ -47,9 +49,17 @@ class Assignments:
         """All (worker, chunk, assigned at)."""
         return [(worker, chunk, at) for worker, chunks in self._of_worker.items() for chunk, at in chunks.items()]
 
-    def committed(self, worker: bytes, chunks: Sequence[int]) -> None:
-        """A worker answered, and showed how much it takes at a time."""
-        self._capacity[worker] = max(_BACKLOG_MIN, 2 * len(chunks))
+    def committed(self, worker: bytes, chunks: Sequence[int], now: float) -> None:
+        """A worker answered. Quick answers double what it may be asked for at a time, slow ones halve it."""
+        held = self._of_worker.get(worker, {})
+        waited_s = max((now - held[chunk] for chunk in chunks if chunk in held), default=None)
+        if waited_s is not None:
+            capacity = self._capacity.get(worker, _BACKLOG_MIN)
+            if waited_s < self._batch_s:
+                capacity = min(_BACKLOG_MAX, 2 * capacity)
+            elif waited_s > 4 * self._batch_s:
+                capacity = max(_BACKLOG_MIN, capacity // 2)
+            self._capacity[worker] = capacity
         self._release(worker, chunks)
 
     def withdraw(self, worker: bytes, chunks: Iterable[int] | None = None) -> list[int]:

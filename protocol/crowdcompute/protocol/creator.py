@@ -23,7 +23,7 @@ from . import merkle
 from .assigning import Assignments
 from .auditing import Auditor
 from .batch import open_commit
-from .codec import Body, decode, encode
+from .codec import U32, Body, decode, encode
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .identity import NONCE_BYTES
@@ -79,6 +79,7 @@ class TaskState(Enum):
 class _Request(Body, frozen=True):
     """What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for."""
 
+    shard: U32
     runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
 
 
@@ -89,7 +90,7 @@ def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int
         RemoteProtocolError: It does not open, or names no valid chunks.
     """
     request = decode(signer.unseal(seal_key, b"assign" + assign.task, assign.sealed), _Request)
-    return chunks_of(assign.shard, request.runs)
+    return chunks_of(request.shard, request.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,15 @@ class CreatorRole:
         self._desk = desk
         self._blobs = blobs
         self._referee = Referee(manifest.creator, manifest.policy.replication)
-        self._assignments = Assignments(rng)
+        self._assignments = Assignments(rng, config.batch_s)
         self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
         self._reader = ChunkReader(manifest, self._read_inputs)
         self._sizer = BatchSizer(config.batch_s)
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
         self._heard_at: dict[bytes, float] = {}
+        self._home: dict[bytes, int] = {}
+        """The shard in which each worker listens."""
         self._confirmed: dict[bytes, int] = {}
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
@@ -195,8 +198,9 @@ class CreatorRole:
                     self._admit(now)
             case Admit(worker=worker):
                 self._admitted(worker, now)
-            case Lease():
+            case Lease(home=home):
                 self._heard_at[author] = now
+                self._home[author] = home
             case Commit():
                 self._heard_at[author] = now
                 self._learn_lease_age(author, record, now)
@@ -378,7 +382,7 @@ class CreatorRole:
     def _count(self, signed: Signed, commit: Commit, now: float) -> None:
         author = signed.author
         chunks = chunks_of(commit.shard, commit.runs)
-        self._assignments.committed(author, chunks)
+        self._assignments.committed(author, chunks, now)
         if author == self._signer.public_key:
             seal_key = self._signer.seal_key
             self._seq = max(self._seq, commit.seq)
@@ -514,7 +518,7 @@ class CreatorRole:
         return sorted(
             worker
             for worker, at in self._heard_at.items()
-            if now - at < self._config.active_s and worker in self.ledger.admits and not self.ledger.is_void(worker)
+            if now - at < self._config.active_s and worker in self._members and worker in self._home
         )
 
     def _votes_wanted(self, chunk: int) -> int:
@@ -591,11 +595,12 @@ class CreatorRole:
         sealed = self._signer.seal(
             join.seal_key,
             b"assign" + self.ledger.task,
-            encode(_Request(runs_of(chunks))),
+            encode(_Request(shard_of(chunks[0]), runs_of(chunks))),
             self._rng.randbytes(NONCE_BYTES),
         )
         self._referee.assign(worker, chunks)
-        self._desk.publish(self.ledger, Assign(self.ledger.task, shard_of(chunks[0]), self._next_seq(), worker, sealed))
+        home = self._home[worker]
+        self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
 
     # ---- the end
 

@@ -135,6 +135,8 @@ class Ledger:
             case Lease(shard=shard, runs=runs) | Commit(shard=shard, runs=runs):
                 if shard >= self.shards or (runs and runs[-1][0] + runs[-1][1] > self.manifest.chunks):
                     raise RemoteProtocolError("a record names chunks the task does not have")
+                if isinstance(record, Lease) and record.home >= self.shards:
+                    raise RemoteProtocolError("a lease names a home shard the task does not have")
             case Assign(shard=shard):
                 if shard >= self.shards:
                     raise RemoteProtocolError("an assignment names a shard the task does not have")

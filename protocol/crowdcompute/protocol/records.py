@@ -76,11 +76,13 @@ class Admit(Body, frozen=True):
 class Lease(Body, frozen=True):
     """A worker says for `ttl_s` seconds, counted from arrival, that it is on these chunks of the shard and no others.
 
-    A hint, never tallied. Without runs it says: admitted, here, and idle.
+    A hint, never tallied. Without runs it says: admitted, here, and idle. `home` is the shard in which the worker
+    listens for assignments; it may lease chunks of other shards because it was asked to.
     """
 
     task: Bytes32
     shard: U32
+    home: U32
     seq: U63
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)]
     runs: Runs
@@ -98,7 +100,10 @@ class Commit(Body, frozen=True):
 
 
 class Assign(Body, frozen=True):
-    """The creator asks one worker, sealed, to execute chunks. Second votes, audits and repairs look alike."""
+    """The creator asks one worker, sealed, to execute chunks. Second votes, audits and repairs look alike.
+
+    `shard` is where the worker listens; which chunks are meant, of whatever shard, only the two of them know.
+    """
 
     task: Bytes32
     shard: U32

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from .storage import BlobStore
 
 
+SHARDS_FOLLOWED = 3
+"""The shard we pick from and those we came from: assignments may still be on their way there."""
+
+
 class WorkerState(Enum):
     FETCHING = "fetching"
     JOINING = "joining"
@@ -74,6 +78,8 @@ class WorkerRole:
         self._voted: set[int] = set()
         self._made: dict[int, bytes] = {}
         self._seq = 0
+        self._followed: list[int] = []
+        self._empty_until: dict[int, float] = {}  # shards in which nothing was open
         self._lease_changed = True
         self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
         self._look_again_at: float | None = None
@@ -257,12 +263,8 @@ class WorkerRole:
     def _next_picked(self, now: float) -> list[int]:
         if now < self._nothing_until:
             return []
-        running = self._running()
-        mine = self._voted | running if running else self._voted
-        tried = 0
-        while True:
-            if self._shard is None and not self._choose_shard(now):
-                return []
+        mine = self._running().union(self._assigned)
+        while self._shard is not None or self._choose_shard(now):
             assert self._shard is not None
             if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
                 self._look_again_at = self._settled_at
@@ -272,10 +274,12 @@ class WorkerRole:
             if chunks:
                 self._look_again_at = None
                 return chunks
-            tried += 1
-            if tried > 1 or not self._leave_shard():
-                self._look_again_at = self._nothing_until = now + self._config.endgame_after_s
-                return []
+            # Others are on what is left, or it waits for its second votes: come back when leases may have run out.
+            self._empty_until[self._shard] = now + self._config.lease_ttl_s
+            if not self._choose_shard(now):
+                break
+        self._look_again_at = self._nothing_until = now + self._config.endgame_after_s
+        return []
 
     def _batch_size(self, shard: int) -> int:
         # Towards the end of a shard batches shrink, so that its last chunks are spread over everybody.
@@ -283,36 +287,33 @@ class WorkerRole:
         return max(1, min(self._sizer.size(), -(-self.ledger.open_count(shard) // sharing)))
 
     def _choose_shard(self, now: float) -> bool:
-        """Follow a shard that has open chunks, at random by how many it has."""
-        weights = [self.ledger.open_count(shard) for shard in range(self.ledger.shards)]
+        """Follow another shard that may have something open, at random by how much; False when there is none."""
+        weights = [
+            self.ledger.open_count(shard) if self._empty_until.get(shard, now) <= now else 0
+            for shard in range(self.ledger.shards)
+        ]
         if not sum(weights):
             return False
         (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)
         self._desk.follow(shard_topic(self.ledger.task, self._shard))
+        if self._shard in self._followed:
+            self._followed.remove(self._shard)
+        self._followed.append(self._shard)
+        if len(self._followed) > SHARDS_FOLLOWED:
+            self._desk.leave(shard_topic(self.ledger.task, self._followed.pop(0)))
         self._lease_changed = True
         self._settled_at = now + self._config.settle_s
-        return True
-
-    def _leave_shard(self) -> bool:
-        """Turn to another shard if this one is not the only one with open chunks."""
-        assert self._shard is not None
-        open_shards = [shard for shard in range(self.ledger.shards) if self.ledger.open_count(shard)]
-        if not open_shards or open_shards == [self._shard]:
-            return False
-        if not self.ledger.open_count(self._shard):
-            self._desk.leave(shard_topic(self.ledger.task, self._shard))
-        self._shard = None
         return True
 
     def _say_leases(self, now: float) -> None:
         """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
         self._lease_changed = False
-        if self._finishing and not self._jobs:
+        if self._shard is None or (self._finishing and not self._jobs):
             return
         by_shard: dict[int, list[int]] = {}
         for chunk in [*self._running(), *self._assigned]:
             by_shard.setdefault(shard_of(chunk), []).append(chunk)
-        if not by_shard and self._shard is not None:
+        if not by_shard:
             by_shard[self._shard] = []
         for shard in [shard for shard in self._leases if shard not in by_shard]:
             del self._leases[shard]
@@ -323,7 +324,8 @@ class WorkerRole:
                 continue
             ttl_s = self._config.lease_ttl_s
             self._leases[shard] = (runs, now + ttl_s)
-            self._desk.publish(self.ledger, Lease(self.ledger.task, shard, self._next_seq(now), ttl_s, runs))
+            lease = Lease(self.ledger.task, shard, self._shard, self._next_seq(now), ttl_s, runs)
+            self._desk.publish(self.ledger, lease)
 
     def _release(self, shard: int) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""

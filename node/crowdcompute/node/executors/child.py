@@ -7,6 +7,7 @@ with it is `WorkerLost`, and the process is to be killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -118,7 +119,14 @@ class Child:
 
     def terminate(self) -> None:
         """Kill at once; whoever waits for a frame gets `WorkerLost`. `kill` must still follow."""
-        if self._process.returncode is None:
+        if self._process.returncode is not None:
+            return
+        if os.name == "posix":
+            # Not Process.kill(): it looks first whether the process is dead, and so takes the exit status that the
+            # event loop's watcher waits for.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        else:
             self._process.kill()
 
     async def kill(self) -> None:

@@ -27,9 +27,10 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-DATA_BYTES_MAX = 1536 * 1024 * 1024
-"""Writable memory of a worker. Real modules compile in 300 MB; a chunk may have 256 MiB (manifest.Limits), and a
-`memory.grow` that fails for any other reason than the module's maximum would be visible to the program."""
+DATA_BYTES_MAX = 2 * 1024 * 1024 * 1024
+"""Writable memory of a worker. 256 MiB of guest memory, an input as large twice over, and what compiling leaves behind
+(real modules: 300 MB) fit in half of it: a `memory.grow` that failed for want of memory would be visible to the guest.
+"""
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446

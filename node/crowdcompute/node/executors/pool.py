@@ -41,6 +41,7 @@ RUN_BYTES = 8 * 1024 * 1024
 PROGRAMS_PER_WORKER = 8
 VERDICTS_KEPT = 256
 DETAIL_CHARACTERS = 500
+OTHER_BYTES = "module refused: its bytes are not those the task names"
 
 
 class PoolClosed(Exception):
@@ -74,6 +75,7 @@ class WasmPool:
         self._closed = False
         # By a module's digest: why it is not executed, or nothing when admission has let it through.
         self._verdicts: OrderedDict[bytes, str] = OrderedDict()
+        self._examining: dict[bytes, asyncio.Task[str]] = {}
 
     async def start(self) -> None:
         """Start all workers and wait until they are ready.
@@ -143,7 +145,16 @@ class WasmPool:
     async def _verdict(self, code: bytes, module: bytes) -> str:
         """Why `module` is not executed; empty when it is. Admission runs once per module, off the event loop."""
         if code not in self._verdicts:
-            self._remember(code, await asyncio.to_thread(_examine, code, module))
+            # All who ask meanwhile wait for the same answer, and so keep their order.
+            examining = self._examining.get(code)
+            if examining is None:
+                examining = asyncio.create_task(asyncio.to_thread(_examine, code, module))
+                examining.add_done_callback(lambda _: self._examining.pop(code, None))
+                self._examining[code] = examining
+            verdict = await asyncio.shield(examining)
+            if verdict == OTHER_BYTES:
+                return verdict  # says nothing about the module of that name
+            self._remember(code, verdict)
         return self._verdicts[code]
 
     def _remember(self, code: bytes, verdict: str) -> None:
@@ -323,7 +334,7 @@ class _Slot:
 def _examine(code: bytes, module: bytes) -> str:
     """Why `module` is not executed; empty when it is."""
     if hashlib.sha256(module).digest() != code:
-        return "module refused: its bytes are not those the task names"
+        return OTHER_BYTES
     try:
         admit(module)
     except ModuleRefused as refused:
