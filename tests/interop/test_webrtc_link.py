@@ -190,9 +190,10 @@ async def test_frames_that_come_before_anybody_listens_are_kept(server: str) -> 
         await bob.until(lambda: unattached)
         for number in range(20):
             alice.link.send(Channel.CONTROL, bytes([number]))
-        while len(unattached[0]._early) < 20:  # noqa: ASYNC110  # nobody tells of frames nobody listens to
-            await asyncio.sleep(0.01)
-        bob._on_link(unattached[0], True)
+        async with asyncio.timeout(20):
+            while len(unattached[0]._early) < 20:  # noqa: ASYNC110  # nobody tells of frames nobody listens to
+                await asyncio.sleep(0.01)
+        bob._on_link(unattached[0], dialled=True)
         assert bob.frames[Channel.CONTROL] == [bytes([number]) for number in range(20)]
 
 

@@ -121,10 +121,10 @@ def test_a_new_task_can_be_built_checked_run_packed_and_verified(cc_task: CcTask
 def test_run_writes_a_file_for_each_chunk_and_a_line_for_each(cc_task: CcTask, folder: Path, tmp_path: Path) -> None:
     assert cc_task("run", "--local", folder, "-o", tmp_path / "out", "--jobs", 1).code == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.ndjson").read_text().splitlines()]
-    assert sorted(line["chunk"] for line in lines) == [0, 1]
+    assert sorted(line["index"] for line in lines) == [0, 1]
     for line in lines:
         result = (tmp_path / "out" / line["file"]).read_bytes()
-        assert (line["status"], line["bytes"], line["sha256"]) == ("ok", 16, sha256(result).hexdigest())
+        assert (line["status"], line["size"], line["sha256"]) == ("ok", 16, sha256(result).hexdigest())
     assert (tmp_path / "out" / "000000.bin").read_bytes() == (0).to_bytes(8, "little") + (2_760).to_bytes(8, "little")
 
 
@@ -358,7 +358,7 @@ def test_a_chunk_that_traps_fails_the_check_and_the_run_but_not_the_other_chunks
     assert "1 of 2 chunks" in ran.out
     assert "1 chunks have no result" in ran.err
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.ndjson").read_text().splitlines()]
-    assert {line["chunk"]: line["status"] for line in lines} == {0: "ok", 1: "no_result"}
+    assert {line["index"]: line["status"] for line in lines} == {0: "ok", 1: "no_result"}
 
 
 def test_a_chunk_over_its_time_limit_is_told(cc_task: CcTask, folder: Path) -> None:

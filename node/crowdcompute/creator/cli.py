@@ -1,7 +1,7 @@
 """cc-task: the command line of a creator.
 
-Commands are plain functions in modules by what they touch: commands.py stays on this machine. They are registered here,
-those that load much by name, so that `cc-task verify` does not wait for a network stack.
+Commands are plain functions in modules by what they touch: commands.py stays on this machine, network.py does not. They
+are registered here, those that load much by name, so that `cc-task verify` does not wait for a network stack.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ app.command(commands.check)
 app.command(commands.run)
 app.command(commands.pack, alias="bundle")
 app.command(commands.verify)
+app.command("crowdcompute.creator.network:publish", name="publish")
+app.command("crowdcompute.creator.network:watch", name="watch")
+app.command("crowdcompute.creator.network:list_tasks", name="list")
+app.command("crowdcompute.creator.network:results", name="results")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

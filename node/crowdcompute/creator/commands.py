@@ -181,11 +181,11 @@ def verify(bundle: Path, /, *, as_json: Json = False) -> None:
 
 def _kept(outcome: ChunkOutcome, folder: Path) -> dict[str, Any]:
     """Write a result to its file; return its line of results.ndjson."""
-    line: dict[str, Any] = {"schema": SCHEMA, "chunk": outcome.chunk, "status": outcome.status.name.lower()}
+    line: dict[str, Any] = {"schema": SCHEMA, "index": outcome.chunk, "status": outcome.status.name.lower()}
     if outcome.status == Status.OK:
         file = folder / f"{outcome.chunk:06}.bin"
         file.write_bytes(outcome.data)
-        return {**line, "file": file.name, "bytes": len(outcome.data), "sha256": sha256(outcome.data).hexdigest()}
+        return {**line, "file": file.name, "size": len(outcome.data), "sha256": sha256(outcome.data).hexdigest()}
     return {**line, "detail": describe_outcome(outcome)}
 
 

@@ -30,6 +30,7 @@ def chunk_file(chunk: int) -> str:
 def row(result: ChunkResult) -> dict[str, Any]:
     """One line of results.ndjson."""
     return {
+        "schema": SCHEMA,
         "index": result.chunk,
         "status": result.state,
         "sha256": result.digest.hex() if result.digest is not None else None,

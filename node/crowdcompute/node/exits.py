@@ -55,8 +55,7 @@ def speaking(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read our output has enough, as `head` does. Python would complain once more while closing stdout.
-        sys.stdout = None
+        # Whoever read our output has enough, as `head` does.
         raise SystemExit(Exit.FAILED) from None
     except Exception as error:
         code = _exit_code(error)

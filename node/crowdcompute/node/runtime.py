@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import TYPE_CHECKING, assert_never
 
-import structlog
-
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import (
     CancelJob,
@@ -58,8 +56,6 @@ if TYPE_CHECKING:
     from .transports.link import Link
 
 from typing import Protocol
-
-log = structlog.get_logger()
 
 ASK_PEERS_EVERY_S = 20.0
 """Newcomers are named the peers that are there; asking again finds those that came later. Cheap: one small message."""
@@ -287,9 +283,8 @@ class Runtime:
 
         link.attach(on_frame, on_closed)
 
-    def _signaling_changed(self, state: SignalingState, detail: str) -> None:
+    def _signaling_changed(self, _state: SignalingState, detail: str) -> None:
         self.signaling_detail = detail
-        log.debug("signaling", state=state.value, detail=detail)
         self._changed.set()
 
     def _ask_peers(self) -> None:

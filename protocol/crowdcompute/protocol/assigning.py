@@ -96,10 +96,12 @@ class Assignments:
                     groups.setdefault((shard_of(chunk), barred | on_it if on_it else barred), []).append(chunk)
             for (_, barred), group in groups.items():
                 eligible = [worker for worker in candidates if worker not in barred and self._room(worker) > 0]
-                share = -(-len(group) // max(1, len(eligible)))
+                fair_share = -(-len(group) // max(1, len(eligible)))
                 start = 0
                 while start < len(group) and eligible:
                     worker = min(self._rng.sample(eligible, min(2, len(eligible))), key=self.backlog)
+                    # An assignment costs its worker a lease and a commit, so it is worth a part of a batch at least.
+                    share = max(fair_share, self._capacity.get(worker, _BACKLOG_MIN) // 4)
                     portion = group[start : start + min(share, self._room(worker), COMMIT_CHUNKS_MAX)]
                     start += len(portion)
                     self._take(worker, portion, now)

@@ -88,10 +88,10 @@ class Neighbours:
         return chosen
 
     def wake_at(self) -> float | None:
+        if len(self._linked) >= self._config.neighbours_target and not self._wanted:
+            return None
         dialling = sum(known.dialling for known in self._known.values())
         room = len(self._linked) + dialling < self._config.neighbours_target
-        if not room and not self._wanted:
-            return None
         return min(
             (
                 known.dial_at

@@ -140,7 +140,8 @@ class Peer:
         self._now = now
         match event:
             case FrameReceived(peer_id=peer_id, frame=frame):
-                self._frame_received(peer_id, frame)
+                if not self._frame_received(peer_id, frame) and not self._outputs:
+                    return []  # Most frames of a mesh are copies of what we know.
             case Woke():
                 self._woke()
             case Executed(job=job, outcomes=outcomes, seconds=seconds):
@@ -301,10 +302,11 @@ class Peer:
             creator.worker_silent(key, self._now)
         self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
 
-    def _frame_received(self, peer_id: PeerId, data: bytes) -> None:
+    def _frame_received(self, peer_id: PeerId, data: bytes) -> bool:
+        """Apply one frame; False when it said nothing new."""
         link = self._links.get(peer_id)
         if link is None:
-            return  # We closed this link; its last frames were on their way.
+            return False  # We closed this link; its last frames were on their way.
         try:
             frame = decode_frame(data)
             greeting = link.session.state is SessionState.GREETING
@@ -319,12 +321,21 @@ class Peer:
                 self._exchange.link_opened(peer_id, self._now)
             elif link.session.state is SessionState.GONE:
                 self._drop_link(peer_id, link.session.reason)
+            elif isinstance(frame, Publish):
+                return self._records_received(peer_id, frame.records)
             else:
                 self._dispatch(peer_id, frame)
         except RemoteProtocolError as error:
-            link.score -= _PENALTY
-            if link.session.state is SessionState.GREETING or link.score <= self.config.score_floor:
-                self._drop_link(peer_id, str(error))
+            self._penalise(peer_id, str(error))
+        return True
+
+    def _penalise(self, peer_id: PeerId, reason: str) -> None:
+        link = self._links.get(peer_id)
+        if link is None:
+            return
+        link.score -= _PENALTY
+        if link.session.state is SessionState.GREETING or link.score <= self.config.score_floor:
+            self._drop_link(peer_id, reason)
 
     def _charge(self, link: _Link, size: int) -> None:
         config = self.config
@@ -336,9 +347,6 @@ class Peer:
 
     def _dispatch(self, peer_id: PeerId, frame: Frame) -> None:
         match frame:
-            case Publish(records=records):
-                for signed in records:
-                    self._record_received(peer_id, signed)
             case Topics() | Graft() | Prune() | IHave() | IWant():
                 self._gossip.received(peer_id, frame, self._now)
             case BlobWant() | BlobPieceFrame() | BlobMissing():
@@ -348,10 +356,21 @@ class Peer:
 
     # ---- records
 
-    def _record_received(self, source: PeerId, signed: Signed) -> None:
-        record_id = signed.record_id
-        if self._gossip.seen(record_id):
-            return
+    def _records_received(self, source: PeerId, records: Sequence[Signed]) -> bool:
+        """Take what is new; False when nothing is. One bad record does not keep the others from being heard."""
+        new = False
+        for signed in records:
+            record_id = signed.record_id
+            if self._gossip.seen(record_id):
+                continue
+            new = True
+            try:
+                self._record_received(source, signed, record_id)
+            except RemoteProtocolError as error:
+                self._penalise(source, str(error))
+        return new
+
+    def _record_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
         if signed.kind == "manifest":
             self._manifest_received(source, signed, record_id)
             return
@@ -378,7 +397,7 @@ class Peer:
         if signed.kind == "admit":
             worker = getattr(record, "worker", b"")
             for held_source, held in self._held.pop((ledger.task, worker), ()):
-                self._record_received(held_source, held)
+                self._records_received(held_source, (held,))
 
     def _manifest_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
         manifest = open_manifest(signed, self._verifier)

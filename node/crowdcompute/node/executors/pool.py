@@ -262,6 +262,8 @@ class _Slot:
             if refusal:
                 refusal = f"module refused: {refusal}"
                 return (*outcomes, *_no_results(rest, refusal)), refusal
+            if job.answer.done():
+                break  # cancelled while there was no worker to kill
             try:
                 await self._run(child, program, job, _part(rest), cautious, outcomes)
             except WorkerLost as lost:

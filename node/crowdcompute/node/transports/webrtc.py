@@ -39,7 +39,7 @@ EARLY_BYTES_MAX = 1024 * 1024
 """Bytes kept for a receiver that has not attached yet. It attaches in the same loop turn; this bounds a mistake."""
 
 LINGER_S = 2.5
-"""How long a link closed from our side waits until its last frames are acknowledged. SCTP repeats a lost one after 1 s."""
+"""How long a link we close waits until its last frames are acknowledged. SCTP repeats a lost one after 1 s."""
 
 
 class State(Enum):

@@ -1,0 +1,284 @@
+"""`cc-node demo`: a whole network on this machine, from a signed bundle to a picture with its certificate.
+
+    cc-signaling          a process of its own
+    3 x cc-node run       processes of their own, the third told to lie
+    the creator           this process
+
+Everything is real: WebRTC data channels on loopback, sandboxed worker processes, SQLite stores in a temporary folder.
+Only independence is not: three peers on one machine belong to one person, and the demo says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from crowdcompute.node import keys
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.node.home import open_home
+from crowdcompute.node.signals import Stopping
+from crowdcompute.protocol.bundle import read_bundle, write_bundle
+from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.manifest import sign_manifest
+from crowdcompute.protocol.signaling import JoinLink
+
+from .results import certificate, export, statement
+from .session import DISK_BYTES, Creator, online
+from .task_file import read_task_file
+from .watching import screen, until_closed
+from .work import make_manifest, read_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crowdcompute.node.runtime import Runtime
+    from crowdcompute.protocol.bundle import Bundle
+    from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.identity import PeerId
+
+NODES = 3
+LOOPBACK = "127.0.0.1"
+START_WITHIN_S = 60.0
+"""A cold, busy machine compiles a gigabyte of Python the first time."""
+
+
+def demo(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("out"),
+    keep: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Run a whole network on this machine: 3 peers, one of them lying, compute a picture.
+
+    Parameters
+    ----------
+    output
+        Folder for the picture, the results and the certificate.
+    keep
+        Stay up afterwards, so that others can join; prints the join link and its QR code.
+    as_json
+        Print one JSON document at the end and nothing else on standard output.
+    """
+    started = time.monotonic()
+    show = _Lines(quiet=as_json)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-demo-")))
+        signaling = stack.enter_context(_signaling(folder))
+        show("signaling", signaling["url"])
+        nodes = [stack.enter_context(_node(folder, number, signaling["join"])) for number in range(1, NODES + 1)]
+        home = stack.enter_context(open_home(folder / "creator", disk_bytes=DISK_BYTES))
+        creator = Creator(home, keys.create(folder / "creator.key"))
+        bundle = _bundle(creator)
+        show("task", f"{bundle.manifest.name}, {bundle.manifest.chunks} chunks, {bundle.task_id.hex()[:16]}")
+        show("creator", f"{creator.identity.peer_id} (made for this demo)  signature ok")
+        link = JoinLink.parse(signaling["join"])
+        _run(_play(creator, bundle, link, nodes, output, started, show, keep=keep))
+    return Exit.OK
+
+
+async def _play(
+    creator: Creator,
+    bundle: Bundle,
+    link: JoinLink,
+    nodes: list[_Node],
+    output: Path,
+    started: float,
+    show: _Lines,
+    *,
+    keep: bool,
+) -> None:
+    stopping = Stopping()
+    creator.store_bundle(bundle)
+    async with online(creator, link, hosts=(LOOPBACK,)) as runtime:
+        playing = asyncio.create_task(_compute(runtime, bundle, nodes, show))
+        stopped = asyncio.create_task(stopping.asked.wait())
+        await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not playing.done():
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            raise CommandError("the demo was stopped", Exit.INTERRUPTED)
+        role = playing.result()
+        export(role, output)
+        picture = output / "deep_zoom.png"
+        tiles = ((chunk, role.result_bytes(chunk) or b"") for chunk in range(bundle.manifest.chunks))
+        runpy.run_path(str(_example() / "render.py"))["render"](tiles).save(picture)
+        seconds = time.monotonic() - started
+        _tell(role, nodes, show)
+        show("certificate", f"{output / 'certificate.json'}: {statement(role)}")
+        show("note", "peers on one machine are not independent: real safety needs strangers' machines")
+        show("picture", f"{picture}   {seconds:.1f} s")
+        if show.quiet:
+            print(json.dumps(_document(role, nodes, picture, seconds), indent=2))
+        if keep:
+            _invite(JoinLink(link.base_url, link.network, bundle.task_id))
+            await stopped
+        stopped.cancel()
+
+
+async def _compute(runtime: Runtime, bundle: Bundle, nodes: list[_Node], show: _Lines) -> CreatorRole:
+    """Wait for the nodes, publish, and see the task through."""
+    deadline = time.monotonic() + START_WITHIN_S
+    expected = {node.peer_id for node in nodes}
+    while not expected <= runtime.peer.neighbours.keys():
+        for node in nodes:
+            node.check()
+        if time.monotonic() > deadline:
+            raise CommandError(f"the nodes did not connect within {START_WITHIN_S:.0f} s", Exit.UNREACHABLE)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(runtime.changed(), 1.0)
+    show("peers", f"{len(nodes)} native nodes, connected over WebRTC data channels on {LOOPBACK}")
+    for node in nodes:
+        show("", f"{node.name}  {node.peer_id}{'  (told to lie)' if node.lies else ''}")
+    runtime.publish(bundle.signed)
+    role = runtime.peer.creators[bundle.task_id]
+    with screen(runtime, role) as update:
+        await until_closed(runtime, role, update)
+    return role
+
+
+def _tell(role: CreatorRole, nodes: list[_Node], show: _Lines) -> None:
+    progress = role.progress()
+    names = {node.peer_id: node.name for node in nodes}
+    show("progress", f"{progress.accepted}/{progress.chunks} chunks accepted, {progress.failed} failed")
+    show("votes", f"{progress.votes}, of them {progress.creator_audits + progress.worker_audits} blind audits")
+    wrong = {peer_id_of(worker): count for worker, count in role.wrong_votes().items()}
+    if wrong:
+        pinned = ", ".join(f"{count} by {names.get(peer_id, peer_id)}" for peer_id, count in sorted(wrong.items()))
+        convicted = ", ".join(names.get(peer_id_of(worker), "?") for worker in role.ledger.verdicts)
+        show("wrong votes", f"{pinned}; convicted: {convicted or 'nobody'}")
+    else:
+        show("wrong votes", "none: the liar was never asked")
+
+
+def _document(role: CreatorRole, nodes: list[_Node], picture: Path, seconds: float) -> dict[str, Any]:
+    from .watching import report
+
+    return {
+        "schema": 1,
+        **report(role),
+        "liars": [node.peer_id for node in nodes if node.lies],
+        "certificate": certificate(role),
+        "picture": str(picture),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _invite(join: JoinLink) -> None:
+    import segno
+
+    print(f"join        {join}\n            cc-node run '{join}'   (Ctrl+C ends the demo)", flush=True)
+    segno.make(str(join)).terminal(compact=True)
+
+
+def _bundle(creator: Creator) -> Bundle:
+    task = read_task_file(_example())
+    module = read_module(task)
+    manifest = make_manifest(task, module, creator.identity, created_s=int(time.time()))
+    signed = sign_manifest(creator.identity, manifest)
+    # Read back through the door every stranger's bundle comes through: that is what 'signature ok' means.
+    return read_bundle(write_bundle(signed, {manifest.code.sha256: module}), verify)
+
+
+def _example() -> Path:
+    """The deep zoom's folder: beside the sources in a checkout, inside the package in a wheel."""
+    packaged = Path(__file__).parent / "deep_zoom"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "examples" / "deep_zoom"
+
+
+# ---- the other processes
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    name: str
+    peer_id: PeerId
+    lies: bool
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise if the node has ended by itself."""
+        if self.process.poll() is not None:
+            raise CommandError(f"{self.name} ended by itself: {self.log.read_text().strip() or 'it said nothing'}")
+
+
+@contextlib.contextmanager
+def _signaling(folder: Path) -> Iterator[dict[str, str]]:
+    command = [sys.executable, "-m", "crowdcompute.signaling", "serve", "--port", "0", "--ready-json"]
+    log = folder / "signaling.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, "--network", f"demo-{os.urandom(4).hex()}"], stdout=subprocess.PIPE, stderr=errors
+        )
+    with _ended(process):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise CommandError(f"the signaling server did not start: {log.read_text().strip()}")
+        yield json.loads(line)
+
+
+@contextlib.contextmanager
+def _node(folder: Path, number: int, join: str) -> Iterator[_Node]:
+    home, lies = folder / f"node-{number}", number == NODES
+    home.mkdir()
+    identity = keys.create(home / "identity.key")
+    log = folder / f"node-{number}.log"
+    command = [sys.executable, "-m", "crowdcompute.node", "run", join, "--yes", "--jobs", "1", "--host", LOOPBACK]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            # Nobody's background work: the demo is what the person at the keyboard waits for.
+            [*command, "--nice", "0", "--grace", "0", *(["--lie"] if lies else [])],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            env={**os.environ, "CC_HOME": str(home)},
+        )
+    with _ended(process):
+        yield _Node(f"node-{number}", identity.peer_id, lies, process, log)
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the process when the block ends: politely, then not."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(3.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Lines:
+    """The demo's lines: a word, then what it is about."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, word: str, text: str) -> None:
+        print(f"{word:11} {text}", file=sys.stderr if self.quiet else sys.stdout, flush=True)
+
+
+def _run(main: Any) -> None:
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.run(main)
+        return
+    asyncio.run(main)

@@ -1,0 +1,265 @@
+"""The commands of cc-task that need the network, or what came from it: publish, watch, list, results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.node.signals import Stopping
+from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
+from crowdcompute.protocol.creator import TaskState
+from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.manifest import sign_manifest, time_refusal
+from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.wasm import admit
+
+from .commands import HERE, Json, Key
+from .report import SCHEMA, bundle_report, bundle_words
+from .report import show as show_report
+from .results import certificate, export, statement
+from .session import Creator, online, open_creator
+from .task_file import TASK_FILE, read_task_file
+from .watching import report, screen, until_closed, words
+from .work import make_manifest, open_bundle, read_module
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
+
+    from crowdcompute.node.runtime import Runtime
+    from crowdcompute.protocol.creator import CreatorRole
+
+Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the network, http://host/j#n=NETWORK")]
+Host = Annotated[tuple[str, ...], Parameter(help="Offer only this local address to other peers; may be given again")]
+Timeout = Annotated[float | None, Parameter(help="Give up after this many seconds (exit 124)")]
+
+
+def publish(
+    path: Path = HERE,
+    /,
+    *,
+    link: Link = None,
+    wait: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    key: Key = None,
+    host: Host = (),
+) -> int:
+    """Put a task (folder or bundle) on a network.
+
+    Without --wait it stays until a volunteer holds the task, then leaves; volunteers go on computing, and
+    `cc-task watch TASK` collects and checks what they did. With --wait it stays until the task is closed.
+
+    Parameters
+    ----------
+    wait
+        Stay until the task is closed: exit 0 if every chunk has a result, else 5.
+    dry_run
+        Show what would be published, and publish nothing.
+    """
+    with open_creator(key) as creator:
+        bundle = _bundle(path, creator)
+        facts = admit(bundle.module)
+        if dry_run:
+            show_report(
+                bundle_report(bundle.manifest, bundle.task_id, facts),
+                bundle_words(bundle.manifest, bundle.task_id, facts),
+                as_json=as_json,
+            )
+            return Exit.OK
+        if not link:
+            raise CommandError("publish where? Give the network's join link with --link or CC_LINK", Exit.USAGE)
+        where = JoinLink.parse(link)
+        creator.store_bundle(bundle)
+        join = JoinLink(where.base_url, where.network, bundle.task_id)
+
+        async def work(runtime: Runtime) -> CreatorRole:
+            runtime.publish(bundle.signed)
+            creator.remember(bundle.task_id, where)
+            role = runtime.peer.creators[bundle.task_id]
+            _say(f"task      {bundle.manifest.name}, {bundle.manifest.chunks:,} chunks, {bundle.task_id.hex()}")
+            _say(f"creator   {peer_id_of(bundle.manifest.creator)}  signature ok")
+            _say(f"join      {join}")
+            await _watched(runtime, role, until_closed if wait else _until_held)
+            return role
+
+        role = _run(_online(creator, where, host, work, timeout))
+        if not wait and role.state is not TaskState.CLOSED:
+            _say(f"volunteers have the task; `cc-task watch {bundle.task_id.hex()[:12]}` collects their results")
+        return _finish(role, as_json=as_json, extra={"join": str(join)}, judge=wait)
+
+
+def watch(
+    task: str, /, *, link: Link = None, timeout: Timeout = None, as_json: Json = False, key: Key = None, host: Host = ()
+) -> int:
+    """Go online for a task published before, and stay until it is closed: exit 0 if all chunks have results, else 5.
+
+    Parameters
+    ----------
+    task
+        The task's id, or its first digits.
+    """
+    with open_creator(key) as creator:
+        stored = creator.find(task)
+        where = JoinLink.parse(link) if link else creator.link_of(stored.task_id)
+        offline = creator.role(stored.task_id)
+        if offline.state is TaskState.CLOSED:
+            return _finish(offline, as_json=as_json, extra={}, judge=True)
+        refusal = time_refusal(offline.ledger.manifest, time.time())
+        if refusal is not None:
+            raise CommandError(f"{stored.name}: {refusal}; publish it again to go on", Exit.REFUSED)
+
+        async def work(runtime: Runtime) -> CreatorRole:
+            role = runtime.peer.creators[stored.task_id]
+            await _watched(runtime, role, until_closed)
+            return role
+
+        return _finish(_run(_online(creator, where, host, work, timeout)), as_json=as_json, extra={}, judge=True)
+
+
+def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
+    """The tasks published from this machine."""
+    with open_creator(key) as creator:
+        roles = [(stored, creator.role(stored.task_id)) for stored in creator.home.records.tasks()]
+        if as_json:
+            print(json.dumps({"schema": SCHEMA, "tasks": [report(role) for _, role in roles]}, indent=2))
+            return
+        if not roles:
+            print("nothing published yet: `cc-task publish` does it")
+        for stored, role in roles:
+            progress = role.progress()
+            print(
+                f"{stored.task_id.hex()[:12]}  {progress.state.value:8}  "
+                f"{progress.accepted:,}/{progress.chunks:,}  {stored.name}"
+            )
+
+
+def results(
+    task: str, /, *, output: Annotated[Path, Parameter(name=["--output", "-o"])], as_json: Json = False, key: Key = None
+) -> int:
+    """Write a task's accepted results, the votes behind them, and its certificate.
+
+    Parameters
+    ----------
+    task
+        The task's id, or its first digits.
+    output
+        Folder for 000042.bin per chunk, results.ndjson and certificate.json.
+    """
+    with open_creator(key) as creator:
+        role = creator.role(creator.find(task).task_id)
+        count = export(role, output)
+        if as_json:
+            print(json.dumps({"schema": SCHEMA, **report(role), "certificate": certificate(role)}, indent=2))
+        else:
+            print(f"{count:,} of {role.ledger.manifest.chunks:,} results in {output}")
+            print(
+                f"certificate: {statement(role)}"
+                if role.state is TaskState.CLOSED
+                else f"no certificate yet, the task is {role.state.value}: `cc-task watch {task}` goes on with it"
+            )
+        return Exit.OK
+
+
+def _bundle(path: Path, creator: Creator) -> Bundle:
+    """The bundle to publish: as it is, or signed now from a folder."""
+    if not path.is_dir() and path.name != TASK_FILE:
+        bundle = open_bundle(path)
+    else:
+        task = read_task_file(path if path.is_dir() else path.parent)
+        module = read_module(task)
+        manifest = make_manifest(task, module, creator.identity, created_s=int(time.time()))
+        signed = sign_manifest(creator.identity, manifest)
+        blobs = {manifest.code.sha256: module}
+        if manifest.inputs is not None and task.inputs is not None:
+            blobs[manifest.inputs.sha256] = task.inputs
+        # Through the same door as a stranger's bundle: what is published has passed every check.
+        bundle = read_bundle(write_bundle(signed, blobs), verify)
+    refusal = time_refusal(bundle.manifest, time.time())
+    if refusal is not None:
+        raise CommandError(f"{path} cannot be published: {refusal}", Exit.REFUSED)
+    return bundle
+
+
+async def _online(
+    creator: Creator,
+    link: JoinLink,
+    hosts: tuple[str, ...],
+    work: Callable[[Runtime], Awaitable[CreatorRole]],
+    timeout_s: float | None,
+) -> CreatorRole:
+    stopping = Stopping()
+    async with online(creator, link, hosts=hosts) as runtime:
+        working = asyncio.ensure_future(work(runtime))
+        asked = asyncio.create_task(stopping.asked.wait())
+        done, _ = await asyncio.wait({working, asked}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if working not in done:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            if not done:
+                raise CommandError(
+                    f"not done after {timeout_s:g} s; nothing is lost, `cc-task watch` goes on with it", Exit.TIMEOUT
+                )
+            raise CommandError("stopped; nothing is lost, `cc-task watch` goes on with it", Exit.INTERRUPTED)
+        asked.cancel()
+        return working.result()
+
+
+async def _watched(
+    runtime: Runtime,
+    role: CreatorRole,
+    until: Callable[[Runtime, CreatorRole, Callable[[], None]], Awaitable[None]],
+) -> None:
+    with screen(runtime, role) as show:
+        await until(runtime, role, show)
+
+
+async def _until_held(runtime: Runtime, role: CreatorRole, show: Callable[[], None]) -> None:
+    """Until a worker has joined: it joins only once it holds the code and the inputs."""
+    while not role.ledger.admits and role.state is not TaskState.CLOSED:
+        await runtime.changed()
+        show()
+
+
+def _finish(role: CreatorRole, *, as_json: bool, extra: dict[str, Any], judge: bool) -> int:
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, **extra, **report(role), "certificate": certificate(role)}, indent=2))
+    elif role.state is TaskState.CLOSED:
+        _say(words(role.progress(), 0).rsplit(", ", 1)[0])
+        for worker, count in sorted(role.wrong_votes().items()):
+            _say(f"wrong     {count} votes by {peer_id_of(worker)}")
+        for chunk in range(role.ledger.manifest.chunks):
+            found = role.result(chunk)
+            if found.state in ("failed", "task error"):
+                reasons = "; ".join(found.reasons) or (role.result_bytes(chunk) or b"").decode(errors="replace")
+                _say(f"chunk {chunk} has no result: {reasons}")
+        print(f"certificate: {statement(role)}")
+        print(f"next: cc-task results {role.ledger.task.hex()[:12]} -o DIR")
+    if not judge:
+        return Exit.OK
+    progress = role.progress()
+    failed = progress.failed or any(
+        role.result(chunk).state == "task error" for chunk in range(role.ledger.manifest.chunks)
+    )
+    return Exit.DISPUTED if failed or progress.state is not TaskState.CLOSED else Exit.OK
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(main: Coroutine[Any, Any, CreatorRole]) -> CreatorRole:
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.run(main)
+    return asyncio.run(main)

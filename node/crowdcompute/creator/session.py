@@ -1,0 +1,156 @@
+"""A creator on the network: its own data folder, its key, and a runtime that publishes and referees but never works.
+
+A publication remembers through which link it was made, so that `watch` and `results` need no more than the task.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from crowdcompute.node import keys
+from crowdcompute.node.exits import CommandError, Exit
+from crowdcompute.node.home import Home, open_home
+from crowdcompute.node.joining import join
+from crowdcompute.node.paths import paths
+from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.events import RecordsRestored
+from crowdcompute.protocol.identity import Identity, peer_id_of, verify
+from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.signaling import JoinLink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from crowdcompute.node.runtime import Runtime
+    from crowdcompute.node.store.records import StoredTask
+    from crowdcompute.protocol.bundle import Bundle
+    from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.events import Notice
+
+DISK_BYTES = 64 * 2**30
+"""A creator keeps all results of its tasks: the cap only stops a runaway."""
+REFEREE_JOBS = 1
+"""Worker processes of a creator: it executes disputed chunks and its own audits, no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """One creator's data folder and key, held by this process."""
+
+    home: Home
+    identity: Identity
+
+    def remember(self, task: bytes, link: JoinLink) -> None:
+        """Note through which link a task was published."""
+        (self.home.folder / f"{task.hex()}.link").write_text(str(link))
+
+    def link_of(self, task: bytes) -> JoinLink:
+        """The link a task was published through.
+
+        Raises:
+            CommandError: It was never published from this folder.
+        """
+        try:
+            return JoinLink.parse((self.home.folder / f"{task.hex()}.link").read_text())
+        except FileNotFoundError:
+            raise CommandError(
+                f"task {task.hex()[:16]} was not published from here: give its link with --link", Exit.USAGE
+            ) from None
+
+    def find(self, prefix: str) -> StoredTask:
+        """The published task whose id begins with `prefix`.
+
+        Raises:
+            CommandError: There is none, or more than one.
+        """
+        found = [task for task in self.home.records.tasks() if task.task_id.hex().startswith(prefix.lower())]
+        if not found:
+            raise CommandError(f"no task here begins with {prefix!r}: `cc-task list` shows them", Exit.USAGE)
+        if len(found) > 1:
+            raise CommandError(f"{len(found)} tasks here begin with {prefix!r}: give more digits", Exit.USAGE)
+        return found[0]
+
+    def role(self, task: bytes) -> CreatorRole:
+        """A task's state from what is stored, without any network.
+
+        Raises:
+            CommandError: The task was signed by another key than the one in use.
+        """
+        # Dice for audits that this peer, which never goes online, will not ask for.
+        peer = Peer(ProtocolConfig(slots=0, work=False), self.identity, verify, Random(0), self.home.blobs, 0.0)
+        peer.handle(RecordsRestored(tuple(self.home.records.load_task(task))), now=0.0)
+        role = peer.creators.get(task)
+        if role is None:
+            raise CommandError(
+                f"task {task.hex()[:16]} was signed by another key than {self.identity.peer_id}: use --key",
+                Exit.NOT_READY,
+            )
+        return role
+
+    def store_bundle(self, bundle: Bundle) -> None:
+        """Keep a bundle's blobs, ready to be served."""
+        if bundle.manifest.creator != self.identity.public_key:
+            raise CommandError(
+                f"the bundle was signed by {peer_id_of(bundle.manifest.creator)}, and your key is "
+                f"{self.identity.peer_id}: only its creator can publish a task (use --key)",
+                Exit.REFUSED,
+            )
+        for digest, blob in bundle.blobs.items():
+            if self.home.blobs.size(digest) is None:
+                self.home.blobs.put(digest, blob)
+
+
+@contextmanager
+def open_creator(key: Path | None) -> Iterator[Creator]:
+    """Hold the creator's data folder.
+
+    Raises:
+        KeyFileError, StoreError, FolderInUse: Each says what to do.
+    """
+    with ExitStack() as stack:
+        home = stack.enter_context(open_home(paths().data / "creator", disk_bytes=DISK_BYTES))
+        yield Creator(home, keys.load_or_create(key or paths().creator))
+
+
+@asynccontextmanager
+async def online(
+    creator: Creator,
+    link: JoinLink,
+    *,
+    hosts: Sequence[str] = (),
+    on_notice: Callable[[Notice], None] = lambda notice: None,
+) -> AsyncIterator[Runtime]:
+    """Be on the network: everything stored is taken up again, and left as it is when the block ends.
+
+    Raises:
+        CommandError: The network cannot be joined, or this machine has no working sandbox.
+    """
+    from crowdcompute.node.executors.pool import WasmPool
+    from crowdcompute.node.runtime import Runtime, protocol_config
+
+    pool = WasmPool(REFEREE_JOBS)
+    runtime = Runtime(
+        protocol_config(network=link.network, slots=REFEREE_JOBS, work=False),
+        creator.identity,
+        link,
+        creator.home.records,
+        creator.home.blobs,
+        pool,
+        hosts=hosts,
+        on_notice=on_notice,
+    )
+    try:
+        try:
+            await pool.start()
+        except RuntimeError as error:
+            raise CommandError(str(error), Exit.NOT_READY) from None
+        runtime.start()
+        await join(runtime)
+        yield runtime
+    finally:
+        await runtime.close("the creator goes offline")
+        await pool.close()

@@ -1,0 +1,154 @@
+"""cc-node: the command line of a volunteer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from .exits import Exit, speaking
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = App(
+    name="cc-node",
+    help="Give idle computing time to science you choose.",
+    help_epilogue="Every option of `run` can also be set as CC_NAME in the environment or in config.toml.\n\n"
+    "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not running or not usable, 4 unreachable, 5 disputed, 6 refused, "
+    "130 stopped by a second Ctrl+C.",
+    version=lambda: metadata.version("crowdcompute"),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+# The demo plays a creator too, which is a layer above a node; only its name is known here.
+app.command("crowdcompute.creator.demo:demo", name="demo")
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+@app.command
+def run(
+    link: str | None = None,
+    /,
+    *,
+    jobs: int | None = None,
+    memory: str | None = None,
+    seconds: float | None = None,
+    disk: str | None = None,
+    accept: list[str] | None = None,
+    nice: int | None = None,
+    grace: float | None = None,
+    host: list[str] | None = None,
+    yes: Flag = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    lie: Annotated[bool, Parameter(negative="", show=False)] = False,
+) -> int:
+    """Volunteer: join the network of LINK and compute chunks until Ctrl+C.
+
+    The first Ctrl+C finishes what runs, the second stops at once. Nothing is lost either way.
+
+    Parameters
+    ----------
+    link
+        Join link, http://host/j#n=NETWORK.
+    jobs
+        Chunks computed at the same time (default: half of the cores).
+    memory
+        Do not take tasks that want more memory per chunk (default 1GiB).
+    seconds
+        Do not take tasks that want more seconds per chunk (default 3600).
+    disk
+        Disk space for code, inputs and results (default 2GiB).
+    accept
+        Work only for this creator, by peer id; may be given again.
+    nice
+        How much the work gives way to your own, 0 to 19 (default 19).
+    grace
+        Seconds running chunks get to finish after Ctrl+C (default 15).
+    host
+        Offer only this local address to other peers; may be given again.
+    yes
+        Agree to compute for this network without being asked.
+    quiet
+        Print errors only.
+    """
+    from . import config as settings
+    from .consent import ask_consent
+    from .service import run as serve
+
+    config = settings.load(
+        link=link,
+        jobs=jobs,
+        memory=memory,
+        seconds=seconds,
+        disk=disk,
+        accept=tuple(accept) if accept else None,
+        nice=nice,
+        grace=grace,
+        host=tuple(host) if host else None,
+    )
+    ask_consent(config, yes=yes)
+    return serve(config, lie=lie, quiet=quiet)
+
+
+@app.command
+def status(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+    """What the node on this machine is doing.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    from .control import SCHEMA, ask
+    from .home import control_socket
+    from .paths import paths
+
+    answer = ask(control_socket(paths().data / "node"), "status")
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, **answer}, indent=2))
+    else:
+        print(_words(answer))
+    return Exit.OK
+
+
+@app.command(name="id")
+def identity() -> int:
+    """This node's peer id; makes its key if there is none yet."""
+    from .keys import load_or_create
+    from .paths import paths
+
+    print(load_or_create(paths().identity).peer_id)
+    return Exit.OK
+
+
+def _words(answer: dict[str, Any]) -> str:
+    signaling, totals = answer["signaling"], answer["totals"]
+    lines = [
+        f"peer       {answer['peer_id']}",
+        f"network    {answer['network']}, signaling {signaling['state']} at {signaling['url']}"
+        + (f" ({signaling['detail']})" if signaling["detail"] else ""),
+        f"sandbox    {', '.join(answer['worker']['layers'])}",
+        f"computed   {totals['chunks']} chunks in {totals['busy_s']} s of work, up {totals['seconds']} s",
+        f"peers      {len(answer['neighbours'])} connected",
+    ]
+    lines += [f"           {peer['peer_id']}  {peer['state']} over {peer['over']}" for peer in answer["neighbours"]]
+    for task in answer["tasks"]:
+        lines.append(f"task       {task['task'][:16]}  {task['name']}: {task['state']}, {task['votes']} votes")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors that users can cause end the process with theirs."""
+    with speaking("cc-node"):
+        try:
+            result = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False)
+        except CycloptsError:
+            return Exit.USAGE  # It has printed its sentence already.
+        sys.stdout.flush()
+        return result if isinstance(result, int) else Exit.OK
+    raise AssertionError  # `speaking` swallows nothing.

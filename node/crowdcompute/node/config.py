@@ -1,0 +1,120 @@
+"""How one node is set up: flags > `CC_*` environment variables > config.toml > these defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.identity import public_key_of
+
+from .exits import CommandError, Exit
+from .paths import paths
+
+_ENV_PREFIX = "CC_"
+_NOT_SETTINGS = {"CC_HOME", "CC_CREATOR_KEY"}
+"""Read elsewhere: they are no settings of a node."""
+_UNITS = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9, "b": 1}
+
+
+def half_the_cores() -> int:
+    """Half of the cores this process may use, at least one: the default of every volunteer system we know."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, cores // 2)
+
+
+def _size(value: Any) -> Any:
+    """Bytes from '2GiB', '500 MB' or a number."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    digits = text.rstrip("kmgib ")
+    unit = text[len(digits) :].strip() or "b"
+    try:
+        return int(float(digits) * _UNITS[unit])
+    except (KeyError, ValueError):
+        raise ValueError("a size looks like 2GiB or 500MB") from None
+
+
+def _peer_ids(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            public_key_of(value)
+        except RemoteProtocolError as error:
+            raise ValueError(str(error)) from None
+    return values
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+
+
+class NodeConfig(BaseSettings):
+    """Read once at start; passed down, never changed."""
+
+    model_config = SettingsConfigDict(env_prefix=_ENV_PREFIX, extra="forbid", frozen=True)
+
+    link: str = ""
+    """The join link of the network to work for."""
+    jobs: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=half_the_cores)
+    """Worker processes: batches executed at the same time."""
+    memory: Size = 2**30
+    """Tasks that ask for more memory per chunk are not taken."""
+    seconds: Annotated[float, Field(gt=0)] = 3_600.0
+    """Tasks that ask for more seconds per chunk are not taken."""
+    disk: Size = 2 * 2**30
+    """Blobs kept on disk: code, inputs and results until the creator has them."""
+    accept: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
+    """Peer ids of the creators to work for; nobody named means everybody."""
+    nice: Annotated[int, Field(ge=0, le=19)] = 19
+    """How much the worker processes give way to everything else on this machine."""
+    grace: Annotated[float, Field(ge=0)] = 15.0
+    """Seconds that running chunks get to finish after the first Ctrl+C."""
+    host: tuple[str, ...] = ()
+    """Local addresses to offer to other peers; none named means all."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = paths().config
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file if file.is_file() else None)
+        return init_settings, env_settings, toml
+
+
+def load(**flags: Any) -> NodeConfig:
+    """Put flags that were given (not None) before environment, file and defaults.
+
+    Raises:
+        CommandError: A value is not usable, or the environment or the file names a setting that does not exist.
+    """
+    known = {_ENV_PREFIX + name.upper() for name in NodeConfig.model_fields} | _NOT_SETTINGS
+    for name in os.environ:
+        if name.startswith(_ENV_PREFIX) and not name.startswith("CC_SIGNALING_") and name not in known:
+            raise CommandError(
+                f"the environment variable {name} is no setting; there are {', '.join(sorted(known))}", Exit.NOT_READY
+            )
+    try:
+        return NodeConfig(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        setting = str(first["loc"][0]) if first["loc"] else "settings"
+        if first["type"] == "extra_forbidden":
+            raise CommandError(
+                f"{paths().config} names {setting!r}, which is no setting; there are "
+                f"{', '.join(sorted(NodeConfig.model_fields))}",
+                Exit.NOT_READY,
+            ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise CommandError(f"the setting {setting} = {first['input']!r} is not usable: {message}", Exit.USAGE) from None
+    except ValueError as error:  # tomllib's
+        raise CommandError(f"{Path(paths().config)} is not TOML: {error}", Exit.NOT_READY) from None

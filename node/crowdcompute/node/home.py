@@ -1,0 +1,60 @@
+"""One data folder held by one process: its lock, its records and its blobs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .lock import FolderLock
+from .store.blobs import DiskBlobStore
+from .store.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .store.records import RecordStore
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What survives a process: a node's, or a creator's."""
+
+    folder: Path
+    records: RecordStore
+    blobs: DiskBlobStore
+
+    @property
+    def control_socket(self) -> Path:
+        return control_socket(self.folder)
+
+
+def control_socket(folder: Path) -> Path:
+    """Where the process that holds this folder answers."""
+    return folder / "control.sock"
+
+
+@contextmanager
+def open_home(folder: Path, *, disk_bytes: int) -> Iterator[Home]:
+    """Take the folder for this process, making it if need be; its blobs may use `disk_bytes`.
+
+    Raises:
+        FolderInUse: Another process holds it.
+        StoreError: It cannot be written, or was left by a newer version.
+    """
+    # SQLAlchemy takes half a second of CPU to import (m): only who opens a store pays that.
+    from .store.records import RecordStore
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the data folder {folder} cannot be made ({error.strerror}): make its parent writable, or set CC_HOME to "
+            "another folder"
+        ) from None
+    with ExitStack() as stack:
+        stack.enter_context(FolderLock(folder))
+        records = RecordStore(folder / "records.db")
+        stack.callback(records.close)
+        yield Home(folder, records, DiskBlobStore(folder / "blobs", disk_bytes))

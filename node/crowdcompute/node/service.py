@@ -1,0 +1,174 @@
+"""`cc-node run`: volunteer until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from crowdcompute.protocol.events import Notable
+from crowdcompute.protocol.identity import public_key_of
+from crowdcompute.protocol.signaling import JoinLink
+
+from .control import ControlError
+from .control_server import ControlServer
+from .exits import CommandError, Exit
+from .home import open_home
+from .joining import join
+from .keys import load_or_create
+from .lying import LyingExecutor
+from .paths import paths
+from .signals import Stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crowdcompute.protocol.events import Notice
+
+    from .config import NodeConfig
+    from .runtime import Executor, Runtime
+
+SUMMARY_EVERY_S = 10.0
+
+
+def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
+    """Join the network of `config.link` and work until SIGINT or SIGTERM; the exit code.
+
+    Raises:
+        CommandError, KeyFileError, StoreError, FolderInUse: The node cannot start; each says what to do.
+    """
+    link = JoinLink.parse(config.link)
+    identity_file = paths().identity
+    with open_home(paths().data / "node", disk_bytes=config.disk) as home:
+        identity = load_or_create(identity_file)
+        say = _Teller(quiet)
+
+        async def serve() -> None:
+            from .executors.pool import WasmPool
+            from .runtime import Runtime, protocol_config
+
+            stopping = Stopping()
+            pool = WasmPool(config.jobs, niceness=config.nice)
+            executor: Executor = LyingExecutor(pool) if lie else pool
+            runtime = Runtime(
+                protocol_config(
+                    network=link.network,
+                    slots=config.jobs,
+                    memory_bytes_max=config.memory,
+                    seconds_max=config.seconds,
+                    accept_creators=frozenset(map(public_key_of, config.accept)) or None,
+                ),
+                identity,
+                link,
+                home.records,
+                home.blobs,
+                executor,
+                hosts=config.host,
+                on_notice=say.notice,
+            )
+
+            async def answer(command: str, _: Mapping[str, Any]) -> Mapping[str, Any]:
+                if command == "status":
+                    return {"state": "running", "jobs": config.jobs, **runtime.status(), "worker": pool_facts(pool)}
+                raise ControlError(f"a node does not understand the command {command!r}")
+
+            try:
+                await asyncio.gather(pool.start(), _started(runtime, link))
+            except RuntimeError as error:
+                raise CommandError(str(error), Exit.NOT_READY) from None
+            say(f"peer {identity.peer_id} joined network {link.network} through {link.base_url}")
+            try:
+                async with ControlServer(home.control_socket, answer):
+                    await _work(runtime, stopping, say)
+                    say("finishing what runs; press Ctrl+C again to stop at once")
+                    await runtime.finish(config.grace)
+                say(f"stopped after {runtime.totals.chunks} chunks")
+            finally:
+                await runtime.close("the node stops")
+                await pool.close()
+
+        _run(serve())
+    return Exit.OK
+
+
+async def _started(runtime: Runtime, link: JoinLink) -> None:
+    runtime.start()
+    try:
+        await join(runtime)
+    except BaseException:
+        await runtime.close("could not join")
+        raise
+
+
+async def _work(runtime: Runtime, stopping: Stopping, say: _Teller) -> None:
+    asked = asyncio.create_task(stopping.asked.wait())
+    summary = ""
+    try:
+        while not asked.done():
+            changed = asyncio.create_task(runtime.changed())
+            done, _ = await asyncio.wait({asked, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if changed in done:
+                changed.result()
+            else:
+                changed.cancel()
+            now = _summary(runtime)
+            if now != summary and say.due():
+                summary = now
+                say(now)
+    finally:
+        asked.cancel()
+
+
+def _summary(runtime: Runtime) -> str:
+    peers = len(runtime.peer.neighbours)
+    votes = sum(role.votes for role in runtime.peer.workers.values())
+    return f"{votes} chunks voted on, {peers} peer{'s' if peers != 1 else ''} connected"
+
+
+def pool_facts(pool: Any) -> dict[str, Any]:
+    """What confines the worker processes, for `status`."""
+    description = pool.describe()
+    return {"layers": list(description.layers), "pids": list(description.pids)}
+
+
+class _Teller:
+    """Says on standard error what a person running a node wants to know, a line each."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._last = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if not self._quiet:
+            print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+    def due(self) -> bool:
+        """Whether the last summary is long enough ago."""
+        if time.monotonic() - self._last < SUMMARY_EVERY_S:
+            return False
+        self._last = time.monotonic()
+        return True
+
+    def notice(self, notice: Notice) -> None:
+        task = f" {notice.task_id.hex()[:8]}" if notice.task_id else ""
+        match notice.what:
+            case Notable.TASK_SEEN:
+                self(f"task{task} {notice.detail!r} by {notice.peer_id}")
+            case Notable.TASK_CLOSED:
+                self(f"task{task} is closed")
+            case Notable.PEER_SUSPECTED:
+                self(f"peer {notice.peer_id}: {notice.detail}")
+            case _:
+                pass
+
+
+def _run(main: Any) -> None:
+    """asyncio.run on uvloop where there is one: it doubles what a WebRTC link carries (m)."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.run(main)
+        return
+    asyncio.run(main)
