@@ -1,17 +1,60 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Both set up what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARGS ?=
 
-.PHONY: demo test check setup setup-dev lock clean
+.PHONY: demo test check format lock bench clean
 
-demo: setup
+## A whole network on this machine: three peers, one of them lying, compute a picture. ARGS=--keep stays up.
+demo: $(VENV)/.ready
 	$(BIN)/cc-node demo $(ARGS)
 
-test: setup-dev check
+## Every check and every test.
+test: check
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup-dev
-	$(BIN)/ruff check .
+## Format, lint, types and layers.
+check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+## Benchmarks beside what people would compare us with; results land in benchmarks/results/.
+bench: $(VENV)/.ready-dev
+	$(BIN)/python benchmarks/chunk_overhead.py
+	$(BIN)/python benchmarks/network.py
+
+## Pin what pyproject.toml asks for, with hashes and without any address.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-header --no-annotate --no-emit-index-url --quiet
+lock:
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --group dev --extra build --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "CrowdCompute needs Python 3.11 or newer; say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "python3 cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "setting up (about 15 s the first time)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "setting up for tests (about 30 s the first time)"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-deps -e .
+	@touch $@ $(VENV)/.ready
