@@ -63,8 +63,8 @@ def ledger_of(manifest: Signed, creator: Identity) -> list[Signed]:
     return [
         manifest,
         sign(CAROL, Join(task, CAROL.seal_key, 7)),
-        sign(BOB, Lease(task, 0, 1, 30, ((0, 4),))),
-        sign(CAROL, Lease(task, 0, 1, 30, ((0, 4),))),
+        sign(BOB, Lease(task, 0, 0, 1, 30, ((0, 4),))),
+        sign(CAROL, Lease(task, 0, 0, 1, 30, ((0, 4),))),
         sign(CAROL, Commit(task, 0, 1, ((0, 4), (6, 2)), bytes(32), b"sealed" * 400)),
         certificate_of(creator, task),
     ]

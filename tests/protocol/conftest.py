@@ -1,9 +1,10 @@
-"""A creator and small tasks, for every test of the task files."""
+"""A creator and small tasks, for every test of the task files; and how the vectors describe typed values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from crowdcompute.protocol.blobs import describe
@@ -52,3 +53,19 @@ def make_manifest(creator: Identity) -> Callable[..., Manifest]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def plain_json() -> Callable[[Any], Any]:
+    """A typed value as the vectors write it: an object of its fields, bytes in hexadecimal, tuples as arrays."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, msgspec.Struct):
+            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+        if isinstance(value, bytes):
+            return value.hex()
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value
+
+    return plain

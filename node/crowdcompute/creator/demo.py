@@ -13,14 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import runpy
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +32,7 @@ from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.manifest import sign_manifest
 from crowdcompute.protocol.signaling import JoinLink
 
+from .local_network import LOOPBACK, Volunteer, signaling_server, volunteer
 from .results import certificate, export, statement
 from .session import DISK_BYTES, Creator, online
 from .task_file import read_task_file
@@ -42,15 +40,11 @@ from .watching import screen, until_closed
 from .work import make_manifest, read_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from crowdcompute.node.runtime import Runtime
     from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
-    from crowdcompute.protocol.identity import PeerId
 
 NODES = 3
-LOOPBACK = "127.0.0.1"
 START_WITHIN_S = 60.0
 """A cold, busy machine compiles a gigabyte of Python the first time."""
 
@@ -76,9 +70,12 @@ def demo(
     show = _Lines(quiet=as_json)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-demo-")))
-        signaling = stack.enter_context(_signaling(folder))
+        signaling = stack.enter_context(signaling_server(folder))
         show("signaling", signaling["url"])
-        nodes = [stack.enter_context(_node(folder, number, signaling["join"])) for number in range(1, NODES + 1)]
+        nodes = [
+            stack.enter_context(volunteer(folder, f"node-{number}", signaling["join"], lies=number == NODES))
+            for number in range(1, NODES + 1)
+        ]
         home = stack.enter_context(open_home(folder / "creator", disk_bytes=DISK_BYTES))
         creator = Creator(home, keys.create(folder / "creator.key"))
         bundle = _bundle(creator)
@@ -93,7 +90,7 @@ async def _play(
     creator: Creator,
     bundle: Bundle,
     link: JoinLink,
-    nodes: list[_Node],
+    nodes: list[Volunteer],
     output: Path,
     started: float,
     show: _Lines,
@@ -128,7 +125,7 @@ async def _play(
         stopped.cancel()
 
 
-async def _compute(runtime: Runtime, bundle: Bundle, nodes: list[_Node], show: _Lines) -> CreatorRole:
+async def _compute(runtime: Runtime, bundle: Bundle, nodes: list[Volunteer], show: _Lines) -> CreatorRole:
     """Wait for the nodes, publish, and see the task through."""
     deadline = time.monotonic() + START_WITHIN_S
     expected = {node.peer_id for node in nodes}
@@ -149,7 +146,7 @@ async def _compute(runtime: Runtime, bundle: Bundle, nodes: list[_Node], show: _
     return role
 
 
-def _tell(role: CreatorRole, nodes: list[_Node], show: _Lines) -> None:
+def _tell(role: CreatorRole, nodes: list[Volunteer], show: _Lines) -> None:
     progress = role.progress()
     names = {node.peer_id: node.name for node in nodes}
     show("progress", f"{progress.accepted}/{progress.chunks} chunks accepted, {progress.failed} failed")
@@ -163,7 +160,7 @@ def _tell(role: CreatorRole, nodes: list[_Node], show: _Lines) -> None:
         show("wrong votes", "none: the liar was never asked")
 
 
-def _document(role: CreatorRole, nodes: list[_Node], picture: Path, seconds: float) -> dict[str, Any]:
+def _document(role: CreatorRole, nodes: list[Volunteer], picture: Path, seconds: float) -> dict[str, Any]:
     from .watching import report
 
     return {
@@ -196,73 +193,6 @@ def _example() -> Path:
     """The deep zoom's folder: beside the sources in a checkout, inside the package in a wheel."""
     packaged = Path(__file__).parent / "deep_zoom"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "examples" / "deep_zoom"
-
-
-# ---- the other processes
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    name: str
-    peer_id: PeerId
-    lies: bool
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def check(self) -> None:
-        """Raise if the node has ended by itself."""
-        if self.process.poll() is not None:
-            raise CommandError(f"{self.name} ended by itself: {self.log.read_text().strip() or 'it said nothing'}")
-
-
-@contextlib.contextmanager
-def _signaling(folder: Path) -> Iterator[dict[str, str]]:
-    command = [sys.executable, "-m", "crowdcompute.signaling", "serve", "--port", "0", "--ready-json"]
-    log = folder / "signaling.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [*command, "--network", f"demo-{os.urandom(4).hex()}"], stdout=subprocess.PIPE, stderr=errors
-        )
-    with _ended(process):
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise CommandError(f"the signaling server did not start: {log.read_text().strip()}")
-        yield json.loads(line)
-
-
-@contextlib.contextmanager
-def _node(folder: Path, number: int, join: str) -> Iterator[_Node]:
-    home, lies = folder / f"node-{number}", number == NODES
-    home.mkdir()
-    identity = keys.create(home / "identity.key")
-    log = folder / f"node-{number}.log"
-    command = [sys.executable, "-m", "crowdcompute.node", "run", join, "--yes", "--jobs", "1", "--host", LOOPBACK]
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            # Nobody's background work: the demo is what the person at the keyboard waits for.
-            [*command, "--nice", "0", "--grace", "0", *(["--lie"] if lies else [])],
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            env={**os.environ, "CC_HOME": str(home)},
-        )
-    with _ended(process):
-        yield _Node(f"node-{number}", identity.peer_id, lies, process, log)
-
-
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End the process when the block ends: politely, then not."""
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(3.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class _Lines:

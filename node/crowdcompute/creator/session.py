@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 DISK_BYTES = 64 * 2**30
 """A creator keeps all results of its tasks: the cap only stops a runaway."""
-REFEREE_JOBS = 1
-"""Worker processes of a creator: it executes disputed chunks and its own audits, no more."""
+REFEREE_JOBS = 2
+"""Worker processes of a creator: it executes only disputed chunks and its own audits, but the task waits for them."""
 
 
 @dataclass(frozen=True, slots=True)

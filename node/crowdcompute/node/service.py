@@ -78,9 +78,9 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 await asyncio.gather(pool.start(), _started(runtime, link))
             except RuntimeError as error:
                 raise CommandError(str(error), Exit.NOT_READY) from None
-            say(f"peer {identity.peer_id} joined network {link.network} through {link.base_url}")
             try:
                 async with ControlServer(home.control_socket, answer):
+                    say(f"peer {identity.peer_id} joined network {link.network} through {link.base_url}")
                     await _work(runtime, stopping, say)
                     say("finishing what runs; press Ctrl+C again to stop at once")
                     await runtime.finish(config.grace)

@@ -181,6 +181,11 @@ class CreatorRole:
         """Take up a task again from the records of an earlier life."""
         self._restoring = True
         for signed, record in records:
+            if isinstance(record, CertificateBody):
+                # It certifies what was settled by then: votes that came later change nothing, as they did not before.
+                self._restoring = False
+                self._review(list(self._referee.touched_chunks()), now)
+                self._restoring = True
             self.record_added(signed, record, now)
         self._restoring = False
         for worker in [worker for worker in self.ledger.joins if worker not in self.ledger.admits]:
@@ -364,10 +369,21 @@ class CreatorRole:
             worker = self._waiting_joins.pop(0)
             if worker in self.ledger.admits or self.ledger.is_void(worker):
                 continue
+            if not self._can_seal_to(worker):
+                continue
             self._admitted_at.append(now)
             self._desk.publish(self.ledger, Admit(self.ledger.task, worker, self._rng.randbytes(16)))
             self._desk.notice(Notable.WORKER_ADMITTED, self.ledger, chunk=None, peer=worker, detail="")
             self._admitted(worker, now)
+
+    def _can_seal_to(self, worker: bytes) -> bool:
+        """Whether a worker's seal key is a usable one: with a point of small order nothing could ever be assigned."""
+        join, context = self.ledger.joins[worker], b"assign" + self.ledger.task
+        try:
+            self._signer.seal(join.seal_key, context, b"", self._rng.randbytes(NONCE_BYTES))
+        except RemoteProtocolError:
+            return False
+        return True
 
     def _admitted(self, worker: bytes, now: float) -> None:
         if not self.ledger.is_void(worker):
@@ -577,8 +593,11 @@ class CreatorRole:
                 wanted[chunk] -= 1
                 if not wanted[chunk]:
                     del self._hungry[chunk], wanted[chunk]
+        # Between two audits nobody is waited for whom only luck would bring: each round would take as long.
+        auditing = self.state is TaskState.AUDITING and bool(active)
+        patience_s = 0.0 if auditing else self._config.referee_after_s
         for chunk in wanted:
-            if now - self._hungry[chunk] < self._config.referee_after_s:
+            if now - self._hungry[chunk] < patience_s:
                 break  # The rest is hungry for less long.
             if not any(worker not in self._referee.voters(chunk) for worker in active):
                 self._execute_ourselves(chunk)

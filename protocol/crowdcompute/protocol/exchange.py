@@ -36,6 +36,8 @@ class _Fetch:
     providers: list[PeerId]
     asked: dict[int, tuple[PeerId, float]] = field(default_factory=dict)
     useless: set[PeerId] = field(default_factory=set)
+    source: PeerId | None = None
+    """Without a root: whose pieces these are."""
     stuck_since: float | None = None
     """Since when no provider has been linked: one may be on its way."""
 
@@ -82,7 +84,7 @@ class Exchange:
         """Apply one blob frame.
 
         Raises:
-            RemoteProtocolError: A piece nobody asked this peer for, or one that is not what its proof says.
+            RemoteProtocolError: A piece that is not what its proof says.
         """
         match frame:
             case BlobWant(sha256=digest, first=first, count=count):
@@ -94,14 +96,9 @@ class Exchange:
                     self._forget_asked(fetch, peer_id)
                     self._ask(fetch, now)
             case BlobPieceFrame(sha256=digest, index=index, data=data, proof=proof):
-                fetch = self._fetches.get(digest)
-                if fetch is None:
-                    return  # It was asked for and is here by now, or no longer wanted.
-                asked = fetch.asked.get(index)
-                if asked is None or asked[0] != peer_id:
-                    if index in fetch.assembly.missing():
-                        raise RemoteProtocolError("a piece nobody asked this peer for")
-                    return
+                if not self.expects(peer_id, frame):
+                    return  # It came too late, or was never asked for: only the link's share pays for it.
+                fetch = self._fetches[digest]
                 self._answered(fetch, index)
                 try:
                     fetch.assembly.add(index, data, proof)
@@ -115,6 +112,12 @@ class Exchange:
                     self._ask_all(now)
             case _:
                 raise AssertionError(frame)
+
+    def expects(self, peer_id: PeerId, piece: BlobPieceFrame) -> bool:
+        """Whether this peer was asked for this piece and the answer is outstanding."""
+        fetch = self._fetches.get(piece.sha256)
+        asked = fetch.asked.get(piece.index) if fetch is not None else None
+        return asked is not None and asked[0] == peer_id
 
     def advance(self, now: float) -> None:
         """Ask somebody else for pieces that did not come."""
@@ -151,8 +154,8 @@ class Exchange:
 
     def _ask(self, fetch: _Fetch, now: float) -> None:
         providers = [peer for peer in fetch.providers if peer in self._neighbours and peer not in fetch.useless]
-        if fetch.assembly.root is None:
-            providers = providers[:1]
+        if fetch.assembly.root is None and providers:
+            providers = [self._only_source(fetch, providers)]
         if not providers:
             if not fetch.asked and fetch.stuck_since is None:
                 fetch.stuck_since = now
@@ -177,6 +180,15 @@ class Exchange:
                     self._frames.append((peer_id, BlobWant(fetch.assembly.digest, start, previous - start + 1)))
                     start = index
                 previous = index
+
+    def _only_source(self, fetch: _Fetch, providers: list[PeerId]) -> PeerId:
+        """Keep to one provider where only the whole can be checked; a change of provider starts from nothing."""
+        if fetch.source not in providers:
+            if fetch.source is not None:
+                self._forget_asked(fetch, fetch.source)
+                fetch.assembly = PieceAssembly(fetch.assembly.digest, fetch.assembly.size)
+            fetch.source = providers[0]
+        return fetch.source
 
     def _forget_asked(self, fetch: _Fetch, peer_id: PeerId) -> None:
         for index in [index for index, asked in fetch.asked.items() if asked[0] == peer_id]:

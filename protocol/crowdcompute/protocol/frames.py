@@ -17,6 +17,9 @@ Topic = Annotated[bytes, Meta(max_length=36)]
 IDS_MAX = 1_500
 """Record ids of one ihave or iwant: 48 kB."""
 
+TOPICS_MAX = 512
+"""Topics of one frame, each way."""
+
 
 class Hello(Body, frozen=True, tag="hello"):
     """First frame in both directions."""
@@ -43,8 +46,8 @@ class Bye(Body, frozen=True, tag="bye"):
 class Topics(Body, frozen=True, tag="topics"):
     """Topics the sender follows from now on, and those it no longer does."""
 
-    follow: Annotated[tuple[Topic, ...], Meta(max_length=512)]
-    leave: Annotated[tuple[Topic, ...], Meta(max_length=512)]
+    follow: Annotated[tuple[Topic, ...], Meta(max_length=TOPICS_MAX)]
+    leave: Annotated[tuple[Topic, ...], Meta(max_length=TOPICS_MAX)]
 
 
 class Graft(Body, frozen=True, tag="graft"):

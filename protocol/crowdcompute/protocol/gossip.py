@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .config import FRAME_BYTES_MAX
 from .errors import RemoteProtocolError
-from .frames import IDS_MAX, Frame, Graft, IHave, IWant, Prune, Publish, Topics
+from .frames import IDS_MAX, TOPICS_MAX, Frame, Graft, IHave, IWant, Prune, Publish, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,6 +79,7 @@ class Gossip:
         self._unheard: dict[bytes, set[PeerId]] = {}  # topic -> followers that have not told us what they hold
         self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
         self._frames: list[tuple[PeerId, Frame]] = []
+        self._due: dict[PeerId, None] = {}  # neighbours whose outbox holds something
         self._heartbeat_at: float | None = None
 
     # ---- neighbours and topics
@@ -86,8 +87,9 @@ class Gossip:
     def link_opened(self, peer_id: PeerId) -> None:
         """A neighbour said hello."""
         self._neighbours[peer_id] = _Neighbour()
-        if self._topics:
-            self._frames.append((peer_id, Topics(tuple(self._topics), ())))
+        topics = tuple(self._topics)
+        for start in range(0, len(topics), TOPICS_MAX):
+            self._frames.append((peer_id, Topics(topics[start : start + TOPICS_MAX], ())))
 
     def link_closed(self, peer_id: PeerId) -> None:
         self._neighbours.pop(peer_id, None)
@@ -154,6 +156,7 @@ class Gossip:
         for peer_id in sorted(targets):
             if peer_id != source:
                 self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
+                self._due[peer_id] = None
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
         """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
@@ -182,8 +185,10 @@ class Gossip:
                     neighbour.follows.add(topic)
                     mesh.add(peer_id)
             case Prune(topic=topic):
-                self._topics.get(topic, set()).discard(peer_id)
-                self._backoff[peer_id, topic] = now + self._config.prune_backoff_s
+                # Of topics that are not ours nothing is remembered: a stranger could name millions.
+                if topic in self._topics:
+                    self._topics[topic].discard(peer_id)
+                    self._backoff[peer_id, topic] = now + self._config.prune_backoff_s
             case IHave(topic=topic, ids=ids):
                 if topic in self._topics:
                     self._unheard[topic].discard(peer_id)
@@ -193,6 +198,7 @@ class Gossip:
                     record = self._shelf.record(record_id)
                     if record is not None:
                         neighbour.outbox.setdefault(topic, []).append(record)
+                        self._due[peer_id] = None
             case _:
                 raise AssertionError(frame)
 
@@ -223,9 +229,11 @@ class Gossip:
     def drain(self) -> list[tuple[PeerId, Frame]]:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
         frames, self._frames = self._frames, []
-        for peer_id, neighbour in self._neighbours.items():
-            if not neighbour.outbox:
-                continue
+        due, self._due = self._due, {}
+        for peer_id in due:
+            neighbour = self._neighbours.get(peer_id)
+            if neighbour is None:
+                continue  # Its link was closed meanwhile.
             for topic, records in neighbour.outbox.items():
                 batch: list[Signed] = []
                 batch_bytes = 0

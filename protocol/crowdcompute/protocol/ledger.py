@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 WORKERS_MAX = 100_000
 LEASES_PER_WORKER_MAX = 64
+"""Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
 
 
 def joining_work(task: bytes, worker: bytes, work: int) -> int:
@@ -101,6 +102,7 @@ class Ledger:
         self._by_topic: dict[bytes, dict[bytes, None]] = {}
         self._checkpoint_ids: dict[int, bytes] = {}
         self._leased: dict[int, list[LiveLease]] = {}
+        self._shards_leased: dict[bytes, int] = {}
         self._seqs: dict[tuple[bytes, int], bytes] = {}
         self._voters: dict[int, tuple[bytes, ...]] = {}
         self._records[self.task] = (task_topic(self.task), signed)
@@ -143,6 +145,10 @@ class Ledger:
             case Checkpoint(shard=shard, accepted=accepted, failed=failed):
                 if shard >= self.shards or not len(accepted) == len(failed) == (self.shard_size(shard) + 7) // 8:
                     raise RemoteProtocolError("a checkpoint does not fit its shard")
+                # Bits beyond the shard, or set in both, would make counts of open chunks negative.
+                is_in, is_out = int.from_bytes(accepted, "little"), int.from_bytes(failed, "little")
+                if is_in & is_out or (is_in | is_out) >> self.shard_size(shard):
+                    raise RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have")
             case _:
                 pass
 
@@ -274,7 +280,8 @@ class Ledger:
         if current is not None:
             if current.seq == checkpoint.seq:
                 self.creator_equivocated = True
-            if current.seq >= checkpoint.seq:
+            # Of two with one seq the larger id counts, so that even then all peers come to the same state.
+            if (current.seq, self._checkpoint_ids[shard]) >= (checkpoint.seq, record_id):
                 return False
             self._remove(self._checkpoint_ids[shard])
         self.checkpoints[shard] = checkpoint
@@ -291,9 +298,12 @@ class Ledger:
         current = self.leases.get(key)
         if self.is_void(author) or (current is not None and current.seq >= lease.seq):
             return False
+        if current is None and self._shards_leased.get(author, 0) >= LEASES_PER_WORKER_MAX:
+            return False
         since = current.since if current is not None else {}
         if current is not None:
             self._end_lease(key)
+        self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
         chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
         live = LiveLease(
             author, lease.seq, record_id, now + lease.ttl_s, {chunk: since.get(chunk, now) for chunk in chunks}
@@ -306,6 +316,9 @@ class Ledger:
     def _end_lease(self, key: tuple[bytes, int]) -> None:
         lease = self.leases.pop(key)
         self._remove(lease.record_id)
+        self._shards_leased[lease.worker] -= 1
+        if not self._shards_leased[lease.worker]:
+            del self._shards_leased[lease.worker]
         for chunk in lease.since:
             left = [other for other in self._leased[chunk] if other is not lease]
             if left:

@@ -66,7 +66,8 @@ class Neighbours:
         pause_s = min(REDIAL_MAX_S, self._config.redial_after_s * 2.0**known.failures)
         known.failures += 1
         known.dial_at = now + pause_s * (0.5 + self._rng.random())
-        if known.failures > 8:
+        # Strangers that come and go with ever new identities must not fill our memory either.
+        if known.failures > 8 or len(self._known) > KNOWN_MAX:
             del self._known[peer_id]
             self._wanted.discard(peer_id)
 

@@ -310,7 +310,7 @@ class Peer:
         try:
             frame = decode_frame(data)
             greeting = link.session.state is SessionState.GREETING
-            if not isinstance(frame, BlobPieceFrame):
+            if not (isinstance(frame, BlobPieceFrame) and self._exchange.expects(peer_id, frame)):
                 self._charge(link, len(data))
             for answer in link.session.received(frame, self._now):
                 self._send(peer_id, answer)
@@ -400,6 +400,9 @@ class Peer:
                 self._records_received(held_source, (held,))
 
     def _manifest_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
+        if record_id in self.ledgers:
+            self._gossip.mark_seen(record_id)  # It fell out of the seen cache; what we hold of the task stays.
+            return
         manifest = open_manifest(signed, self._verifier)
         self._gossip.mark_seen(record_id)
         if time_refusal(manifest, self._now + self.config.epoch_offset_s) is not None or len(self.ledgers) >= TASKS_MAX:

@@ -81,12 +81,9 @@ class Referee:
         cached = self._cache.get(chunk)
         if cached is None:
             cast = self._votes.get(chunk, {})
-            counted = [
-                vote
-                for worker, vote in cast.items()
-                if worker not in self.void and (vote.trusted or worker in self._admitted)
-            ]
-            cached = tally_chunk(counted, self._replication, tainted=any(worker in self.void for worker in cast))
+            admitted = [vote for worker, vote in cast.items() if vote.trusted or worker in self._admitted]
+            counted = [vote for vote in admitted if vote.worker not in self.void]
+            cached = tally_chunk(counted, self._replication, tainted=len(counted) < len(admitted))
             self._cache[chunk] = cached
         return cached
 

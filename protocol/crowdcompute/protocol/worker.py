@@ -19,7 +19,20 @@ from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Status
 from .ledger import find_work, shard_topic, task_topic
 from .picking import pick_open
-from .records import Admit, Assign, CertificateBody, Checkpoint, Join, Lease, Record, Signed, Verdict, runs_of, shard_of
+from .records import (
+    COMMIT_CHUNKS_MAX,
+    Admit,
+    Assign,
+    CertificateBody,
+    Checkpoint,
+    Join,
+    Lease,
+    Record,
+    Signed,
+    Verdict,
+    runs_of,
+    shard_of,
+)
 from .sizing import BatchSizer
 from .split import ChunkReader, seed
 from .voting import commits_of
@@ -35,6 +48,9 @@ if TYPE_CHECKING:
     from .manifest import BlobRef
     from .storage import BlobStore
 
+
+LEASE_RUNS_MAX = 512
+"""Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds."""
 
 SHARDS_FOLLOWED = 3
 """The shard we pick from and those we came from: assignments may still be on their way there."""
@@ -82,6 +98,7 @@ class WorkerRole:
         self._empty_until: dict[int, float] = {}  # shards in which nothing was open
         self._lease_changed = True
         self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
+        self._renew_at = math.inf
         self._look_again_at: float | None = None
         self._nothing_until = now
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
@@ -152,7 +169,7 @@ class WorkerRole:
             self._look_again_at = None
         if self.state is WorkerState.FETCHING and looked:
             self._fetch_missing()
-        elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at()):
+        elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at):
             self._say_leases(now)
 
     def take_job(self, now: float) -> list[ChunkInput] | None:
@@ -191,13 +208,9 @@ class WorkerRole:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
             return None
-        return min(self._renew_at(), self._look_again_at if self._look_again_at is not None else math.inf)
+        return min(self._renew_at, self._look_again_at if self._look_again_at is not None else math.inf)
 
     # ---- inside
-
-    def _renew_at(self) -> float:
-        half_ttl_s = self._config.lease_ttl_s / 2
-        return min((until - half_ttl_s for _, until in self._leases.values()), default=math.inf)
 
     def _missing(self) -> list[BlobRef]:
         manifest = self.ledger.manifest
@@ -308,6 +321,7 @@ class WorkerRole:
     def _say_leases(self, now: float) -> None:
         """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
         self._lease_changed = False
+        self._renew_at = math.inf
         if self._shard is None or (self._finishing and not self._jobs):
             return
         by_shard: dict[int, list[int]] = {}
@@ -318,7 +332,8 @@ class WorkerRole:
         for shard in [shard for shard in self._leases if shard not in by_shard]:
             del self._leases[shard]
         for shard, chunks in by_shard.items():
-            runs = runs_of(chunks)[:512]
+            # What runs comes first; a lease names no more chunks than a commit, and the rest of the backlog can wait.
+            runs = runs_of(chunks[:COMMIT_CHUNKS_MAX])[:LEASE_RUNS_MAX]
             said, until = self._leases.get(shard, (None, 0.0))
             if runs == said and now < until - self._config.lease_ttl_s / 2:
                 continue
@@ -326,6 +341,8 @@ class WorkerRole:
             self._leases[shard] = (runs, now + ttl_s)
             lease = Lease(self.ledger.task, shard, self._shard, self._next_seq(now), ttl_s, runs)
             self._desk.publish(self.ledger, lease)
+        half_ttl_s = self._config.lease_ttl_s / 2
+        self._renew_at = min((until - half_ttl_s for _, until in self._leases.values()), default=math.inf)
 
     def _release(self, shard: int) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from .run import run
 from .report import table
+from .run import run
 from .scenario import ScenarioError, load_scenario
 
 
@@ -47,7 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _commit() -> str:
     described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return described.stdout.strip() or "unknown"
 

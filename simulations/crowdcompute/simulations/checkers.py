@@ -36,7 +36,9 @@ class Inspector:
         world = self._world
         for node in world.nodes:
             if node.alive:
-                self.failures.extend(f"at {world.now:.1f} s {node.name}: {what}" for what in machine_failures(world, node))
+                self.failures.extend(
+                    f"at {world.now:.1f} s {node.name}: {what}" for what in machine_failures(world, node)
+                )
         world.at(world.now + self._every_s, self._look)
 
 
@@ -128,8 +130,7 @@ def unequal_records(world: World) -> Iterator[str]:
             theirs, ours = _open_commits(ledger, shard), _open_commits(reference, shard)
             if theirs != ours:
                 yield (
-                    f"{node.name} lacks {len(ours - theirs)} commits of shard {shard} "
-                    f"and has {len(theirs - ours)} more"
+                    f"{node.name} lacks {len(ours - theirs)} commits of shard {shard} and has {len(theirs - ours)} more"
                 )
 
 
@@ -158,7 +159,7 @@ def unequal_tally(world: World) -> Iterator[str]:
     """The creator's incremental referee says what the pure tally of its records says."""
     role, ledger, signer = world.role, world.role.ledger, world.creator.signer
     ballots = []
-    assigned = set()
+    assigned: set[tuple[bytes, int]] = set()
     for signed in ledger.records():
         if signed.kind not in ("commit", "assign"):
             continue

@@ -92,9 +92,7 @@ class Colluding(Behaviour):
 
 class Withholder(Behaviour):
     def outputs(self, outputs: list[Output]) -> list[Output]:
-        return [
-            output for output in outputs if not (isinstance(output, SendFrame) and output.channel is Channel.BULK)
-        ]
+        return [output for output in outputs if not (isinstance(output, SendFrame) and output.channel is Channel.BULK)]
 
 
 class Staller(Behaviour):

@@ -416,9 +416,7 @@ class World:
         if running is None:
             return  # It was cancelled.
         self._traced(node, 4, number.to_bytes(8))
-        outcomes = tuple(
-            node.behaviour.outcome(self._honest_outcome(chunk.chunk)) for chunk in running.job.chunks
-        )
+        outcomes = tuple(node.behaviour.outcome(self._honest_outcome(chunk.chunk)) for chunk in running.job.chunks)
         self.executions += len(outcomes)
         self._start_jobs(node)
         self.tell(node, Executed(number, outcomes, self.now - running.started_at))

@@ -149,7 +149,9 @@ def parse_scenario(text: str) -> Scenario:
     for table in (scenario.protocol, scenario.creator):
         for name, value in table.items():
             if name not in known:
-                raise ScenarioError(f"ProtocolConfig has no field `{name}`: see protocol/crowdcompute/protocol/config.py")
+                raise ScenarioError(
+                    f"ProtocolConfig has no field `{name}`: see protocol/crowdcompute/protocol/config.py"
+                )
             if type(value) is not type(known[name].default) and not (
                 isinstance(value, int) and isinstance(known[name].default, float)
             ):

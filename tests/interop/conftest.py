@@ -1,0 +1,391 @@
+"""The whole product as its users run it: commands in processes of their own, on real sockets, each with its own CC_HOME.
+
+    desk = place.signaling()                     cc-signaling serve, on a free port
+    node = place.node(desk.join, "alice")        cc-node run JOIN, joined when this returns
+    ended = place.cc_task("publish", …)          cc-task, run to its end
+    job = place.start_cc_task("publish", …)      cc-task, running
+
+Whatever still runs when a test ends is killed. Tests wait for lines, answers of the control socket and records in a
+store, never for time to pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.request import urlopen
+
+import pytest
+import wasmtime
+
+from crowdcompute.node.control import ControlError, ask
+from crowdcompute.protocol.signaling import JoinLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WITHIN_S = 60.0
+"""Nothing here takes a tenth of it; it only keeps a broken test from waiting for ever."""
+LOOK_AGAIN_S = 0.02
+
+CC_NODE = (sys.executable, "-m", "crowdcompute.node")
+CC_TASK = (sys.executable, "-c", "from crowdcompute.creator.cli import main; raise SystemExit(main())")
+CC_SIGNALING = (sys.executable, "-m", "crowdcompute.signaling")
+
+MULTIPLIER, INCREMENT = 6364136223846793005, 1442695040888963407
+
+SPIN = f"""
+(module
+  (memory (export "memory") 1 1)
+  (func (export "cc_alloc") (param i32) (result i32) (i32.const 64))
+  (func (export "cc_run") (param $in i32) (param i32) (result i64)
+    (local $x i64) (local $left i64)
+    (local.set $x (i64.load (local.get $in)))
+    (local.set $left (i64.const STEPS))
+    (loop $again
+      (local.set $x (i64.add (i64.mul (local.get $x) (i64.const {MULTIPLIER})) (i64.const {INCREMENT})))
+      (br_if $again (i64.ne (local.tee $left (i64.sub (local.get $left) (i64.const 1))) (i64.const 0))))
+    (i64.store (i32.const 128) (local.get $x))
+    (i64.or (i64.shl (i64.const 128) (i64.const 32)) (i64.const 8))))
+"""
+"""A generator of random numbers, stepped so often that it takes a while; Python can jump to where it ends."""
+
+
+def spun(first: int, steps: int) -> bytes:
+    """What SPIN gives for a chunk that begins at `first`."""
+    factor, offset, jump_factor, jump_offset = 1, 0, MULTIPLIER, INCREMENT
+    while steps:
+        if steps & 1:
+            factor, offset = factor * jump_factor % 2**64, (offset * jump_factor + jump_offset) % 2**64
+        jump_factor, jump_offset = jump_factor * jump_factor % 2**64, (jump_factor + 1) * jump_offset % 2**64
+        steps >>= 1
+    return ((factor * first + offset) % 2**64).to_bytes(8, "little")
+
+
+def until(look: Callable[[], Any], what: str) -> Any:
+    """What `look` returns once that is true."""
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {what}"
+        time.sleep(LOOK_AGAIN_S)
+    return found
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document it printed."""
+        document = json.loads(self.out)
+        assert isinstance(document, dict)
+        return document
+
+
+class Running:
+    """A command that runs, and the lines it has printed so far."""
+
+    def __init__(self, name: str, command: list[str], **options: Any) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            **options,
+        )
+        self._said = threading.Condition()
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, where), daemon=True)
+            for stream, where in ((self.process.stdout, "out"), (self.process.stderr, "err"))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, where: str) -> None:
+        with stream:
+            for line in stream:
+                with self._said:
+                    self._lines[where].append(line)
+                    self._said.notify_all()
+        with self._said:
+            self._lines[where].append("")
+            self._said.notify_all()
+
+    @property
+    def out(self) -> str:
+        return "".join(self._lines["out"])
+
+    @property
+    def err(self) -> str:
+        return "".join(self._lines["err"])
+
+    def says(self, pattern: str) -> re.Match[str]:
+        """Wait for a line, on either stream, that `pattern` is found in."""
+
+        def found() -> re.Match[str] | None:
+            return re.search(pattern, self.err, re.MULTILINE) or re.search(pattern, self.out, re.MULTILINE)
+
+        with self._said:
+            finished = self._said.wait_for(lambda: found() or self._has_ended(), WITHIN_S)
+            match = found()
+        assert match is not None, (
+            f"{self.name} {'ended' if finished else 'goes on'} without saying {pattern!r}:\n{self.out}{self.err}"
+        )
+        return match
+
+    def _has_ended(self) -> bool:
+        return all(lines[-1:] == [""] for lines in self._lines.values())
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def ended(self) -> Ended:
+        """Wait for its end."""
+        try:
+            code = self.process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} goes on:\n{self.out}{self.err}") from None
+        for reader in self._readers:
+            reader.join(WITHIN_S)
+        return Ended(code, self.out, self.err)
+
+
+class Signaling(Running):
+    """A signaling server that listens."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__("cc-signaling", [*CC_SIGNALING, "serve", "--port", str(port), "--ready-json"])
+        ready = json.loads(self.says(r"^\{.*\}$")[0])
+        self.url: str = ready["url"]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def join(self, network: str) -> str:
+        """The join link of a network of this server; every test has its own."""
+        return str(JoinLink(self.url, network))
+
+    def health(self) -> dict[str, Any]:
+        with urlopen(f"{self.url}/healthz") as answer:
+            document = json.load(answer)
+        assert isinstance(document, dict)
+        return document
+
+
+class Node(Running):
+    """A `cc-node run`."""
+
+    def __init__(self, home: Path, join: str, *flags: str) -> None:
+        self.home = home
+        super().__init__(
+            f"node {home.name}",
+            [*CC_NODE, "run", join, "--yes", "--jobs", "1", "--host", "127.0.0.1", "--nice", "0", *flags],
+            env=environment(home),
+        )
+
+    def joined(self) -> Node:
+        self.says("joined network")
+        return self
+
+    def status(self) -> dict[str, Any]:
+        return ask(self.home / "node" / "control.sock", "status", timeout_s=WITHIN_S)
+
+    @property
+    def peer_id(self) -> str:
+        peer_id = self.status()["peer_id"]
+        assert isinstance(peer_id, str)
+        return peer_id
+
+    def votes(self) -> int:
+        """How many chunks it has voted on."""
+        with contextlib.suppress(ControlError):
+            return sum(task["votes"] for task in self.status()["tasks"])
+        return 0
+
+    def has_voted(self, votes: int = 1) -> None:
+        until(lambda: self.votes() >= votes, f"{self.name} has voted on {votes} chunks:\n{self.err}")
+
+    def is_connected_to(self, count: int) -> None:
+        until(lambda: len(self.status()["neighbours"]) >= count, f"{self.name} is connected to {count} peers")
+
+    def works(self) -> None:
+        """Wait until it computes something."""
+        until(lambda: any(task["running"] for task in self.status()["tasks"]), f"{self.name} computes")
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """This process's environment without CrowdCompute settings of the person who runs the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
+    return {**inherited, "CC_HOME": str(home), **settings}
+
+
+@dataclass
+class Place:
+    """One machine with any number of nodes and creators."""
+
+    folder: Path
+    _running: list[Running] = field(default_factory=list)
+
+    def _added(self, running: Any) -> Any:
+        self._running.append(running)
+        return running
+
+    def signaling(self, port: int = 0) -> Signaling:
+        server: Signaling = self._added(Signaling(port))
+        return server
+
+    def node(self, join: str, name: str, *flags: str) -> Node:
+        """A volunteer; it may not have joined yet."""
+        node: Node = self._added(Node(self.folder / name, join, *flags))
+        return node
+
+    def nodes(self, join: str, *names: str) -> list[Node]:
+        """Volunteers that have joined."""
+        return [node.joined() for node in [self.node(join, name) for name in names]]
+
+    def start(self, command: tuple[str, ...], *arguments: object, home: str, **options: Any) -> Running:
+        running: Running = self._added(
+            Running(
+                " ".join(map(str, (home, *arguments))),
+                [*command, *map(str, arguments)],
+                env=environment(self.folder / home, **options.pop("settings", {})),
+                **options,
+            )
+        )
+        return running
+
+    def start_cc_task(self, *arguments: object, home: str = "creator", **options: Any) -> Running:
+        return self.start(CC_TASK, *arguments, home=home, **options)
+
+    def cc_task(self, *arguments: object, home: str = "creator", **options: Any) -> Ended:
+        return self.start_cc_task(*arguments, home=home, **options).ended()
+
+    def start_publish(self, folder: Path, join: str, *flags: str) -> Running:
+        """`cc-task publish --wait` on loopback."""
+        return self.start_cc_task("publish", folder, "--link", join, "--wait", "--host", "127.0.0.1", *flags)
+
+    def cc_node(self, *arguments: object, home: str = "node", **options: Any) -> Ended:
+        return self.start(CC_NODE, *arguments, home=home, **options).ended()
+
+    def results(self, task: str, into: str, home: str = "creator") -> tuple[dict[int, bytes], list[dict[str, Any]]]:
+        """`cc-task results`: the files by chunk, and the lines of results.ndjson."""
+        folder = self.folder / into
+        ended = self.cc_task("results", task, "-o", folder, home=home)
+        assert ended.code == 0, ended.err
+        files = {int(file.stem): file.read_bytes() for file in folder.glob("*.bin")}
+        return files, [json.loads(line) for line in (folder / "results.ndjson").read_text().splitlines()]
+
+    def stored(self, kind: str, home: str = "creator") -> int:
+        """How many records of a kind a running creator has stored."""
+        path = self.folder / home / "creator" / "records.db"
+        if not path.exists():
+            return 0
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            try:
+                (count,) = connection.execute("SELECT count(*) FROM records WHERE kind = ?", (kind,)).fetchone()
+            except sqlite3.OperationalError:  # Its tables are being made, or it writes.
+                return 0
+        assert isinstance(count, int)
+        return count
+
+    def has_stored(self, kind: str, count: int = 1) -> None:
+        until(lambda: self.stored(kind) >= count, f"the creator has stored {count} {kind} records")
+
+    def example(self, name: str, *changes: tuple[str, str]) -> Path:
+        """A copy of an example with some text of its task.toml replaced."""
+        folder = self.folder / name
+        shutil.copytree(EXAMPLES / name, folder)
+        text = (folder / "task.toml").read_text()
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (folder / "task.toml").write_text(text)
+        return folder
+
+    def task(self, name: str, wat: str, chunks: int, more: str = "") -> Path:
+        """A task whose module is given as text; chunk i's input begins with i."""
+        folder = self.folder / name
+        folder.mkdir()
+        (folder / "kernel.wasm").write_bytes(wasmtime.wat2wasm(wat))
+        (folder / "task.toml").write_text(
+            f'schema = 1\nname = "{name}"\n[code]\nmodule = "kernel.wasm"\n[split]\nrange = [0, {chunks}, 1]\n'
+            f'[limits]\nmemory = "1MiB"\noutput = "1KiB"\nseconds = 20\n{more}'
+        )
+        return folder
+
+    def slow_task(self, chunks: int, steps: int, more: str = "") -> tuple[Path, dict[int, bytes]]:
+        """A task whose chunks take a few ms per million `steps`, and its right results."""
+        folder = self.task("spin", SPIN.replace("STEPS", str(steps)), chunks, more)
+        return folder, {chunk: spun(chunk, steps) for chunk in range(chunks)}
+
+    def clean_up(self) -> None:
+        for running in self._running:
+            if running.process.poll() is None:
+                running.process.kill()
+        for running in self._running:
+            running.ended()
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    # Short, because a control socket's path has at most 103 bytes.
+    place = Place(tmp_path_factory.mktemp("place"))
+    try:
+        yield place
+    finally:
+        place.clean_up()
+
+
+@pytest.fixture(scope="session")
+def desk() -> Iterator[Signaling]:
+    """A signaling server for all tests that do not harm it."""
+    server = Signaling()
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.ended()
+
+
+@pytest.fixture
+def join(desk: Signaling, request: pytest.FixtureRequest) -> str:
+    """The join link of a network of this test alone."""
+    return desk.join(sha256(request.node.nodeid.encode()).hexdigest()[:12])
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], Any], str], Any]:
+    return until
+
+
+def task_id_of(publishing: Running) -> str:
+    """The id of the task that a `cc-task publish` has published."""
+    return publishing.says(r"^task .* ([0-9a-f]{64})$")[1]
+
+
+@pytest.fixture(scope="session")
+def task_id() -> Callable[[Running], str]:
+    return task_id_of

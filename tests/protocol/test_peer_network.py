@@ -1,0 +1,213 @@
+"""Small networks of real peers with real keys: jobs end, liars fall, silent work is re-run, strangers do no harm."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.creator import TaskState
+from crowdcompute.protocol.events import Execute, FinishRequested, FrameReceived, LinkOpened, SendFrame
+from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.storage import MemoryBlobStore
+from crowdcompute.simulations import faults
+from crowdcompute.simulations.checkers import final_failures
+from crowdcompute.simulations.network import World
+from crowdcompute.simulations.scenario import parse_scenario
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.events import Input, Output
+    from crowdcompute.simulations.network import Node
+
+
+def world(extra: str = "", *, peers: int = 6, chunks: int = 30, replication: int = 2, chunk_s: float = 0.5) -> World:
+    return World(
+        parse_scenario(
+            f"""
+            name = "small"
+            network = {{peers = {peers}, real_keys = true, speed_sigma = 0.0}}
+            task = {{chunks = {chunks}, eps = 0.1, replication = {replication}, chunk_s = {chunk_s}, chunk_sigma = 0.0}}
+            checks = {{stop_s = 600}}
+            {extra}
+            """
+        ),
+        seed=1,
+    )
+
+
+def run(small: World) -> None:
+    small.run()
+    assert small.role.state is TaskState.CLOSED
+    assert final_failures(small) == []
+
+
+@pytest.mark.parametrize("replication", [1, 2, 3])
+def test_a_job_is_completed_and_certified(replication: int) -> None:
+    small = world(replication=replication)
+    run(small)
+    progress = small.role.progress()
+    assert progress.accepted == 30
+    assert progress.bound <= 0.1
+    assert progress.votes >= 30 * replication
+
+
+def test_every_peer_holds_the_certificate() -> None:
+    small = world()
+    run(small)
+    certificates = [node.peer.ledgers[small.task].certificate for node in small.nodes]
+    assert certificates[0] is not None
+    assert all(certificate == certificates[0] for certificate in certificates)
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+def test_a_liar_is_convicted_and_its_votes_are_void(replication: int) -> None:
+    small = world('liars = [{kind = "alone", count = 1}]', replication=replication)
+    run(small)
+    (liar,) = small.convictable
+    assert small.role.ledger.verdicts.keys() == {liar}
+    for chunk in range(30):
+        assert liar not in small.role.result(chunk).agreed
+        assert liar not in small.role.ledger.voters(chunk)
+
+
+def test_an_equivocator_is_convicted_by_its_own_two_signatures() -> None:
+    small = world('liars = [{kind = "equivocator", count = 1}]')
+    run(small)
+    (liar,) = small.convictable
+    assert small.role.ledger.verdicts[liar].reason == "equivocated"
+
+
+def test_the_work_of_a_silent_peer_is_run_again_within_five_seconds() -> None:
+    # Few long chunks and somebody idle: otherwise the lost work waits its turn like any other open chunk. Without the
+    # end game, which would have copied it anyway.
+    small = world("protocol = {endgame_after_s = 1_000.0}", peers=5, chunks=2, chunk_s=60.0)
+    started: list[tuple[float, int, int]] = []
+
+    def see(now: float, node: Node, event: Input | Output) -> None:
+        if type(event) is Execute:
+            started.extend((now, node.index, chunk.chunk) for chunk in event.chunks)
+
+    small.observers.append(see)
+    small.step_until(7.0)
+    silent = next(node for node in small.nodes[1:] if node.running)
+    (lost,) = {chunk.chunk for job in silent.running.values() for chunk in job.job.chunks}
+    assert [node for _, node, chunk in started if chunk == lost] == [silent.index]
+    faults.silence(small, silent, for_s=1_000.0)
+    small.step_until(13.0)
+    assert any(at - 7.0 <= 5.0 for at, node, chunk in started if chunk == lost and node != silent.index)
+
+
+def test_a_creator_that_is_killed_again_and_again_finishes_its_job() -> None:
+    small = world(chunks=60)
+    for at_s in (3.0, 8.0, 14.0):
+        small.at(at_s, lambda: faults.crash(small, small.creator, for_s=2.0, keep_state=True))
+    run(small)
+
+
+@pytest.mark.parametrize("keep_state", [True, False])
+def test_workers_that_are_killed_come_back_and_nobody_is_convicted(keep_state: bool) -> None:
+    small = world(chunks=60)
+    for index, at_s in ((1, 3.0), (2, 4.0), (1, 9.0)):
+        small.at(at_s, partial(faults.crash, small, small.nodes[index], for_s=1.5, keep_state=keep_state))
+    run(small)
+    assert not small.role.ledger.verdicts
+
+
+def test_a_worker_asked_to_finish_takes_no_new_work_and_does_not_spin() -> None:
+    small = world(peers=3, chunks=60)
+    small.step_until(5.0)
+    leaver = small.nodes[1]
+    small.tell(leaver, FinishRequested())
+    small.step_until(15.0)
+    assert leaver.peer.idle
+    spins, votes = small.spins, leaver.peer.workers[small.task].votes
+    small.step_until(40.0)
+    assert leaver.peer.workers[small.task].votes == votes
+    assert small.spins - spins < 20
+
+
+class Stranger:
+    """A peer in the middle of a job, and somebody linked to it who says whatever it likes."""
+
+    def __init__(self) -> None:
+        self.world = world(peers=4, chunks=40)
+        self.identity = Identity(bytes(32))
+        self.frames: list[bytes] = []
+
+        def see(now: float, node: Node, event: Input | Output) -> None:
+            if type(event) is FrameReceived:
+                self.frames.append(event.frame)
+
+        self.world.observers.append(see)
+        self.world.step_until(6.0)
+        self.hello = Peer(self.world.nodes[1].config, self.identity, verify, Random(1), MemoryBlobStore(), 6.0).handle(
+            LinkOpened(self.world.nodes[1].signer.peer_id, dialled=True), now=6.0
+        )
+
+    def says(self, frames: list[bytes]) -> None:
+        for node in self.world.nodes[:2]:
+            now = self.world.now
+            node.peer.handle(LinkOpened(self.identity.peer_id, dialled=False), now=now)
+            for output in self.hello:
+                if isinstance(output, SendFrame):
+                    node.peer.handle(FrameReceived(self.identity.peer_id, output.frame), now=now)
+            for frame in frames:
+                node.peer.handle(FrameReceived(self.identity.peer_id, frame), now=now)
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Stranger:
+    return Stranger()
+
+
+_FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=64) | st.text(max_size=8)
+_KINDS = "hello ping pong bye topics graft prune ihave iwant publish blob-want blob-piece blob-missing nonsense"
+_TAGS = st.sampled_from(_KINDS.split())
+
+
+@_FUZZ
+@given(st.lists(st.binary(max_size=300), max_size=6))
+def test_no_random_bytes_raise_anything(stranger: Stranger, frames: list[bytes]) -> None:
+    stranger.says(frames)
+
+
+@_FUZZ
+@given(st.lists(st.tuples(_TAGS, st.lists(_SCALARS | st.lists(_SCALARS, max_size=3), max_size=5)), max_size=6))
+def test_no_well_encoded_nonsense_raises_anything(stranger: Stranger, frames: list[tuple[str, list[object]]]) -> None:
+    stranger.says([encode((tag, *fields)) for tag, fields in frames])
+
+
+@_FUZZ
+@given(st.data())
+def test_no_mutated_frame_raises_anything(stranger: Stranger, data: st.DataObject) -> None:
+    said = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        frame = bytearray(data.draw(st.sampled_from(stranger.frames)))
+        for _ in range(data.draw(st.integers(0, 3))):
+            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+        said.append(bytes(frame[: data.draw(st.integers(1, len(frame)))]) if data.draw(st.booleans()) else bytes(frame))
+    stranger.says(said)
+
+
+def test_a_neighbour_that_breaks_the_rules_again_and_again_is_cut_off(stranger: Stranger) -> None:
+    stranger.says([b"\xff"] * 10)
+    assert stranger.identity.peer_id not in stranger.world.nodes[1].peer.neighbours
+
+
+def test_peers_of_another_network_do_not_talk() -> None:
+    left, right = (Identity(bytes([number]) * 32) for number in (1, 2))
+    ours = Peer(ProtocolConfig(network="a"), left, verify, Random(1), MemoryBlobStore(), 0.0)
+    theirs = Peer(ProtocolConfig(network="b"), right, verify, Random(2), MemoryBlobStore(), 0.0)
+    ours.handle(LinkOpened(right.peer_id, dialled=True), now=0.0)
+    (hello,) = theirs.handle(LinkOpened(left.peer_id, dialled=False), now=0.0)
+    assert isinstance(hello, SendFrame)
+    ours.handle(FrameReceived(right.peer_id, hello.frame), now=0.0)
+    assert right.peer_id not in ours.neighbours

@@ -1,0 +1,272 @@
+"""Signed records: what goes in comes out, nothing else gets in, and the vectors a second implementation is held to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crowdcompute.protocol.codec import decode, encode
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.ledger import find_work, joining_work
+from crowdcompute.protocol.records import (
+    COMMIT_CHUNKS_MAX,
+    RECORD_BYTES_MAX,
+    SHARD_CHUNKS,
+    Admit,
+    Assign,
+    CertificateBody,
+    Checkpoint,
+    Commit,
+    Join,
+    Lease,
+    Record,
+    Run,
+    Signed,
+    Verdict,
+    chunks_of,
+    parse,
+    runs_of,
+    sign,
+    verify_signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import ExpectVectors
+
+CREATOR_SEED = bytes(range(32))
+WORKER_SEED = bytes(range(32, 64))
+CREATOR = Identity(CREATOR_SEED)
+WORKER = Identity(WORKER_SEED)
+TASK = bytes(range(200, 232))
+
+RECORDS: dict[str, tuple[bytes, Record]] = {
+    "a join": (WORKER_SEED, Join(TASK, WORKER.seal_key, 197)),
+    "an admission": (CREATOR_SEED, Admit(TASK, WORKER.public_key, bytes(range(16)))),
+    "a lease of three runs": (WORKER_SEED, Lease(TASK, 0, 0, 1_800_000_000_123, 15, ((0, 3), (7, 1), (4_000, 96)))),
+    "a lease of nothing: idle": (WORKER_SEED, Lease(TASK, 0, 0, 2**63 - 1, 3_600, ())),
+    "a lease in another shard than home": (WORKER_SEED, Lease(TASK, 1, 0, 7, 15, ((4_096, 1_024),))),
+    "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, ((5, 2),), bytes(32), b"sealed")),
+    "an assignment (its seal is not a real one)": (CREATOR_SEED, Assign(TASK, 0, 9, WORKER.public_key, b"sealed")),
+    "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32))),
+    "a checkpoint of ten chunks": (CREATOR_SEED, Checkpoint(TASK, 0, 3, b"\xff\x01", b"\x00\x02", bytes(32))),
+    "a certificate": (
+        CREATOR_SEED,
+        CertificateBody(TASK, 10, 9, 1, bytes(32), 23, 4, 1, 0, 0, 1e-4, 0.5991464547107979, 0.95),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_comes_back_as_it_was_signed(name: str) -> None:
+    seed, record = RECORDS[name]
+    signed = decode(encode(sign(Identity(seed), record)), Signed)
+    verify_signature(verify, signed)
+    assert parse(signed) == record
+    assert signed.author == Identity(seed).public_key
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_no_bit_of_a_record_can_change_without_its_signature_failing(name: str) -> None:
+    seed, record = RECORDS[name]
+    signed = sign(Identity(seed), record)
+    for index in range(len(signed.body)):
+        body = bytearray(signed.body)
+        body[index] ^= 1
+        with pytest.raises(RemoteProtocolError):
+            verify_signature(verify, msgspec.structs.replace(signed, body=bytes(body)))
+
+
+def test_a_signature_of_one_kind_never_counts_for_another() -> None:
+    signed = sign(WORKER, RECORDS["a join"][1])
+    with pytest.raises(RemoteProtocolError):
+        verify_signature(verify, msgspec.structs.replace(signed, kind="lease"))
+
+
+def test_two_authors_who_say_the_same_make_two_records() -> None:
+    lease = Lease(TASK, 0, 0, 1, 15, ())
+    assert sign(CREATOR, lease).record_id != sign(WORKER, lease).record_id
+
+
+def test_a_record_is_named_by_what_is_signed_and_by_whom_but_not_by_the_signature() -> None:
+    signed = sign(WORKER, RECORDS["a join"][1])
+    assert msgspec.structs.replace(signed, signature=bytes(64)).record_id == signed.record_id
+
+
+@given(st.binary(max_size=300), st.sampled_from(["join", "lease", "commit", "verdict", "checkpoint", "manifest"]))
+def test_any_body_is_a_record_or_refused(body: bytes, kind: Any) -> None:
+    signed = Signed(kind, WORKER.public_key, body, bytes(64))
+    try:
+        parse(signed)
+    except RemoteProtocolError:
+        return
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_signed_record_or_refused(data: bytes) -> None:
+    try:
+        decode(data, Signed)
+    except RemoteProtocolError:
+        return
+
+
+@given(st.sets(st.integers(0, SHARD_CHUNKS - 1), min_size=1, max_size=COMMIT_CHUNKS_MAX), st.integers(0, 5))
+def test_runs_say_exactly_which_chunks(indices: set[int], shard: int) -> None:
+    chunks = sorted(shard * SHARD_CHUNKS + index for index in indices)
+    assert chunks_of(shard, runs_of(chunks)) == chunks
+
+
+REFUSED_RUNS: dict[str, tuple[int, tuple[Run, ...]]] = {
+    "no chunk": (0, ()),
+    "a run of nothing": (0, ((3, 0),)),
+    "not ascending": (0, ((5, 1), (3, 1))),
+    "overlapping": (0, ((3, 3), (5, 1))),
+    "adjacent: one run would do": (0, ((3, 2), (5, 1))),
+    "the same chunk twice": (0, ((3, 1), (3, 1))),
+    "before the shard": (1, ((4_095, 1),)),
+    "beyond the shard": (0, ((4_095, 2),)),
+    "beyond the largest number": (1_048_575, ((4_294_967_295, 2),)),
+    "1,025 chunks": (0, ((0, 1_025),)),
+    "1,025 chunks in two runs": (0, ((0, 1_024), (2_000, 1))),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_RUNS)
+def test_runs_that_are_not_canonical_are_refused(why: str) -> None:
+    shard, runs = REFUSED_RUNS[why]
+    with pytest.raises(RemoteProtocolError):
+        chunks_of(shard, runs)
+
+
+def _lease(**changed: object) -> bytes:
+    fields: dict[str, object] = dict(task=TASK, shard=0, home=0, seq=1, ttl_s=15, runs=((0, 1),))
+    return encode(tuple((fields | changed).values()))
+
+
+def _checkpoint(**changed: object) -> bytes:
+    fields: dict[str, object] = dict(task=TASK, shard=0, seq=1, accepted=b"\0", failed=b"\0", root=bytes(32))
+    return encode(tuple((fields | changed).values()))
+
+
+REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
+    "nothing": ("join", b""),
+    "a map instead of an array": ("join", encode({"task": TASK})),
+    "a field too few": ("join", encode((TASK, WORKER.seal_key))),
+    "a field too many": ("join", encode((TASK, WORKER.seal_key, 1, 1))),
+    "trailing bytes": ("join", encode((TASK, WORKER.seal_key, 1)) + b"\0"),
+    "a task of 31 bytes": ("join", encode((TASK[:31], WORKER.seal_key, 1))),
+    "a key as text": ("join", encode((TASK, "0" * 32, 1))),
+    "a negative number": ("join", encode((TASK, WORKER.seal_key, -1))),
+    "a number of 64 bits": ("join", encode((TASK, WORKER.seal_key, 2**63))),
+    "a number that is a float": ("join", encode((TASK, WORKER.seal_key, 1.0))),
+    "a nonce of 15 bytes": ("admit", encode((TASK, WORKER.public_key, bytes(15)))),
+    "a lease of no time": ("lease", _lease(ttl_s=0)),
+    "a lease of more than an hour": ("lease", _lease(ttl_s=3_601)),
+    "a shard of 33 bits": ("lease", _lease(shard=2**32)),
+    "a run of three numbers": ("lease", _lease(runs=((0, 1, 2),))),
+    "runs that are adjacent": ("lease", _lease(runs=((0, 1), (1, 1)))),
+    "a lease of another shard's chunks": ("lease", _lease(runs=((4_096, 1),))),
+    "a commit of no chunk": ("commit", encode((TASK, 0, 1, (), bytes(32), b""))),
+    "an unknown reason": ("verdict", encode((TASK, WORKER.public_key, "unfriendly", 0, bytes(32)))),
+    "a bitmap longer than a shard": ("checkpoint", _checkpoint(accepted=bytes(513))),
+    "a manifest where a ledger record should be": ("manifest", encode((TASK,))),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_BODIES)
+def test_a_malformed_body_is_refused(why: str) -> None:
+    kind, body = REFUSED_BODIES[why]
+    with pytest.raises(RemoteProtocolError):
+        parse(Signed(kind, WORKER.public_key, body, bytes(64)))  # type: ignore[arg-type]
+
+
+def _refused_envelopes() -> dict[str, bytes]:
+    signed = sign(WORKER, RECORDS["a join"][1])
+    parts = (signed.kind, signed.author, signed.body, signed.signature)
+    return {
+        "a kind nobody knows": encode(("gift", *parts[1:])),
+        "an author of 33 bytes": encode((parts[0], parts[1] + b"\0", *parts[2:])),
+        "a body over the limit": encode((parts[0], parts[1], bytes(RECORD_BYTES_MAX + 1), parts[3])),
+        "a signature of 63 bytes": encode((*parts[:3], parts[3][:63])),
+        "a body that is no bytes": encode((parts[0], parts[1], "", parts[3])),
+        "five elements": encode((*parts, 0)),
+        "cut short": encode(parts)[:-1],
+    }
+
+
+@pytest.mark.parametrize("why", _refused_envelopes())
+def test_a_malformed_envelope_is_refused(why: str) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode(_refused_envelopes()[why], Signed)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_work_is_the_count_of_leading_zero_bits(work: int) -> None:
+    assert 0 <= joining_work(TASK, WORKER.public_key, work) <= 256
+
+
+def test_the_smallest_work_is_found() -> None:
+    work = find_work(TASK, WORKER.public_key, 6)
+    assert joining_work(TASK, WORKER.public_key, work) >= 6
+    assert all(joining_work(TASK, WORKER.public_key, smaller) < 6 for smaller in range(work))
+
+
+def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[Any], Any]) -> None:
+    records = []
+    for name, (seed, record) in RECORDS.items():
+        signed = sign(Identity(seed), record)
+        records.append(
+            {
+                "name": name,
+                "seed": seed.hex(),
+                "kind": signed.kind,
+                "fields": plain_json(record),
+                "body": signed.body.hex(),
+                "author": signed.author.hex(),
+                "signature": signed.signature.hex(),
+                "record_id": signed.record_id.hex(),
+                "signed": encode(signed).hex(),
+            }
+        )
+    join = sign(WORKER, RECORDS["a join"][1])
+    forged = {
+        "signed by somebody else": msgspec.structs.replace(join, author=CREATOR.public_key),
+        "another kind": msgspec.structs.replace(join, kind="lease"),
+        "another body": msgspec.structs.replace(join, body=join.body[:-1] + b"\0"),
+    }
+    expect_vectors(
+        "records",
+        {
+            "records": records,
+            "refused": {
+                "envelopes": [{"why": why, "signed": data.hex()} for why, data in _refused_envelopes().items()],
+                "bodies": [
+                    {"why": why, "kind": kind, "body": body.hex()} for why, (kind, body) in REFUSED_BODIES.items()
+                ],
+                "signatures": [{"why": why, "signed": encode(signed).hex()} for why, signed in forged.items()],
+                "runs": [
+                    {"why": why, "shard": shard, "runs": plain_json(runs)}
+                    for why, (shard, runs) in REFUSED_RUNS.items()
+                ],
+            },
+            "runs": [
+                {"chunks": chunks, "runs": plain_json(runs_of(chunks))}
+                for chunks in ([0], [0, 1, 2], [0, 2, 4], [5, 6, 7, 9, 4_095], [4_096, 4_097])
+            ],
+            "proof_of_work": {
+                "task": TASK.hex(),
+                "worker": WORKER.public_key.hex(),
+                "leading_zero_bits": [
+                    {"work": work, "bits": joining_work(TASK, WORKER.public_key, work)}
+                    for work in (0, 1, 2, 255, 65_536, 2**63 - 1)
+                ],
+                "smallest": [{"bits": bits, "work": find_work(TASK, WORKER.public_key, bits)} for bits in (0, 1, 4, 8)],
+            },
+        },
+    )

@@ -1,0 +1,96 @@
+"""The creator's incremental tally gives what the pure one gives, after every single step."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crowdcompute.protocol.batch import Leaf
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.referee import Referee
+from crowdcompute.protocol.tally import Ballot, ChunkState, ChunkTally, equivocators, tally
+
+CREATOR = b"creator"
+WORKERS = (b"alice", b"bob", b"carol", b"dave")
+CHUNKS = range(4)
+RESULTS = (b"right", b"wrong")
+
+
+def leaf(chunk: int, data: bytes | None) -> Leaf:
+    if data is None:
+        return Leaf(chunk, Status.NO_RESULT, inline=True, size=4, data=b"trap")
+    return Leaf(chunk, Status.OK, inline=True, size=len(data), data=data)
+
+
+leaves = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*RESULTS, None)), min_size=1, max_size=3)
+steps: st.SearchStrategy[tuple[str, bytes, dict[int, bytes | None]]] = st.one_of(
+    st.tuples(st.just("cast"), st.sampled_from((CREATOR, *WORKERS)), leaves),
+    st.tuples(st.just("admit"), st.sampled_from(WORKERS), st.just({})),
+    st.tuples(st.just("void"), st.sampled_from(WORKERS), st.just({})),
+    st.tuples(st.just("assign"), st.sampled_from(WORKERS), leaves),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(steps, max_size=14), st.integers(1, 3))
+def test_after_every_step_the_referee_says_what_the_whole_set_says(
+    sequence: list[tuple[str, bytes, dict[int, bytes | None]]], replication: int
+) -> None:
+    referee = Referee(CREATOR, replication)
+    cast: list[Ballot] = []
+    admitted: set[bytes] = set()
+    convicted: set[bytes] = set()
+    assigned: set[tuple[bytes, int]] = set()
+    before: dict[int, ChunkTally] = {chunk: referee.chunk(chunk) for chunk in CHUNKS}
+    for what, worker, named in sequence:
+        touched: set[int] = set()
+        match what:
+            case "cast":
+                opened = [leaf(chunk, data) for chunk, data in named.items()]
+                seq = len(cast)
+                cast.append(Ballot(worker, seq, bytes((seq,)), {each.chunk: each.value for each in opened}))
+                touched.update(referee.cast(worker, opened))
+                # The creator's role convicts whoever contradicts itself, itself included should it ever happen.
+                assert referee.contradictors == equivocators(cast)
+                for contradictor in referee.contradictors:
+                    touched.update(referee.make_void(contradictor))
+            case "admit":
+                admitted.add(worker)
+                touched.update(referee.admit(worker))
+            case "void":
+                convicted.add(worker)
+                touched.update(referee.make_void(worker))
+            case "assign":
+                assigned.update((worker, chunk) for chunk in named)
+                touched.update(referee.assign(worker, named))
+        whole = tally(
+            cast,
+            replication=replication,
+            creator=CREATOR,
+            admitted=admitted,
+            convicted=convicted,
+            assigned=assigned,
+        )
+        assert referee.void == whole.void
+        nothing = ChunkTally(ChunkState.OPEN, None, replication, (), 0)
+        for chunk in CHUNKS:
+            now = referee.chunk(chunk)
+            assert now == whole.chunks.get(chunk, nothing)
+            assert now == before[chunk] or chunk in touched, "a state changed that was not reported as touched"
+            before[chunk] = now
+
+
+def test_the_leaf_of_an_agreed_value_carries_its_result() -> None:
+    referee = Referee(CREATOR, 1)
+    referee.admit(b"alice")
+    referee.cast(b"alice", [leaf(2, b"right")])
+    value = referee.chunk(2).value
+    assert value is not None
+    assert referee.leaf(2, value).data == b"right"
+
+
+def test_the_reasons_for_no_result_are_kept_by_worker() -> None:
+    referee = Referee(CREATOR, 1)
+    referee.cast(b"alice", [Leaf(0, Status.NO_RESULT, inline=True, size=4, data=b"\xfftra")])
+    assert list(referee.reports(0)) == [b"alice"]
+    assert referee.reports(0)[b"alice"].endswith("tra")

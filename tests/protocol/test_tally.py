@@ -1,0 +1,281 @@
+"""The tally is a function of the set: no order and no repetition changes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crowdcompute.protocol.tally import (
+    NO_RESULT,
+    Ballot,
+    ChunkState,
+    ChunkTally,
+    Tally,
+    Vote,
+    says_more,
+    tally,
+    tally_chunk,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tests.conftest import ExpectVectors
+
+CREATOR, ALICE, BOB, CAROL, DAVE = (name.encode() for name in ("creator", "alice", "bob", "carol", "dave"))
+WORKERS = (ALICE, BOB, CAROL, DAVE)
+RIGHT, WRONG = b"\0right", b"\0wrong"
+
+
+def count(
+    *ballots: Ballot,
+    replication: int = 2,
+    admitted: Collection[bytes] = WORKERS,
+    convicted: Collection[bytes] = (),
+    assigned: Collection[tuple[bytes, int]] = (),
+) -> Tally:
+    return tally(
+        ballots,
+        replication=replication,
+        creator=CREATOR,
+        admitted=admitted,
+        convicted=convicted,
+        assigned=assigned,
+    )
+
+
+def ballot(worker: bytes, seq: int, **values: bytes | None) -> Ballot:
+    """A commit of `worker`, whose votes are named c0, c1, …"""
+    by_chunk = {int(name[1:]): value for name, value in values.items()}
+    return Ballot(worker, seq, worker + bytes((seq,)) + repr(sorted(by_chunk.items())).encode(), by_chunk)
+
+
+def test_a_vote_of_ones_own_choice_and_an_assigned_one_make_a_quorum_of_two() -> None:
+    result = count(ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT), assigned={(BOB, 0)})
+    assert result.chunks[0] == ChunkTally(ChunkState.AGREED, RIGHT, 0, (), 0)
+
+
+def test_two_friends_who_choose_the_same_chunk_are_not_a_quorum() -> None:
+    result = count(ballot(ALICE, 1, c0=WRONG), ballot(BOB, 1, c0=WRONG))
+    assert result.chunks[0] == ChunkTally(ChunkState.SEALED, None, 1, (), 0)
+
+
+def test_two_values_are_a_dispute_however_many_stand_behind_each() -> None:
+    result = count(
+        ballot(ALICE, 1, c0=RIGHT),
+        ballot(BOB, 1, c0=RIGHT),
+        ballot(CAROL, 1, c0=RIGHT),
+        ballot(DAVE, 1, c0=WRONG),
+        assigned={(BOB, 0), (CAROL, 0)},
+    )
+    assert result.chunks[0].state is ChunkState.DISPUTED
+
+
+def test_the_creators_execution_settles_a_dispute_and_names_the_offenders() -> None:
+    result = count(ballot(ALICE, 1, c0=WRONG), ballot(BOB, 1, c0=RIGHT), ballot(CREATOR, 1, c0=RIGHT))
+    assert result.chunks[0] == ChunkTally(ChunkState.AGREED, RIGHT, 0, (ALICE,), 0)
+
+
+def test_three_reports_of_no_result_fail_a_chunk_and_convict_nobody() -> None:
+    three = [ballot(worker, 1, c0=NO_RESULT) for worker in (ALICE, BOB, CAROL)]
+    assert count(*three[:2]).chunks[0].state is ChunkState.SEALED
+    assert count(*three).chunks[0] == ChunkTally(ChunkState.FAILED, None, 0, (), 0)
+    assert count(*three, ballot(DAVE, 1, c0=RIGHT)).chunks[0].state is ChunkState.SEALED
+    assert count(*three, ballot(CREATOR, 1, c0=RIGHT)).chunks[0].offenders == ()
+
+
+def test_a_chunk_that_a_convicted_worker_touched_needs_two_votes_though_one_would_do() -> None:
+    honest = ballot(BOB, 1, c0=RIGHT)
+    assert count(honest, replication=1).chunks[0].state is ChunkState.AGREED
+    tainted = count(honest, ballot(ALICE, 1, c0=RIGHT), replication=1, convicted={ALICE})
+    assert tainted.chunks[0] == ChunkTally(ChunkState.SEALED, None, 1, (), 0)
+
+
+def test_two_batches_with_one_seq_void_their_author() -> None:
+    result = count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c1=RIGHT), replication=1)
+    assert result.void == {ALICE}
+    assert result.chunks[1].state is ChunkState.OPEN
+
+
+def test_two_values_for_one_chunk_void_their_author() -> None:
+    assert count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 2, c0=WRONG)).void == {ALICE}
+
+
+def test_saying_the_same_again_is_no_crime() -> None:
+    assert not count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 2, c0=RIGHT)).void
+
+
+def test_a_worker_that_had_no_result_may_have_one_later() -> None:
+    result = count(ballot(ALICE, 1, c0=NO_RESULT), ballot(ALICE, 2, c0=RIGHT), replication=1)
+    assert result.chunks[0].value == RIGHT
+
+
+def test_votes_of_workers_that_were_not_admitted_are_as_if_never_cast() -> None:
+    assert count(ballot(ALICE, 1, c0=RIGHT), replication=1, admitted=(BOB,)).chunks == {}
+
+
+def test_without_the_creators_key_a_chunk_is_sealed_and_no_more() -> None:
+    result = count(ballot(ALICE, 1, c0=None), ballot(BOB, 1, c0=None), assigned={(BOB, 0)})
+    assert result.chunks[0] == ChunkTally(ChunkState.SEALED, None, 0, (), 0)
+
+
+values = st.sampled_from([RIGHT, WRONG, NO_RESULT, None])
+ballots = st.lists(
+    st.builds(
+        lambda worker, seq, cast, nonce: Ballot(worker, seq, worker + bytes((seq, nonce)), cast),
+        st.sampled_from((CREATOR, *WORKERS)),
+        st.integers(0, 5),
+        st.dictionaries(st.integers(0, 3), values, min_size=1, max_size=3),
+        st.integers(0, 1),
+    ),
+    max_size=12,
+)
+workers = st.sets(st.sampled_from(WORKERS))
+assignments = st.sets(st.tuples(st.sampled_from(WORKERS), st.integers(0, 3)))
+
+
+@given(ballots, workers, workers, assignments, st.integers(1, 3), st.randoms(use_true_random=False))
+def test_no_order_and_no_repetition_changes_the_tally(
+    cast: list[Ballot],
+    admitted: set[bytes],
+    convicted: set[bytes],
+    assigned: set[tuple[bytes, int]],
+    replication: int,
+    rng: Any,
+) -> None:
+    def say(records: list[Ballot]) -> Tally:
+        return count(*records, replication=replication, admitted=admitted, convicted=convicted, assigned=assigned)
+
+    shuffled = cast + [rng.choice(cast) for _ in range(len(cast))]
+    rng.shuffle(shuffled)
+    assert say(shuffled) == say(cast)
+
+
+@given(ballots, assignments, st.integers(1, 3))
+def test_what_is_agreed_has_its_votes(cast: list[Ballot], assigned: set[tuple[bytes, int]], replication: int) -> None:
+    result = count(*cast, replication=replication, assigned=assigned)
+    for chunk, state in result.chunks.items():
+        honest = {b.worker for b in cast if b.worker not in result.void and b.values.get(chunk) == state.value}
+        if state.state is ChunkState.AGREED and CREATOR not in honest:
+            chosen = {worker for worker in honest if (worker, chunk) in assigned}
+            assert len(honest) >= replication
+            assert len(chosen) >= replication - 1
+        assert CREATOR not in state.offenders
+
+
+@given(st.lists(st.builds(Vote, st.sampled_from(WORKERS), values, st.booleans()), unique_by=lambda v: v.worker))
+def test_asking_for_the_missing_votes_is_enough(votes: list[Vote]) -> None:
+    state = tally_chunk(votes, 2, tainted=False)
+    if state.state is ChunkState.SEALED and not any(vote.value is None for vote in votes):
+        new = [Vote(f"new {index}".encode(), RIGHT, assigned=True) for index in range(state.missing)]
+        after = tally_chunk([*votes, *new], 2, tainted=False)
+        assert after.state in (ChunkState.AGREED, ChunkState.DISPUTED)
+
+
+@given(values, values, values)
+def test_saying_more_is_a_strict_order(one: bytes | None, two: bytes | None, three: bytes | None) -> None:
+    assert not says_more(one, one)
+    assert not (says_more(one, two) and says_more(two, one))
+    if says_more(one, two) and says_more(two, three):
+        assert says_more(one, three)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "nobody": {"ballots": []},
+    "one vote where two are needed": {"ballots": [ballot(ALICE, 1, c0=RIGHT)]},
+    "a quorum with an assigned vote": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT)],
+        "assigned": [(BOB, 0)],
+    },
+    "two votes of their own choice count once": {"ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT)]},
+    "an audit": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT), ballot(CAROL, 1, c0=RIGHT)],
+        "assigned": [(BOB, 0), (CAROL, 0)],
+    },
+    "a dispute": {"ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=WRONG)]},
+    "a settled dispute": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=WRONG), ballot(CREATOR, 1, c0=RIGHT)]
+    },
+    "the creator has no result either": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(CREATOR, 1, c0=NO_RESULT)],
+        "replication": 1,
+    },
+    "three without a result": {"ballots": [ballot(worker, 1, c0=NO_RESULT) for worker in (ALICE, BOB, CAROL)]},
+    "sealed votes": {"ballots": [ballot(ALICE, 1, c0=None, c1=None), ballot(BOB, 1, c1=None)]},
+    "a convicted worker taints": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT, c1=RIGHT), ballot(BOB, 1, c0=RIGHT)],
+        "replication": 1,
+        "convicted": [ALICE],
+    },
+    "one seq twice": {"ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c1=RIGHT)], "replication": 1},
+    "two values for one chunk": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 2, c0=WRONG), ballot(BOB, 1, c0=RIGHT)],
+        "replication": 1,
+    },
+    "the same batch twice": {"ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c0=RIGHT)], "replication": 1},
+    "not admitted": {"ballots": [ballot(ALICE, 1, c0=RIGHT)], "replication": 1, "admitted": [BOB]},
+    "not admitted and void taints nothing": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT)],
+        "replication": 1,
+        "admitted": [BOB],
+        "convicted": [ALICE],
+    },
+    "a result after none": {
+        "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
+        "replication": 1,
+    },
+}
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_says_what_its_vector_says_in_any_order(name: str) -> None:
+    case = dict(CASES[name])
+    cast = case.pop("ballots")
+    assert count(*cast, **case) == count(*reversed(cast), *cast, **case)
+
+
+def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
+    vectors = []
+    for name, case in CASES.items():
+        full = {"replication": 2, "admitted": WORKERS, "convicted": [], "assigned": [], **case}
+        cast = full.pop("ballots")
+        result = count(*cast, **full)
+        vectors.append(
+            {
+                "name": name,
+                "creator": CREATOR.hex(),
+                "replication": full["replication"],
+                "admitted": [worker.hex() for worker in full["admitted"]],
+                "convicted": [worker.hex() for worker in full["convicted"]],
+                "assigned": [[worker.hex(), chunk] for worker, chunk in full["assigned"]],
+                "ballots": [
+                    {
+                        "worker": b.worker.hex(),
+                        "seq": b.seq,
+                        "commit": b.commit.hex(),
+                        "values": [[chunk, _hex(value)] for chunk, value in b.values.items()],
+                    }
+                    for b in cast
+                ],
+                "void": sorted(worker.hex() for worker in result.void),
+                "chunks": [
+                    {
+                        "chunk": chunk,
+                        "state": state.state.value,
+                        "value": _hex(state.value),
+                        "missing": state.missing,
+                        "offenders": [worker.hex() for worker in state.offenders],
+                        "extra": state.extra,
+                    }
+                    for chunk, state in result.chunks.items()
+                ],
+            }
+        )
+    expect_vectors("tally", vectors)
