@@ -110,13 +110,13 @@ def watch(
     """
     with open_creator(key) as creator:
         stored = creator.find(task)
-        where = JoinLink.parse(link) if link else creator.link_of(stored.task_id)
         offline = creator.role(stored.task_id)
         if offline.state is TaskState.CLOSED:
             return _finish(offline, as_json=as_json, extra={}, judge=True)
         refusal = time_refusal(offline.ledger.manifest, time.time())
         if refusal is not None:
             raise CommandError(f"{stored.name}: {refusal}; publish it again to go on", Exit.REFUSED)
+        where = JoinLink.parse(link) if link else creator.link_of(stored.task_id)
 
         async def work(runtime: Runtime) -> CreatorRole:
             role = runtime.peer.creators[stored.task_id]
@@ -129,11 +129,13 @@ def watch(
 def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
     """The tasks published from this machine."""
     with open_creator(key) as creator:
-        roles = [(stored, creator.role(stored.task_id)) for stored in creator.home.records.tasks()]
+        stored_tasks = creator.home.records.tasks()
+        ours = creator.identity.public_key
+        roles = [(stored, creator.role(stored.task_id)) for stored in stored_tasks if stored.creator == ours]
         if as_json:
             print(json.dumps({"schema": SCHEMA, "tasks": [report(role) for _, role in roles]}, indent=2))
             return
-        if not roles:
+        if not stored_tasks:
             print("nothing published yet: `cc-task publish` does it")
         for stored, role in roles:
             progress = role.progress()
@@ -141,6 +143,9 @@ def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
                 f"{stored.task_id.hex()[:12]}  {progress.state.value:8}  "
                 f"{progress.accepted:,}/{progress.chunks:,}  {stored.name}"
             )
+        for stored in stored_tasks:
+            if stored.creator != ours:
+                print(f"{stored.task_id.hex()[:12]}  signed by another key, --key shows it: {stored.name}")
 
 
 def results(

@@ -62,8 +62,8 @@ class FolderLock:
             holder = os.read(self._file, 20).decode("ascii", "replace").strip()
             os.close(self._file)
             raise FolderInUse(
-                f"another node (process {holder or 'unknown'}) already works with {folder}: "
-                "stop it with `cc-node stop`, or set CC_HOME to another folder for a second node"
+                f"another process ({holder or 'unknown'}) already works with {folder}: "
+                "stop it (`kill` and that number) or wait for its end, or set CC_HOME to another folder"
             ) from None
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)

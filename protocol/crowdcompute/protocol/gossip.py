@@ -179,7 +179,8 @@ class Gossip:
                     raise RemoteProtocolError(f"a neighbour follows more than {TOPICS_PER_NEIGHBOUR_MAX} topics")
             case Graft(topic=topic):
                 mesh = self._topics.get(topic)
-                if mesh is None or len(mesh) >= self._config.mesh_high:
+                # Grafts cross: whoever is in the mesh already stays, or one side would think so and the other not.
+                if mesh is None or (peer_id not in mesh and len(mesh) >= self._config.mesh_high):
                     self._frames.append((peer_id, Prune(topic)))
                 else:
                     neighbour.follows.add(topic)

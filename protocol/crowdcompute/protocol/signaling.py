@@ -376,7 +376,9 @@ class JoinLink:
                 " (in a shell, put it in quotes)"
             )
         if not parts.path.rstrip("/").endswith("/j"):
-            raise LocalProtocolError(f"the join link {text[:200]!r} does not point to a /j page")
+            raise LocalProtocolError(
+                f"the join link {text[:200]!r} does not point to a /j page: it looks like http://host:port/j#n=NETWORK"
+            )
         fields = dict(parse_qsl(parts.fragment, keep_blank_values=True))
         network = fields.get("n", "")
         if not network:
