@@ -23,7 +23,7 @@ executor.wait()
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:
-    with FolderLock(tmp_path), pytest.raises(FolderInUse, match=rf"process {os.getpid()}\).*cc-node stop"):
+    with FolderLock(tmp_path), pytest.raises(FolderInUse, match=rf"process {os.getpid()} .*set CC_HOME"):
         FolderLock(tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_the_smoke_scenario_passes_all_its_checks(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_liars_scenario_passes_all_its_checks() -> None:
     outcome = run(load_scenario(SCENARIOS / "liars.toml"), 1)
     assert outcome.failures == []

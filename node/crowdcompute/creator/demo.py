@@ -118,9 +118,9 @@ async def _play(
         show("note", "peers on one machine are not independent: real safety needs strangers' machines")
         show("picture", f"{picture}   {seconds:.1f} s")
         if show.quiet:
-            print(json.dumps(_document(role, nodes, picture, seconds), indent=2))
+            print(json.dumps(_document(role, nodes, picture, seconds), indent=2), flush=True)
         if keep:
-            _invite(JoinLink(link.base_url, link.network, bundle.task_id))
+            _invite(JoinLink(link.base_url, link.network, bundle.task_id), show)
             await stopped
         stopped.cancel()
 
@@ -173,11 +173,12 @@ def _document(role: CreatorRole, nodes: list[Volunteer], picture: Path, seconds:
     }
 
 
-def _invite(join: JoinLink) -> None:
+def _invite(join: JoinLink, show: _Lines) -> None:
     import segno
 
-    print(f"join        {join}\n            cc-node run '{join}'   (Ctrl+C ends the demo)", flush=True)
-    segno.make(str(join)).terminal(compact=True)
+    show("join", str(join))
+    show("", f"cc-node run '{join}'   (Ctrl+C ends the demo)")
+    segno.make(str(join)).terminal(sys.stderr if show.quiet else None, compact=True)
 
 
 def _bundle(creator: Creator) -> Bundle:

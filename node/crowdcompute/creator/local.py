@@ -100,11 +100,11 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
         case Status.OK:
             return f"{len(outcome.data)} bytes"
         case Status.TASK_ERROR:
-            return f"task error: {_printable(outcome.data.decode(errors='replace'))}"
+            return f"task error: {printable(outcome.data.decode(errors='replace'))}"
         case Status.NO_RESULT:
-            return f"no result: {_printable(outcome.detail)}"
+            return f"no result: {printable(outcome.detail)}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A guest's text, which may hold anything, as one harmless line."""
     return "".join(character if character.isprintable() else "�" for character in text[:TEXT_CHARACTERS])

@@ -24,7 +24,7 @@ from crowdcompute.protocol.wasm import admit
 from .commands import HERE, Json, Key
 from .report import SCHEMA, bundle_report, bundle_words
 from .report import show as show_report
-from .results import certificate, export, statement
+from .results import certificate, export, failures, statement
 from .session import Creator, online, open_creator
 from .task_file import TASK_FILE, read_task_file
 from .watching import report, screen, until_closed, words
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the network, http://host/j#n=NETWORK")]
 Host = Annotated[tuple[str, ...], Parameter(help="Offer only this local address to other peers; may be given again")]
+FAILURES_SHOWN = 10
 Timeout = Annotated[float | None, Parameter(help="Give up after this many seconds (exit 124)")]
 
 
@@ -167,6 +168,7 @@ def results(
             print(json.dumps({"schema": SCHEMA, **report(role), "certificate": certificate(role)}, indent=2))
         else:
             print(f"{count:,} of {role.ledger.manifest.chunks:,} results in {output}")
+            _say_failures(role)
             print(
                 f"certificate: {statement(role)}"
                 if role.state is TaskState.CLOSED
@@ -242,20 +244,21 @@ def _finish(role: CreatorRole, *, as_json: bool, extra: dict[str, Any], judge: b
         _say(words(role.progress(), 0).rsplit(", ", 1)[0])
         for worker, count in sorted(role.wrong_votes().items()):
             _say(f"wrong     {count} votes by {peer_id_of(worker)}")
-        for chunk in range(role.ledger.manifest.chunks):
-            found = role.result(chunk)
-            if found.state in ("failed", "task error"):
-                reasons = "; ".join(found.reasons) or (role.result_bytes(chunk) or b"").decode(errors="replace")
-                _say(f"chunk {chunk} has no result: {reasons}")
+        _say_failures(role)
         print(f"certificate: {statement(role)}")
         print(f"next: cc-task results {role.ledger.task.hex()[:12]} -o DIR")
     if not judge:
         return Exit.OK
-    progress = role.progress()
-    failed = progress.failed or any(
-        role.result(chunk).state == "task error" for chunk in range(role.ledger.manifest.chunks)
-    )
-    return Exit.DISPUTED if failed or progress.state is not TaskState.CLOSED else Exit.OK
+    failed = next(failures(role), None) is not None
+    return Exit.DISPUTED if failed or role.state is not TaskState.CLOSED else Exit.OK
+
+
+def _say_failures(role: CreatorRole) -> None:
+    for number, (chunk, reason) in enumerate(failures(role)):
+        if number == FAILURES_SHOWN:
+            _say("…and more: results.ndjson of `cc-task results` names all")
+            return
+        _say(f"chunk {chunk}   {reason}")
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,6 @@
 """What a creator takes home: one file per chunk, a line per chunk about its votes, and the certificate.
 
-DIR/000042.bin        the accepted result of chunk 42, byte for byte
+DIR/000042.bin        the accepted result of chunk 42, byte for byte; none where the chunk failed
 DIR/results.ndjson    one JSON object per chunk: index, status, sha256, size, votes, agreed, disagreed, reasons
 DIR/certificate.json  how well the whole was checked, with the creator's signed record
 """
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import peer_id_of
+
+from .local import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ def chunk_file(chunk: int) -> str:
     return f"{chunk:06d}.bin"
 
 
-def row(result: ChunkResult) -> dict[str, Any]:
+def row(role: CreatorRole, result: ChunkResult) -> dict[str, Any]:
     """One line of results.ndjson."""
     return {
         "schema": SCHEMA,
@@ -38,13 +40,28 @@ def row(result: ChunkResult) -> dict[str, Any]:
         "votes": result.votes,
         "agreed": [peer_id_of(worker) for worker in result.agreed],
         "disagreed": [peer_id_of(worker) for worker in result.disagreed],
-        "reasons": list(result.reasons),
+        "reasons": _reasons(role, result),
     }
 
 
 def rows(role: CreatorRole) -> Iterator[dict[str, Any]]:
     """All lines of results.ndjson, by chunk."""
-    return (row(role.result(chunk)) for chunk in range(role.ledger.manifest.chunks))
+    return (row(role, role.result(chunk)) for chunk in range(role.ledger.manifest.chunks))
+
+
+def failures(role: CreatorRole) -> Iterator[tuple[int, str]]:
+    """The chunks that ended without a result, and why: as the task itself or as the sandboxes said it."""
+    for chunk in range(role.ledger.manifest.chunks):
+        result = role.result(chunk)
+        if result.state in ("failed", "task error"):
+            yield chunk, f"{result.state}: {'; '.join(_reasons(role, result)) or 'no reason was given'}"
+
+
+def _reasons(role: CreatorRole, result: ChunkResult) -> list[str]:
+    # Texts of the task and of strangers: harmless in a terminal only without control characters.
+    if result.state == "task error":
+        return [printable((role.result_bytes(result.chunk) or b"").decode(errors="replace"))]
+    return [printable(reason) for reason in result.reasons]
 
 
 def certificate(role: CreatorRole) -> dict[str, Any] | None:
@@ -81,13 +98,15 @@ def statement(role: CreatorRole) -> str:
     """What the certificate says, in one sentence."""
     body = role.ledger.certificate
     assert body is not None
-    liars = role.ledger.manifest.policy.liars
     if body.bound == 0:
         return f"all {body.accepted} accepted results were re-executed by the creator's own node"
-    return (
+    words = (
         f"at most {body.bound:.2%} of the {body.accepted:,} accepted results are wrong, with {body.confidence:.0%}"
-        f" confidence, as long as at most {liars:.0%} of the audits lie"
+        " confidence"
     )
+    if body.worker_audits:
+        words += f", as long as at most {role.ledger.manifest.policy.liars:.0%} of the workers' audits lie"
+    return words
 
 
 def export(role: CreatorRole, folder: Path) -> int:
@@ -99,7 +118,8 @@ def export(role: CreatorRole, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for chunk in range(role.ledger.manifest.chunks):
-        data = role.result_bytes(chunk)
+        # A task error's text is no result: whoever reads the files must not take it for one.
+        data = role.result_bytes(chunk) if role.result(chunk).state == "ok" else None
         if data is not None:
             _write(folder / chunk_file(chunk), data)
             count += 1

@@ -61,9 +61,10 @@ class FolderLock:
             os.lseek(self._file, 0, os.SEEK_SET)
             holder = os.read(self._file, 20).decode("ascii", "replace").strip()
             os.close(self._file)
+            who = f"process {holder}" if holder else "another process"
             raise FolderInUse(
-                f"another process ({holder or 'unknown'}) already works with {folder}: "
-                "stop it (`kill` and that number) or wait for its end, or set CC_HOME to another folder"
+                f"{who} already works with {folder}: stop it{f' with `kill {holder}`' if holder else ''}, "
+                "wait for its end, or set CC_HOME to another folder"
             ) from None
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)

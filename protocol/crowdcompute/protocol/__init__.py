@@ -1,1 +1,32 @@
-"""The rules of the network, without any I/O."""
+"""The rules of the network, without any I/O: no sockets, clock, randomness or files (protocol/README.md).
+
+What drivers, tools and tests of other packages may use, module by module. Nothing is imported here, because whoever
+wants one error class should not wait for the whole peer.
+
+    errors       whose fault it is: RemoteProtocolError, LocalProtocolError, BundleError, ModuleRefused
+    identity     Identity, PeerId, Signer, Verifier, verify
+    codec        encode and decode typed MessagePack
+    config       ProtocolConfig and the numbers of the wire
+    events       inputs and outputs of a peer: the whole interface between the rules and the world
+    peer         Peer, which composes everything below
+    creator      CreatorRole: results and progress of a task of one's own
+    storage      BlobStore, the one thing a peer reads and writes itself
+
+    manifest     Manifest and its parts, signing and opening it
+    split        from a manifest to each chunk's input and seed
+    bundle       a task as one file
+    blobs        bytes by their SHA-256, and their pieces
+    wasm         which modules are admitted, and the rewriter
+    policy       how much checking a task needs, and why
+
+    records      the signed records of a task
+    batch        sealed votes
+    tally        what a set of votes says
+    ledger       what a set of records says in public
+    frames       what travels on a link
+
+    signaling    how strangers meet: messages, offers and answers
+    rendezvous   the signaling server's state machine
+
+Every other module is the inside of `peer`.
+"""

@@ -117,7 +117,6 @@ class Progress:
     accepted: int
     failed: int
     votes: int
-    wrong_votes: int
     workers: int
     convicted: int
     worker_audits: int
@@ -158,7 +157,6 @@ class CreatorRole:
         self._worker_audits = 0
         self._creator_audits = 0
         self._votes = 0
-        self._wrong_votes = 0
         self._mismatches = 0
         self._seq = 0
         self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
@@ -317,7 +315,6 @@ class CreatorRole:
             len(self._accepted),
             len(self._failed),
             self._votes,
-            self._wrong_votes,
             len(self.ledger.admits),
             len(self.ledger.verdicts),
             self._worker_audits,
@@ -660,6 +657,7 @@ class CreatorRole:
                     break
                 if self._signer.public_key not in self._referee.voters(chunk):
                     self._own.setdefault(chunk)
+                    # A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
                     missing -= self.ledger.manifest.policy.liars or 1.0
 
     def _close(self) -> None:

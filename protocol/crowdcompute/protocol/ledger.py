@@ -278,12 +278,16 @@ class Ledger:
         shard = checkpoint.shard
         current = self.checkpoints.get(shard)
         if current is not None:
-            if current.seq == checkpoint.seq:
-                self.creator_equivocated = True
-            # Of two with one seq the larger id counts, so that even then all peers come to the same state.
-            if (current.seq, self._checkpoint_ids[shard]) >= (checkpoint.seq, record_id):
+            if current.seq > checkpoint.seq:
                 return False
-            self._remove(self._checkpoint_ids[shard])
+            if current.seq == checkpoint.seq:
+                # Two signed states of one moment are the proof that the creator plays double: both are kept and passed
+                # on. The larger id counts, so that even then all peers come to the same state.
+                self.creator_equivocated = True
+                if self._checkpoint_ids[shard] > record_id:
+                    return True
+            else:
+                self._remove(self._checkpoint_ids[shard])
         self.checkpoints[shard] = checkpoint
         self._checkpoint_ids[shard] = record_id
         if not self._keep_commits:

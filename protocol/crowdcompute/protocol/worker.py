@@ -129,6 +129,8 @@ class WorkerRole:
                 self.state = WorkerState.DONE
             case Verdict():
                 self.look_again(now)
+            case Checkpoint() if self.ledger.creator_equivocated:
+                self._end()  # It signs one thing here and another there: nobody works for such a creator.
             case Checkpoint(shard=shard):
                 self._release(shard)
                 self.look_again(now)

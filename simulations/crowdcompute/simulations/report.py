@@ -44,7 +44,7 @@ def figures(world: World, times: ChunkTimes, gossip: GossipMeter) -> dict[str, f
         "workers": progress.workers,
         "liars who sign lies": len(world.convictable),
         "convicted": progress.convicted,
-        "wrong votes": progress.wrong_votes,
+        "wrong votes": sum(world.role.wrong_votes().values()),
         "audits by workers": progress.worker_audits,
         "audits by the creator": progress.creator_audits,
         "certified bound": progress.bound,
