@@ -74,7 +74,7 @@ def test_the_second_ctrl_c_stops_at_once(
     place: Place, join: str, wait_until: Callable[[Callable[[], Any], str], Any]
 ) -> None:
     folder, _ = place.slow_task(2, ENDLESS_STEPS, VERIFY)
-    place.start_publish(folder, join)
+    publishing = place.start_publish(folder, join)
     nodes = place.nodes(join, "a", "b")
     for node, number, code in zip(nodes, (signal.SIGINT, signal.SIGTERM), (130, 143), strict=True):
         node.works()
@@ -86,6 +86,10 @@ def test_the_second_ctrl_c_stops_at_once(
         assert ended.code == code
         assert "Traceback" not in ended.err
         wait_until(lambda pid=sandbox: not Path(f"/proc/{pid}/stat").exists(), "the sandbox ends with its node")
+    publishing.signal(signal.SIGINT)
+    ended = publishing.ended()
+    assert ended.code == 130
+    assert "nothing is lost" in ended.err.splitlines()[-1]
 
 
 def test_publish_gives_up_after_its_timeout_and_loses_nothing(
@@ -119,6 +123,7 @@ def test_a_dry_run_publishes_nothing(place: Place) -> None:
     assert (listed.code, listed.out) == (0, "nothing published yet: `cc-task publish` does it\n")
 
 
+@pytest.mark.slow
 def test_publish_leaves_when_a_volunteer_holds_the_task_and_watch_brings_the_results(
     place: Place, join: str, task_id: Callable[[Running], str]
 ) -> None:
@@ -138,7 +143,6 @@ def test_publish_leaves_when_a_volunteer_holds_the_task_and_watch_brings_the_res
     assert len(files) == 10
 
 
-@pytest.mark.slow
 def test_chunks_that_fail_come_back_with_their_number_and_reason(
     place: Place, join: str, task_id: Callable[[Running], str]
 ) -> None:

@@ -20,7 +20,7 @@ PUBLIC = dict(re.findall(r"^    ([a-z]+)  +(\S.*)$", crowdcompute.protocol.__doc
 
 def imported(path: Path) -> set[str]:
     """Modules of the protocol that a source file imports, type checking included."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = (

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the network, http://host/j#n=NETWORK")]
 Host = Annotated[tuple[str, ...], Parameter(help="Offer only this local address to other peers; may be given again")]
-FAILURES_SHOWN = 10
 Timeout = Annotated[float | None, Parameter(help="Give up after this many seconds (exit 124)")]
+
+FAILURES_SHOWN = 10
+"""Chunks without a result that are named on the terminal; a broken kernel fails on all of them."""
 
 
 def publish(
