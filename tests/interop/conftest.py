@@ -1,4 +1,4 @@
-"""The whole product as its users run it: commands in processes of their own, on real sockets, each with its own CC_HOME.
+"""The whole product as its users run it: commands in processes of their own on real sockets, each with its CC_HOME.
 
     desk = place.signaling()                     cc-signaling serve, on a free port
     node = place.node(desk.join, "alice")        cc-node run JOIN, joined when this returns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ FAILING = """
     (i64.or (i64.shl (i64.const 64) (i64.const 32)) (i64.const 8))))
 """
 """Chunk 1 ends with a task error, chunk 2 in a trap, the others with their own number."""
+
+
+def is_gone(process: int) -> bool:
+    return not Path(f"/proc/{process}/stat").exists()
 
 
 def test_status_and_id_tell_what_a_node_does(place: Place, desk: Signaling, join: str) -> None:
@@ -85,7 +90,7 @@ def test_the_second_ctrl_c_stops_at_once(
         ended = node.ended()
         assert ended.code == code
         assert "Traceback" not in ended.err
-        wait_until(lambda pid=sandbox: not Path(f"/proc/{pid}/stat").exists(), "the sandbox ends with its node")
+        wait_until(partial(is_gone, sandbox), "the sandbox ends with its node")
     publishing.signal(signal.SIGINT)
     ended = publishing.ended()
     assert ended.code == 130

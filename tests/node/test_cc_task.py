@@ -405,8 +405,8 @@ def test_without_the_compiler_build_says_what_to_install(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("verify", "nowhere.ccb"), 1, "nowhere.ccb: No such file or directory"),
-        (("check", "nowhere.ccb"), 1, "nowhere.ccb: No such file or directory"),
+        (("verify", "nowhere.ccb"), 2, "nowhere.ccb cannot be read (No such file or directory): name a task's folder"),
+        (("check", "nowhere.ccb"), 2, "nowhere.ccb cannot be read (No such file or directory): name a task's folder"),
         (("check",), 2, "task.toml cannot be read"),
         (("run", "collatz"), 2, "say `--local`"),
         (("run", "collatz", "--local", "--jobs", "0"), 2, "at least 1 process"),

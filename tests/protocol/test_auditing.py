@@ -103,6 +103,17 @@ def test_a_conviction_asks_for_a_fresh_sample_over_all_chunks_without_replacemen
     assert not task.sufficient()
 
 
+def test_audits_from_before_the_sample_was_drawn_add_nothing_to_it() -> None:
+    task = Task(POLICY, 2_000, Random(1))
+    task.done.update(range(2_000))
+    task.convicted = True
+    drawn = task.auditor.draw_more(task.strength(), convicted=True, by_workers=True, audits_of=task.audits_of)
+    assert task.strength() == 0
+    for count, chunk in enumerate(sorted(drawn), start=1):
+        task.audit(chunk, by_creator=False)
+        assert task.strength() == pytest.approx(count * 0.8)
+
+
 def test_a_sampled_chunk_that_the_creator_executed_counts_at_once() -> None:
     task = Task(POLICY, 2_000, Random(1))
     task.convicted = True

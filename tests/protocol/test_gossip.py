@@ -98,7 +98,7 @@ class Wire:
     def deliver(self) -> None:
         """Until nobody has anything to say."""
         for _ in range(200):
-            flying = [(node, to, frame) for node in self.nodes for to, frame in node.gossip.drain()]
+            flying = [(node, to, frame) for node in self.nodes for to, frame in node.gossip.drain(self.now)]
             if not flying:
                 return
             for node, to, frame in flying:
@@ -250,7 +250,7 @@ def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
 
 
 def frames_of(node: Node) -> list[Frame]:
-    return [frame for _, frame in node.gossip.drain()]
+    return [frame for _, frame in node.gossip.drain(1e9)]
 
 
 def follower(*neighbours: str, config: ProtocolConfig = CONFIG) -> Node:
@@ -260,7 +260,7 @@ def follower(*neighbours: str, config: ProtocolConfig = CONFIG) -> Node:
     for name in neighbours:
         node.gossip.link_opened(PeerId(name))
         node.gossip.received(PeerId(name), Topics((TOPIC,), ()), 0.0)
-    node.gossip.drain()
+    node.gossip.drain(1e9)
     return node
 
 
@@ -300,7 +300,7 @@ def test_what_the_first_does_not_deliver_is_asked_of_the_next() -> None:
     # Both announce; the first to do so is asked, and says no more from now on.
     for _ in range(3):
         for node in wire.nodes:
-            for to, frame in node.gossip.drain():
+            for to, frame in node.gossip.drain(wire.now):
                 if isinstance(frame, IWant) and to == liar.peer_id:
                     wire.silent.add(liar.peer_id)
                 if node.peer_id not in wire.silent:
@@ -323,9 +323,9 @@ def test_recent_records_are_announced_to_followers_outside_the_mesh_and_old_ones
     node = follower(*"abcdefgh")
     outside = [name for name in "abcdefgh" if PeerId(name) not in node.gossip.mesh(TOPIC)]
     node.take(TOPIC, record(1), 0.0)
-    node.gossip.drain()
+    node.gossip.drain(1e9)
     node.gossip.heartbeat(1.0)
-    announced = {to for to, frame in node.gossip.drain() if isinstance(frame, IHave)}
+    announced = {to for to, frame in node.gossip.drain(1e9) if isinstance(frame, IHave)}
     assert announced == {PeerId(name) for name in outside}
     node.gossip.heartbeat(CONFIG.ihave_window_s + 0.1)
     assert not any(isinstance(frame, IHave) for frame in frames_of(node))

@@ -86,7 +86,7 @@ def checkpoint(ledger: Ledger, shard: int, seq: int, accepted: Iterable[int], fa
         number = sum(1 << chunk - shard * SHARD_CHUNKS for chunk in set(chunks))
         return number.to_bytes((ledger.shard_size(shard) + 7) // 8, "little")
 
-    return Checkpoint(ledger.task, shard, seq, bitmap(accepted), bitmap(failed), bytes(32))
+    return Checkpoint(ledger.task, shard, seq, len(set(accepted)), bitmap(accepted), bitmap(failed), bytes(32))
 
 
 # ---- any order
@@ -126,6 +126,7 @@ def said_in_public(ledger: Ledger) -> dict[str, Any]:
         "checkpoints": ledger.checkpoints,
         "closed": [(ledger.is_closed(chunk), ledger.is_accepted(chunk)) for chunk in chunks],
         "open": [ledger.open_count(shard) for shard in range(ledger.shards)],
+        "unbegun": [ledger.unbegun_count(shard) for shard in range(ledger.shards)],
     }
 
 
@@ -354,6 +355,7 @@ def test_the_vectors_hold(
                 "equivocators": sorted(worker.hex() for worker in ledger.equivocators),
                 "void": sorted(worker.public_key.hex() for worker in WORKERS if ledger.is_void(worker.public_key)),
                 "open_count": [ledger.open_count(shard) for shard in range(ledger.shards)],
+                "unbegun_count": [ledger.unbegun_count(shard) for shard in range(ledger.shards)],
                 "checkpoint_seq": [ledger.checkpoints[shard].seq for shard in range(ledger.shards)],
                 "chunks": [
                     {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdcompute.protocol import gossip
+from crowdcompute.protocol import gossip, peer
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.config import ProtocolConfig
@@ -266,6 +266,19 @@ def test_a_flood_of_well_formed_frames_does_not_fill_the_memory(manifest: Signed
     assert grown < 1_000_000
 
 
+def test_records_that_wait_for_an_admission_are_no_more_than_the_limit(
+    manifest: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "HELD_MAX", 10)
+    host = new_peer()
+    guest = Guest(host)
+    guest.publish(manifest)
+    for number in range(100):
+        lease = encode(Lease(manifest.record_id, 0, 0, number, 15, ()))
+        guest.publish(Signed("lease", (number // 3).to_bytes(32), lease, bytes(64)))
+    assert sum(map(len, host._held.values())) <= 10
+
+
 def test_ever_new_identities_do_not_fill_the_list_of_known_peers() -> None:
     host = new_peer()
     for number in range(KNOWN_MAX + 200):
@@ -324,11 +337,11 @@ def test_a_lease_names_no_more_chunks_than_a_record_may(manifest: Signed) -> Non
     ]
     while now < 15.0:
         while events:
-            peer, event = events.pop(0)
-            for output in peer.handle(event, now=now):
+            at, event = events.pop(0)
+            for output in at.handle(event, now=now):
                 match output:
                     case SendFrame(peer_id=to, frame=data):
-                        events.append((peers[to], FrameReceived(peer.peer_id, data)))
+                        events.append((peers[to], FrameReceived(at.peer_id, data)))
                         frame = decode_frame(data)
                         records = frame.records if isinstance(frame, Publish) else ()
                         leases += [
@@ -340,11 +353,11 @@ def test_a_lease_names_no_more_chunks_than_a_record_may(manifest: Signed) -> Non
                         batches.append(len(chunks))
                         if len(batches) < 30:  # Then it is busy for the rest of the test.
                             outcomes = tuple(ChunkOutcome(chunk.chunk, Status.OK, b"1") for chunk in chunks)
-                            events.append((peer, Executed(job, outcomes, 1e-4)))
+                            events.append((at, Executed(job, outcomes, 1e-4)))
                     case _:
                         pass
-        now = min(max(now, peer.wake_at) for peer in peers.values())
-        events = [(peer, Woke()) for peer in peers.values()]
+        now = min(max(now, each.wake_at) for each in peers.values())
+        events = [(each, Woke()) for each in peers.values()]
     assert COMMIT_CHUNKS_MAX in batches
     named = [sum(count for _, count in lease.runs) for lease in leases]
     assert max(named) == COMMIT_CHUNKS_MAX, "the test needs large batches to mean anything"

@@ -50,7 +50,7 @@ def lease(ledger: Ledger, author: Identity, chunks: Iterable[int], now: float, s
 
 def close(ledger: Ledger, accepted: Iterable[int]) -> None:
     bitmap = sum(1 << chunk for chunk in set(accepted)).to_bytes(CHUNKS // 8, "little")
-    add(ledger, CREATOR, Checkpoint(ledger.task, 0, 0, bitmap, bytes(CHUNKS // 8), bytes(32)))
+    add(ledger, CREATOR, Checkpoint(ledger.task, 0, 0, CHUNKS, bitmap, bytes(CHUNKS // 8), bytes(32)))
 
 
 some_chunks = st.sets(st.integers(0, CHUNKS - 1))

@@ -55,7 +55,7 @@ RECORDS: dict[str, tuple[bytes, Record]] = {
     "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, ((5, 2),), bytes(32), b"sealed")),
     "an assignment (its seal is not a real one)": (CREATOR_SEED, Assign(TASK, 0, 9, WORKER.public_key, b"sealed")),
     "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32))),
-    "a checkpoint of ten chunks": (CREATOR_SEED, Checkpoint(TASK, 0, 3, b"\xff\x01", b"\x00\x02", bytes(32))),
+    "a checkpoint of ten chunks": (CREATOR_SEED, Checkpoint(TASK, 0, 3, 9, b"\xff\x01", b"\x00\x02", bytes(32))),
     "a certificate": (
         CREATOR_SEED,
         CertificateBody(TASK, 10, 9, 1, bytes(32), 23, 4, 1, 0, 0, 1e-4, 0.5991464547107979, 0.95),

@@ -80,6 +80,22 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(
             before[chunk] = now
 
 
+def test_it_does_not_matter_whether_a_worker_was_asked_before_or_after_its_vote_came() -> None:
+    for asked_first in (True, False):
+        referee = Referee(CREATOR, 2)
+        for worker in WORKERS:
+            referee.admit(worker)
+        referee.cast(b"alice", [leaf(0, b"right")])
+        assert referee.chunk(0).missing == 1
+        if asked_first:
+            referee.assign(b"bob", [0])
+        referee.cast(b"bob", [leaf(0, b"right")])
+        if not asked_first:
+            assert referee.chunk(0).state is ChunkState.SEALED
+            referee.assign(b"bob", [0])
+        assert referee.chunk(0).state is ChunkState.AGREED
+
+
 def test_the_leaf_of_an_agreed_value_carries_its_result() -> None:
     referee = Referee(CREATOR, 1)
     referee.admit(b"alice")

@@ -62,11 +62,18 @@ def open_bundle(path: Path) -> Bundle:
 
     Raises:
         BundleError: It is refused.
-        OSError: It cannot be read.
+        CommandError: It cannot be read.
     """
-    if path.stat().st_size > BUNDLE_BYTES_MAX:
-        raise BundleError(f"{path} has {path.stat().st_size} bytes, a bundle has at most {BUNDLE_BYTES_MAX}")
-    return read_bundle(path.read_bytes(), verify)
+    try:
+        if path.stat().st_size > BUNDLE_BYTES_MAX:
+            raise BundleError(f"{path} has {path.stat().st_size} bytes, a bundle has at most {BUNDLE_BYTES_MAX}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be read ({error.strerror}): name a task's folder, or a bundle that `cc-task pack` has made",
+            Exit.USAGE,
+        ) from None
+    return read_bundle(data, verify)
 
 
 def read_module(task: TaskFile) -> bytes:

@@ -244,4 +244,6 @@ def _plain(error: Exception) -> str:
         return "nothing listens there"
     if isinstance(error, ConnectionClosed):
         return "the connection was lost"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__

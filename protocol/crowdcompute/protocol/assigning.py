@@ -53,13 +53,13 @@ class Assignments:
         """A worker answered. Quick answers double what it may be asked for at a time, slow ones halve it."""
         held = self._of_worker.get(worker, {})
         waited_s = max((now - held[chunk] for chunk in chunks if chunk in held), default=None)
-        if waited_s is not None:
-            capacity = self._capacity.get(worker, _BACKLOG_MIN)
-            if waited_s < self._batch_s:
-                capacity = min(_BACKLOG_MAX, 2 * capacity)
-            elif waited_s > 4 * self._batch_s:
-                capacity = max(_BACKLOG_MIN, capacity // 2)
-            self._capacity[worker] = capacity
+        capacity = self._capacity.get(worker, _BACKLOG_MIN)
+        if waited_s is not None and waited_s < self._batch_s:
+            capacity = min(_BACKLOG_MAX, 2 * capacity)
+        elif waited_s is not None and waited_s > 4 * self._batch_s:
+            capacity = max(_BACKLOG_MIN, capacity // 2)
+        # Whatever it waited for: a batch this large was one batch's work.
+        self._capacity[worker] = max(capacity, len(chunks))
         self._release(worker, chunks)
 
     def withdraw(self, worker: bytes, chunks: Iterable[int] | None = None) -> list[int]:
@@ -87,27 +87,36 @@ class Assignments:
         """
         given: list[tuple[bytes, list[int]]] = []
         for copies in range(max(wanted.values(), default=0)):
-            # Chunks with the same voters are alike; one assignment carries as many of them as its worker takes.
-            groups: dict[tuple[int, frozenset[bytes]], list[int]] = {}
+            by_shard: dict[int, list[int]] = {}
+            barred: dict[int, frozenset[bytes]] = {}
             for chunk, count in sorted(wanted.items()):
                 if count > copies:
-                    barred = excluded(chunk)
                     on_it = self._of_chunk.get(chunk)
-                    groups.setdefault((shard_of(chunk), barred | on_it if on_it else barred), []).append(chunk)
-            for (_, barred), group in groups.items():
-                eligible = [worker for worker in candidates if worker not in barred and self._room(worker) > 0]
-                fair_share = -(-len(group) // max(1, len(eligible)))
-                start = 0
-                while start < len(group) and eligible:
-                    worker = min(self._rng.sample(eligible, min(2, len(eligible))), key=self.backlog)
-                    # An assignment costs its worker a lease and a commit, so it is worth a part of a batch at least.
-                    share = max(fair_share, self._capacity.get(worker, _BACKLOG_MIN) // 4)
-                    portion = group[start : start + min(share, self._room(worker), COMMIT_CHUNKS_MAX)]
-                    start += len(portion)
-                    self._take(worker, portion, now)
-                    given.append((worker, portion))
-                    if self._room(worker) <= 0:
-                        eligible.remove(worker)
+                    barred[chunk] = excluded(chunk) | on_it if on_it else excluded(chunk)
+                    by_shard.setdefault(shard_of(chunk), []).append(chunk)
+            for left in by_shard.values():
+                given += self._hand_out(left, [w for w in candidates if self._room(w) > 0], barred, now)
+        return given
+
+    def _hand_out(
+        self, left: list[int], eligible: list[bytes], barred: Mapping[int, frozenset[bytes]], now: float
+    ) -> list[tuple[bytes, list[int]]]:
+        given: list[tuple[bytes, list[int]]] = []
+        while left and eligible:
+            worker = min(self._rng.sample(eligible, min(2, len(eligible))), key=self.backlog)
+            # An assignment costs its worker a lease and a commit, so it is worth a part of a batch at least.
+            share = max(-(-len(left) // len(eligible)), self._capacity.get(worker, _BACKLOG_MIN) // 4)
+            limit = min(share, self._room(worker), COMMIT_CHUNKS_MAX)
+            portion: list[int] = []
+            rest: list[int] = []
+            for chunk in left:
+                (portion if len(portion) < limit and worker not in barred[chunk] else rest).append(chunk)
+            if portion:
+                self._take(worker, portion, now)
+                given.append((worker, portion))
+            if not portion or self._room(worker) <= 0:
+                eligible.remove(worker)
+            left = rest
         return given
 
     def _room(self, worker: bytes) -> int:

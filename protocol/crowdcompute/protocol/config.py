@@ -55,6 +55,10 @@ class ProtocolConfig:
     ihave_window_s: float = 5.0
     """Records younger than this are announced to non-mesh neighbours at a heartbeat (gossipsub keeps 5 heartbeats)."""
 
+    gossip_gap_s: float = 0.0
+    """Pause between two pushes of records to neighbours: what comes meanwhile shares their frames. Nothing waits that
+    comes alone. Large networks save most of their frames with a second (simulations/scenarios/liars.toml)."""
+
     prune_backoff_s: float = 60.0
     """After a prune, no graft to that peer for this time (gossipsub v1.1)."""
 
@@ -86,6 +90,9 @@ class ProtocolConfig:
 
     lease_ttl_s: int = 15
     """Leases are renewed at half of this while the work runs."""
+
+    say_backlog_within_s: float = 1.0
+    """An assignment that waits behind running work is leased this soon after it came, together with others."""
 
     settle_s: float = 2.0
     """After following a shard, wait at most this long for its records before picking: picks made blindly repeat

@@ -276,7 +276,7 @@ class CreatorRole:
             self._dispatch(now)
             self._finish(now)
         if self._checkpoint_at is not None and now >= self._checkpoint_at:
-            self._checkpoint()
+            self._checkpoint(now)
 
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch for our own node, or None. `job_started` must follow."""
@@ -412,6 +412,7 @@ class CreatorRole:
             return
         self._votes += len(leaves)
         touched = self._referee.cast(author, leaves)
+        self._mark_dirty(chunks[0], now)
         if author in self._referee.contradictors and not self._restoring and not self.ledger.is_void(author):
             self._convict(author, "equivocated", chunks[0], signed.record_id, now)
         self._review(touched, now)
@@ -500,9 +501,6 @@ class CreatorRole:
                 self._desk.fetch(leaf.digest, leaf.size, None, makers)
             return
         self._accepted[chunk] = tally.value
-        for worker, vote in voters.items():
-            if vote.value == tally.value:
-                self._confirmed[worker] = self._confirmed.get(worker, 0) + 1
         self._mark_dirty(chunk, now)
         self._desk.notice(Notable.CHUNK_ACCEPTED, self.ledger, chunk=chunk, peer=None, detail=leaf.status.name.lower())
 
@@ -520,6 +518,11 @@ class CreatorRole:
         clean = not any(worker in self._referee.void for worker in voters)
         trusted = self._signer.public_key in voters
         after = (tally.extra, trusted and clean and len(voters) > 1)
+        if after > before:
+            # An audit agreed: whoever voted for this value is one confirmed vote better known (probation).
+            for worker, vote in voters.items():
+                if vote.value == tally.value:
+                    self._confirmed[worker] = self._confirmed.get(worker, 0) + 1
         if after != before:
             self._audited[chunk] = after
             self._worker_audits += after[0] - before[0]
@@ -643,7 +646,7 @@ class CreatorRole:
         strength = self._strength()
         fresh = not convicted or self._auditor.sampling
         if fresh and (strength >= self._auditor.required(convicted=convicted) - 1e-9 or self._all_trusted()):
-            self._close()
+            self._close(now)
             return
         by_workers = len(self._members) > self.ledger.manifest.policy.replication
         drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
@@ -660,8 +663,8 @@ class CreatorRole:
                     # A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
                     missing -= self.ledger.manifest.policy.liars or 1.0
 
-    def _close(self) -> None:
-        self._checkpoint()
+    def _close(self, now: float) -> None:
+        self._checkpoint(now)
         progress = self.progress()
         manifest = self.ledger.manifest
         from_roots = b"".join(
@@ -693,13 +696,16 @@ class CreatorRole:
         if self._checkpoint_at is None:
             self._checkpoint_at = now + self._config.checkpoint_s
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, now: float) -> None:
         self._checkpoint_at = None
         for shard in sorted(self._dirty):
             first, size = shard * SHARD_CHUNKS, self.ledger.shard_size(shard)
             accepted, failed = bytearray((size + 7) // 8), bytearray((size + 7) // 8)
             hashes = []
+            begun = set(self.ledger.leased_chunks(shard, now))
             for index in range(size):
+                if self._referee.chunk(first + index).state is not ChunkState.OPEN:
+                    begun.add(first + index)
                 value = self._accepted.get(first + index)
                 if value is not None:
                     accepted[index // 8] |= 1 << index % 8
@@ -710,7 +716,9 @@ class CreatorRole:
             seq = previous.seq + 1 if previous is not None else 0
             self._desk.publish(
                 self.ledger,
-                Checkpoint(self.ledger.task, shard, seq, bytes(accepted), bytes(failed), merkle.root(hashes)),
+                Checkpoint(
+                    self.ledger.task, shard, seq, len(begun), bytes(accepted), bytes(failed), merkle.root(hashes)
+                ),
             )
         self._dirty.clear()
 

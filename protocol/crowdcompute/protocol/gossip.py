@@ -80,6 +80,7 @@ class Gossip:
         self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
         self._frames: list[tuple[PeerId, Frame]] = []
         self._due: dict[PeerId, None] = {}  # neighbours whose outbox holds something
+        self._push_at = 0.0
         self._heartbeat_at: float | None = None
 
     # ---- neighbours and topics
@@ -207,7 +208,12 @@ class Gossip:
         return self._heartbeat_at is None or now >= self._heartbeat_at
 
     def wake_at(self) -> float | None:
-        return self._heartbeat_at if self._neighbours else None
+        """When a heartbeat or a push is due."""
+        if not self._neighbours:
+            return None
+        if not self._due:
+            return self._heartbeat_at
+        return self._push_at if self._heartbeat_at is None else min(self._push_at, self._heartbeat_at)
 
     def heartbeat(self, now: float) -> None:
         """Keep every mesh between its bounds and announce recent ids to followers outside it."""
@@ -227,9 +233,12 @@ class Gossip:
             for peer_id in outside if len(outside) <= 6 else self._rng.sample(outside, 6):
                 self._announce(peer_id, topic, ids)
 
-    def drain(self) -> list[tuple[PeerId, Frame]]:
+    def drain(self, now: float) -> list[tuple[PeerId, Frame]]:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
         frames, self._frames = self._frames, []
+        if not self._due or now < self._push_at:
+            return frames
+        self._push_at = now + self._config.gossip_gap_s
         due, self._due = self._due, {}
         for peer_id in due:
             neighbour = self._neighbours.get(peer_id)

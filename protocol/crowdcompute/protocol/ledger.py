@@ -217,6 +217,11 @@ class Ledger:
         index = chunk % SHARD_CHUNKS
         return checkpoint is not None and (bit(checkpoint.accepted, index) or bit(checkpoint.failed, index))
 
+    def unbegun_count(self, shard: int) -> int:
+        """Chunks of a shard that, at its last checkpoint, nobody had voted on or leased."""
+        checkpoint = self.checkpoints.get(shard)
+        return self.shard_size(shard) - (min(checkpoint.begun, self.shard_size(shard)) if checkpoint is not None else 0)
+
     def open_count(self, shard: int) -> int:
         """Chunks of a shard that the last checkpoint did not close."""
         checkpoint = self.checkpoints.get(shard)

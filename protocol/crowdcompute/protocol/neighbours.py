@@ -73,6 +73,8 @@ class Neighbours:
 
     def dials(self, now: float) -> list[PeerId]:
         """Whom to dial now: wanted ones, and others at random until the target is reached."""
+        if len(self._linked) >= self._config.neighbours_target and not self._wanted:
+            return []
         ready = [
             peer_id
             for peer_id, known in self._known.items()

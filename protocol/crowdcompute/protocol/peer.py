@@ -537,15 +537,8 @@ class Peer:
 
     def _woke(self) -> None:
         now = self._now
-        for peer_id, link in list(self._links.items()):
-            for frame in link.session.advance(now):
-                self._send(peer_id, frame)
-            if link.session.state is SessionState.GONE:
-                self._drop_link(peer_id, link.session.reason)
-            elif link.session.state is SessionState.SUSPECTED and not link.suspected:
-                link.suspected = True
-                self._silent(peer_id, "silent")
-        self._sessions_at = min((link.session.wake_at() for link in self._links.values()), default=math.inf)
+        if now >= self._sessions_at:
+            self._advance_sessions(now)
         if self._gossip.heartbeat_due(now):
             self._gossip.heartbeat(now)
         self._exchange.advance(now)
@@ -555,6 +548,17 @@ class Peer:
             self._expire_at = now + EXPIRE_EVERY_S
             for ledger in self.ledgers.values():
                 ledger.expire(now)
+
+    def _advance_sessions(self, now: float) -> None:
+        for peer_id, link in list(self._links.items()):
+            for frame in link.session.advance(now):
+                self._send(peer_id, frame)
+            if link.session.state is SessionState.GONE:
+                self._drop_link(peer_id, link.session.reason)
+            elif link.session.state is SessionState.SUSPECTED and not link.suspected:
+                link.suspected = True
+                self._silent(peer_id, "silent")
+        self._sessions_at = min((link.session.wake_at() for link in self._links.values()), default=math.inf)
 
     # ---- outputs
 
@@ -574,7 +578,7 @@ class Peer:
                 break
             self._advance_roles()
         encoded: dict[tuple[int, ...], bytes] = {}
-        for peer_id, frame in self._gossip.drain():
+        for peer_id, frame in self._gossip.drain(self._now):
             if isinstance(frame, Publish):
                 # Most neighbours get the very same records: encode them once.
                 key = tuple(map(id, frame.records))

@@ -6,6 +6,7 @@ id is the content id of domain and body. Every body names its task, so no record
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from msgspec import Meta
@@ -35,7 +36,7 @@ Run: TypeAlias = tuple[U32, U32]
 Runs = Annotated[tuple[Run, ...], Meta(max_length=COMMIT_CHUNKS_MAX)]
 
 
-class Signed(Body, frozen=True):
+class Signed(Body, frozen=True, dict=True):
     """One record as it travels and as it is stored."""
 
     kind: Kind
@@ -47,7 +48,7 @@ class Signed(Body, frozen=True):
     def domain(self) -> str:
         return f"cc/{self.kind}/1"
 
-    @property
+    @cached_property
     def record_id(self) -> bytes:
         """The record's name. A manifest's is its task's id.
 
@@ -128,6 +129,8 @@ class Checkpoint(Body, frozen=True):
     task: Bytes32
     shard: U32
     seq: U32
+    begun: U32
+    """Chunks somebody voted on or has leased: what is left is worth coming for."""
     accepted: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
     failed: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
     root: Bytes32

@@ -52,8 +52,12 @@ if TYPE_CHECKING:
 LEASE_RUNS_MAX = 512
 """Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds."""
 
-SHARDS_FOLLOWED = 3
-"""The shard we pick from and those we came from: assignments may still be on their way there."""
+SHARDS_FOLLOWED = 2
+"""The shard we pick from and the one we came from: assignments may still be on their way there."""
+
+
+SHRUNK_MAX = 8
+"""The smallest batch of the end is this part of a usual one. A guess; simulations/scenarios/liars.toml."""
 
 
 class WorkerState(Enum):
@@ -124,7 +128,7 @@ class WorkerRole:
                 if self.state is WorkerState.JOINING:
                     self.state = WorkerState.WORKING
             case Assign(worker=worker) if worker == self._signer.public_key:
-                self._take_assignment(record)
+                self._take_assignment(record, now)
             case Verdict(worker=worker) if worker == self._signer.public_key:
                 self.state = WorkerState.DONE
             case Verdict():
@@ -178,7 +182,10 @@ class WorkerRole:
         """The next batch, or None when there is nothing for us now. `job_started` must follow."""
         if self._finishing or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
             return None
-        chunks = self._next_assigned() or self._next_picked(now)
+        chunks = self._next_assigned()
+        if len(chunks) < self._sizer.size():
+            # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
+            chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
         if not chunks:
             self.state = WorkerState.IDLE
             return None
@@ -235,7 +242,7 @@ class WorkerRole:
             work = find_work(self.ledger.task, me, self.ledger.manifest.policy.pow_bits)
             self._desk.publish(self.ledger, Join(self.ledger.task, self._signer.seal_key, work))
 
-    def _take_assignment(self, assign: Assign) -> None:
+    def _take_assignment(self, assign: Assign, now: float) -> None:
         try:
             chunks = open_assignment(self._signer, self.ledger.manifest.seal_key, assign)
         except RemoteProtocolError:
@@ -244,7 +251,8 @@ class WorkerRole:
         for chunk in chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
                 self._assigned[chunk] = None
-        self._lease_changed = True
+        # Started at once it is leased at once; behind running work it can wait for company.
+        self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
 
     def _vote(self, outcomes: Sequence[ChunkOutcome], now: float) -> None:
         commits = commits_of(
@@ -275,16 +283,16 @@ class WorkerRole:
             del self._assigned[chunk]
         return sorted(chunks)
 
-    def _next_picked(self, now: float) -> list[int]:
+    def _next_picked(self, now: float, size_max: int, besides: list[int]) -> list[int]:
         if now < self._nothing_until:
             return []
-        mine = self._running().union(self._assigned)
+        mine = self._running().union(self._assigned, besides)
         while self._shard is not None or self._choose_shard(now):
             assert self._shard is not None
             if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
                 self._look_again_at = self._settled_at
                 return []
-            size = self._batch_size(self._shard)
+            size = min(size_max, self._batch_size(self._shard))
             chunks = pick_open(self.ledger, self._shard, size, mine, self._rng, now)
             if chunks:
                 self._look_again_at = None
@@ -297,18 +305,23 @@ class WorkerRole:
         return []
 
     def _batch_size(self, shard: int) -> int:
-        # Towards the end of a shard batches shrink, so that its last chunks are spread over everybody.
+        # Towards the end of a shard batches shrink, so that its last chunks are spread over everybody; but not so far
+        # that the network says more than it computes.
         sharing = 2 * max(1, len({key[0] for key in self.ledger.leases if key[1] == shard}))
-        return max(1, min(self._sizer.size(), -(-self.ledger.open_count(shard) // sharing)))
+        size = self._sizer.size()
+        return max(1, size // SHRUNK_MAX, min(size, -(-self.ledger.open_count(shard) // sharing)))
 
     def _choose_shard(self, now: float) -> bool:
         """Follow another shard that may have something open, at random by how much; False when there is none."""
         weights = [
-            self.ledger.open_count(shard) if self._empty_until.get(shard, now) <= now else 0
+            self.ledger.unbegun_count(shard) if self._empty_until.get(shard, now) <= now else 0
             for shard in range(self.ledger.shards)
         ]
         if not sum(weights):
-            return False
+            if self._shard is not None:
+                return False
+            # Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
+            weights = [1] * self.ledger.shards
         (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)
         self._desk.follow(shard_topic(self.ledger.task, self._shard))
         if self._shard in self._followed:
