@@ -44,14 +44,19 @@ class Auditor:
         self._sample: dict[int, int] | None = None  # chunk -> worker audits it had when drawn
         self._unsampled: list[int] = []
 
-    def agreed(self, chunk: int, confirmed: int) -> None:
-        """A chunk's votes agree for the first time; `confirmed` is its first voter's count of confirmed votes."""
+    def agreed(self, chunk: int, vetted: int) -> int:
+        """A chunk's votes agree: draw its audits, if that was not done before, and return how many.
+
+        `vetted` counts the audits drawn so far on its least known voter. RLBA counts confirmed votes instead; but here
+        confirmations come a batch later, and a whole first batch would be audited chunk by chunk meanwhile.
+        """
         if chunk in self._drawn:
-            return
+            return 0
         count = self._poisson(audit_share(self._policy, self._chunks))
-        if self._rng.random() < probation_share(self._policy, self._chunks, confirmed):
+        if self._rng.random() < probation_share(self._policy, self._chunks, vetted):
             count += 1
         self._drawn[chunk] = count
+        return count
 
     def due(self, chunk: int, done: int) -> int:
         """Audits this chunk still needs, given how many it has had."""

@@ -148,7 +148,7 @@ class CreatorRole:
         self._heard_at: dict[bytes, float] = {}
         self._home: dict[bytes, int] = {}
         """The shard in which each worker listens."""
-        self._confirmed: dict[bytes, int] = {}
+        self._vetted: dict[bytes, int] = {}  # audits drawn on a worker's chunks so far
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
@@ -484,8 +484,10 @@ class CreatorRole:
         voters = self._referee.voters(chunk)
         trusted = self._signer.public_key in voters
         if not trusted:
-            confirmed = min((self._confirmed.get(worker, 0) for worker in voters), default=0)
-            self._auditor.agreed(chunk, confirmed)
+            vetted = min((self._vetted.get(worker, 0) for worker in voters), default=0)
+            drawn = self._auditor.agreed(chunk, vetted)
+            for worker in voters if drawn else ():
+                self._vetted[worker] = self._vetted.get(worker, 0) + drawn
         if not trusted and self._auditor.due(chunk, tally.extra):
             self._want(chunk, now)
         else:
@@ -518,11 +520,6 @@ class CreatorRole:
         clean = not any(worker in self._referee.void for worker in voters)
         trusted = self._signer.public_key in voters
         after = (tally.extra, trusted and clean and len(voters) > 1)
-        if after > before:
-            # An audit agreed: whoever voted for this value is one confirmed vote better known (probation).
-            for worker, vote in voters.items():
-                if vote.value == tally.value:
-                    self._confirmed[worker] = self._confirmed.get(worker, 0) + 1
         if after != before:
             self._audited[chunk] = after
             self._worker_audits += after[0] - before[0]

@@ -33,6 +33,8 @@ SEEN_MAX = 200_000
 """Ids remembered as seen: 32 bytes each and overhead, about 25 MB when full."""
 TOPICS_PER_NEIGHBOUR_MAX = 4_096
 WANTED_MAX = 50_000
+STRAY_TRIES = 4
+"""Heartbeats at which a record in a topic that no neighbour follows is passed to somebody else again."""
 OFFERS_MAX = 4
 """Neighbours remembered for one wanted record, should the first not deliver."""
 ASK_AGAIN_AFTER_S = 3.0
@@ -81,6 +83,7 @@ class Gossip:
         self._frames: list[tuple[PeerId, Frame]] = []
         self._due: dict[PeerId, None] = {}  # neighbours whose outbox holds something
         self._push_at = 0.0
+        self._strays: dict[bytes, tuple[bytes, int]] = {}  # our record in a topic nobody near follows -> tries left
         self._heartbeat_at: float | None = None
 
     # ---- neighbours and topics
@@ -154,10 +157,36 @@ class Gossip:
             followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
             missing = self._config.mesh_target - len(targets)
             targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
+        if source is not None:
+            targets.discard(source)
+        if not targets and topic not in self._topics:
+            # We say something in a topic we do not follow (a vote we were asked for), and no neighbour follows it
+            # either. Somebody knows somebody who does.
+            targets = self._anybody(source)
+            if source is None:
+                self._strays[record_id] = (topic, STRAY_TRIES)
         for peer_id in sorted(targets):
-            if peer_id != source:
+            if peer_id in self._neighbours:
                 self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
                 self._due[peer_id] = None
+
+    def _anybody(self, source: PeerId | None) -> set[PeerId]:
+        others = [peer_id for peer_id in self._neighbours if peer_id != source]
+        return set(self._rng.sample(others, min(self._config.mesh_target, len(others))))
+
+    def _send_strays(self) -> None:
+        """Say again, to others, what we said of a topic that nobody near us follows."""
+        for record_id, (topic, tries) in list(self._strays.items()):
+            record = self._shelf.record(record_id)
+            followers = self.followers(topic)
+            if record is None or followers or tries == 1:
+                del self._strays[record_id]
+            else:
+                self._strays[record_id] = (topic, tries - 1)
+            if record is not None:
+                for peer_id in followers or sorted(self._anybody(None)):
+                    self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
+                    self._due[peer_id] = None
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
         """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
@@ -221,6 +250,7 @@ class Gossip:
         self._backoff = {key: until for key, until in self._backoff.items() if until > now}
         self._recent = [entry for entry in self._recent if now - entry[0] <= self._config.ihave_window_s]
         self._ask_again(now)
+        self._send_strays()
         recent: dict[bytes, list[bytes]] = {}
         for _, topic, record_id in self._recent:
             recent.setdefault(topic, []).append(record_id)
