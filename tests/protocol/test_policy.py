@@ -59,7 +59,7 @@ def test_an_honest_task_is_expected_to_be_certified_when_its_last_chunk_is_done(
 
 
 @given(policies, st.integers(1, 10**7), st.integers(0, 1_000))
-def test_probation_falls_with_every_confirmed_vote_and_never_below_zero(policy: Policy, chunks: int, k: int) -> None:
+def test_probation_falls_with_every_audit_drawn_and_never_below_zero(policy: Policy, chunks: int, k: int) -> None:
     now, later = probation_share(policy, chunks, k), probation_share(policy, chunks, k + 1)
     assert 0 <= later <= now <= 1
     if policy.replication > 1:

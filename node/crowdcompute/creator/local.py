@@ -78,7 +78,7 @@ async def _pool(slots: int) -> AsyncIterator[WasmPool]:
     try:
         await pool.start()
     except RuntimeError as error:
-        raise CommandError(f"{error}: `cc-node doctor` says what this machine lacks", Exit.NOT_READY) from None
+        raise CommandError(str(error), Exit.NOT_READY) from None
     try:
         yield pool
     finally:

@@ -46,14 +46,14 @@ def audit_share(policy: Policy, chunks: int) -> float:
     return min(1.0, max(AUDIT_SHARE_MIN, needed))
 
 
-def probation_share(policy: Policy, chunks: int, confirmed: int) -> float:
-    """Extra audit probability of a worker with `confirmed` confirmed votes, where one vote alone decides.
+def probation_share(policy: Policy, chunks: int, vetted: int) -> float:
+    """Extra audit probability of a worker on whom `vetted` audits were drawn so far, where one vote alone decides.
 
     RLBA section 2.4: (1 + k)^-2 - q_0. The first result of an unknown worker is always checked.
     """
     if policy.replication > 1:
         return 0.0
-    return max(0.0, (1.0 + confirmed) ** -2 - audit_share(policy, chunks))
+    return max(0.0, (1.0 + vetted) ** -2 - audit_share(policy, chunks))
 
 
 def audit_strength(policy: Policy, by_workers: int, by_creator: int) -> float:

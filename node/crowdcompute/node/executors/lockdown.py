@@ -5,7 +5,7 @@ files, no network), and a seccomp filter over all threads that leaves memory man
 open. Pure ctypes: no dependency, and about a third of a millisecond.
 
 Linux on x86-64 and aarch64 get every layer the kernel offers. Elsewhere there is a process of its own with resource
-limits (POSIX), or only the process; `apply` says which layers hold, and `cc-node doctor` repeats it.
+limits (POSIX), or only the process; `apply` says which layers hold, and `cc-node status` repeats it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class PoolClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PoolDescription:
-    """What `cc-node status` and `cc-node doctor` show."""
+    """What `cc-node status` shows."""
 
     slots: int
     pids: tuple[int, ...]
