@@ -175,7 +175,7 @@ def test_outcomes_become_commits_that_say_the_same_and_fit(done: list[ChunkOutco
 def test_the_worst_batch_still_fits_a_record() -> None:
     done = [ChunkOutcome(2 * index, Status.OK, bytes(20)) for index in range(SHARD_CHUNKS // 2)]
     commits = commits_of(
-        WORKER, CREATOR.seal_key, TASK, lambda: 2**63 - 1, done, MemoryBlobStore(), Random(1), inline_bytes=4_096
+        WORKER, CREATOR.seal_key, TASK, lambda: 2**53 - 1, done, MemoryBlobStore(), Random(1), inline_bytes=4_096
     )
     assert max(len(leaves) for _, leaves in commits) == COMMIT_CHUNKS_MAX
     assert all(len(encode(commit)) <= RECORD_BYTES_MAX for commit, _ in commits)

@@ -47,7 +47,7 @@ FRAMES: dict[str, Frame] = {
     "hello": Hello((1,), "main", "crowdcompute 0.1"),
     "hello of a peer with several versions": Hello((1, 2, 4_294_967_295), "lab-7", ""),
     "ping": Ping(1),
-    "ping with the largest nonce": Ping(2**63 - 1),
+    "ping with the largest nonce": Ping(2**53 - 1),
     "pong": Pong(1),
     "bye": Bye("the window was closed"),
     "topics": Topics((b"", TASK, TASK + bytes(4)), (TASK + (1).to_bytes(4),)),
@@ -73,7 +73,7 @@ REFUSED: dict[str, bytes] = {
     "trailing bytes": encode(("ping", 1)) + b"\0",
     "cut short": encode(("bye", "reason"))[:-1],
     "a negative nonce": encode(("ping", -1)),
-    "a nonce of 64 bits": encode(("ping", 2**63)),
+    "a nonce of 54 bits": encode(("ping", 2**53)),
     "hello without a version": encode(("hello", (), "main", "")),
     "hello with 17 versions": encode(("hello", tuple(range(17)), "main", "")),
     "a network's name of 65 characters": encode(("hello", (1,), "n" * 65, "")),
@@ -124,7 +124,7 @@ def test_every_frame_our_own_limits_allow_fits() -> None:
         IHave(bytes(36), (DIGEST,) * IDS_MAX),
         Topics((bytes(36),) * TOPICS_MAX, (bytes(36),) * TOPICS_MAX),
         Publish(bytes(36), (largest,)),
-        BlobPieceFrame(DIGEST, 2**63 - 1, 2**32 - 1, bytes(65_536), (DIGEST,) * 40),
+        BlobPieceFrame(DIGEST, 2**53 - 1, 2**32 - 1, bytes(65_536), (DIGEST,) * 40),
     ):
         assert decode_frame(encode_frame(frame)) == frame
 

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.creator import TaskState
-from crowdcompute.protocol.events import Execute, FinishRequested, FrameReceived, LinkOpened, SendFrame
+from crowdcompute.protocol.events import (
+    Execute,
+    FinishRequested,
+    FrameReceived,
+    LinkOpened,
+    SendFrame,
+    SlotsChanged,
+    TasksChosen,
+)
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.storage import MemoryBlobStore
@@ -131,6 +139,46 @@ def test_a_worker_asked_to_finish_takes_no_new_work_and_does_not_spin() -> None:
     small.step_until(40.0)
     assert leaver.peer.workers[small.task].votes == votes
     assert small.spins - spins < 20
+
+
+def test_a_paused_worker_stops_at_once_and_its_work_is_done_by_others_or_after_the_pause() -> None:
+    small = world(peers=4, chunks=24, chunk_s=3.0)
+    small.step_until(9.0)
+    sleeper = next(node for node in small.nodes[1:] if node.running)
+    begun = {chunk.chunk for job in sleeper.running.values() for chunk in job.job.chunks}
+    small.tell(sleeper, SlotsChanged(0))
+    assert sleeper.peer.idle and not sleeper.running
+    small.step_until(10.0)
+    key = sleeper.signer.public_key
+    assert not any(
+        lease.worker == key and lease.since
+        for node in small.nodes
+        for lease in node.peer.ledgers[small.task].leases.values()
+    ), f"somebody still waits for {begun}"
+    small.step_until(30.0)
+    votes = sleeper.peer.workers[small.task].votes
+    small.tell(sleeper, SlotsChanged(1))
+    run(small)
+    assert sleeper.peer.workers[small.task].votes > votes
+    assert small.role.progress().accepted == 24
+
+
+def test_a_task_is_worked_on_only_while_it_is_chosen() -> None:
+    small = world(peers=4, chunks=60, chunk_s=2.0)
+    chooser = small.nodes[1]
+    small.step_until(4.0)
+    small.tell(chooser, TasksChosen(frozenset()))
+    votes = chooser.peer.workers[small.task].votes
+    small.step_until(20.0)
+    assert small.task in chooser.peer.ledgers
+    assert chooser.peer.workers[small.task].votes == votes
+    small.tell(chooser, TasksChosen(frozenset({small.task})))
+    small.step_until(40.0)
+    assert chooser.peer.workers[small.task].votes > votes
+    small.tell(chooser, TasksChosen(frozenset()))
+    votes = chooser.peer.workers[small.task].votes
+    run(small)
+    assert chooser.peer.workers[small.task].votes == votes
 
 
 class Stranger:

@@ -24,8 +24,8 @@ Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 """An Ed25519 signature."""
 U32 = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
-U63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""Counts, sizes and times: 63 bits, so that every language reads them as a signed 64-bit number."""
+U53 = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""Counts, sizes and times: 53 bits, so that every language, JavaScript included, reads them as a plain exact number."""
 
 _encoder = msgspec.msgpack.Encoder()
 

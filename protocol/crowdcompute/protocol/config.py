@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .manifest import Runtime
 
 FRAME_BYTES_MAX = 66 * 1024
 """One 64 KiB piece with its Merkle proof and header; far below the 256 KiB every WebRTC stack accepts."""
@@ -74,6 +78,9 @@ class ProtocolConfig:
 
     work: bool = True
     """Whether this peer executes chunks of other people's tasks."""
+
+    runtimes: frozenset[Runtime] = frozenset({"wasm", "js"})
+    """What this peer can and may execute; tasks of another runtime are passed on and not worked on."""
 
     accept_creators: frozenset[bytes] | None = None
     """Public keys of the creators we work for; None means everybody."""

@@ -30,6 +30,7 @@ from .identity import NONCE_BYTES
 from .picking import pick_endgame
 from .records import (
     COMMIT_CHUNKS_MAX,
+    LEAVING_TTL_S,
     SHARD_CHUNKS,
     Admit,
     Assign,
@@ -201,6 +202,8 @@ class CreatorRole:
                     self._admit(now)
             case Admit(worker=worker):
                 self._admitted(worker, now)
+            case Lease(runs=(), ttl_s=ttl_s) if ttl_s == LEAVING_TTL_S:
+                self.worker_silent(author, now)
             case Lease(home=home):
                 self._heard_at[author] = now
                 self._home[author] = home

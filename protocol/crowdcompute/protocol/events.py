@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from .identity import PeerId
-    from .manifest import Limits
+    from .manifest import Limits, Runtime
     from .records import Signed
 
 
@@ -120,6 +120,23 @@ class FinishRequested:
     """Take no new work; commit what is running. `Peer.idle` turns true when nothing runs any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class TasksChosen:
+    """Work on these tasks only, whichever of them are known by now or later; None: on every acceptable one.
+
+    A task that is not chosen (any more) is still passed on, and results made for it are still served.
+    """
+
+    tasks: frozenset[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsChanged:
+    """Execute this many jobs at a time; with 0, stop now: what runs is cancelled and its leases are released."""
+
+    slots: int
+
+
 Input: TypeAlias = (
     LinkOpened
     | LinkClosed
@@ -131,6 +148,8 @@ Input: TypeAlias = (
     | TaskPublished
     | RecordsRestored
     | FinishRequested
+    | TasksChosen
+    | SlotsChanged
 )
 
 # ---- outputs
@@ -162,6 +181,7 @@ class Execute:
 
     job: int
     task_id: bytes
+    runtime: Runtime
     code: bytes
     limits: Limits
     numbers: bool

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
-from .codec import U32, U63, Body, Bytes32, decode, encode
+from .codec import U32, U53, Body, Bytes32, decode, encode
 from .config import FRAME_BYTES_MAX
 from .errors import RemoteProtocolError
 from .records import Signed
@@ -30,11 +30,11 @@ class Hello(Body, frozen=True, tag="hello"):
 
 
 class Ping(Body, frozen=True, tag="ping"):
-    nonce: U63
+    nonce: U53
 
 
 class Pong(Body, frozen=True, tag="pong"):
-    nonce: U63
+    nonce: U53
 
 
 class Bye(Body, frozen=True, tag="bye"):
@@ -85,7 +85,7 @@ class BlobWant(Body, frozen=True, tag="blob-want"):
 
 class BlobPieceFrame(Body, frozen=True, tag="blob-piece"):
     sha256: Bytes32
-    size: U63
+    size: U53
     index: U32
     data: bytes
     proof: Annotated[tuple[Bytes32, ...], Meta(max_length=40)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from .codec import U32, U63, Bytes32, decode, encode
+from .codec import U32, U53, Bytes32, decode, encode
 from .errors import LocalProtocolError, RemoteProtocolError
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
 from .split import CHUNKS_MAX, Blocks, Grid, Items, Lines, Part, Range, Split, check_chunk_count
@@ -32,6 +32,7 @@ __all__ = [
     "Manifest",
     "Policy",
     "Range",
+    "Runtime",
     "Split",
     "open_manifest",
     "sign_manifest",
@@ -51,12 +52,15 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _NAME_REFUSED = re.compile(f"[{_UNPRINTABLE}]")
 _LINK = re.compile(f"https?://[^ {_UNPRINTABLE}]+")
 
+Runtime = Literal["wasm", "js"]
+"""What executes the code blob: a WebAssembly module (modules.md), or JavaScript source (javascript.md)."""
+
 
 class BlobRef(Part, frozen=True):
     """A blob by name: SHA-256 of its bytes, its size, and the Merkle root over its 64 KiB pieces (blobs.py)."""
 
     sha256: Bytes32
-    size: U63
+    size: U53
     root: Bytes32
 
 
@@ -86,7 +90,7 @@ class Manifest(Part, frozen=True):
     link: Annotated[str, Meta(max_length=500)]
     creator: Bytes32
     seal_key: Bytes32
-    runtime: Literal["wasm"]
+    runtime: Runtime
     code: BlobRef
     split: Split
     chunks: Annotated[int, Meta(ge=1, le=CHUNKS_MAX)]
@@ -95,8 +99,8 @@ class Manifest(Part, frozen=True):
     policy: Policy
     reward: U32
     permissions: Annotated[tuple[str, ...], Meta(max_length=0)]
-    created_s: U63
-    expires_s: U63
+    created_s: U53
+    expires_s: U53
 
 
 def sign_manifest(signer: Signer, manifest: Manifest) -> Signed:

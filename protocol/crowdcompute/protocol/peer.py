@@ -37,7 +37,9 @@ from .events import (
     RecordsRestored,
     SaveRecords,
     SendFrame,
+    SlotsChanged,
     TaskPublished,
+    TasksChosen,
     Woke,
 )
 from .exchange import Exchange
@@ -72,7 +74,6 @@ if TYPE_CHECKING:
 
     from .config import ProtocolConfig
     from .identity import Signer, Verifier
-    from .manifest import Manifest
     from .storage import BlobStore
 
 NETWORK_TOPIC = b""
@@ -124,6 +125,8 @@ class Peer:
         self._next_job = 0
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
         self._finishing = False
+        self._slots = config.slots
+        self._chosen: frozenset[bytes] | None = None
         self._expire_at = now + EXPIRE_EVERY_S
         self._sessions_at = math.inf
         """No session has anything to do before; what a neighbour says only moves that further away."""
@@ -164,6 +167,12 @@ class Peer:
                 self._finishing = True
                 for worker in self.workers.values():
                     worker.finish()
+            case TasksChosen(tasks=tasks):
+                self._chosen = tasks
+                self._choose_workers()
+            case SlotsChanged(slots=slots):
+                self._slots = slots
+                self._choose_workers()
         self._advance_roles()
         return self._drain()
 
@@ -248,6 +257,7 @@ class Peer:
             Execute(
                 self._next_job,
                 ledger.task,
+                manifest.runtime,
                 manifest.code.sha256,
                 manifest.limits,
                 is_numbers(manifest.split),
@@ -410,8 +420,7 @@ class Peer:
         ledger = self.ledgers[record_id] = Ledger(signed, manifest)
         self._gossip.publish(NETWORK_TOPIC, record_id, signed, self._now, source)
         self._outputs.append(Notice(Notable.TASK_SEEN, record_id, None, peer_id_of(manifest.creator), manifest.name))
-        if self._acceptable(manifest):
-            self._saved.append(signed)
+        if self._acceptable(ledger):
             self._start_worker(ledger)
 
     def _is_admitted(self, ledger: Ledger, author: bytes) -> bool:
@@ -434,13 +443,15 @@ class Peer:
 
     # ---- tasks and roles
 
-    def _acceptable(self, manifest: Manifest) -> bool:
-        config = self.config
+    def _acceptable(self, ledger: Ledger) -> bool:
+        config, manifest = self.config, ledger.manifest
         return (
             config.work
-            and config.slots > 0
+            and self._slots > 0
+            and (self._chosen is None or ledger.task in self._chosen)
             and not self._finishing
             and manifest.creator != self.signer.public_key
+            and manifest.runtime in config.runtimes
             and (config.accept_creators is None or manifest.creator in config.accept_creators)
             and manifest.limits.memory_bytes <= config.memory_bytes_max
             and manifest.limits.seconds <= config.seconds_max
@@ -448,9 +459,22 @@ class Peer:
         )
 
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
+        self._saved.append(ledger.signed)
         role = WorkerRole(self.config, self.signer, self._rng, ledger, self, self._blobs, self._now)
         self.workers[ledger.task] = role
         return role
+
+    def _choose_workers(self) -> None:
+        """After a change of what or how much to work: begin, go on or rest, task by task."""
+        for ledger in self.ledgers.values():
+            role, wanted = self.workers.get(ledger.task), self._acceptable(ledger)
+            if role is None and wanted and ledger.certificate is None:
+                own = [signed for signed in ledger.records() if signed.author == self.signer.public_key]
+                self._start_worker(ledger).restored([(signed, parse(signed)) for signed in own])
+            elif role is not None and wanted:
+                role.resume(self._now)
+            elif role is not None:
+                role.rest()
 
     def _publish_task(self, signed: Signed) -> None:
         manifest = open_manifest(signed, self._verifier)
@@ -490,7 +514,7 @@ class Peer:
                 self.creators[task] = role
                 self._gossip.follow(task_topic(task))
                 role.restored(own, self._now)
-            elif ledger.certificate is None and self._acceptable(ledger.manifest):
+            elif ledger.certificate is None and self._acceptable(ledger):
                 self._start_worker(ledger).restored(own)
 
     def _roles_of(self, task: bytes, *, besides_creator: bool = False) -> list[WorkerRole | CreatorRole]:
@@ -520,9 +544,11 @@ class Peer:
 
     def _fill_slots(self) -> None:
         """Keep every slot busy and one job waiting, so that a worker process never idles between batches."""
-        room = self.config.slots + 1 if self.config.slots else 0
+        room = self._slots + 1 if self._slots else 0
+        # What our own task still needs from us is executed even while we rest from other people's.
+        own_room = max(room, min(1, self.config.slots))
         for creator in self.creators.values():
-            while len(self._jobs) < room and (batch := creator.take_job()):
+            while len(self._jobs) < own_room and (batch := creator.take_job()):
                 job = self.execute(creator.ledger, batch)
                 self._jobs[job] = creator
                 creator.job_started(job, batch)

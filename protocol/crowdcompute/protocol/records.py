@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from .codec import U32, U63, Body, Bytes32, Bytes64, decode, encode
+from .codec import U32, U53, Body, Bytes32, Bytes64, decode, encode
 from .errors import RemoteProtocolError
 from .identity import content_id
 
@@ -28,6 +28,9 @@ RECORD_BYTES_MAX = 48 * 1024
 
 COMMIT_CHUNKS_MAX = 1_024
 """Chunks of one commit: 1,024 hashes of 32 bytes still fit a record."""
+
+LEAVING_TTL_S = 1
+"""A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more."""
 
 Kind = Literal["manifest", "join", "admit", "lease", "commit", "assign", "verdict", "checkpoint", "certificate"]
 
@@ -63,7 +66,7 @@ class Join(Body, frozen=True):
 
     task: Bytes32
     seal_key: Bytes32
-    work: U63
+    work: U53
 
 
 class Admit(Body, frozen=True):
@@ -77,14 +80,14 @@ class Admit(Body, frozen=True):
 class Lease(Body, frozen=True):
     """A worker says for `ttl_s` seconds, counted from arrival, that it is on these chunks of the shard and no others.
 
-    A hint, never tallied. Without runs it says: admitted, here, and idle. `home` is the shard in which the worker
-    listens for assignments; it may lease chunks of other shards because it was asked to.
+    A hint, never tallied. Without runs it says: admitted, here, and idle; or, for `LEAVING_TTL_S`, gone. `home` is
+    the shard in which the worker listens for assignments; it may lease chunks of other shards because it was asked to.
     """
 
     task: Bytes32
     shard: U32
     home: U32
-    seq: U63
+    seq: U53
     ttl_s: Annotated[int, Meta(ge=1, le=3_600)]
     runs: Runs
 
@@ -94,7 +97,7 @@ class Commit(Body, frozen=True):
 
     task: Bytes32
     shard: U32
-    seq: U63
+    seq: U53
     runs: Runs
     root: Bytes32
     sealed: bytes
@@ -108,7 +111,7 @@ class Assign(Body, frozen=True):
 
     task: Bytes32
     shard: U32
-    seq: U63
+    seq: U53
     worker: Bytes32
     sealed: bytes
 
@@ -144,7 +147,7 @@ class CertificateBody(Body, frozen=True):
     accepted: U32
     failed: U32
     root: Bytes32
-    executions: U63
+    executions: U53
     worker_audits: U32
     creator_audits: U32
     mismatches: U32

@@ -21,15 +21,18 @@ from .ledger import find_work, shard_topic, task_topic
 from .picking import pick_open
 from .records import (
     COMMIT_CHUNKS_MAX,
+    LEAVING_TTL_S,
     Admit,
     Assign,
     CertificateBody,
     Checkpoint,
+    Commit,
     Join,
     Lease,
     Record,
     Signed,
     Verdict,
+    chunks_of,
     runs_of,
     shard_of,
 )
@@ -107,6 +110,7 @@ class WorkerRole:
         self._nothing_until = now
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
         self._finishing = False
+        self._resting = False
         desk.follow(task_topic(ledger.task))
         self._fetch_missing()
 
@@ -115,11 +119,10 @@ class WorkerRole:
     def restored(self, own: list[tuple[Signed, Record]]) -> None:
         """Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice."""
         for signed, record in own:
-            if signed.author == self._signer.public_key and signed.kind in ("commit", "lease"):
-                self._seq = max(self._seq, getattr(record, "seq", 0))
-        for chunk in range(self.ledger.manifest.chunks):
-            if self._signer.public_key in self.ledger.voters(chunk):
-                self._voted.add(chunk)
+            if signed.author == self._signer.public_key and isinstance(record, Commit | Lease):
+                self._seq = max(self._seq, record.seq)
+                if isinstance(record, Commit):
+                    self._voted.update(chunks_of(record.shard, record.runs))
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken somebody's record."""
@@ -168,6 +171,22 @@ class WorkerRole:
         self._finishing = True
         self._assigned.clear()
 
+    def rest(self) -> None:
+        """Stop at once: nobody waits for what we had begun. Results made before are still served."""
+        self._resting = True
+        for job in self._jobs:
+            self._desk.cancel(job)
+        self._jobs.clear()
+        self._assigned.clear()
+        self._lease_changed = True
+
+    def resume(self, now: float) -> None:
+        """Go on after a rest."""
+        if self._resting:
+            self._resting = False
+            self._lease_changed = True
+            self.look_again(now)
+
     def advance(self, now: float) -> None:
         """Let time pass: fetch again, renew leases, say that we are idle."""
         looked = self._look_again_at is not None and now >= self._look_again_at
@@ -180,7 +199,7 @@ class WorkerRole:
 
     def take_job(self, now: float) -> list[ChunkInput] | None:
         """The next batch, or None when there is nothing for us now. `job_started` must follow."""
-        if self._finishing or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
+        if self._finishing or self._resting or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
             return None
         chunks = self._next_assigned()
         if len(chunks) < self._sizer.size():
@@ -247,6 +266,8 @@ class WorkerRole:
             chunks = open_assignment(self._signer, self.ledger.manifest.seal_key, assign)
         except RemoteProtocolError:
             return  # The creator sealed nonsense to us. Its task is its own loss.
+        if self._resting:
+            return  # It goes to somebody else when no lease of ours names it.
         running = self._running()
         for chunk in chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
@@ -337,7 +358,10 @@ class WorkerRole:
         """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
         self._lease_changed = False
         self._renew_at = math.inf
-        if self._shard is None or (self._finishing and not self._jobs):
+        if self._shard is None:
+            return
+        if self._resting or (self._finishing and not self._jobs):
+            self._say_gone(now)
             return
         by_shard: dict[int, list[int]] = {}
         for chunk in [*self._running(), *self._assigned]:
@@ -358,6 +382,14 @@ class WorkerRole:
             self._desk.publish(self.ledger, lease)
         half_ttl_s = self._config.lease_ttl_s / 2
         self._renew_at = min((until - half_ttl_s for _, until in self._leases.values()), default=math.inf)
+
+    def _say_gone(self, now: float) -> None:
+        """End our leases before their time, so that others need not wait for them to run out."""
+        assert self._shard is not None
+        for shard in self._leases:
+            gone = Lease(self.ledger.task, shard, self._shard, self._next_seq(now), LEAVING_TTL_S, ())
+            self._desk.publish(self.ledger, gone)
+        self._leases.clear()
 
     def _release(self, shard: int) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""
