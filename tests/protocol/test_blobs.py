@@ -115,6 +115,15 @@ def test_any_piece_is_taken_or_refused(index: int, data: bytes, proof: list[byte
         assert assembly.whole() == blob
 
 
+def told(piece: bytes, data: bytes) -> dict[str, object]:
+    """Where a piece stands in the blob, and what follows or is changed: 64 KiB in hexadecimal tell nobody anything."""
+    start = data.find(piece[:6])
+    if data[start : start + len(piece)] == piece:
+        return {"start": start, "bytes": len(piece), "rest": ""}
+    common = next(n for n in range(len(piece)) if data[start : start + n + 1] != piece[: n + 1])
+    return {"start": start, "bytes": common, "rest": piece[common:].hex()}
+
+
 def test_the_blob_vectors_hold(expect_vectors: Callable[[str, object], None]) -> None:
     cases = []
     for size in (0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, PIECE_BYTES * 5 + 1):
@@ -130,9 +139,38 @@ def test_the_blob_vectors_hold(expect_vectors: Callable[[str, object], None]) ->
                 "proofs": [[step.hex() for step in merkle.proof(hashes, index)] for index in range(len(hashes))],
             }
         )
+    data = pattern(PIECE_BYTES * 3 + 7)
+    ref = describe(data)
+    arriving = pieces(data)
+    last = arriving[3]
+    refused = {
+        "a piece there is not": (4, *last[1:]),
+        "another piece's place": (1, arriving[2][1], arriving[2][2]),
+        "a byte too few": (3, last[1][:-1], last[2]),
+        "a byte too many": (3, last[1] + b"\0", last[2]),
+        "an altered byte": (3, last[1][:-1] + bytes((last[1][-1] ^ 1,)), last[2]),
+        "no proof": (3, last[1], ()),
+        "a proof cut short": (3, last[1], last[2][:-1]),
+        "a proof with a step too many": (3, last[1], (*last[2], bytes(32))),
+        "a proof out of order": (3, last[1], tuple(reversed(last[2]))),
+        "another piece's proof": (3, last[1], arriving[1][2]),
+    }
+    for index, piece, proof in refused.values():
+        with pytest.raises(RemoteProtocolError):
+            PieceAssembly(ref.sha256, ref.size, ref.root).add(index, piece, proof)
     expect_vectors(
         "blobs",
         {
+            "refused_pieces": {
+                "size": ref.size,
+                "sha256": ref.sha256.hex(),
+                "root": ref.root.hex(),
+                "pieces": [
+                    # Of a piece only what is told from the blob itself: its own is named, not written down.
+                    {"why": why, "index": index, **told(piece, data), "proof": [step.hex() for step in proof]}
+                    for why, (index, piece, proof) in refused.items()
+                ],
+            },
             "about": "Blobs made of SHA-256(u32 0) ‖ SHA-256(u32 1) ‖ … (little-endian), cut to size; spec/blobs.md.",
             "piece_bytes": PIECE_BYTES,
             "cases": cases,

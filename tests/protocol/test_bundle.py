@@ -5,12 +5,14 @@ import zipfile
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
+from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import BundleError, LocalProtocolError
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Lines, Manifest, sign_manifest
@@ -19,6 +21,7 @@ from crowdcompute.protocol.split import pack_items
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crowdcompute.protocol.manifest import BlobRef
     from crowdcompute.protocol.records import Signed
 
     MakeManifest = Callable[..., Manifest]
@@ -221,8 +224,68 @@ def test_a_hostile_central_directory_is_refused_politely(bundle: bytes, data: st
         assert "\n" not in str(error)
 
 
+BROKEN = (9).to_bytes(4, "little") + bytes(20)
+BROKEN_ENTRY = f"blobs/{sha256(BROKEN).hexdigest()}"
+
+
+def signed_with(seed: bytes, manifest: Manifest) -> bytes:
+    return Identity(seed).sign("cc/manifest/1", encode(manifest))
+
+
+def wrong_root(data: bytes) -> BlobRef:
+    return msgspec.structs.replace(describe(data), root=bytes(32))
+
+
+def write_unchecked(manifest: Manifest, blobs: dict[str, bytes | None] | None = None) -> bytes:
+    """A bundle that is signed as it should be, of a task that no honest creator signs."""
+    creator = Identity(bytes(range(32)))
+    body = encode(manifest)
+    entries = {CODE_ENTRY: MODULE, INPUTS_ENTRY: INPUTS, **(blobs or {})}
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    signature = creator.sign("cc/manifest/1", body)
+    return rezipped(empty.getvalue(), {"manifest.msgpack": body, "manifest.sig": signature, **entries})
+
+
 def test_the_bundle_vectors_hold(bundle: bytes, signed: Signed, expect_vectors: Callable[[str, object], None]) -> None:
+    manifest = read_bundle(bundle, verify).manifest
+    other = signed_with(b"\7" * 32, manifest)
+    commented = io.BytesIO(bundle)
+    with zipfile.ZipFile(commented, "a") as archive:
+        archive.comment = b"hello"
+    doubled = io.BytesIO(rezipped(bundle, {INPUTS_ENTRY: None}))
+    with zipfile.ZipFile(doubled, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(zipfile.ZipInfo("manifest.msgpack"), signed.body)
     refused = {
+        "nothing": b"",
+        "no zip": b"hello, world",
+        "a first header and nothing more": b"PK\x03\x04",
+        "a comment": commented.getvalue(),
+        "five entries": rezipped(bundle, {"README": b"hello"}),
+        "one entry twice": doubled.getvalue(),
+        "compressed entries": rezipped(bundle, {}, zipfile.ZIP_DEFLATED),
+        "an unknown compression": patched(bundle, 8, 10, 93),
+        "encrypted entries": patched(bundle, 6, 8, 1),
+        "a zip of the future": patched(bundle, 4, 6, 99),
+        "no manifest": rezipped(bundle, {"manifest.msgpack": None}),
+        "no signature": rezipped(bundle, {"manifest.sig": None}),
+        "no module": rezipped(bundle, {CODE_ENTRY: None}),
+        "a signature of 63 bytes": rezipped(bundle, {"manifest.sig": bytes(63)}),
+        "a signature of 65 bytes": rezipped(bundle, {"manifest.sig": bytes(65)}),
+        "a manifest of 49,153 bytes": rezipped(bundle, {"manifest.msgpack": bytes(49_153)}),
+        "a manifest that is none": rezipped(bundle, {"manifest.msgpack": b"\x80"}),
+        "an altered manifest": rezipped(bundle, {"manifest.msgpack": signed.body.replace(b"Squares", b"Sqvares")}),
+        "another creator's signature": rezipped(bundle, {"manifest.sig": other}),
+        "a path that escapes": rezipped(bundle, {INPUTS_ENTRY: None, "../../etc/passwd": b"root"}),
+        "a blob of another size": rezipped(bundle, {CODE_ENTRY: MODULE[:-5]}),
+        "a wrong checksum": bundle.replace(MODULE, MODULE[:-1] + b"\1"),
+        "a blob with another root": write_unchecked(msgspec.structs.replace(manifest, code=wrong_root(MODULE))),
+        "inputs of another number of chunks": write_unchecked(msgspec.structs.replace(manifest, chunks=2)),
+        "inputs whose table does not fit": write_unchecked(
+            msgspec.structs.replace(manifest, inputs=describe(BROKEN), chunks=1),
+            {INPUTS_ENTRY: None, BROKEN_ENTRY: BROKEN},
+        ),
+        "a directory cut in the middle": bundle[:-60] + bundle[-22:],
         "an altered blob": rezipped(bundle, {CODE_ENTRY: MODULE[:-1] + b"\1"}),
         "a wrong signature": rezipped(bundle, {"manifest.sig": bytes(64)}),
         "a missing blob": rezipped(bundle, {INPUTS_ENTRY: None}),
@@ -230,6 +293,8 @@ def test_the_bundle_vectors_hold(bundle: bytes, signed: Signed, expect_vectors: 
         "bytes before the zip": b"PK\x03\x04" + bundle,
         "a cut-off end": bundle[:-10],
     }
+    for name, data in refused.items():
+        assert refusal(data), name
     expect_vectors(
         "bundle",
         {

@@ -83,7 +83,47 @@ REFUSED: list[tuple[str, bytes]] = [
     ("four thousand million bytes", b"\x97\xc6\xff\xff\xff\xff"),
     ("nesting without end", b"\x91" * 100_000),
     ("an extension type", b"\xd4\x01\x00"),
+    ("an extension type for bytes", msgpack.packb([msgpack.ExtType(1, ZERO), *GOOD[1:]])),
+    ("nothing for a digest", msgpack.packb([None, *GOOD[1:]])),
+    ("nothing for a count", msgpack.packb([ZERO, None, *GOOD[2:]])),
+    ("text for a count", msgpack.packb([ZERO, "1", *GOOD[2:]])),
+    ("text for a float", msgpack.packb([*GOOD[:3], "0.5", *GOOD[4:]])),
+    ("a boolean for a float", msgpack.packb([*GOOD[:3], True, *GOOD[4:]])),
+    ("a whole float for a size", msgpack.packb([ZERO, 1, 2.0, *GOOD[3:]])),
+    ("a boolean for nothing", msgpack.packb([*GOOD[:5], False, *GOOD[6:]])),
+    ("a map for runs", msgpack.packb([*GOOD[:6], {}])),
+    ("an array for a number", msgpack.packb([ZERO, [1], *GOOD[2:]])),
+    ("text of 21 characters of four bytes", msgpack.packb([*GOOD[:4], "\U0001f600" * 21, *GOOD[5:]])),
+    ("text in an overlong form", msgpack.packb([*GOOD[:4], "text", *GOOD[5:]]).replace(b"\xa4text", b"\xa2\xc0\xaf")),
+    ("text cut within a character", msgpack.packb([*GOOD[:4], "é", *GOOD[5:]]).replace(b"\xa2\xc3\xa9", b"\xa1\xc3")),
+    ("a head that means nothing", b"\xc1"),
 ]
+
+# One message, each element in every form a writer might have chosen: only the first is what ours write.
+DIGEST_FORMS = [b"\xc4\x20" + ZERO, b"\xc5\x00\x20" + ZERO, b"\xc6\x00\x00\x00\x20" + ZERO]
+ONE_FORMS = [bytes.fromhex(form) for form in ("01", "cc01", "cd0001", "ce00000001", "cf0000000000000001")]
+ONE_FORMS += [bytes.fromhex(form) for form in ("d001", "d10001", "d200000001", "d30000000000000001")]
+HALF_FORMS = [bytes.fromhex(form) for form in ("cb3fe0000000000000", "ca3f000000")]
+TEXT_FORMS = [b"\xa4text", b"\xd9\x04text", b"\xda\x00\x04text", b"\xdb\x00\x00\x00\x04text"]
+RUNS_FORMS = [bytes.fromhex(form) for form in ("91920102", "dc0001920102", "dd00000001920102", "91dc00020102")]
+FORMS = [DIGEST_FORMS, ONE_FORMS, ONE_FORMS, HALF_FORMS, TEXT_FORMS, [b"\xc0"], RUNS_FORMS]
+OTHER_FORMS = [
+    head + b"".join([*(first for first, *_ in FORMS[:place]), form, *(first for first, *_ in FORMS[place + 1 :])])
+    for head in (b"\x97", b"\xdc\x00\x07")
+    for place, forms in enumerate(FORMS)
+    for form in forms
+]
+
+
+def test_a_reader_takes_every_form_and_a_writer_chooses_the_shortest() -> None:
+    sample = Sample(ZERO, 1, 1, 0.5, "text", None, ((1, 2),))
+    assert encode(sample) == OTHER_FORMS[0]
+    assert {decode(form, Sample) for form in OTHER_FORMS} == {sample}
+
+
+@pytest.mark.parametrize(("wire", "share"), [(b"\x01", 1.0), (b"\xff", -1.0), (b"\xcf" + b"\xff" * 8, 2.0**64)])
+def test_an_integer_is_a_float_where_a_float_is_wanted(wire: bytes, share: float) -> None:
+    assert decode(OTHER_FORMS[0].replace(HALF_FORMS[0], wire), Sample).share == share
 
 
 @pytest.mark.parametrize("data", [case[1] for case in REFUSED], ids=[case[0] for case in REFUSED])
@@ -151,6 +191,7 @@ def test_the_codec_vectors_hold(expect_vectors: Callable[[str, object], None]) -
                 }
                 for sample in samples
             ],
+            "other_forms": [{"bytes": form.hex(), "shortest": OTHER_FORMS[0].hex()} for form in OTHER_FORMS[1:]],
             "refused": [{"name": name, "bytes": data.hex()} for name, data in REFUSED if len(data) < 1_000],
         },
     )

@@ -196,6 +196,24 @@ def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
         ),
         "a chunk beyond the last": (CREATOR, msgspec.structs.replace(padded, accepted=padded.accepted[:-1] + b"\x10")),
         "a chunk accepted and failed": (CREATOR, checkpoint(ledger, 0, 0, {1, 2}, {2})),
+        "failures too short a bitmap": (
+            CREATOR,
+            msgspec.structs.replace(checkpoint(ledger, 0, 0, {1}), failed=b"\1"),
+        ),
+        "a failed chunk beyond the last": (
+            CREATOR,
+            msgspec.structs.replace(padded, failed=padded.failed[:-1] + b"\x80"),
+        ),
+        "an admission by a worker": (ALICE, Admit(task, BOB.public_key, bytes(16))),
+        "an assignment by a worker": (ALICE, Assign(task, 0, 1, BOB.public_key, b"")),
+        "a verdict by a worker": (ALICE, Verdict(task, BOB.public_key, "wrong", 0, bytes(32))),
+        "a checkpoint by a worker": (ALICE, checkpoint(ledger, 0, 0, {1})),
+        "a certificate by a worker": (
+            ALICE,
+            CertificateBody(task, 1, 1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95),
+        ),
+        "another task's join": (ALICE, Join(bytes(32), ALICE.seal_key, 0)),
+        "another task's verdict": (CREATOR, Verdict(bytes(32), BOB.public_key, "wrong", 0, bytes(32))),
     }
 
 

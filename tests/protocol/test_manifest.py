@@ -86,8 +86,48 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a short digest", {"code": msgspec.structs.replace(BLOB, sha256=b"short")}, "sha256"),
     ("infinite eps", {"policy": {"replication": 2, "eps": float("inf"), "liars": 0.1, "pow_bits": 0}}, "eps"),
     ("eps that is no number", {"policy": {"replication": 2, "eps": float("nan"), "liars": 0.1, "pow_bits": 0}}, "eps"),
+    ("eps of nothing", {"policy": {"replication": 2, "eps": 0.0, "liars": 0.1, "pow_bits": 0}}, "eps"),
+    ("eps of everything", {"policy": {"replication": 2, "eps": 1.0, "liars": 0.1, "pow_bits": 0}}, "eps"),
+    ("more liars than half", {"policy": {"replication": 2, "eps": 0.1, "liars": 0.51, "pow_bits": 0}}, "liars"),
+    ("fewer liars than none", {"policy": {"replication": 2, "eps": 0.1, "liars": -0.1, "pow_bits": 0}}, "liars"),
+    ("no replication", {"policy": {"replication": 0, "eps": 0.1, "liars": 0.1, "pow_bits": 0}}, "replication"),
+    ("four replications", {"policy": {"replication": 4, "eps": 0.1, "liars": 0.1, "pow_bits": 0}}, "replication"),
+    ("work of 33 bits", {"policy": {"replication": 2, "eps": 0.1, "liars": 0.1, "pow_bits": 33}}, "pow_bits"),
+    ("a policy without work", {"policy": {"replication": 2, "eps": 0.1, "liars": 0.1}}, "pow_bits"),
+    ("no time", {"limits": {"memory_bytes": 65_536, "output_bytes": 1, "seconds": 0.0}}, "seconds"),
+    ("more than an hour", {"limits": {"memory_bytes": 65_536, "output_bytes": 1, "seconds": 3_601}}, "seconds"),
+    ("no output", {"limits": {"memory_bytes": 65_536, "output_bytes": 0, "seconds": 1.0}}, "output_bytes"),
+    ("too much output", {"limits": {"memory_bytes": 65_536, "output_bytes": 2**24 + 1, "seconds": 1}}, "output_bytes"),
+    ("too much memory", {"limits": {"memory_bytes": 2**28 + 1, "output_bytes": 1, "seconds": 1.0}}, "memory_bytes"),
     ("memory below a page", {"limits": {"memory_bytes": 65_535, "output_bytes": 1, "seconds": 1.0}}, "memory_bytes"),
     ("an unknown field", {"colour": "red"}, "colour"),
+    ("a name of 81 characters", {"name": "n" * 81}, "name"),
+    ("a description of 2,001 characters", {"description": "d" * 2_001}, "description"),
+    ("a link of 501 characters", {"link": "https://" + "l" * 493}, "link"),
+    ("a link to nowhere", {"link": "https://"}, "http or https"),
+    ("a link with a line separator", {"link": "https://example.org/\u2028"}, "http or https"),
+    ("a name with a delete", {"name": "a\x7fb"}, "control characters"),
+    ("a name with a C1 control", {"name": "a\x9bb"}, "control characters"),
+    ("a name with a line separator", {"name": "a\u2028b"}, "control characters"),
+    ("a description that isolates direction", {"description": "a\u2066b"}, "control characters"),
+    (
+        "inputs beside a grid",
+        {"split": Grid(width=3, height=1, tile_width=1, tile_height=1), "inputs": BLOB},
+        "takes no",
+    ),
+    ("items without inputs", {"split": Items()}, "names no inputs"),
+    ("lines without inputs", {"split": Lines(per_chunk=1)}, "names no inputs"),
+    ("a split of another kind", {"split": {"kind": "hexagons"}}, "split"),
+    ("a split without a kind", {"split": {"start": 0, "stop": 3, "step": 1}}, "split"),
+    ("a split with a foreign key", {"split": {"kind": "lines", "per_chunk": 1, "size": 1}, "inputs": BLOB}, "size"),
+    ("a tile of no width", {"split": Grid(width=3, height=1, tile_width=0, tile_height=1)}, "tile_width"),
+    ("a grid beyond 31 bits", {"split": Grid(width=2**31, height=1, tile_width=2**31 - 1, tile_height=1)}, "width"),
+    ("no lines in a chunk", {"split": Lines(per_chunk=0), "inputs": BLOB}, "per_chunk"),
+    ("blocks of nothing", {"split": Blocks(size=0), "inputs": BLOB}, "size"),
+    ("a start beyond 64 bits", {"split": Range(start=2**63, stop=0, step=1)}, "start"),
+    ("a reward of 33 bits", {"reward": 2**32}, "reward"),
+    ("expiry beyond 53 bits", {"expires_s": 2**53}, "expires_s"),
+    ("a chunk beyond the most", {"chunks": 2**31}, "chunks"),
 ]
 
 
@@ -242,6 +282,18 @@ def test_the_manifest_vectors_hold(
     for name, change, _ in REFUSED:
         signed = signed_body(creator, refused_body(make_manifest, change))
         refused.append({"name": name, "record": encode(signed).hex()})
+    signed = sign_manifest(creator, make_manifest())
+    for name, record in {
+        "changed after signing": msgspec.structs.replace(signed, body=signed.body.replace(b"Squares", b"Sqvares")),
+        "signed by a stranger": signed_body(STRANGER, signed.body),
+        "a record of another kind": msgspec.structs.replace(signed, kind="join"),
+        "no map": signed_body(creator, b"\x90"),
+        "no split": signed_body(creator, msgpack.packb({**msgpack.unpackb(signed.body), "split": None})),
+        "trailing bytes": signed_body(creator, signed.body + b"\0"),
+    }.items():
+        with pytest.raises(RemoteProtocolError):
+            open_manifest(record, verify)
+        refused.append({"name": name, "record": encode(record).hex()})
     twice = encode(make_manifest())
     twice = b"\xde\x00\x12" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
     assert open_manifest(signed_body(creator, twice), verify).reward == 9

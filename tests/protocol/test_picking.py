@@ -65,24 +65,34 @@ def test_only_what_nobody_has_and_nobody_is_on_is_picked(
     lease(ledger, BOB, leased, now=0.0)
     close(ledger, closed)
     free = set(range(CHUNKS)) - voted - leased - closed - mine
-    picked = pick_open(ledger, 0, size, mine, Random(seed), now=1.0)
+    picked, left = pick_open(ledger, 0, size, mine, Random(seed), now=1.0)
     assert picked == sorted(picked)
     assert set(picked) <= free
     assert len(picked) == min(size, len(free))
     assert all(is_open(ledger, chunk, 1.0) for chunk in picked)
+    if size > len(free):
+        assert left == len(free)
 
 
 def test_a_lease_that_has_run_out_frees_its_chunks(signed_manifest: Signed) -> None:
     ledger = fresh(signed_manifest)
     lease(ledger, BOB, range(CHUNKS), now=0.0)
-    assert pick_open(ledger, 0, 5, (), Random(1), now=14.9) == []
-    assert len(pick_open(ledger, 0, 5, (), Random(1), now=15.0)) == 5
+    assert pick_open(ledger, 0, 5, (), Random(1), now=14.9) == ([], 0)
+    assert len(pick_open(ledger, 0, 5, (), Random(1), now=15.0)[0]) == 5
+
+
+def test_where_few_are_left_everybody_takes_a_fair_share(signed_manifest: Signed) -> None:
+    ledger = fresh(signed_manifest)
+    close(ledger, set(range(10, CHUNKS)))
+    picked, left = pick_open(ledger, 0, 8, (), Random(1), now=0.0, sharing=5)
+    assert len(picked) == 2
+    assert 8 <= left <= 13
 
 
 def test_every_chunk_is_as_likely_to_be_picked_first(signed_manifest: Signed) -> None:
     ledger = fresh(signed_manifest)
     rng = Random(7)
-    counts = Counter(pick_open(ledger, 0, 1, (), rng, now=0.0)[0] for _ in range(4_000))
+    counts = Counter(pick_open(ledger, 0, 1, (), rng, now=0.0)[0][0] for _ in range(4_000))
     assert set(counts) == set(range(CHUNKS))
     assert sum((counts[chunk] - 100) ** 2 / 100 for chunk in range(CHUNKS)) < 72.1  # once in a thousand seeds
 

@@ -150,7 +150,7 @@ def _lease(**changed: object) -> bytes:
 
 
 def _checkpoint(**changed: object) -> bytes:
-    fields: dict[str, object] = dict(task=TASK, shard=0, seq=1, accepted=b"\0", failed=b"\0", root=bytes(32))
+    fields: dict[str, object] = dict(task=TASK, shard=0, seq=1, begun=0, accepted=b"\0", failed=b"\0", root=bytes(32))
     return encode(tuple((fields | changed).values()))
 
 
@@ -175,6 +175,30 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "a commit of no chunk": ("commit", encode((TASK, 0, 1, (), bytes(32), b""))),
     "an unknown reason": ("verdict", encode((TASK, WORKER.public_key, "unfriendly", 0, bytes(32)))),
     "a bitmap longer than a shard": ("checkpoint", _checkpoint(accepted=bytes(513))),
+    "a worker of 33 bytes": ("admit", encode((TASK, bytes(33), bytes(16)))),
+    "a home of 33 bits": ("lease", _lease(home=2**32)),
+    "a sequence of 54 bits": ("lease", _lease(seq=2**53)),
+    "runs that overlap": ("lease", _lease(runs=((0, 2), (1, 2)))),
+    "runs that descend": ("lease", _lease(runs=((5, 1), (0, 1)))),
+    "a run of nothing": ("lease", _lease(runs=((0, 0),))),
+    "a run beyond the shard": ("lease", _lease(runs=((4_095, 2),))),
+    "1,025 runs": ("lease", _lease(runs=tuple((2 * n, 1) for n in range(1_025)))),
+    "a commit of 1,025 chunks": ("commit", encode((TASK, 0, 1, ((0, 1_025),), bytes(32), b""))),
+    "a root of 31 bytes": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(31), b""))),
+    "a seal that is text": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(32), "sealed"))),
+    "an assignment to nobody": ("assign", encode((TASK, 0, 1, b"", b""))),
+    "a chunk of 33 bits": ("verdict", encode((TASK, WORKER.public_key, "wrong", 2**32, bytes(32)))),
+    "a checkpoint of 33 bits": ("checkpoint", _checkpoint(seq=2**32)),
+    "a checkpoint without bitmaps": ("checkpoint", _checkpoint(accepted=None)),
+    "failures longer than a shard": ("checkpoint", _checkpoint(failed=bytes(513))),
+    "a certificate in words": (
+        "certificate",
+        encode((TASK, 1, 1, 0, bytes(32), 1, 0, 0, 0, 0, "none", 0.1, 0.95)),
+    ),
+    "a certificate of a negative count": (
+        "certificate",
+        encode((TASK, 1, -1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95)),
+    ),
     "a manifest where a ledger record should be": ("manifest", encode((TASK,))),
 }
 

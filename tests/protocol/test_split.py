@@ -4,6 +4,7 @@ import struct
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,6 +225,16 @@ def test_the_split_vectors_hold(make_manifest: MakeManifest, expect_vectors: Cal
             "chunks": [chunk.hex() for chunk in all_inputs(manifest, data)],
         }
 
+    def refused_case(name: str, split: Any, data: bytes, chunks: int, size: int | None = None) -> dict[str, Any]:
+        ref = msgspec.structs.replace(describe(data), size=len(data) if size is None else size)
+        manifest = make_manifest(split=split, inputs=ref, chunks=chunks, limits=SMALL)
+        with pytest.raises(RemoteProtocolError):
+            check_inputs(manifest, data)
+            ChunkReader(manifest, data).read(chunks - 1)
+        fields = {field: getattr(split, field) for field in split.__struct_fields__}
+        kind = {"kind": type(split).__name__.lower(), **fields}
+        return {"name": name, "split": kind, "blob": data.hex(), "size": ref.size, "chunks": chunks}
+
     refused = [
         {"name": name, "blob": data.hex(), "chunks": chunks}
         for name, data, chunks, _ in BROKEN_ITEMS
@@ -244,6 +255,16 @@ def test_the_split_vectors_hold(make_manifest: MakeManifest, expect_vectors: Cal
                 case("blocks", Blocks(size=4), b"0123456789"),
             ],
             "refused_items": refused,
+            "refused_splits": [
+                refused_case("a line too few", Lines(per_chunk=1), b"a\nb\n", 3),
+                refused_case("a line too many", Lines(per_chunk=1), b"a\nb\nc", 2),
+                refused_case("no lines at all", Lines(per_chunk=1), b"", 1),
+                refused_case("a block too many", Blocks(size=4), b"12345", 1),
+                refused_case("a block too few", Blocks(size=4), b"1234", 2),
+                refused_case("a blob shorter than said", Blocks(size=4), b"12345", 2, size=8),
+                refused_case("items of an empty blob", Items(), b"", 1),
+                refused_case("items of half a table", Items(), b"\1\0\0\0\0", 1),
+            ],
             "seeds": {
                 "task_id": task.hex(),
                 "seeds": {str(chunk): str(seed(task, chunk)) for chunk in (0, 1, 255, 256, 2**31 - 2)},

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _BACKLOG_MIN = 8
 """Chunks a worker may be asked for before anything is known about its speed."""
+_SHARE_MIN = 4
+"""Chunks of one assignment, if there are as many: it costs its worker a lease and a commit."""
 _BACKLOG_MAX = 2 * COMMIT_CHUNKS_MAX
 
 
@@ -104,8 +106,7 @@ class Assignments:
         given: list[tuple[bytes, list[int]]] = []
         while left and eligible:
             worker = min(self._rng.sample(eligible, min(2, len(eligible))), key=self.backlog)
-            # An assignment costs its worker a lease and a commit, so it is worth a part of a batch at least.
-            share = max(-(-len(left) // len(eligible)), self._capacity.get(worker, _BACKLOG_MIN) // 4)
+            share = max(-(-len(left) // len(eligible)), _SHARE_MIN)
             limit = min(share, self._room(worker), COMMIT_CHUNKS_MAX)
             portion: list[int] = []
             rest: list[int] = []

@@ -105,6 +105,9 @@ class ProtocolConfig:
     """After following a shard, wait at most this long for its records before picking: picks made blindly repeat
     others' work."""
 
+    creator_first_s: float = 3.0
+    """Where few chunks are left an idle worker waits this long for the creator to deal them out, then picks itself."""
+
     endgame_after_s: float = 1.0
     """A leased chunk is re-run on an idle worker when its lease is at least this old, and older than usual."""
 

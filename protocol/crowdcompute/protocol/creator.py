@@ -27,7 +27,7 @@ from .codec import U32, Body, decode, encode
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .identity import NONCE_BYTES
-from .picking import pick_endgame
+from .picking import is_open, pick_endgame
 from .records import (
     COMMIT_CHUNKS_MAX,
     LEAVING_TTL_S,
@@ -66,6 +66,12 @@ if TYPE_CHECKING:
 
 DISPATCH_SPARE = 256
 """Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others."""
+
+SCAN_CHUNKS = 4_096
+"""Chunks looked at in one review for open ones to deal out: some milliseconds."""
+
+DEALT_PER_WORKER = 16
+"""Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
@@ -149,6 +155,8 @@ class CreatorRole:
         self._heard_at: dict[bytes, float] = {}
         self._home: dict[bytes, int] = {}
         """The shard in which each worker listens."""
+        self._idle: set[bytes] = set()
+        """Workers that say they have nothing to do."""
         self._vetted: dict[bytes, int] = {}  # audits drawn on a worker's chunks so far
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
@@ -161,7 +169,9 @@ class CreatorRole:
         self._mismatches = 0
         self._seq = 0
         self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
-        self._copied: set[int] = set()
+        self._dealt: set[int] = set()
+        """Chunks without a vote that somebody was asked for all the same."""
+        self._scan_at = 0
         self._lease_age_s = 0.0
         self._own: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
@@ -204,9 +214,14 @@ class CreatorRole:
                 self._admitted(worker, now)
             case Lease(runs=(), ttl_s=ttl_s) if ttl_s == LEAVING_TTL_S:
                 self.worker_silent(author, now)
-            case Lease(home=home):
+            case Lease(home=home, runs=runs):
                 self._heard_at[author] = now
                 self._home[author] = home
+                if runs:
+                    self._idle.discard(author)
+                else:
+                    self._idle.add(author)
+                    self._review_at = now  # See at once what there is for it.
             case Commit():
                 self._heard_at[author] = now
                 self._learn_lease_age(author, record, now)
@@ -229,6 +244,7 @@ class CreatorRole:
     def worker_silent(self, worker: bytes, now: float) -> None:
         """A neighbour is suspected: what it was asked for goes to somebody else."""
         self._heard_at.pop(worker, None)
+        self._idle.discard(worker)
         for chunk in self._assignments.withdraw(worker):
             self._hungry.setdefault(chunk, now)
         self._stirred = True
@@ -273,7 +289,7 @@ class CreatorRole:
             self._stirred = True
             self._admit(now)
             self._withdraw_overdue(now)
-            self._copy_stragglers(now)
+            self._employ_idle(now)
         if self._stirred:
             self._stirred = False
             self._dispatch(now)
@@ -464,6 +480,7 @@ class CreatorRole:
         match tally.state:
             case ChunkState.OPEN:
                 self._hungry.pop(chunk, None)
+                self._dealt.discard(chunk)
             case ChunkState.SEALED:
                 self._want(chunk, now)
             case ChunkState.DISPUTED:
@@ -541,26 +558,39 @@ class CreatorRole:
         tally = self._referee.chunk(chunk)
         if tally.state is ChunkState.AGREED:
             return self._auditor.due(chunk, tally.extra)
-        if tally.state is ChunkState.OPEN and chunk in self._copied:
+        if tally.state is ChunkState.OPEN and chunk in self._dealt:
             return 1
         return tally.missing if tally.state is ChunkState.SEALED else 0
 
-    def _copy_stragglers(self, now: float) -> None:
-        """End game: while workers are idle, ask for a second copy of chunks that others have been on for long."""
-        busy = {lease.worker for lease in self.ledger.leases.values() if lease.since}
-        idle = sum(worker not in busy and not self._assignments.backlog(worker) for worker in self._active(now))
+    def _deal_out(self, idle: int, now: float) -> int:
+        """Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most."""
+        count, found = self.ledger.manifest.chunks, 0
+        for _ in range(min(count, SCAN_CHUNKS)):
+            chunk = self._scan_at = (self._scan_at + 1) % count
+            if chunk not in self._dealt and is_open(self.ledger, chunk, now):
+                self._dealt.add(chunk)
+                self._hungry.setdefault(chunk, now)
+                found += 1
+                if found == idle * DEALT_PER_WORKER:
+                    break
+        return min(idle, found)
+
+    def _employ_idle(self, now: float) -> None:
+        """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long."""
+        idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
         if not idle or self._hungry:
             return
+        idle -= self._deal_out(idle, now)
         # With two votes needed the copy is the second one and costs nothing; else it is worth it for the slow only.
         usual_s = self._lease_age_s * (1 if self.ledger.manifest.policy.replication > 1 else 2)
         leased_for_s = max(self._config.endgame_after_s, usual_s)
         for shard in range(self.ledger.shards):
             while idle > 0:
-                chunk = pick_endgame(self.ledger, shard, self._copied, self._rng, now, leased_for_s=leased_for_s)
+                chunk = pick_endgame(self.ledger, shard, self._dealt, self._rng, now, leased_for_s=leased_for_s)
                 if chunk is None:
                     break
                 idle -= 1
-                self._copied.add(chunk)
+                self._dealt.add(chunk)
                 self._hungry.setdefault(chunk, now)
 
     def _withdraw_overdue(self, now: float) -> None:
@@ -633,8 +663,10 @@ class CreatorRole:
         return self._auditor.strength(self._worker_audits, self._creator_audits, self._audits_of)
 
     def _all_trusted(self) -> bool:
+        # A failed chunk has no result that could be wrong.
         return self._all_closed() and all(
-            self._signer.public_key in self._referee.voters(chunk) for chunk in range(self.ledger.manifest.chunks)
+            chunk in self._failed or self._signer.public_key in self._referee.voters(chunk)
+            for chunk in range(self.ledger.manifest.chunks)
         )
 
     def _finish(self, now: float) -> None:

@@ -24,4 +24,4 @@ class BundleError(ProtocolError):
 
 
 class ModuleRefused(ProtocolError):
-    """A WebAssembly module breaks an admission rule (spec/modules.md). The message names the rule."""
+    """Code breaks an admission rule (spec/modules.md, spec/javascript.md). The message names the rule."""

@@ -35,8 +35,10 @@ TOPICS_PER_NEIGHBOUR_MAX = 4_096
 WANTED_MAX = 50_000
 STRAY_TRIES = 4
 """Heartbeats at which a record in a topic that no neighbour follows is passed to somebody else again."""
-OFFERS_MAX = 4
-"""Neighbours remembered for one wanted record, should the first not deliver."""
+OFFERS_MAX = 16
+"""Neighbours remembered as holders of one wanted record: the next to ask, and nobody to send it to."""
+OFF_TOPIC_TRIES = 2
+"""Heartbeats at which our record in a topic that is not ours is passed to others still, though somebody follows it."""
 ASK_AGAIN_AFTER_S = 3.0
 _ENVELOPE_BYTES = 160
 
@@ -148,8 +150,21 @@ class Gossip:
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
 
-    def publish(self, topic: bytes, record_id: bytes, record: Signed, now: float, source: PeerId | None = None) -> None:
-        """Send a valid record on: to the mesh, or to any followers while our mesh of the topic is thin."""
+    def publish(
+        self,
+        topic: bytes,
+        record_id: bytes,
+        record: Signed,
+        now: float,
+        source: PeerId | None = None,
+        towards: PeerId | None = None,
+    ) -> None:
+        """Send a valid record on: to the mesh, or to any followers while our mesh of the topic is thin.
+
+        Nobody gets it who offered it to us: whoever catches up on a topic asks for what all around it have had for
+        long. `towards` is who needs the record most, should it be a neighbour: the creator of its task.
+        """
+        wanted = self._wanted.get(record_id)
         self.mark_seen(record_id)
         self._recent.append((now, topic, record_id))
         targets: set[PeerId] = set(self._topics.get(topic, ()))
@@ -159,12 +174,17 @@ class Gossip:
             targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
         if source is not None:
             targets.discard(source)
-        if not targets and topic not in self._topics:
-            # We say something in a topic we do not follow (a vote we were asked for), and no neighbour follows it
-            # either. Somebody knows somebody who does.
-            targets = self._anybody(source)
-            if source is None:
-                self._strays[record_id] = (topic, STRAY_TRIES)
+        if wanted is not None:
+            targets.difference_update(wanted.others)
+        if topic not in self._topics:
+            # We say something in a topic we do not follow: a vote we were asked for. Those near us who follow it may be
+            # few and cut off from the rest; if none does, somebody knows somebody who does.
+            tries = OFF_TOPIC_TRIES if targets else STRAY_TRIES
+            if towards in self._neighbours and towards != source:
+                targets.add(towards)
+            elif source is None:
+                self._strays[record_id] = (topic, tries)
+            targets = targets or self._anybody(source)
         for peer_id in sorted(targets):
             if peer_id in self._neighbours:
                 self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
@@ -175,16 +195,15 @@ class Gossip:
         return set(self._rng.sample(others, min(self._config.mesh_target, len(others))))
 
     def _send_strays(self) -> None:
-        """Say again, to others, what we said of a topic that nobody near us follows."""
+        """Say again, to others, what we said in a topic that is not ours."""
         for record_id, (topic, tries) in list(self._strays.items()):
             record = self._shelf.record(record_id)
-            followers = self.followers(topic)
-            if record is None or followers or tries == 1:
+            if record is None or tries == 1:
                 del self._strays[record_id]
             else:
                 self._strays[record_id] = (topic, tries - 1)
             if record is not None:
-                for peer_id in followers or sorted(self._anybody(None)):
+                for peer_id in sorted(self._anybody(None)):
                     self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
                     self._due[peer_id] = None
 

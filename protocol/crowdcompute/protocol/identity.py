@@ -32,6 +32,16 @@ NONCE_BYTES = 12
 
 _MULTIHASH_PREFIX = bytes.fromhex("002408011220")
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_FIELD = 2**255 - 19
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        _FIELD - 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    }
+)
 
 
 class Signer(Protocol):
@@ -93,13 +103,26 @@ def public_key_of(peer_id: str) -> bytes:
     return raw[len(_MULTIHASH_PREFIX) :]
 
 
+def is_weak_point(point: bytes) -> bool:
+    """Whether implementations of Ed25519 disagree on this encoded point (spec/identity.md, "Signatures").
+
+    Its y is not below the field's prime, or its order is at most eight.
+    """
+    y = int.from_bytes(point, "little") & (2**255 - 1)
+    return y >= _FIELD or y in _SMALL_ORDER_Y
+
+
 @lru_cache(maxsize=4_096)
 def _loaded(public_key: bytes) -> Ed25519PublicKey:
+    if is_weak_point(public_key):
+        raise ValueError("not a key that every implementation reads alike")
     return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 def verify(public_key: bytes, domain: str, body: bytes, signature: bytes) -> bool:
     """The real `Verifier`. Malformed keys and signatures are simply not valid."""
+    if is_weak_point(signature[:32]):
+        return False
     try:
         _loaded(public_key).verify(signature, signed_bytes(domain, body))
     except (InvalidSignature, ValueError):

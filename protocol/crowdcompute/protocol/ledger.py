@@ -3,8 +3,8 @@
     a worker:  UNKNOWN --join--> JOINED --admit--> ADMITTED --verdict or equivocation--> VOID
 
 Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
-cannot matter any more are let go: expired leases, checkpoints that a newer one replaces, and (except at the creator)
-commits whose chunks a checkpoint has accepted.
+cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
+at the creator) commits whose chunks a checkpoint has accepted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from .records import (
     Join,
     Lease,
     Record,
+    Run,
     Signed,
     Verdict,
     chunks_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .manifest import Manifest
 
 WORKERS_MAX = 100_000
 LEASES_PER_WORKER_MAX = 64
 """Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
+
+ASSIGN_KEPT_S = 60.0
+"""An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
 
 
 def joining_work(task: bytes, worker: bytes, work: int) -> int:
@@ -68,11 +72,20 @@ def bit(bitmap: bytes, index: int) -> bool:
     return index // 8 < len(bitmap) and bool(bitmap[index // 8] >> (index % 8) & 1)
 
 
+def mask(shard: int, runs: Iterable[Run]) -> int:
+    """Runs of a shard as a number with one bit for each of its chunks, as in a checkpoint's bitmaps."""
+    bits = 0
+    for start, count in runs:
+        bits |= ((1 << count) - 1) << (start - shard * SHARD_CHUNKS)
+    return bits
+
+
 @dataclass(slots=True)
 class LiveLease:
     """What one worker says it is on in one shard. Its next lease replaces this one whole."""
 
     worker: bytes
+    home: int
     seq: int
     record_id: bytes
     expires_at: float
@@ -101,6 +114,7 @@ class Ledger:
         self._records: dict[bytes, tuple[bytes, Signed]] = {}  # id -> (topic, record)
         self._by_topic: dict[bytes, dict[bytes, None]] = {}
         self._checkpoint_ids: dict[int, bytes] = {}
+        self._assigned_at: dict[bytes, float] = {}  # id of an assignment -> when it came, oldest first
         self._leased: dict[int, list[LiveLease]] = {}
         self._shards_leased: dict[bytes, int] = {}
         self._seqs: dict[tuple[bytes, int], bytes] = {}
@@ -184,7 +198,7 @@ class Ledger:
                 if not self._add_lease(record_id, signed.author, record, now):
                     return False
             case Assign():
-                pass
+                self._assigned_at[record_id] = now
         topic = self.topic_of(record)
         self._records[record_id] = (topic, signed)
         self._by_topic.setdefault(topic, {})[record_id] = None
@@ -234,6 +248,10 @@ class Ledger:
         """Leases on a chunk that have not expired."""
         return [lease for lease in self._leased.get(chunk, ()) if lease.expires_at > now]
 
+    def workers_at_home(self, shard: int) -> int:
+        """Workers that say they work in this shard; others only lease what they were asked for."""
+        return sum(key[1] == shard == lease.home for key, lease in self.leases.items())
+
     def leased_chunks(self, shard: int, now: float) -> list[int]:
         """Chunks of a shard under a live lease."""
         first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
@@ -257,9 +275,19 @@ class Ledger:
         return (signed for _, signed in self._records.values())
 
     def expire(self, now: float) -> None:
-        """Let go of leases that have run out."""
+        """Let go of leases that have run out and of assignments that nobody waits for any more."""
         for key in [key for key, lease in self.leases.items() if lease.expires_at <= now]:
             self._end_lease(key)
+        while self._assigned_at:
+            record_id, came_at = next(iter(self._assigned_at.items()))
+            if now - came_at < ASSIGN_KEPT_S:
+                break
+            del self._assigned_at[record_id]
+            if self._keep_commits:
+                # The creator's tally rests on them still; nobody else needs to hear of them.
+                self._by_topic[self._records[record_id][0]].pop(record_id, None)
+            else:
+                self._remove(record_id)
 
     # ---- inside
 
@@ -296,8 +324,10 @@ class Ledger:
         self.checkpoints[shard] = checkpoint
         self._checkpoint_ids[shard] = record_id
         if not self._keep_commits:
+            closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
+            open_ = ~closed
             for commit_id, (_, commit) in list(self.commits.items()):
-                if commit.shard == shard and all(self.is_closed(chunk) for chunk in chunks_of(shard, commit.runs)):
+                if commit.shard == shard and not open_ & mask(shard, commit.runs):
                     del self.commits[commit_id]
                     self._remove(commit_id)
         return True
@@ -315,7 +345,12 @@ class Ledger:
         self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
         chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
         live = LiveLease(
-            author, lease.seq, record_id, now + lease.ttl_s, {chunk: since.get(chunk, now) for chunk in chunks}
+            author,
+            lease.home,
+            lease.seq,
+            record_id,
+            now + lease.ttl_s,
+            {chunk: since.get(chunk, now) for chunk in chunks},
         )
         self.leases[key] = live
         for chunk in chunks:

@@ -236,7 +236,9 @@ class Peer:
             return
         if self._worth_saving(ledger, signed, record):
             self._saved.append(signed)
-        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now)
+        self._gossip.publish(
+            ledger.topic_of(record), signed.record_id, signed, self._now, towards=peer_id_of(ledger.manifest.creator)
+        )
         for worker in self._roles_of(ledger.task, besides_creator=True):
             # A peer may work for its own task's other half only through the ledger, as everybody does.
             worker.record_added(signed, record, self._now)
@@ -401,7 +403,8 @@ class Peer:
     def _added(self, ledger: Ledger, signed: Signed, record: Record, source: PeerId | None) -> None:
         if self._worth_saving(ledger, signed, record):
             self._saved.append(signed)
-        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source)
+        creator = peer_id_of(ledger.manifest.creator)
+        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source, creator)
         for role in self._roles_of(ledger.task):
             role.record_added(signed, record, self._now)
         if signed.kind == "admit":

@@ -1,12 +1,15 @@
 """Which chunks are worth executing next (spec/ledger.md, "Picking").
 
-    open:      no vote, no live lease, not closed          -> a worker takes a run of them from a random point on
-    end game:  only chunks under somebody's lease are left -> the creator asks idle workers for second copies
+    open:      no vote, no live lease, not closed  -> a worker takes a run of them from a random point on
+    few left:  less than a batch for everybody     -> workers say they are idle, and the creator deals them out
+    end game:  all are under somebody's lease      -> the creator asks idle workers for second copies
 
 There is no scheduler: a random starting point and leases, which are hints, keep collisions at about N*D/T chunks
 (N workers, D gossip delay, T seconds a batch; research: verification section 3.5). The point must be unpredictable,
-so that nobody can arrange to meet a friend: it comes from the worker's own generator. In the end game it is the
-creator who asks, because a copy that a worker chose itself could not count towards a quorum (assigning.py).
+so that nobody can arrange to meet a friend: it comes from the worker's own generator. When few are left everybody would
+take the same ones before hearing of it (simulations/scenarios/liars.toml: one and a half executions a chunk), so the
+creator, who is one, gives them out. In the end game it is the creator who asks as well, because a copy that a worker
+chose itself could not count towards a quorum (assigning.py).
 """
 
 from __future__ import annotations
@@ -25,18 +28,31 @@ COPIES_MAX = 2
 """Workers on one outstanding chunk in the end game, the first included."""
 
 
-def pick_open(ledger: Ledger, shard: int, size: int, mine: Collection[int], rng: Random, now: float) -> list[int]:
-    """Up to `size` open chunks of a shard, ascending; empty when there is none."""
+def pick_open(
+    ledger: Ledger,
+    shard: int,
+    size: int,
+    mine: Collection[int],
+    rng: Random,
+    now: float,
+    *,
+    sharing: int = 1,
+) -> tuple[list[int], int]:
+    """Up to `size` open chunks of a shard, ascending, and how many are open in it, estimated by how far we had to look.
+
+    Where few are left, no more than a fair share when `sharing` batches are to be made of them.
+    """
     first, count = shard * SHARD_CHUNKS, ledger.shard_size(shard)
     start = rng.randrange(count)
     picked: list[int] = []
-    for step in range(count):
-        chunk = first + (start + step) % count
+    looked = 0
+    while looked < count and len(picked) < size:
+        chunk = first + (start + looked) % count
+        looked += 1
         if chunk not in mine and is_open(ledger, chunk, now):
             picked.append(chunk)
-            if len(picked) == size:
-                break
-    return sorted(picked)
+    left = len(picked) * count // max(1, looked)
+    return sorted(picked[: -(-left // sharing)]), left
 
 
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:

@@ -60,7 +60,10 @@ SHARDS_FOLLOWED = 2
 
 
 SHRUNK_MAX = 8
-"""The smallest batch of the end is this part of a usual one. A guess; simulations/scenarios/liars.toml."""
+"""The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml."""
+
+BATCHES_LEFT = 2
+"""Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next."""
 
 
 class WorkerState(Enum):
@@ -106,6 +109,8 @@ class WorkerRole:
         self._lease_changed = True
         self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
         self._renew_at = math.inf
+        self._few_since: float | None = None
+        """Since when too few chunks are open for everybody to pick; None while there are enough."""
         self._look_again_at: float | None = None
         self._nothing_until = now
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
@@ -272,6 +277,7 @@ class WorkerRole:
         for chunk in chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
                 self._assigned[chunk] = None
+        self._few_since = None
         # Started at once it is leased at once; behind running work it can wait for company.
         self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
 
@@ -313,24 +319,27 @@ class WorkerRole:
             if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
                 self._look_again_at = self._settled_at
                 return []
-            size = min(size_max, self._batch_size(self._shard))
-            chunks = pick_open(self.ledger, self._shard, size, mine, self._rng, now)
-            if chunks:
+            sharing = BATCHES_LEFT * max(1, self.ledger.workers_at_home(self._shard))
+            chunks, left = pick_open(self.ledger, self._shard, size_max, mine, self._rng, now, sharing=sharing)
+            if left >= sharing * self._worthwhile():
+                self._few_since = None
                 self._look_again_at = None
                 return chunks
-            # Others are on what is left, or it waits for its second votes: come back when leases may have run out.
+            if chunks:
+                few_since = self._few_since = now if self._few_since is None else self._few_since
+                if now >= few_since + self._config.creator_first_s:
+                    return chunks  # Nobody deals them out: the creator is offline.
+            # Others are on what is left, or it waits for second votes: come back when leases may have run out.
             self._empty_until[self._shard] = now + self._config.lease_ttl_s
             if not self._choose_shard(now):
                 break
-        self._look_again_at = self._nothing_until = now + self._config.endgame_after_s
+        wait_s = self._config.endgame_after_s if self._few_since is None else self._config.creator_first_s
+        self._look_again_at = self._nothing_until = now + wait_s
         return []
 
-    def _batch_size(self, shard: int) -> int:
-        # Towards the end of a shard batches shrink, so that its last chunks are spread over everybody; but not so far
-        # that the network says more than it computes.
-        sharing = 2 * max(1, len({key[0] for key in self.ledger.leases if key[1] == shard}))
-        size = self._sizer.size()
-        return max(1, size // SHRUNK_MAX, min(size, -(-self.ledger.open_count(shard) // sharing)))
+    def _worthwhile(self) -> int:
+        """Chunks of the smallest batch for which a worker still comes by itself."""
+        return max(1, self._sizer.size() // SHRUNK_MAX)
 
     def _choose_shard(self, now: float) -> bool:
         """Follow another shard that may have something open, at random by how much; False when there is none."""
@@ -338,9 +347,11 @@ class WorkerRole:
             self.ledger.unbegun_count(shard) if self._empty_until.get(shard, now) <= now else 0
             for shard in range(self.ledger.shards)
         ]
-        if not sum(weights):
-            if self._shard is not None:
-                return False
+        unbegun = sum(weights)
+        if self._shard is not None and unbegun < BATCHES_LEFT * len(self.ledger.admits) * self._worthwhile():
+            # Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
+            return False
+        if not unbegun:
             # Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
             weights = [1] * self.ledger.shards
         (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)

@@ -191,10 +191,10 @@ def _imports(found: Survey, reader: Reader) -> None:
         module, name, kind = reader.name(), reader.name(), reader.byte()
         signature = wasi.SIGNATURES.get(name)
         if module != wasi.MODULE or kind != _FUNCTION_KIND or signature is None:
-            raise RuleBroken(Rule.IMPORT, f"the module imports {module[:80]!r} {name[:80]!r}, which is not offered")
+            raise RuleBroken(Rule.IMPORT, f"the module imports {module[:80]!a} {name[:80]!a}, which is not offered")
         function_type = _type(found, reader.u32())
         if function_type != signature:
-            raise RuleBroken(Rule.IMPORT, f"the module imports {name!r} with another type than WASI gives it")
+            raise RuleBroken(Rule.IMPORT, f"the module imports {name!a} with another type than WASI gives it")
         found.imports.append(name)
         found.functions.append(function_type)
 
@@ -276,9 +276,9 @@ def _exports(found: Survey, reader: Reader) -> None:
     for _ in range(count):
         name, kind, index = reader.name(), reader.byte(), reader.u32()
         if name in found.exports:
-            raise RuleBroken(Rule.MALFORMED, f"the module exports {name[:80]!r} twice")
+            raise RuleBroken(Rule.MALFORMED, f"the module exports {name[:80]!a} twice")
         if kind > 3:
-            raise RuleBroken(Rule.FEATURE, f"the export {name[:80]!r} is of a kind that is not allowed")
+            raise RuleBroken(Rule.FEATURE, f"the export {name[:80]!a} is of a kind that is not allowed")
         found.exports[name] = (kind, index)
 
 
@@ -388,14 +388,14 @@ def _shape(found: Survey) -> Shape:
         return Shape.COMMAND
     for name, function_type in _REACTOR_EXPORTS.items():
         if name not in found.exports:
-            raise RuleBroken(Rule.SHAPE, f"the module exports neither '_start' nor {name!r}: it is no task")
+            raise RuleBroken(Rule.SHAPE, f"the module exports neither '_start' nor {name!a}: it is no task")
         _check_export(found, name, function_type)
     for name, function_type in _REACTOR_OPTIONAL.items():
         if name in found.exports:
             _check_export(found, name, function_type)
     if found.imports:
         raise RuleBroken(
-            Rule.SHAPE, f"a module with 'cc_run' imports nothing, but this one imports {found.imports[0]!r}"
+            Rule.SHAPE, f"a module with 'cc_run' imports nothing, but this one imports {found.imports[0]!a}"
         )
     return Shape.REACTOR
 
@@ -403,4 +403,4 @@ def _shape(found: Survey) -> Shape:
 def _check_export(found: Survey, name: str, function_type: FunctionType) -> None:
     kind, index = found.exports[name]
     if kind != _FUNCTION_KIND or _function(found, index) != function_type:
-        raise RuleBroken(Rule.SHAPE, f"the export {name!r} is not a function of the type it must have")
+        raise RuleBroken(Rule.SHAPE, f"the export {name!a} is not a function of the type it must have")

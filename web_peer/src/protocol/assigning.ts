@@ -1,0 +1,215 @@
+/**
+ * Whom the creator asks for second votes, audits and repairs (spec/ledger.md, "Assign").
+ *
+ *     (worker, chunk):  FREE --assign--> OUTSTANDING --commit--> FREE
+ *                         ^                  |
+ *                         '-- no lease, too slow, silent or void --'
+ *
+ * A worker may choose its first executions itself, but never its seconds: two friends would choose the same chunk and
+ * agree on a lie. So whoever confirms a chunk is drawn by the creator from all that are eligible, of two candidates the
+ * one with less to do (the power of two choices), and cannot tell what its execution is for.
+ */
+
+import { concat, type Hex } from "./bytes";
+import { array, decode, encode, struct, u32 } from "./codec";
+import { NONCE_BYTES, type Signer } from "./identity";
+import { type Assign, chunksOf, COMMIT_CHUNKS_MAX, Run, runsOf, shardOf } from "./records";
+import { type Rng, sample } from "./rng";
+
+/** What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for. */
+const Request = struct("Request", { shard: u32, runs: array(Run, { min: 1, max: COMMIT_CHUNKS_MAX }) });
+
+const CONTEXT = new TextEncoder().encode("assign");
+
+/**
+ * Ask the owner of `sealKey` for chunks of one shard.
+ *
+ * @throws RemoteProtocolError when its seal key is not a usable one.
+ */
+export function sealAssignment(
+  signer: Signer,
+  rng: Rng,
+  sealKey: Uint8Array,
+  task: Uint8Array,
+  chunks: readonly number[],
+): Uint8Array {
+  const plaintext = encode(Request, { shard: shardOf(chunks[0] ?? 0), runs: runsOf(chunks) });
+  return signer.seal(sealKey, concat(CONTEXT, task), plaintext, rng.bytes(NONCE_BYTES));
+}
+
+/**
+ * The chunks of an assignment sealed between `signer` and the owner of `sealKey`.
+ *
+ * @throws RemoteProtocolError when it does not open, or names no valid chunks.
+ */
+export function openAssignment(signer: Signer, sealKey: Uint8Array, assign: Assign): number[] {
+  const asked = decode(Request, signer.unseal(sealKey, concat(CONTEXT, assign.task), assign.sealed));
+  return chunksOf(asked.shard, asked.runs);
+}
+
+/** Chunks a worker may be asked for before anything is known about its speed. */
+const BACKLOG_MIN = 8;
+/** Chunks of one assignment, if there are as many: it costs its worker a lease and a commit. */
+const SHARE_MIN = 4;
+const BACKLOG_MAX = 2 * COMMIT_CHUNKS_MAX;
+
+const NOBODY: ReadonlySet<Hex> = new Set();
+
+/** Chunks of one shard, ascending, that a worker is asked for. */
+export interface Portion {
+  readonly worker: Hex;
+  readonly chunks: readonly number[];
+}
+
+/** Everything asked for and not yet committed. */
+export class Assignments {
+  /** Worker -> chunk -> assigned at. */
+  private readonly ofWorker = new Map<Hex, Map<number, number>>();
+  private readonly ofChunk = new Map<number, Set<Hex>>();
+  private readonly capacity = new Map<Hex, number>();
+
+  constructor(
+    private readonly rng: Rng,
+    private readonly batchS: number,
+  ) {}
+
+  /** Workers asked for this chunk who have not answered. */
+  workersOn(chunk: number): ReadonlySet<Hex> {
+    return this.ofChunk.get(chunk) ?? NOBODY;
+  }
+
+  backlog(worker: Hex): number {
+    return this.ofWorker.get(worker)?.size ?? 0;
+  }
+
+  /** Whether nothing is outstanding. */
+  get isEmpty(): boolean {
+    return this.ofChunk.size === 0;
+  }
+
+  /** All (worker, chunk, assigned at). Assignments may be withdrawn meanwhile. */
+  *outstanding(): Generator<readonly [worker: Hex, chunk: number, at: number]> {
+    for (const [worker, chunks] of this.ofWorker) for (const [chunk, at] of chunks) yield [worker, chunk, at];
+  }
+
+  /** A worker answered. Quick answers double what it may be asked for at a time, slow ones halve it. */
+  committed(worker: Hex, chunks: readonly number[], now: number): void {
+    const held = this.ofWorker.get(worker);
+    let waitedS: number | null = null;
+    for (const chunk of chunks) {
+      const at = held?.get(chunk);
+      if (at !== undefined) waitedS = Math.max(waitedS ?? 0, now - at);
+    }
+    let capacity = this.capacityOf(worker);
+    if (waitedS !== null && waitedS < this.batchS) capacity = Math.min(BACKLOG_MAX, 2 * capacity);
+    else if (waitedS !== null && waitedS > 4 * this.batchS) capacity = Math.max(BACKLOG_MIN, Math.floor(capacity / 2));
+    // Whatever it waited for: a batch this large was one batch's work.
+    this.capacity.set(worker, Math.max(capacity, chunks.length));
+    this.withdraw(worker, chunks);
+  }
+
+  /** Give up on a worker, for some chunks or for all; the chunks that are free again. */
+  withdraw(worker: Hex, chunks: readonly number[] | null = null): number[] {
+    const held = this.ofWorker.get(worker);
+    if (held === undefined) return [];
+    const freed: number[] = [];
+    for (const chunk of chunks ?? [...held.keys()]) {
+      if (!held.delete(chunk)) continue;
+      freed.push(chunk);
+      const onChunk = this.ofChunk.get(chunk)!;
+      onChunk.delete(worker);
+      if (onChunk.size === 0) this.ofChunk.delete(chunk);
+    }
+    return freed;
+  }
+
+  /** Chunks these workers can be asked for now. */
+  room(workers: Iterable<Hex>): number {
+    let total = 0;
+    for (const worker of workers) total += Math.max(0, this.roomOf(worker));
+    return total;
+  }
+
+  /**
+   * Draw workers for chunks that want so many more votes each; what nobody can take now stays wanted.
+   *
+   * `isExcluded` says which worker must not get a chunk (its voters); workers already on it are left out here. What is
+   * returned is outstanding from now on.
+   */
+  distribute(
+    wanted: ReadonlyMap<number, number>,
+    candidates: readonly Hex[],
+    isExcluded: (worker: Hex, chunk: number) => boolean,
+    now: number,
+  ): Portion[] {
+    const given: Portion[] = [];
+    const ascending = [...wanted].sort(([left], [right]) => left - right);
+    const copiesMax = ascending.reduce((most, [, count]) => Math.max(most, count), 0);
+    for (let copies = 0; copies < copiesMax; copies++) {
+      const byShard = new Map<number, number[]>();
+      for (const [chunk, count] of ascending) {
+        if (count <= copies) continue;
+        const shard = shardOf(chunk);
+        const chunks = byShard.get(shard);
+        if (chunks === undefined) byShard.set(shard, [chunk]);
+        else chunks.push(chunk);
+      }
+      for (const chunks of byShard.values()) {
+        const eligible = candidates.filter((worker) => this.roomOf(worker) > 0);
+        this.handOut(chunks, eligible, isExcluded, now, given);
+      }
+    }
+    return given;
+  }
+
+  private handOut(
+    chunks: number[],
+    eligible: Hex[],
+    isExcluded: (worker: Hex, chunk: number) => boolean,
+    now: number,
+    given: Portion[],
+  ): void {
+    let left = chunks;
+    while (left.length > 0 && eligible.length > 0) {
+      const worker = this.leastBusy(sample(this.rng, eligible, 2));
+      const share = Math.max(Math.ceil(left.length / eligible.length), SHARE_MIN);
+      const limit = Math.min(share, this.roomOf(worker), COMMIT_CHUNKS_MAX);
+      const portion: number[] = [];
+      const rest: number[] = [];
+      for (const chunk of left) {
+        const fits = portion.length < limit && !this.workersOn(chunk).has(worker) && !isExcluded(worker, chunk);
+        (fits ? portion : rest).push(chunk);
+      }
+      if (portion.length > 0) {
+        this.take(worker, portion, now);
+        given.push({ worker, chunks: portion });
+      }
+      if (portion.length === 0 || this.roomOf(worker) <= 0) eligible.splice(eligible.indexOf(worker), 1);
+      left = rest;
+    }
+  }
+
+  private leastBusy(drawn: readonly Hex[]): Hex {
+    const [first, second] = drawn as [Hex, Hex?];
+    return second !== undefined && this.backlog(second) < this.backlog(first) ? second : first;
+  }
+
+  private capacityOf(worker: Hex): number {
+    return this.capacity.get(worker) ?? BACKLOG_MIN;
+  }
+
+  private roomOf(worker: Hex): number {
+    return this.capacityOf(worker) - this.backlog(worker);
+  }
+
+  private take(worker: Hex, chunks: readonly number[], now: number): void {
+    let held = this.ofWorker.get(worker);
+    if (held === undefined) this.ofWorker.set(worker, (held = new Map()));
+    for (const chunk of chunks) {
+      held.set(chunk, now);
+      const onChunk = this.ofChunk.get(chunk);
+      if (onChunk === undefined) this.ofChunk.set(chunk, new Set([worker]));
+      else onChunk.add(worker);
+    }
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Which chunks the creator has re-executed, and when that is enough (spec/verification.md, "Certificate").
+ *
+ * Two phases. While the task runs, every chunk that comes to agree draws a Poisson number of audits by the creator's own
+ * secret dice: uniform, and unknown to whoever voted. When all chunks are closed:
+ *
+ * a) nobody was convicted: all audits so far count; if they do not suffice, more chunks are drawn.
+ * b) somebody was: whatever was audited while liars were at work proves little, so a fresh uniform sample over *all*
+ *    chunks is drawn, without replacement. A sampled chunk that the creator has executed itself counts at once.
+ *
+ * A conviction in the middle of (b) discards the sample. A worker's audit counts (1 - liars), the creator's own fully,
+ * and a task all of whose chunks the creator executed has nothing left to be wrong.
+ */
+
+import type { Policy } from "./manifest";
+import {
+  auditShare,
+  auditStrength,
+  CONFIDENCE,
+  CONFIDENCE_AFTER_CONVICTION,
+  errorBound,
+  poissonUpperLimit,
+  probationShare,
+} from "./policy";
+import { permutation, type Rng } from "./rng";
+
+/** What has been done on one chunk: audits by workers, and whether the creator executed it itself. */
+export interface Audited {
+  readonly extra: number;
+  readonly isTrusted: boolean;
+}
+
+export type AuditsOf = (chunk: number) => Audited;
+
+/** Sums of strengths come out a rounding error beside what they should be. */
+export const STRENGTH_TOLERANCE = 1e-9;
+
+/** Draws audits and adds up what they prove. It asks `AuditsOf` for what has been done on a chunk so far. */
+export class Auditor {
+  private readonly drawn = new Map<number, number>();
+  /** Chunk -> worker audits it had when drawn. */
+  private sample: Map<number, number> | null = null;
+  private unsampled: Iterator<number, undefined>;
+  private unsampledLeft = 0;
+
+  constructor(
+    private readonly policy: Policy,
+    private readonly chunks: number,
+    private readonly rng: Rng,
+  ) {
+    this.unsampled = permutation(rng, 0);
+  }
+
+  /**
+   * A chunk's votes agree: draw its audits, if that was not done before, and return how many.
+   *
+   * `vetted` counts the audits drawn so far on its least known voter. RLBA counts confirmed votes instead; but here
+   * confirmations come a batch later, and a whole first batch would be audited chunk by chunk meanwhile.
+   */
+  agreed(chunk: number, vetted: number): number {
+    if (this.drawn.has(chunk)) return 0;
+    let count = this.poisson(auditShare(this.policy, this.chunks));
+    if (this.rng.random() < probationShare(this.policy, this.chunks, vetted)) count++;
+    this.drawn.set(chunk, count);
+    return count;
+  }
+
+  /** Audits this chunk still needs, given how many it has had. */
+  due(chunk: number, done: number): number {
+    return Math.max(0, (this.drawn.get(chunk) ?? 0) - done);
+  }
+
+  /** Somebody was found lying: a sample drawn before says nothing any more. */
+  convicted(): void {
+    this.sample = null;
+  }
+
+  /** Whether a fresh sample has been drawn (phase b). */
+  get isSampling(): boolean {
+    return this.sample !== null;
+  }
+
+  /** The confidence a certificate states. */
+  confidence(isConvicted: boolean): number {
+    return isConvicted ? CONFIDENCE_AFTER_CONVICTION : CONFIDENCE;
+  }
+
+  /** What the audits that count in the current phase add up to. */
+  strength(workerAudits: number, creatorAudits: number, auditsOf: AuditsOf): number {
+    if (this.sample === null) return auditStrength(this.policy, workerAudits, creatorAudits);
+    let byWorkers = 0;
+    let byCreator = 0;
+    for (const [chunk, before] of this.sample) {
+      const { extra, isTrusted } = auditsOf(chunk);
+      if (isTrusted) byCreator++;
+      else if (extra > before) byWorkers++;
+    }
+    return auditStrength(this.policy, byWorkers, byCreator);
+  }
+
+  /** The strength that certifies the task's eps. */
+  required(isConvicted: boolean): number {
+    return poissonUpperLimit(0, 1 - this.confidence(isConvicted)) / this.policy.eps;
+  }
+
+  /** Upper confidence limit on the share of wrong results. */
+  bound(strength: number, isConvicted: boolean, isAllTrusted: boolean): number {
+    return isAllTrusted ? 0 : errorBound(strength, 0, isConvicted);
+  }
+
+  /**
+   * All chunks are closed and the strength does not suffice: draw further chunks uniformly.
+   *
+   * `byWorkers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an empty
+   * list means that no chunk is left to draw, and only the creator's own executions can add strength.
+   */
+  drawMore(strength: number, isConvicted: boolean, byWorkers: boolean, auditsOf: AuditsOf): number[] {
+    let reached = strength;
+    if (isConvicted && this.sample === null) {
+      this.sample = new Map();
+      reached = 0;
+      this.shuffle();
+    } else if (!isConvicted && this.unsampledLeft === 0) {
+      this.shuffle();
+    }
+    const weight = byWorkers ? 1 - this.policy.liars : 1;
+    let missing = Math.ceil((this.required(isConvicted) - reached) / weight - STRENGTH_TOLERANCE);
+    const due: number[] = [];
+    while (missing > 0 && this.unsampledLeft > 0) {
+      this.unsampledLeft--;
+      const chunk = this.unsampled.next().value!;
+      const { extra, isTrusted } = auditsOf(chunk);
+      if (this.sample !== null) this.sample.set(chunk, extra);
+      else if (isTrusted) continue;
+      missing--;
+      if (!isTrusted) {
+        this.drawn.set(chunk, extra + 1);
+        due.push(chunk);
+      }
+    }
+    return due;
+  }
+
+  private shuffle(): void {
+    this.unsampled = permutation(this.rng, this.chunks);
+    this.unsampledLeft = this.chunks;
+  }
+
+  private poisson(mean: number): number {
+    // Knuth's product of uniforms; means here are at most 1.
+    const limit = Math.exp(-mean);
+    let count = 0;
+    for (let product = this.rng.random(); product > limit; product *= this.rng.random()) count++;
+    return count;
+  }
+}

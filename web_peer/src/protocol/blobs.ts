@@ -1,0 +1,109 @@
+/**
+ * Blobs: bytes named by their SHA-256, moved in verified pieces (spec/blobs.md).
+ *
+ * A blob is cut into pieces of 64 KiB; the last may be shorter, and an empty blob has none. A Merkle tree over the
+ * pieces lets whoever knows its root check each piece as it arrives, from anybody, in any order.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { concat, equal } from "./bytes";
+import { LocalProtocolError, RemoteProtocolError } from "./errors";
+import type { BlobRef } from "./manifest";
+import * as merkle from "./merkle";
+
+export const PIECE_BYTES = 64 * 1024;
+
+/** How many pieces a blob of `size` bytes has. */
+export function pieceCount(size: number): number {
+  return Math.ceil(size / PIECE_BYTES);
+}
+
+/** How many bytes piece `index` of a blob of `size` bytes has. */
+export function pieceSize(size: number, index: number): number {
+  return Math.min(PIECE_BYTES, size - index * PIECE_BYTES);
+}
+
+/** The leaves of a blob's tree, in order. Whoever serves a blob keeps them, to prove pieces with `merkle.proof`. */
+export function pieceHashes(data: Uint8Array): Uint8Array[] {
+  const hashes: Uint8Array[] = [];
+  for (let start = 0; start < data.length; start += PIECE_BYTES) {
+    hashes.push(merkle.leafHash(data.subarray(start, start + PIECE_BYTES)));
+  }
+  return hashes;
+}
+
+/** The reference under which `data` can be asked for and checked. */
+export function describe(data: Uint8Array): BlobRef {
+  return { sha256: sha256(data), size: data.length, root: merkle.root(pieceHashes(data)) };
+}
+
+/**
+ * Collects the pieces of one blob in any order, from anybody, and gives the whole once it is complete.
+ *
+ * With the root known, every piece is checked as it comes, and a liar is known at once. Without it (a result, of which
+ * a vote tells only hash and size) the hash of the whole decides: then ask one peer for all pieces, because `whole`
+ * cannot tell which of several lied.
+ */
+export class PieceAssembly {
+  private readonly pieces = new Map<number, Uint8Array>();
+
+  constructor(
+    readonly digest: Uint8Array,
+    readonly size: number,
+    readonly root: Uint8Array | null = null,
+  ) {}
+
+  get complete(): boolean {
+    return this.pieces.size === pieceCount(this.size);
+  }
+
+  /** Indices of the pieces that still have to come, ascending. */
+  missing(): number[] {
+    const missing: number[] = [];
+    const count = pieceCount(this.size);
+    for (let index = 0; index < count; index++) if (!this.pieces.has(index)) missing.push(index);
+    return missing;
+  }
+
+  /**
+   * Take one piece; false when it was here already. Without a root, `proof` is not looked at.
+   *
+   * @throws RemoteProtocolError when there is no such piece, its length is wrong, or its proof does not lead to the
+   *   root. Nothing changed; whoever sent it broke the protocol.
+   */
+  add(index: number, data: Uint8Array, proof: readonly Uint8Array[] = []): boolean {
+    const count = pieceCount(this.size);
+    if (!(index >= 0 && index < count)) {
+      throw new RemoteProtocolError(`there is no piece ${index}: the blob has ${count}`);
+    }
+    const expected = pieceSize(this.size, index);
+    if (data.length !== expected) {
+      throw new RemoteProtocolError(`piece ${index} has ${data.length} bytes, not ${expected}`);
+    }
+    if (this.root !== null && !merkle.verifies(merkle.leafHash(data), index, count, proof, this.root)) {
+      throw new RemoteProtocolError(`piece ${index} does not belong to the blob: its proof is wrong`);
+    }
+    if (this.pieces.has(index)) return false;
+    this.pieces.set(index, data);
+    return true;
+  }
+
+  /**
+   * The blob's bytes, checked against its SHA-256.
+   *
+   * @throws LocalProtocolError when pieces are missing still.
+   * @throws RemoteProtocolError when the bytes have another hash. All pieces are forgotten, so `missing` names them
+   *   again. With a root this is the fault of whoever made the reference, without one of the sender.
+   */
+  whole(): Uint8Array {
+    if (!this.complete) throw new LocalProtocolError(`${this.missing().length} pieces of the blob are missing`);
+    const count = pieceCount(this.size);
+    const data = concat(...Array.from({ length: count }, (_, index) => this.pieces.get(index)!));
+    if (!equal(sha256(data), this.digest)) {
+      this.pieces.clear();
+      throw new RemoteProtocolError("the pieces put together are not the blob that was asked for");
+    }
+    return data;
+  }
+}

@@ -1,0 +1,789 @@
+/**
+ * The creator's part in one of its tasks: admit, open, assign, settle, accept, certify (spec/ledger.md).
+ *
+ *     a chunk:  OPEN --votes--> hungry for more --> AGREED --result here--> ACCEPTED
+ *                                    '--> DISPUTED --we execute it--> AGREED, and whoever lied is convicted
+ *
+ * Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes chunks
+ * itself where votes differ, where nobody else is left to ask, or where its own word is needed for the certificate
+ * (closing.ts). Its own executions are commits like any other, signed by the creator and sealed to itself: what it has
+ * accepted can be rebuilt from the records after a crash at any moment.
+ */
+
+import { Assignments, openAssignment, sealAssignment } from "./assigning";
+import { openCommit } from "./batch";
+import { fromHex, hex, type Hex } from "./bytes";
+import { Closing, type TaskState } from "./closing";
+import type { ProtocolConfig } from "./config";
+import type { Desk } from "./desk";
+import { RemoteProtocolError } from "./errors";
+import { type ChunkInput, type ChunkOutcome, Status } from "./events";
+import type { Signer } from "./identity";
+import { type Ledger, shardTopic } from "./ledger";
+import * as merkle from "./merkle";
+import { isOpen, pickEndgame } from "./picking";
+import {
+  chunksOf,
+  type Commit,
+  LEAVING_TTL_S,
+  type Lease,
+  type LedgerRecord,
+  recordId,
+  SHARD_CHUNKS,
+  shardOf,
+  type Signed,
+  type Verdict,
+} from "./records";
+import { Referee } from "./referee";
+import type { Rng } from "./rng";
+import { BatchSizer } from "./sizing";
+import { ChunkReader, seed } from "./split";
+import type { BlobStore } from "./storage";
+import type { ChunkTally } from "./tally";
+import { commitsOf } from "./voting";
+
+/** Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others. */
+const DISPATCH_SPARE = 256;
+
+/** Chunks looked at in one review for open ones to deal out: some milliseconds. */
+const SCAN_CHUNKS = 4_096;
+
+/** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
+const DEALT_PER_WORKER = 16;
+
+/** How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run. */
+const REVIEW_S = 0.5;
+
+const ADMISSION_WINDOW_S = 60;
+const NO_RECORD = new Uint8Array(32);
+
+/** What the creator holds of one chunk. */
+export interface ChunkResult {
+  readonly chunk: number;
+  /** `failed`: nobody gets a result. */
+  readonly state: "ok" | "task error" | "failed" | "open";
+  readonly digest: Uint8Array | null;
+  readonly size: number;
+  readonly votes: number;
+  readonly agreed: readonly Hex[];
+  readonly disagreed: readonly Hex[];
+  readonly reasons: readonly string[];
+}
+
+/** A task in numbers, for whoever watches. */
+export interface Progress {
+  readonly state: TaskState;
+  readonly chunks: number;
+  readonly accepted: number;
+  readonly failed: number;
+  readonly votes: number;
+  readonly workers: number;
+  readonly convicted: number;
+  readonly workerAudits: number;
+  readonly creatorAudits: number;
+  readonly bound: number;
+}
+
+/** One task of ours. */
+export class CreatorRole {
+  state: TaskState = "running";
+  /** The opened votes, also for whoever checks us. */
+  readonly referee: Referee;
+  private readonly me: Hex;
+  private readonly assignments: Assignments;
+  private readonly closing: Closing;
+  private readonly reader: ChunkReader;
+  private readonly sizer: BatchSizer;
+  /** Admitted workers that are not void. */
+  private readonly members = new Set<Hex>();
+  private readonly heardAt = new Map<Hex, number>();
+  /** The shard in which each worker listens. */
+  private readonly home = new Map<Hex, number>();
+  /** Workers that say they have nothing to do. */
+  private readonly idle = new Set<Hex>();
+  private admittedAt: number[] = [];
+  private readonly waitingJoins: Hex[] = [];
+  private readonly accepted = new Map<number, Hex>();
+  private readonly failed = new Set<number>();
+  private votes = 0;
+  private mismatches = 0;
+  private seq = 0;
+  /** Chunk that wants votes -> since when. */
+  private readonly hungry = new Map<number, number>();
+  /** Chunks without a vote that somebody was asked for all the same. */
+  private readonly dealt = new Set<number>();
+  private scanAt = 0;
+  private leaseAgeS = 0;
+  /** Chunks that we execute ourselves. */
+  private readonly own = new Set<number>();
+  private readonly jobs = new Map<number, readonly number[]>();
+  /** Result -> chunks that have it. */
+  private readonly fetching = new Map<Hex, Set<number>>();
+  private readonly dirty = new Set<number>();
+  private checkpointAt = Infinity;
+  private reviewAt = -Infinity;
+  private isRestoring = false;
+  private isStirred = true;
+
+  constructor(
+    private readonly config: ProtocolConfig,
+    private readonly signer: Signer,
+    private readonly rng: Rng,
+    readonly ledger: Ledger,
+    private readonly desk: Desk,
+    private readonly blobs: BlobStore,
+  ) {
+    const { manifest } = ledger;
+    this.me = hex(signer.publicKey);
+    this.referee = new Referee(this.me, manifest.policy.replication);
+    this.assignments = new Assignments(rng, config.batchS);
+    this.closing = new Closing(manifest, this.me, this.referee, this.failed, rng);
+    this.reader = new ChunkReader(manifest, (start, length) => this.readInputs(start, length));
+    this.sizer = new BatchSizer(config.batchS);
+    for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
+  }
+
+  // ---- what happens
+
+  /** Take up a task again from the records of an earlier life. */
+  restored(records: Iterable<readonly [Signed, LedgerRecord]>, now: number): void {
+    this.isRestoring = true;
+    for (const [signed, record] of records) {
+      if (record.kind === "certificate") {
+        // It certifies what was settled by then: votes that came later change nothing, as they did not before.
+        this.isRestoring = false;
+        this.review([...this.referee.touchedChunks()], now);
+        this.isRestoring = true;
+      }
+      this.recordAdded(signed, record, now);
+    }
+    this.isRestoring = false;
+    for (const worker of this.ledger.joins.keys()) {
+      if (!this.ledger.admits.has(worker)) this.waitingJoins.push(worker);
+    }
+    this.review([...this.referee.touchedChunks()], now);
+  }
+
+  /** The ledger has taken a record, our own included when they are restored. */
+  recordAdded(signed: Signed, record: LedgerRecord, now: number): void {
+    const author = hex(signed.author);
+    switch (record.kind) {
+      case "join":
+        this.heardAt.set(author, now);
+        if (!this.isRestoring) {
+          this.waitingJoins.push(author);
+          this.admit(now);
+        }
+        break;
+      case "admit":
+        this.admitted(hex(record.worker), now);
+        break;
+      case "lease":
+        this.leaseAdded(author, record, now);
+        break;
+      case "commit":
+        this.heardAt.set(author, now);
+        this.learnLeaseAge(author, record, now);
+        this.count(signed, author, record, now);
+        break;
+      case "assign": {
+        const worker = hex(record.worker);
+        const join = this.ledger.joins.get(worker);
+        if (join !== undefined) this.referee.assign(worker, openAssignment(this.signer, join.sealKey, record));
+        this.seq = Math.max(this.seq, record.seq);
+        break;
+      }
+      case "verdict":
+        this.makeVoid(hex(record.worker), now);
+        break;
+      case "checkpoint":
+        break;
+      case "certificate":
+        this.state = "closed";
+        break;
+    }
+    if (!this.isRestoring && this.ledger.equivocators.has(author) && !this.ledger.verdicts.has(author)) {
+      this.convict(author, "equivocated", 0, record.kind === "commit" ? recordId(signed) : NO_RECORD, now);
+    }
+  }
+
+  /** A neighbour is suspected, or a worker leaves: what it was asked for goes to somebody else. */
+  workerSilent(worker: Hex, now: number): void {
+    this.heardAt.delete(worker);
+    this.idle.delete(worker);
+    this.starve(this.assignments.withdraw(worker), now);
+    this.isStirred = true;
+  }
+
+  /** A result we fetched is here, or nobody who voted for it delivers it. */
+  blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
+    const key = hex(digest);
+    const chunks = [...(this.fetching.get(key) ?? [])].sort((left, right) => left - right);
+    this.fetching.delete(key);
+    if (!isHere) {
+      // A vote without its result is worth nothing to the creator; its own execution replaces it.
+      for (const chunk of chunks) this.own.add(chunk);
+    }
+    this.review(chunks, now);
+  }
+
+  /** Our own slots executed chunks for us: they become votes that settle them. */
+  executed(job: number, outcomes: readonly ChunkOutcome[], seconds: number, now: number): void {
+    const chunks = this.jobs.get(job);
+    if (chunks === undefined) return;
+    this.jobs.delete(job);
+    this.sizer.finished(outcomes.length, seconds);
+    for (const chunk of chunks) this.own.delete(chunk);
+    const commits = commitsOf(
+      this.signer,
+      this.signer.sealKey,
+      this.ledger.task,
+      () => this.nextSeq(),
+      outcomes,
+      this.blobs,
+      this.rng,
+      this.config.inlineResultBytes,
+    );
+    for (const { commit, leaves } of commits) {
+      this.desk.publish(this.ledger, commit);
+      this.votes += leaves.length;
+      this.review(this.referee.cast(this.me, leaves), now);
+    }
+  }
+
+  /** Let time pass: overdue assignments, hungry chunks, checkpoints, the end. */
+  advance(now: number): void {
+    if (this.state === "closed") return;
+    if (now >= this.reviewAt) {
+      this.reviewAt = now + REVIEW_S;
+      this.isStirred = true;
+      this.admit(now);
+      this.withdrawOverdue(now);
+      this.employIdle(now);
+    }
+    if (this.isStirred) {
+      this.isStirred = false;
+      this.dispatch(now);
+      this.finish(now);
+    }
+    if (now >= this.checkpointAt) this.checkpoint(now);
+  }
+
+  /** The next batch for our own slots, or null. `jobStarted` must follow. */
+  takeJob(): readonly ChunkInput[] | null {
+    if (this.own.size === 0 || this.state === "closed") return null;
+    const taken = new Set<number>();
+    for (const chunks of this.jobs.values()) for (const chunk of chunks) taken.add(chunk);
+    const size = this.sizer.size();
+    const batch: ChunkInput[] = [];
+    for (const chunk of this.own) {
+      if (taken.has(chunk)) continue;
+      batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.ledger.task, chunk) });
+      if (batch.length >= size) break;
+    }
+    return batch.length > 0 ? batch : null;
+  }
+
+  jobStarted(job: number, batch: readonly ChunkInput[]): void {
+    this.jobs.set(
+      job,
+      batch.map(({ chunk }) => chunk),
+    );
+  }
+
+  get jobsRunning(): number {
+    return this.jobs.size;
+  }
+
+  wakeAt(): number | null {
+    if (this.state === "closed") return null;
+    const due = Math.min(this.checkpointAt, this.reviewAt);
+    return Number.isFinite(due) ? due : null;
+  }
+
+  // ---- what a person asks
+
+  progress(): Progress {
+    const { ledger } = this;
+    const { workerAudits, creatorAudits, bound } = this.closing.assurance(this.isConvicted, this.isAllClosed);
+    return {
+      state: this.state,
+      chunks: ledger.manifest.chunks,
+      accepted: this.accepted.size,
+      failed: this.failed.size,
+      votes: this.votes,
+      workers: ledger.admits.size,
+      convicted: ledger.verdicts.size,
+      workerAudits,
+      creatorAudits,
+      bound,
+    };
+  }
+
+  /** What is known of one chunk. */
+  result(chunk: number): ChunkResult {
+    const voters = this.referee.voters(chunk);
+    const votes = voters.size;
+    const reasons = this.reasons(chunk);
+    const value = this.accepted.get(chunk);
+    if (value === undefined) {
+      const state = this.failed.has(chunk) ? "failed" : "open";
+      return { chunk, state, digest: null, size: 0, votes, agreed: [], disagreed: [], reasons };
+    }
+    const leaf = this.referee.leaf(chunk, value);
+    const agreed: Hex[] = [];
+    const disagreed: Hex[] = [];
+    for (const [worker, vote] of voters) {
+      if (vote.value === value) agreed.push(worker);
+      else if (vote.value) disagreed.push(worker);
+    }
+    return {
+      chunk,
+      state: leaf.status === Status.OK ? "ok" : "task error",
+      digest: leaf.digest,
+      size: leaf.size,
+      votes,
+      agreed: agreed.sort(),
+      disagreed: disagreed.sort(),
+      reasons,
+    };
+  }
+
+  /** The accepted result of a chunk, or null while there is none. */
+  resultBytes(chunk: number): Uint8Array | null {
+    const value = this.accepted.get(chunk);
+    if (value === undefined) return null;
+    const leaf = this.referee.leaf(chunk, value);
+    return leaf.inline ? leaf.data : this.blobs.read(leaf.data, 0, leaf.size);
+  }
+
+  // ---- admission and counting
+
+  private admit(now: number): void {
+    this.admittedAt = this.admittedAt.filter((at) => now - at < ADMISSION_WINDOW_S);
+    const { ledger } = this;
+    while (this.waitingJoins.length > 0 && this.admittedAt.length < this.config.admitPerMinute) {
+      const worker = this.waitingJoins.shift()!;
+      const join = ledger.joins.get(worker)!;
+      if (ledger.admits.has(worker) || ledger.isVoid(worker) || !this.canSealTo(join.sealKey)) continue;
+      this.admittedAt.push(now);
+      const peer = fromHex(worker);
+      this.desk.publish(ledger, { kind: "admit", task: ledger.task, worker: peer, nonce: this.rng.bytes(16) });
+      this.desk.notice("worker admitted", ledger, { peer });
+      this.admitted(worker, now);
+    }
+  }
+
+  /** Whether a worker's seal key is a usable one: with a point of small order nothing could ever be assigned. */
+  private canSealTo(sealKey: Uint8Array): boolean {
+    try {
+      sealAssignment(this.signer, this.rng, sealKey, this.ledger.task, []);
+      return true;
+    } catch (error) {
+      if (error instanceof RemoteProtocolError) return false;
+      throw error;
+    }
+  }
+
+  private admitted(worker: Hex, now: number): void {
+    if (!this.ledger.isVoid(worker)) this.members.add(worker);
+    this.review(this.referee.admit(worker), now);
+  }
+
+  private leaseAdded(worker: Hex, lease: Lease, now: number): void {
+    if (lease.runs.length === 0 && lease.ttlS === LEAVING_TTL_S) {
+      this.workerSilent(worker, now);
+    } else {
+      this.heardAt.set(worker, now);
+      this.home.set(worker, lease.home);
+      if (lease.runs.length > 0) {
+        this.idle.delete(worker);
+      } else {
+        this.idle.add(worker);
+        this.reviewAt = now; // See at once what there is for it.
+      }
+    }
+  }
+
+  private learnLeaseAge(author: Hex, commit: Commit, now: number): void {
+    const since = this.ledger.lease(author, commit.shard)?.since.get(commit.runs[0]![0]);
+    if (since !== undefined) this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
+  }
+
+  private count(signed: Signed, author: Hex, commit: Commit, now: number): void {
+    const chunks = chunksOf(commit.shard, commit.runs);
+    this.assignments.committed(author, chunks, now);
+    let sealKey = this.signer.sealKey;
+    if (author === this.me) {
+      this.seq = Math.max(this.seq, commit.seq);
+    } else {
+      const join = this.ledger.joins.get(author);
+      if (join === undefined) return;
+      sealKey = join.sealKey;
+    }
+    let leaves;
+    try {
+      leaves = openCommit(this.signer, sealKey, signed.author, commit);
+    } catch (error) {
+      if (!(error instanceof RemoteProtocolError)) throw error;
+      if (!this.isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
+      return;
+    }
+    this.votes += leaves.length;
+    const touched = this.referee.cast(author, leaves);
+    this.markDirty(chunks[0]!, now);
+    if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
+      this.convict(author, "equivocated", chunks[0]!, recordId(signed), now);
+    }
+    this.review(touched, now);
+  }
+
+  private convict(worker: Hex, reason: Verdict["reason"], chunk: number, commit: Uint8Array, now: number): void {
+    const { ledger } = this;
+    if (ledger.verdicts.has(worker)) return;
+    const peer = fromHex(worker);
+    this.desk.publish(ledger, { kind: "verdict", task: ledger.task, worker: peer, reason, chunk, commit });
+    this.desk.notice("worker convicted", ledger, { chunk, peer, detail: reason });
+    this.makeVoid(worker, now);
+  }
+
+  private makeVoid(worker: Hex, now: number): void {
+    this.members.delete(worker);
+    this.closing.convicted();
+    this.starve(this.assignments.withdraw(worker), now);
+    this.review(this.referee.makeVoid(worker), now);
+  }
+
+  // ---- chunk by chunk
+
+  private review(chunks: readonly number[], now: number): void {
+    if (this.isRestoring || this.state === "closed") return;
+    this.isStirred = true;
+    for (const chunk of chunks) {
+      for (const worker of this.referee.chunk(chunk).offenders) this.convict(worker, "wrong", chunk, NO_RECORD, now);
+      this.closing.account(chunk);
+      this.settle(chunk, this.referee.chunk(chunk), now);
+    }
+  }
+
+  private settle(chunk: number, tally: ChunkTally, now: number): void {
+    const value = this.accepted.get(chunk);
+    if (value !== undefined && value !== tally.value) {
+      this.accepted.delete(chunk);
+      this.markDirty(chunk, now);
+      if (tally.state === "agreed") this.mismatches++;
+      this.desk.notice("chunk reopened", this.ledger, { chunk });
+    }
+    if (tally.state !== "failed" && this.failed.delete(chunk)) this.markDirty(chunk, now);
+    switch (tally.state) {
+      case "open":
+        this.hungry.delete(chunk);
+        this.dealt.delete(chunk);
+        break;
+      case "sealed":
+        this.want(chunk, now);
+        break;
+      case "disputed":
+        this.hungry.delete(chunk);
+        if (!this.own.has(chunk)) {
+          this.own.add(chunk);
+          this.desk.notice("dispute", this.ledger, { chunk });
+        }
+        break;
+      case "failed":
+        this.hungry.delete(chunk);
+        if (!this.failed.has(chunk)) {
+          this.failed.add(chunk);
+          this.markDirty(chunk, now);
+          this.desk.notice("chunk failed", this.ledger, { chunk, detail: this.reasons(chunk).join("; ") });
+        }
+        break;
+      case "agreed":
+        this.agreed(chunk, tally.value!, now);
+        break;
+    }
+  }
+
+  private agreed(chunk: number, value: Hex, now: number): void {
+    this.closing.agreed(chunk);
+    if (this.closing.due(chunk) > 0) this.want(chunk, now);
+    else this.hungry.delete(chunk);
+    if (this.accepted.has(chunk)) return;
+    const leaf = this.referee.leaf(chunk, value);
+    if (!leaf.inline && this.blobs.size(leaf.data) === null) {
+      this.fetchResult(chunk, value, leaf.data, leaf.size);
+      return;
+    }
+    this.accepted.set(chunk, value);
+    this.markDirty(chunk, now);
+    this.desk.notice("chunk accepted", this.ledger, {
+      chunk,
+      detail: leaf.status === Status.OK ? "ok" : "task error",
+    });
+  }
+
+  private fetchResult(chunk: number, value: Hex, digest: Uint8Array, size: number): void {
+    const key = hex(digest);
+    let waiting = this.fetching.get(key);
+    if (waiting === undefined) this.fetching.set(key, (waiting = new Set()));
+    if (waiting.has(chunk)) return;
+    waiting.add(chunk);
+    const makers: Uint8Array[] = [];
+    for (const [worker, vote] of this.referee.voters(chunk)) if (vote.value === value) makers.push(fromHex(worker));
+    this.desk.fetch(digest, size, null, makers);
+  }
+
+  /** Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already. */
+  private want(chunk: number, now: number): void {
+    if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
+    else this.executeOurselves(chunk);
+  }
+
+  /** Whether any of these workers has not voted on a chunk. */
+  private isAnyLeft(workers: Iterable<Hex>, chunk: number): boolean {
+    const voters = this.referee.voters(chunk);
+    for (const worker of workers) if (!voters.has(worker)) return true;
+    return false;
+  }
+
+  private starve(chunks: readonly number[], now: number): void {
+    for (const chunk of chunks) if (!this.hungry.has(chunk)) this.hungry.set(chunk, now);
+  }
+
+  private executeOurselves(chunk: number): void {
+    if (this.config.slots > 0) this.own.add(chunk);
+  }
+
+  private reasons(chunk: number): string[] {
+    return [...new Set(this.referee.reports(chunk).values())].sort();
+  }
+
+  // ---- asking workers
+
+  private active(now: number): Hex[] {
+    const active: Hex[] = [];
+    for (const [worker, at] of this.heardAt) {
+      if (now - at < this.config.activeS && this.members.has(worker) && this.home.has(worker)) active.push(worker);
+    }
+    return active;
+  }
+
+  private votesWanted(chunk: number): number {
+    const tally = this.referee.chunk(chunk);
+    switch (tally.state) {
+      case "agreed":
+        return this.closing.due(chunk);
+      case "open":
+        return this.dealt.has(chunk) ? 1 : 0;
+      case "sealed":
+        return tally.missing;
+      default:
+        return 0;
+    }
+  }
+
+  /** Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most. */
+  private dealOut(idle: number, now: number): number {
+    const { chunks } = this.ledger.manifest;
+    const enough = idle * DEALT_PER_WORKER;
+    let found = 0;
+    for (let looked = 0; looked < Math.min(chunks, SCAN_CHUNKS) && found < enough; looked++) {
+      this.scanAt = (this.scanAt + 1) % chunks;
+      if (this.dealt.has(this.scanAt) || !isOpen(this.ledger, this.scanAt, now)) continue;
+      this.dealt.add(this.scanAt);
+      this.starve([this.scanAt], now);
+      found++;
+    }
+    return Math.min(idle, found);
+  }
+
+  /** While workers are idle: deal out open chunks, then ask for copies of those others have been on for long. */
+  private employIdle(now: number): void {
+    if (this.hungry.size > 0) return;
+    let idle = 0;
+    for (const worker of this.active(now)) {
+      if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
+    }
+    if (idle === 0) return;
+    idle -= this.dealOut(idle, now);
+    // With two votes needed the copy is the second one and costs nothing; else it is worth it for the slow only.
+    const usualS = this.leaseAgeS * (this.ledger.manifest.policy.replication > 1 ? 1 : 2);
+    const leasedForS = Math.max(this.config.endgameAfterS, usualS);
+    for (let shard = 0; shard < this.ledger.shards && idle > 0; shard++) {
+      for (; idle > 0; idle--) {
+        const chunk = pickEndgame(this.ledger, shard, this.dealt, this.rng, now, leasedForS);
+        if (chunk === null) break;
+        this.dealt.add(chunk);
+        this.starve([chunk], now);
+      }
+    }
+  }
+
+  private withdrawOverdue(now: number): void {
+    const patienceS = this.config.assignmentMaxS + this.ledger.manifest.limits.seconds;
+    for (const [worker, chunk, at] of this.assignments.outstanding()) {
+      const ageS = now - at;
+      if (ageS < this.config.acceptAssignmentS) continue;
+      const isLeased = this.ledger.liveLeases(chunk, now).some((lease) => lease.worker === worker);
+      if (!isLeased || ageS >= patienceS) {
+        this.assignments.withdraw(worker, [chunk]);
+        this.starve([chunk], now);
+      }
+    }
+  }
+
+  /** Ask workers for what is wanted, oldest first, as far as they have room. */
+  private dispatch(now: number): void {
+    if (this.hungry.size === 0) return;
+    const active = this.active(now);
+    const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
+    if (wanted.size === 0) return;
+    const isVoter = (worker: Hex, chunk: number): boolean => this.referee.voters(chunk).has(worker);
+    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isVoter, now)) {
+      this.assign(worker, chunks);
+      for (const chunk of chunks) {
+        const left = wanted.get(chunk)! - 1;
+        if (left > 0) {
+          wanted.set(chunk, left);
+        } else {
+          wanted.delete(chunk);
+          this.hungry.delete(chunk);
+        }
+      }
+    }
+    // Between two audits nobody is waited for whom only luck would bring: each round would take as long.
+    const patienceS = this.state === "auditing" && active.length > 0 ? 0 : this.config.refereeAfterS;
+    for (const chunk of wanted.keys()) {
+      if (now - this.hungry.get(chunk)! < patienceS) break; // The rest is hungry for less long.
+      if (!this.isAnyLeft(active, chunk)) this.executeOurselves(chunk);
+    }
+  }
+
+  /** How many votes the longest hungry chunks want; those that want none any more are hungry no longer. */
+  private wanted(limit: number): Map<number, number> {
+    const wanted = new Map<number, number>();
+    let looked = 0;
+    for (const chunk of this.hungry.keys()) {
+      if (looked++ >= limit) break;
+      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size;
+      if (count <= 0 || this.own.has(chunk)) this.hungry.delete(chunk);
+      else wanted.set(chunk, count);
+    }
+    return wanted;
+  }
+
+  private assign(worker: Hex, chunks: readonly number[]): void {
+    const { ledger } = this;
+    const sealed = sealAssignment(this.signer, this.rng, ledger.joins.get(worker)!.sealKey, ledger.task, chunks);
+    this.referee.assign(worker, chunks);
+    const shard = this.home.get(worker)!;
+    const peer = fromHex(worker);
+    this.desk.publish(ledger, { kind: "assign", task: ledger.task, shard, seq: this.nextSeq(), worker: peer, sealed });
+  }
+
+  // ---- the end
+
+  private get isConvicted(): boolean {
+    return this.ledger.verdicts.size > 0;
+  }
+
+  private get isAllClosed(): boolean {
+    return this.accepted.size + this.failed.size === this.ledger.manifest.chunks;
+  }
+
+  private finish(now: number): void {
+    const isAllClosed = this.isAllClosed;
+    this.state = isAllClosed ? "auditing" : "running";
+    const isBusy = this.own.size > 0 || this.jobs.size > 0 || this.hungry.size > 0 || !this.assignments.isEmpty;
+    if (!isAllClosed || isBusy) return;
+    const byWorkers = this.members.size > this.ledger.manifest.policy.replication;
+    const step = this.closing.nextStep(this.isConvicted, byWorkers);
+    if (step.kind === "certify") this.close(now);
+    else if (step.kind === "confirm") for (const chunk of step.chunks) this.want(chunk, now);
+    else for (const chunk of step.chunks) this.own.add(chunk);
+  }
+
+  private close(now: number): void {
+    this.checkpoint(now);
+    const { ledger } = this;
+    const roots: Uint8Array[] = [];
+    for (let shard = 0; shard < ledger.shards; shard++) {
+      const checkpoint = ledger.checkpoints.get(shard);
+      if (checkpoint !== undefined) roots.push(checkpoint.root);
+    }
+    const { workerAudits, creatorAudits, bound, confidence } = this.closing.assurance(this.isConvicted, true);
+    this.state = "closed";
+    this.desk.publish(ledger, {
+      kind: "certificate",
+      task: ledger.task,
+      chunks: ledger.manifest.chunks,
+      accepted: this.accepted.size,
+      failed: this.failed.size,
+      root: merkle.leafHash(...roots),
+      executions: this.votes,
+      workerAudits,
+      creatorAudits,
+      mismatches: this.mismatches,
+      convicted: ledger.verdicts.size,
+      eps: ledger.manifest.policy.eps,
+      bound,
+      confidence,
+    });
+    this.desk.notice("task closed", ledger);
+  }
+
+  private markDirty(chunk: number, now: number): void {
+    this.dirty.add(shardOf(chunk));
+    if (this.checkpointAt === Infinity) this.checkpointAt = now + this.config.checkpointS;
+  }
+
+  private checkpoint(now: number): void {
+    this.checkpointAt = Infinity;
+    for (const shard of [...this.dirty].sort((left, right) => left - right)) this.checkpointShard(shard, now);
+    this.dirty.clear();
+  }
+
+  private checkpointShard(shard: number, now: number): void {
+    const { ledger } = this;
+    const first = shard * SHARD_CHUNKS;
+    const size = ledger.shardSize(shard);
+    const accepted = new Uint8Array(Math.ceil(size / 8));
+    const failed = new Uint8Array(accepted.length);
+    const hashes: Uint8Array[] = [];
+    const begun = new Set(ledger.leasedChunks(shard, now));
+    const number = new Uint8Array(4);
+    const view = new DataView(number.buffer);
+    for (let index = 0; index < size; index++) {
+      const chunk = first + index;
+      if (this.referee.chunk(chunk).state !== "open") begun.add(chunk);
+      const value = this.accepted.get(chunk);
+      if (value !== undefined) {
+        accepted[index >>> 3]! |= 1 << (index & 7);
+        view.setUint32(0, chunk);
+        hashes.push(merkle.leafHash(number, fromHex(value)));
+      } else if (this.failed.has(chunk)) {
+        failed[index >>> 3]! |= 1 << (index & 7);
+      }
+    }
+    const previous = ledger.checkpoints.get(shard);
+    this.desk.publish(ledger, {
+      kind: "checkpoint",
+      task: ledger.task,
+      shard,
+      seq: previous === undefined ? 0 : previous.seq + 1,
+      begun: begun.size,
+      accepted,
+      failed,
+      root: merkle.root(hashes),
+    });
+  }
+
+  private nextSeq(): number {
+    this.seq += 1;
+    return this.seq;
+  }
+
+  private readInputs(start: number, length: number): Uint8Array {
+    return this.blobs.read(this.ledger.manifest.inputs!.sha256, start, length);
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * What a role (worker, creator) may ask of the peer it works in.
+ *
+ * Roles decide; the peer turns their wishes into outputs. Splitting it so keeps each role free of links and frames.
+ */
+
+import type { Hex } from "./bytes";
+import type { ChunkInput, Notable } from "./events";
+import type { Ledger } from "./ledger";
+import type { LedgerRecord } from "./records";
+
+/** What a notice is about. */
+export interface Subject {
+  readonly chunk?: number;
+  readonly peer?: Uint8Array;
+  readonly detail?: string;
+}
+
+/** The peer, as its roles see it. */
+export interface Desk {
+  /** Sign, save, add to the ledger and gossip one record of ours. Roles do not hear it back. */
+  publish(ledger: Ledger, record: LedgerRecord): void;
+
+  /** Take part in a topic. */
+  follow(topic: Hex): void;
+
+  /** Take no further part in a topic. */
+  leave(topic: Hex): void;
+
+  /** Whether what neighbours hold of a topic we began to follow is here. */
+  synced(topic: Hex): boolean;
+
+  /** Start a job; its outcomes come back to the role that asked. */
+  execute(ledger: Ledger, chunks: readonly ChunkInput[]): number;
+
+  /** Nobody needs this job any more. */
+  cancel(job: number): void;
+
+  /** Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had. */
+  fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void;
+
+  /** Tell whoever watches. */
+  notice(what: Notable, ledger: Ledger, about?: Subject): void;
+}

@@ -1,0 +1,299 @@
+/**
+ * Who a peer is: an Ed25519 key, named by libp2p's peer id (spec/identity.md).
+ *
+ * Two key pairs make a peer: the Ed25519 pair that signs, and an X25519 pair to which records are sealed. They stand in
+ * two classes here, because a browser signs with a WebCrypto key that never leaves it (src/peer/keys.ts) and seals with
+ * `SealKeys`; `SoftwareIdentity` makes both from one seed, as the native peer does.
+ */
+
+import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
+import { ed25519, x25519 } from "@noble/curves/ed25519.js";
+import { hkdf } from "@noble/hashes/hkdf.js";
+import { sha256, sha512 } from "@noble/hashes/sha2.js";
+
+import { compare, concat, equal, hex } from "./bytes";
+import { RemoteProtocolError } from "./errors";
+
+/** libp2p's text form of a peer id, `12D3KooW…`: base58btc of `00 24 08 01 12 20` and the 32-byte public key. */
+export type PeerId = string;
+
+export const KEY_BYTES = 32;
+export const SIGNATURE_BYTES = 64;
+export const NONCE_BYTES = 12;
+
+const MULTIHASH_PREFIX = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
+const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+const IDS_KEPT = 65_536;
+const KEYS_KEPT = 4_096;
+
+/** The secret half of a peer: what only its owner can compute. */
+export interface Signer {
+  readonly publicKey: Uint8Array;
+  readonly sealKey: Uint8Array;
+  readonly peerId: PeerId;
+
+  /**
+   * Sign `body` for one purpose; a signature of one domain never verifies in another.
+   *
+   * The 64 bytes may be filled in later, in place, since WebCrypto signs asynchronously: nobody may read, send or store
+   * them before `settled()`.
+   */
+  sign(domain: string, body: Uint8Array): Uint8Array;
+
+  /** Resolves when every signature made so far has been filled in. */
+  settled(): Promise<void>;
+
+  /** Encrypt to the owner of `sealKey`. Both ends, and nobody else, can `unseal` it again. */
+  seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array;
+
+  /**
+   * Open what the owner of `sealKey` and we share.
+   *
+   * @throws RemoteProtocolError when the bytes were not sealed between these two keys for this context.
+   */
+  unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array;
+}
+
+/** The public half: whether the holder of `publicKey` signed `body` for `domain`. */
+export type Verifier = (publicKey: Uint8Array, domain: string, body: Uint8Array, signature: Uint8Array) => boolean;
+
+const utf8 = new TextEncoder();
+const prefixes = new Map<string, Uint8Array>();
+
+/** The domain and its zero byte; there are a dozen domains, so they are kept. */
+function prefixOf(domain: string): Uint8Array {
+  let prefix = prefixes.get(domain);
+  if (prefix === undefined) {
+    prefix = utf8.encode(`${domain}\0`);
+    prefixes.set(domain, prefix);
+  }
+  return prefix;
+}
+
+/** What a signature covers: the domain, a zero byte, the body as it travels. It is never encoded again. */
+export function signedBytes(domain: string, body: Uint8Array): Uint8Array {
+  return concat(prefixOf(domain), body);
+}
+
+/** The name of a signed thing: SHA-256 of what its signature covers, given in parts. A task id is a manifest's. */
+export function contentId(domain: string, ...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = sha256.create().update(prefixOf(domain));
+  for (const each of parts) hash.update(each);
+  return hash.digest();
+}
+
+const peerIds = new Map<string, PeerId>();
+const publicKeys = new Map<PeerId, Uint8Array>();
+
+/** The peer id of a 32-byte Ed25519 public key. */
+export function peerIdOf(publicKey: Uint8Array): PeerId {
+  const key = hex(publicKey);
+  let peerId = peerIds.get(key);
+  if (peerId === undefined) {
+    peerId = base58Encode(concat(MULTIHASH_PREFIX, publicKey));
+    remember(peerIds, key, peerId, IDS_KEPT);
+  }
+  return peerId;
+}
+
+/**
+ * The 32-byte public key inside a peer id.
+ *
+ * @throws RemoteProtocolError when the text is not the peer id of an Ed25519 key.
+ */
+export function publicKeyOf(peerId: string): Uint8Array {
+  let publicKey = publicKeys.get(peerId);
+  if (publicKey === undefined) {
+    const raw = base58Decode(peerId);
+    const prefix = raw.subarray(0, MULTIHASH_PREFIX.length);
+    if (raw.length !== MULTIHASH_PREFIX.length + KEY_BYTES || !equal(prefix, MULTIHASH_PREFIX)) {
+      throw new RemoteProtocolError(`${JSON.stringify(peerId.slice(0, 60))} is not the peer id of an Ed25519 key`);
+    }
+    publicKey = raw.slice(MULTIHASH_PREFIX.length);
+    remember(publicKeys, peerId, publicKey, IDS_KEPT);
+  }
+  return publicKey;
+}
+
+/** Keep at most `limit` answers. Emptying the whole map when it is full costs less than keeping their order. */
+function remember<V>(map: Map<string, V>, key: string, value: V, limit: number): void {
+  if (map.size >= limit) map.clear();
+  map.set(key, value);
+}
+
+const FIELD = 2n ** 255n - 19n;
+const SMALL_ORDER_Y: readonly bigint[] = [
+  0n,
+  1n,
+  FIELD - 1n,
+  0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n,
+  FIELD - 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n,
+];
+const SMALL_ORDER: readonly Uint8Array[] = SMALL_ORDER_Y.map((y) =>
+  Uint8Array.from({ length: 32 }, (_, index) => Number((y >> BigInt(8 * index)) & 0xffn)),
+);
+
+/**
+ * Whether 32 bytes name a point that implementations of Ed25519 disagree on (spec/identity.md, "Signatures"): its y is
+ * not below the field's prime, or its order is at most eight.
+ */
+export function isWeakPoint(point: Uint8Array): boolean {
+  const top = point[31]! & 0x7f;
+  if (top === 0x7f && point[0]! >= 0xed) {
+    let index = 30;
+    while (index > 0 && point[index] === 0xff) index--;
+    if (index === 0) return true;
+  }
+  return SMALL_ORDER.some((weak) => {
+    if (top !== weak[31]) return false;
+    for (let index = 0; index < 31; index++) if (point[index] !== weak[index]) return false;
+    return true;
+  });
+}
+
+type Point = ReturnType<typeof ed25519.Point.fromBytes>;
+const points = new Map<string, Point | null>();
+
+/** The public key as a point, negated; null for bytes that are no key. Kept, since few keys sign most records. */
+function negatedPoint(publicKey: Uint8Array): Point | null {
+  const key = hex(publicKey);
+  let point = points.get(key);
+  if (point === undefined) {
+    try {
+      point = ed25519.Point.fromBytes(publicKey).negate();
+    } catch {
+      point = null;
+    }
+    remember(points, key, point, KEYS_KEPT);
+  }
+  return point;
+}
+
+/**
+ * The real `Verifier` in software. Malformed keys and signatures are simply not valid.
+ *
+ * The equation is RFC 8032's without the cofactor, `[S]B = R + [k]A`, as OpenSSL and WebCrypto compute it. noble's own
+ * `verify` multiplies by the cofactor, so a made-up signature could hold in one peer and not in another.
+ */
+export function verify(publicKey: Uint8Array, domain: string, body: Uint8Array, signature: Uint8Array): boolean {
+  if (publicKey.length !== KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
+  const r = signature.subarray(0, 32);
+  if (isWeakPoint(publicKey) || isWeakPoint(r)) return false;
+  const s = littleEndian(signature.subarray(32));
+  const order = ed25519.Point.Fn.ORDER;
+  const negated = s < order ? negatedPoint(publicKey) : null;
+  if (negated === null) return false;
+  const k = littleEndian(sha512.create().update(r).update(publicKey).update(prefixOf(domain)).update(body).digest());
+  const expected = ed25519.Point.BASE.multiplyUnsafe(s).add(negated.multiplyUnsafe(k % order));
+  return equal(expected.toBytes(), r);
+}
+
+function littleEndian(bytes: Uint8Array): bigint {
+  return BigInt(`0x${hex(bytes.slice().reverse())}`);
+}
+
+/** An X25519 pair and what is sealed with it, made from 32 secret bytes that the caller drew and keeps. */
+export class SealKeys {
+  readonly sealKey: Uint8Array;
+  private readonly keys = new Map<string, Uint8Array>();
+
+  constructor(private readonly sealSeed: Uint8Array) {
+    this.sealKey = x25519.getPublicKey(sealSeed);
+  }
+
+  seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
+    return concat(nonce, chacha20poly1305(this.keyFor(sealKey, context), nonce, context).encrypt(plaintext));
+  }
+
+  unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array {
+    if (sealed.length < NONCE_BYTES) throw new RemoteProtocolError("sealed bytes are shorter than their nonce");
+    const box = chacha20poly1305(this.keyFor(sealKey, context), sealed.subarray(0, NONCE_BYTES), context);
+    try {
+      return box.decrypt(sealed.subarray(NONCE_BYTES));
+    } catch {
+      throw new RemoteProtocolError("sealed bytes do not open with this pair of keys");
+    }
+  }
+
+  /** One agreement per pair and context, kept: a creator opens thousands of batches of one worker. */
+  private keyFor(sealKey: Uint8Array, context: Uint8Array): Uint8Array {
+    const name = `${hex(sealKey)} ${hex(context)}`;
+    let key = this.keys.get(name);
+    if (key === undefined) {
+      const shared = this.agree(sealKey);
+      // Both public keys enter in sorted order, so the two ends derive one key without knowing who sealed first.
+      const pair = compare(this.sealKey, sealKey) < 0 ? [this.sealKey, sealKey] : [sealKey, this.sealKey];
+      key = hkdf(sha256, shared, concat(...pair), concat(utf8.encode("cc/seal/1\0"), context), 32);
+      remember(this.keys, name, key, KEYS_KEPT);
+    }
+    return key;
+  }
+
+  private agree(sealKey: Uint8Array): Uint8Array {
+    try {
+      return x25519.getSharedSecret(this.sealSeed, sealKey);
+    } catch {
+      throw new RemoteProtocolError("a seal key is not a usable X25519 public key");
+    }
+  }
+}
+
+/** A peer's two key pairs in software, made from 32 secret bytes that the caller drew and keeps. */
+export class SoftwareIdentity implements Signer {
+  readonly publicKey: Uint8Array;
+  readonly sealKey: Uint8Array;
+  readonly peerId: PeerId;
+  private readonly sealing: SealKeys;
+
+  constructor(private readonly seed: Uint8Array) {
+    this.publicKey = ed25519.getPublicKey(seed);
+    // Derived instead of converted from the curve point: converting ties the two uses of a key together.
+    this.sealing = new SealKeys(hkdf(sha256, seed, undefined, utf8.encode("cc/seal-key/1"), 32));
+    this.sealKey = this.sealing.sealKey;
+    this.peerId = peerIdOf(this.publicKey);
+  }
+
+  sign(domain: string, body: Uint8Array): Uint8Array {
+    return ed25519.sign(signedBytes(domain, body), this.seed);
+  }
+
+  settled(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
+    return this.sealing.seal(sealKey, context, plaintext, nonce);
+  }
+
+  unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array {
+    return this.sealing.unseal(sealKey, context, sealed);
+  }
+}
+
+function base58Encode(raw: Uint8Array): string {
+  let number = raw.length === 0 ? 0n : BigInt(`0x${hex(raw)}`);
+  let text = "";
+  while (number > 0n) {
+    text = BASE58[Number(number % 58n)]! + text;
+    number /= 58n;
+  }
+  let zeros = 0;
+  while (raw[zeros] === 0) zeros++;
+  return "1".repeat(zeros) + text;
+}
+
+function base58Decode(text: string): Uint8Array {
+  // A peer id of an Ed25519 key has 52 characters; the cap keeps a stranger's text from costing quadratic time.
+  if (text.length > 64) throw new RemoteProtocolError("a peer id has at most 64 characters");
+  let number = 0n;
+  for (const character of text) {
+    const digit = BASE58.indexOf(character);
+    if (digit < 0) throw new RemoteProtocolError(`${JSON.stringify(character)} does not occur in a peer id`);
+    number = number * 58n + BigInt(digit);
+  }
+  let zeros = 0;
+  while (text[zeros] === "1") zeros++;
+  const low: number[] = [];
+  for (; number > 0n; number >>= 8n) low.push(Number(number & 0xffn));
+  return concat(new Uint8Array(zeros), Uint8Array.from(low.reverse()));
+}

@@ -1,0 +1,497 @@
+/**
+ * One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
+ *
+ *     a worker:  UNKNOWN --join--> JOINED --admit--> ADMITTED --verdict or equivocation--> VOID
+ *
+ * Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
+ * cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
+ * at the creator) commits whose chunks a checkpoint has accepted.
+ *
+ * Workers, records and topics are named by hexadecimal text here, because that is what maps can be keyed by.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { concat, equal, hex, type Hex } from "./bytes";
+import { RemoteProtocolError } from "./errors";
+import type { Manifest } from "./manifest";
+import {
+  type Admit,
+  type CertificateBody,
+  type Checkpoint,
+  type Commit,
+  type Join,
+  type Lease,
+  type LedgerRecord,
+  recordId,
+  recordKey,
+  type Runs,
+  SHARD_CHUNKS,
+  type Signed,
+  type Verdict,
+} from "./records";
+
+export const WORKERS_MAX = 100_000;
+/** Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory. */
+export const LEASES_PER_WORKER_MAX = 64;
+
+/** An assignment that its worker has not answered with a lease by then was given to somebody else long ago. */
+export const ASSIGN_KEPT_S = 60;
+
+const WORK_DOMAIN = new TextEncoder().encode("cc/work/1\0");
+
+/** The hash of a join's proof of work, before the number. */
+function workHash(task: Uint8Array, worker: Uint8Array): ReturnType<typeof sha256.create> {
+  return sha256.create().update(concat(WORK_DOMAIN, task, worker));
+}
+
+function setU64(view: DataView, value: number): void {
+  view.setUint32(0, Math.floor(value / 0x1_0000_0000));
+  view.setUint32(4, value % 0x1_0000_0000);
+}
+
+function leadingZeroBits(digest: Uint8Array): number {
+  let at = 0;
+  while (digest[at] === 0) at++;
+  return at === digest.length ? 8 * at : 8 * at + Math.clz32(digest[at]!) - 24;
+}
+
+/** Leading zero bits of a join's proof of work: SHA-256 over the domain, the task, the worker and the number. */
+export function joiningWork(task: Uint8Array, worker: Uint8Array, work: number): number {
+  const number = new Uint8Array(8);
+  setU64(new DataView(number.buffer), work);
+  return leadingZeroBits(workHash(task, worker).update(number).digest());
+}
+
+/** The smallest number whose proof of work has `bits` leading zero bits. */
+export function findWork(task: Uint8Array, worker: Uint8Array, bits: number): number {
+  // What does not change is hashed once: a try then costs one compression and no allocation.
+  const begun = workHash(task, worker);
+  const attempt = begun.clone();
+  const number = new Uint8Array(8);
+  const view = new DataView(number.buffer);
+  const digest = new Uint8Array(32);
+  for (let work = 0; ; work++) {
+    setU64(view, work);
+    begun._cloneInto(attempt).update(number).digestInto(digest);
+    if (leadingZeroBits(digest) >= bits) return work;
+  }
+}
+
+/** Topic of what concerns a whole task: joins, admissions, verdicts, checkpoints, the certificate. */
+export function taskTopic(task: Uint8Array): Hex {
+  return hex(task);
+}
+
+/** Topic of one shard's leases, commits and assignments. */
+export function shardTopic(task: Uint8Array, shard: number): Hex {
+  return hex(task) + shard.toString(16).padStart(8, "0");
+}
+
+/** Whether bit `index` is set, counting from the least significant bit of the first byte. */
+export function bit(bitmap: Uint8Array, index: number): boolean {
+  return (((bitmap[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
+}
+
+/** What one worker says it is on in one shard. Its next lease replaces this one whole. */
+export interface LiveLease {
+  readonly worker: Hex;
+  readonly shard: number;
+  readonly home: number;
+  readonly seq: number;
+  readonly recordId: Hex;
+  readonly expiresAt: number;
+  /** Chunk -> when this worker first leased it, on our clock. */
+  readonly since: ReadonlyMap<number, number>;
+}
+
+/** A commit and whose it is. */
+export interface HeldCommit {
+  readonly author: Hex;
+  readonly commit: Commit;
+}
+
+interface Held {
+  readonly topic: Hex;
+  readonly signed: Signed;
+}
+
+const NOBODY: readonly Hex[] = [];
+const NO_LEASES: readonly LiveLease[] = [];
+
+/** The public set of one task's records, and the answers a worker needs from it. */
+export class Ledger {
+  readonly task: Uint8Array;
+  readonly taskKey: Hex;
+  readonly shards: number;
+  readonly joins = new Map<Hex, Join>();
+  readonly admits = new Map<Hex, Admit>();
+  readonly verdicts = new Map<Hex, Verdict>();
+  readonly equivocators = new Set<Hex>();
+  readonly checkpoints = new Map<number, Checkpoint>();
+  readonly commits = new Map<Hex, HeldCommit>();
+  certificate: CertificateBody | null = null;
+  creatorEquivocated = false;
+
+  private readonly keepCommits: boolean;
+  private readonly held = new Map<Hex, Held>();
+  private readonly byTopic = new Map<Hex, Set<Hex>>();
+  private readonly checkpointIds = new Map<number, Hex>();
+  /** Worker -> shard -> its lease there. */
+  private readonly leasesOf = new Map<Hex, Map<number, LiveLease>>();
+  private readonly leased = new Map<number, readonly LiveLease[]>();
+  /** Author -> seq -> the first commit seen with it. */
+  private readonly seqs = new Map<Hex, Map<number, Hex>>();
+  private readonly votersOf = new Map<number, readonly Hex[]>();
+  /** Id of an assignment -> when it came, oldest first. */
+  private readonly assignedAt = new Map<Hex, number>();
+
+  constructor(
+    readonly signed: Signed,
+    readonly manifest: Manifest,
+    { keepCommits = false } = {},
+  ) {
+    this.keepCommits = keepCommits;
+    this.task = recordId(signed);
+    this.taskKey = recordKey(signed);
+    this.shards = Math.ceil(manifest.chunks / SHARD_CHUNKS);
+    this.held.set(this.taskKey, { topic: taskTopic(this.task), signed });
+  }
+
+  // ---- adding
+
+  /** Where a record is gossiped. */
+  topicOf(record: LedgerRecord): Hex {
+    switch (record.kind) {
+      case "lease":
+      case "commit":
+      case "assign":
+        return shardTopic(this.task, record.shard);
+      default:
+        return this.taskKey;
+    }
+  }
+
+  /**
+   * Whether a record may enter at all; its signature was checked before.
+   *
+   * @throws RemoteProtocolError when it is for another task, by the wrong author, or names what does not exist.
+   */
+  check(signed: Signed, record: LedgerRecord): void {
+    if (!equal(record.task, this.task)) throw new RemoteProtocolError("a record of another task");
+    switch (record.kind) {
+      case "join":
+        if (joiningWork(this.task, signed.author, record.work) < this.manifest.policy.powBits) {
+          throw new RemoteProtocolError("a join without its proof of work");
+        }
+        if (this.joins.size >= WORKERS_MAX) throw new RemoteProtocolError("too many workers join this task");
+        return;
+      case "lease":
+      case "commit": {
+        const last = record.runs[record.runs.length - 1];
+        if (record.shard >= this.shards || (last !== undefined && last[0] + last[1] > this.manifest.chunks)) {
+          throw new RemoteProtocolError("a record names chunks the task does not have");
+        }
+        if (record.kind === "lease" && record.home >= this.shards) {
+          throw new RemoteProtocolError("a lease names a home shard the task does not have");
+        }
+        return;
+      }
+      default:
+        if (!equal(signed.author, this.manifest.creator)) {
+          throw new RemoteProtocolError(`a ${signed.kind} that the creator did not sign`);
+        }
+        if (record.kind === "assign" && record.shard >= this.shards) {
+          throw new RemoteProtocolError("an assignment names a shard the task does not have");
+        }
+        if (record.kind === "checkpoint") this.checkCheckpoint(record);
+    }
+  }
+
+  /** Add a checked record. False when it says nothing new (known, superseded, or of a worker that is void). */
+  add(signed: Signed, record: LedgerRecord, now: number): boolean {
+    const id = recordKey(signed);
+    if (this.held.has(id) || !this.take(id, signed, record, now)) return false;
+    const topic = this.topicOf(record);
+    this.held.set(id, { topic, signed });
+    let ids = this.byTopic.get(topic);
+    if (ids === undefined) this.byTopic.set(topic, (ids = new Set()));
+    ids.add(id);
+    return true;
+  }
+
+  // ---- asking
+
+  /** Whether a worker's votes count for nothing. */
+  isVoid(worker: Hex): boolean {
+    return this.verdicts.has(worker) || this.equivocators.has(worker);
+  }
+
+  shardSize(shard: number): number {
+    return Math.min(SHARD_CHUNKS, this.manifest.chunks - shard * SHARD_CHUNKS);
+  }
+
+  /** Workers with a commit on this chunk that are not void. */
+  voters(chunk: number): Hex[] {
+    return (this.votersOf.get(chunk) ?? NOBODY).filter((worker) => !this.isVoid(worker));
+  }
+
+  /** Whether `voters` names anybody. */
+  hasVoter(chunk: number): boolean {
+    return (this.votersOf.get(chunk) ?? NOBODY).some((worker) => !this.isVoid(worker));
+  }
+
+  isAccepted(chunk: number): boolean {
+    const checkpoint = this.checkpoints.get(Math.floor(chunk / SHARD_CHUNKS));
+    return checkpoint !== undefined && bit(checkpoint.accepted, chunk % SHARD_CHUNKS);
+  }
+
+  /** Accepted or failed: nobody needs to compute this chunk any more. */
+  isClosed(chunk: number): boolean {
+    const checkpoint = this.checkpoints.get(Math.floor(chunk / SHARD_CHUNKS));
+    const index = chunk % SHARD_CHUNKS;
+    return checkpoint !== undefined && (bit(checkpoint.accepted, index) || bit(checkpoint.failed, index));
+  }
+
+  /** Chunks of a shard that, at its last checkpoint, nobody had voted on or leased. */
+  unbegunCount(shard: number): number {
+    const size = this.shardSize(shard);
+    return size - Math.min(this.checkpoints.get(shard)?.begun ?? 0, size);
+  }
+
+  /** Chunks of a shard that the last checkpoint did not close. */
+  openCount(shard: number): number {
+    let open = this.shardSize(shard);
+    const checkpoint = this.checkpoints.get(shard);
+    if (checkpoint === undefined) return open;
+    for (let at = 0; at < checkpoint.accepted.length; at++) {
+      for (let byte = checkpoint.accepted[at]! | checkpoint.failed[at]!; byte !== 0; byte &= byte - 1) open--;
+    }
+    return open;
+  }
+
+  /** All leases that were not replaced, released or expired. */
+  *leases(): IterableIterator<LiveLease> {
+    for (const leases of this.leasesOf.values()) yield* leases.values();
+  }
+
+  /** Workers that say they work in this shard; others only lease what they were asked for. */
+  workersAtHome(shard: number): number {
+    let count = 0;
+    for (const leases of this.leasesOf.values()) if (leases.get(shard)?.home === shard) count++;
+    return count;
+  }
+
+  /** What a worker says it is on in one shard. */
+  lease(worker: Hex, shard: number): LiveLease | undefined {
+    return this.leasesOf.get(worker)?.get(shard);
+  }
+
+  /** Leases on a chunk that have not expired. */
+  liveLeases(chunk: number, now: number): LiveLease[] {
+    return (this.leased.get(chunk) ?? NO_LEASES).filter((lease) => lease.expiresAt > now);
+  }
+
+  /** Whether `liveLeases` names any. */
+  isLeased(chunk: number, now: number): boolean {
+    return (this.leased.get(chunk) ?? NO_LEASES).some((lease) => lease.expiresAt > now);
+  }
+
+  /** Chunks of a shard under a live lease. */
+  leasedChunks(shard: number, now: number): number[] {
+    const first = shard * SHARD_CHUNKS;
+    const chunks: number[] = [];
+    for (const chunk of this.leased.keys()) {
+      if (chunk >= first && chunk < first + SHARD_CHUNKS && this.isLeased(chunk, now)) chunks.push(chunk);
+    }
+    return chunks;
+  }
+
+  /** Forget a worker's leases: it is suspected or void. Leases are only hints. */
+  releaseLeases(worker: Hex): void {
+    for (const lease of [...(this.leasesOf.get(worker)?.values() ?? [])]) this.endLease(lease);
+  }
+
+  /** Ids of what is held in a topic. */
+  recordIds(topic: Hex): Iterable<Hex> {
+    return this.byTopic.get(topic) ?? NOBODY;
+  }
+
+  record(id: Hex): Signed | null {
+    return this.held.get(id)?.signed ?? null;
+  }
+
+  /** Everything held, in order of arrival. */
+  *records(): IterableIterator<Signed> {
+    for (const { signed } of this.held.values()) yield signed;
+  }
+
+  /** Let go of leases that have run out and of assignments that nobody waits for any more. */
+  expire(now: number): void {
+    for (const [id, cameAt] of this.assignedAt) {
+      if (now - cameAt < ASSIGN_KEPT_S) break;
+      this.assignedAt.delete(id);
+      // The creator's tally rests on them still; nobody else needs to hear of them.
+      if (this.keepCommits) this.byTopic.get(this.held.get(id)!.topic)?.delete(id);
+      else this.remove(id);
+    }
+    for (const lease of [...this.leases()]) if (lease.expiresAt <= now) this.endLease(lease);
+  }
+
+  // ---- inside
+
+  private checkCheckpoint({ shard, accepted, failed }: Checkpoint): void {
+    const size = shard < this.shards ? this.shardSize(shard) : 0;
+    const bytes = Math.ceil(size / 8);
+    if (shard >= this.shards || accepted.length !== bytes || failed.length !== bytes) {
+      throw new RemoteProtocolError("a checkpoint does not fit its shard");
+    }
+    // Bits beyond the shard, or set in both, would make counts of open chunks negative.
+    let clash = size % 8 === 0 ? 0 : (accepted[bytes - 1]! | failed[bytes - 1]!) >>> (size % 8);
+    for (let at = 0; at < bytes; at++) clash |= accepted[at]! & failed[at]!;
+    if (clash !== 0) {
+      throw new RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have");
+    }
+  }
+
+  /** Let a record say what it says. False when that is nothing new. */
+  private take(id: Hex, signed: Signed, record: LedgerRecord, now: number): boolean {
+    switch (record.kind) {
+      case "join":
+        return addFirst(this.joins, hex(signed.author), record);
+      case "admit":
+        return addFirst(this.admits, hex(record.worker), record);
+      case "verdict": {
+        const worker = hex(record.worker);
+        if (!addFirst(this.verdicts, worker, record)) return false;
+        this.releaseLeases(worker);
+        return true;
+      }
+      case "checkpoint":
+        return this.addCheckpoint(id, record);
+      case "certificate":
+        if (this.certificate !== null) return false;
+        this.certificate = record;
+        return true;
+      case "commit":
+        this.addCommit(id, hex(signed.author), record);
+        return true;
+      case "lease":
+        return this.addLease(id, hex(signed.author), record, now);
+      case "assign":
+        this.assignedAt.set(id, now);
+        return true;
+    }
+  }
+
+  private remove(id: Hex): void {
+    const held = this.held.get(id);
+    if (held === undefined) return;
+    this.held.delete(id);
+    this.byTopic.get(held.topic)?.delete(id);
+  }
+
+  private addCommit(id: Hex, author: Hex, commit: Commit): void {
+    this.commits.set(id, { author, commit });
+    let seqs = this.seqs.get(author);
+    if (seqs === undefined) this.seqs.set(author, (seqs = new Map()));
+    const first = seqs.get(commit.seq);
+    if (first === undefined) {
+      seqs.set(commit.seq, id);
+    } else if (first !== id) {
+      // The two signed commits are the proof: everybody who holds both comes to this line.
+      this.equivocators.add(author);
+      this.releaseLeases(author);
+    }
+    for (const [start, count] of commit.runs) {
+      for (let chunk = start; chunk < start + count; chunk++) {
+        const voters = this.votersOf.get(chunk);
+        if (voters === undefined) this.votersOf.set(chunk, [author]);
+        else if (!voters.includes(author)) this.votersOf.set(chunk, [...voters, author]);
+      }
+    }
+  }
+
+  private addCheckpoint(id: Hex, checkpoint: Checkpoint): boolean {
+    const shard = checkpoint.shard;
+    const current = this.checkpoints.get(shard);
+    if (current !== undefined) {
+      const currentId = this.checkpointIds.get(shard)!;
+      if (current.seq > checkpoint.seq) return false;
+      if (current.seq === checkpoint.seq) {
+        // Two signed states of one moment are the proof that the creator plays double: both are kept and passed on. The
+        // larger id counts, so that even then all peers come to the same state.
+        this.creatorEquivocated = true;
+        if (currentId > id) return true;
+      } else {
+        this.remove(currentId);
+      }
+    }
+    this.checkpoints.set(shard, checkpoint);
+    this.checkpointIds.set(shard, id);
+    if (!this.keepCommits) {
+      for (const [commitId, { commit }] of this.commits) {
+        if (commit.shard === shard && this.areClosed(commit.runs)) {
+          this.commits.delete(commitId);
+          this.remove(commitId);
+        }
+      }
+    }
+    return true;
+  }
+
+  private areClosed(runs: Runs): boolean {
+    for (const [start, count] of runs) {
+      for (let chunk = start; chunk < start + count; chunk++) if (!this.isClosed(chunk)) return false;
+    }
+    return true;
+  }
+
+  private addLease(id: Hex, author: Hex, lease: Lease, now: number): boolean {
+    const shard = lease.shard;
+    const current = this.lease(author, shard);
+    if (this.isVoid(author) || (current !== undefined && current.seq >= lease.seq)) return false;
+    if (current === undefined && (this.leasesOf.get(author)?.size ?? 0) >= LEASES_PER_WORKER_MAX) return false;
+    if (current !== undefined) this.endLease(current);
+    const since = new Map<number, number>();
+    const live: LiveLease = {
+      worker: author,
+      shard,
+      home: lease.home,
+      seq: lease.seq,
+      recordId: id,
+      expiresAt: now + lease.ttlS,
+      since,
+    };
+    for (const [start, count] of lease.runs) {
+      for (let chunk = start; chunk < start + count; chunk++) {
+        since.set(chunk, current?.since.get(chunk) ?? now);
+        const others = this.leased.get(chunk);
+        this.leased.set(chunk, others === undefined ? [live] : [...others, live]);
+      }
+    }
+    let leases = this.leasesOf.get(author);
+    if (leases === undefined) this.leasesOf.set(author, (leases = new Map()));
+    leases.set(shard, live);
+    return true;
+  }
+
+  private endLease(lease: LiveLease): void {
+    const leases = this.leasesOf.get(lease.worker)!;
+    leases.delete(lease.shard);
+    if (leases.size === 0) this.leasesOf.delete(lease.worker);
+    this.remove(lease.recordId);
+    for (const chunk of lease.since.keys()) {
+      const left = this.leased.get(chunk)!.filter((other) => other !== lease);
+      if (left.length > 0) this.leased.set(chunk, left);
+      else this.leased.delete(chunk);
+    }
+  }
+}
+
+/** Of several records with one subject the first counts. */
+function addFirst<T>(map: Map<Hex, T>, key: Hex, record: T): boolean {
+  if (map.has(key)) return false;
+  map.set(key, record);
+  return true;
+}

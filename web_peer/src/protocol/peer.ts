@@ -1,0 +1,695 @@
+/**
+ * The whole peer: links, gossip, blobs, ledgers and roles composed into one sans-I/O object.
+ *
+ * A driver feeds it inputs (events.ts) and performs its outputs in order. Per neighbour:
+ *
+ *     a frame --session--> gossip | exchange | records --ledger--> roles --desk--> records, jobs, notices
+ *
+ * Whatever a neighbour sends, the worst that happens here is `RemoteProtocolError`: its score falls, and at the floor
+ * the link is closed.
+ */
+
+import { hex, type Hex } from "./bytes";
+import type { ProtocolConfig } from "./config";
+import { CreatorRole } from "./creator";
+import type { Desk, Subject } from "./desk";
+import { LocalProtocolError, RemoteProtocolError } from "./errors";
+import { Channel, type ChunkInput, type Input, type Notable, type Output } from "./events";
+import { Exchange } from "./exchange";
+import { decodeFrame, type Frame } from "./frames";
+import { Gossip, type Shelf } from "./gossip";
+import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
+import { Ledger, taskTopic } from "./ledger";
+import { openManifest, timeRefusal } from "./manifest";
+import { Neighbours } from "./neighbours";
+import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
+import type { Rng } from "./rng";
+import { Session, type SessionState } from "./session";
+import { isNumbers } from "./split";
+import type { BlobStore } from "./storage";
+import { WorkerRole } from "./worker";
+
+export const NETWORK_TOPIC: Hex = "";
+const TASKS_MAX = 1_000;
+/** Records of workers whose admission we have not heard of yet; they wait for it, unrelayed. */
+const HELD_MAX = 4_096;
+const EXPIRE_EVERY_S = 5;
+const PENALTY = 10;
+const TASK_CHARS = 64;
+const NO_IDS: readonly Hex[] = [];
+
+interface Link {
+  readonly session: Session;
+  tokens: number;
+  filledAt: number;
+  score: number;
+  isSuspected: boolean;
+}
+
+/** A record that waits for its author's admission, and who sent it. */
+interface Held {
+  readonly source: PeerId;
+  readonly signed: Signed;
+}
+
+interface Wish {
+  readonly digest: Uint8Array;
+  readonly size: number;
+  readonly root: Uint8Array | null;
+  readonly makers: readonly Uint8Array[];
+}
+
+type Role = WorkerRole | CreatorRole;
+
+/**
+ * One peer of one network; one `handle` at a time.
+ *
+ * - `config`: fixed for the peer's life.
+ * - `signer`: the peer's keys.
+ * - `verifier`: checks other people's signatures.
+ * - `rng`: where all chance comes from. Salts, nonces, picks and audits are drawn from it, so a real peer passes a
+ *   cryptographic generator.
+ * - `blobs`: where blobs are kept.
+ */
+export class Peer implements Desk, Shelf {
+  readonly peerId: PeerId;
+  readonly ledgers = new Map<Hex, Ledger>();
+  readonly workers = new Map<Hex, WorkerRole>();
+  readonly creators = new Map<Hex, CreatorRole>();
+  private readonly me: Hex;
+  private readonly gossip: Gossip;
+  private readonly exchange: Exchange;
+  private readonly neighbourhood: Neighbours;
+  private readonly links = new Map<PeerId, Link>();
+  private readonly jobs = new Map<number, Role>();
+  private nextJob = 0;
+  private readonly held = new Map<string, Held[]>();
+  private heldCount = 0;
+  private isFinishing = false;
+  private slots: number;
+  private chosen: ReadonlySet<Hex> | null = null;
+  private expireAt: number;
+  /** No session has anything to do before; what a neighbour says only moves that further away. */
+  private sessionsAt = Infinity;
+  private outputs: Output[] = [];
+  private saved: Signed[] = [];
+  private wishes: Wish[] = [];
+
+  constructor(
+    readonly config: ProtocolConfig,
+    private readonly signer: Signer,
+    private readonly verifier: Verifier,
+    private readonly rng: Rng,
+    private readonly blobs: BlobStore,
+    private now: number,
+  ) {
+    this.peerId = signer.peerId;
+    this.me = hex(signer.publicKey);
+    this.gossip = new Gossip(config, rng, this);
+    this.exchange = new Exchange(config, blobs);
+    this.neighbourhood = new Neighbours(config, rng);
+    this.slots = config.slots;
+    this.expireAt = now + EXPIRE_EVERY_S;
+    this.gossip.follow(NETWORK_TOPIC);
+  }
+
+  // ---- the driver's side
+
+  /**
+   * Apply one input and return what to do about it, in the order to do it.
+   *
+   * @throws LocalProtocolError when a task we shall publish is not ours, or its time has not come or has passed.
+   */
+  handle(event: Input, now: number): readonly Output[] {
+    this.now = now;
+    switch (event.kind) {
+      case "frameReceived":
+        // Most frames of a mesh are copies of what we know.
+        if (!this.frameReceived(event.peerId, event.frame) && this.outputs.length === 0) return [];
+        break;
+      case "woke":
+        this.woke();
+        break;
+      case "executed": {
+        const role = this.jobs.get(event.job);
+        this.jobs.delete(event.job);
+        role?.executed(event.job, event.outcomes, event.seconds, now);
+        break;
+      }
+      case "linkOpened":
+        this.linkOpened(event.peerId);
+        break;
+      case "linkClosed":
+        this.linkClosed(event.peerId, event.reason);
+        break;
+      case "dialFailed":
+        this.neighbourhood.closed(event.peerId, now);
+        break;
+      case "peersDiscovered":
+        this.neighbourhood.discovered(
+          event.peerIds.filter((peerId) => peerId !== this.peerId),
+          now,
+        );
+        break;
+      case "taskPublished":
+        this.publishTask(event.manifest);
+        break;
+      case "recordsRestored":
+        this.restore(event.records);
+        break;
+      case "finishRequested":
+        this.isFinishing = true;
+        for (const worker of this.workers.values()) worker.finish();
+        break;
+      case "tasksChosen":
+        this.chosen = event.tasks;
+        this.chooseWorkers();
+        break;
+      case "slotsChanged":
+        this.slots = event.slots;
+        this.chooseWorkers();
+        break;
+    }
+    this.advanceRoles();
+    return this.drain();
+  }
+
+  /** When to send `woke`, if nothing happens before. Changes with every `handle`. */
+  get wakeAt(): number {
+    let due = Math.min(
+      this.expireAt,
+      this.sessionsAt,
+      this.gossip.wakeAt() ?? Infinity,
+      this.exchange.wakeAt() ?? Infinity,
+      this.neighbourhood.wakeAt() ?? Infinity,
+    );
+    for (const worker of this.workers.values()) due = Math.min(due, worker.wakeAt() ?? Infinity);
+    for (const creator of this.creators.values()) due = Math.min(due, creator.wakeAt() ?? Infinity);
+    return due;
+  }
+
+  /** Whether nothing is being executed. */
+  get idle(): boolean {
+    return this.jobs.size === 0;
+  }
+
+  /** Linked peers and the state of each session. */
+  get neighbours(): Map<PeerId, SessionState> {
+    const states = new Map<PeerId, SessionState>();
+    for (const [peerId, link] of this.links) states.set(peerId, link.session.state);
+    return states;
+  }
+
+  /** Whether we take part in a topic. */
+  follows(topic: Hex): boolean {
+    return this.gossip.follows(topic);
+  }
+
+  /** Whether `handle` would look at this record at all: only then its signature is worth checking beforehand. */
+  isNews(signed: Signed): boolean {
+    return !this.gossip.seen(recordKey(signed));
+  }
+
+  /** Tell all neighbours that we leave; close the links when these frames are out. */
+  farewell(reason: string): readonly Output[] {
+    for (const peerId of this.links.keys()) this.send(peerId, { kind: "bye", reason });
+    return this.drain();
+  }
+
+  // ---- the shelf gossip asks
+
+  recordIds(topic: Hex): Iterable<Hex> {
+    if (topic === NETWORK_TOPIC) return this.ledgers.keys();
+    return this.ledgers.get(topic.slice(0, TASK_CHARS))?.recordIds(topic) ?? NO_IDS;
+  }
+
+  record(recordId: Hex): Signed | null {
+    for (const ledger of this.ledgers.values()) {
+      const signed = ledger.record(recordId);
+      if (signed !== null) return signed;
+    }
+    return null;
+  }
+
+  // ---- the desk roles work at
+
+  publish(ledger: Ledger, record: LedgerRecord): void {
+    const signed = sign(this.signer, record);
+    if (!ledger.add(signed, record, this.now)) return;
+    if (this.isWorthSaving(ledger, signed, record)) this.saved.push(signed);
+    this.spread(ledger, signed, record, null);
+    // A peer may work for its own task's other half only through the ledger, as everybody does.
+    this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
+  }
+
+  follow(topic: Hex): void {
+    this.gossip.follow(topic);
+  }
+
+  leave(topic: Hex): void {
+    this.gossip.leave(topic);
+  }
+
+  synced(topic: Hex): boolean {
+    return this.gossip.synced(topic);
+  }
+
+  execute(ledger: Ledger, chunks: readonly ChunkInput[]): number {
+    this.nextJob += 1;
+    const { runtime, code, limits, split } = ledger.manifest;
+    this.outputs.push({
+      kind: "execute",
+      job: this.nextJob,
+      taskId: ledger.taskKey,
+      runtime,
+      code: code.sha256,
+      limits,
+      numbers: isNumbers(split),
+      chunks,
+    });
+    return this.nextJob;
+  }
+
+  cancel(job: number): void {
+    if (this.jobs.delete(job)) this.outputs.push({ kind: "cancelJob", job });
+  }
+
+  fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void {
+    this.wishes.push({ digest, size, root, makers: providers });
+  }
+
+  notice(what: Notable, ledger: Ledger, { chunk, peer, detail }: Subject = {}): void {
+    this.outputs.push({
+      kind: "notice",
+      what,
+      taskId: ledger.taskKey,
+      chunk: chunk ?? null,
+      peerId: peer === undefined ? null : peerIdOf(peer),
+      detail: detail ?? "",
+    });
+  }
+
+  // ---- links
+
+  private linkOpened(peerId: PeerId): void {
+    if (this.links.has(peerId)) this.linkClosed(peerId, "replaced by a new link");
+    if (!this.neighbourhood.opened(peerId, this.now)) {
+      this.outputs.push({ kind: "closeLink", peerId, reason: "too many neighbours" });
+      return;
+    }
+    const session = new Session(this.config, this.now);
+    const tokens = this.config.linkBytesBurst;
+    this.links.set(peerId, { session, tokens, filledAt: this.now, score: 0, isSuspected: false });
+    this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
+    this.send(peerId, session.greeting());
+  }
+
+  private linkClosed(peerId: PeerId, reason: string): void {
+    this.neighbourhood.closed(peerId, this.now);
+    if (!this.links.delete(peerId)) return;
+    this.gossip.linkClosed(peerId);
+    this.exchange.linkClosed(peerId, this.now);
+    this.silent(peerId, reason);
+  }
+
+  private dropLink(peerId: PeerId, reason: string): void {
+    this.outputs.push({ kind: "closeLink", peerId, reason });
+    this.linkClosed(peerId, reason);
+  }
+
+  /** A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves. */
+  private silent(peerId: PeerId, reason: string): void {
+    const worker = hex(publicKeyOf(peerId));
+    for (const ledger of this.ledgers.values()) ledger.releaseLeases(worker);
+    for (const role of this.workers.values()) role.lookAgain(this.now);
+    for (const role of this.creators.values()) role.workerSilent(worker, this.now);
+    this.outputs.push({ kind: "notice", what: "peer suspected", taskId: null, chunk: null, peerId, detail: reason });
+  }
+
+  /** Apply one frame; false when it said nothing new. */
+  private frameReceived(peerId: PeerId, data: Uint8Array): boolean {
+    const link = this.links.get(peerId);
+    if (link === undefined) return false; // We closed this link; its last frames were on their way.
+    try {
+      return this.apply(peerId, link, data);
+    } catch (error) {
+      if (!(error instanceof RemoteProtocolError)) throw error;
+      this.penalise(peerId, error.message);
+      return true;
+    }
+  }
+
+  private apply(peerId: PeerId, link: Link, data: Uint8Array): boolean {
+    const { session } = link;
+    const frame = decodeFrame(data);
+    const isGreeting = session.state === "greeting";
+    if (frame.kind !== "blob-piece" || !this.exchange.expects(peerId, frame)) this.charge(link, data.length);
+    for (const answer of session.received(frame, this.now)) this.send(peerId, answer);
+    link.isSuspected = false;
+    if (isGreeting) {
+      this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
+      this.gossip.linkOpened(peerId);
+      this.exchange.linkOpened(peerId, this.now);
+      return true;
+    }
+    switch (frame.kind) {
+      case "publish":
+        return this.recordsReceived(peerId, frame.records);
+      case "topics":
+      case "graft":
+      case "prune":
+      case "ihave":
+      case "iwant":
+        this.gossip.received(peerId, frame, this.now);
+        break;
+      case "blob-want":
+      case "blob-piece":
+      case "blob-missing":
+        this.exchange.received(peerId, frame, this.now);
+        break;
+      case "bye":
+        this.dropLink(peerId, session.reason);
+        break;
+      case "hello":
+      case "ping":
+      case "pong":
+        break;
+    }
+    return true;
+  }
+
+  private penalise(peerId: PeerId, reason: string): void {
+    const link = this.links.get(peerId);
+    if (link === undefined) return;
+    link.score -= PENALTY;
+    if (link.session.state === "greeting" || link.score <= this.config.scoreFloor) this.dropLink(peerId, reason);
+  }
+
+  private charge(link: Link, size: number): void {
+    const { linkBytesBurst, linkBytesPerS } = this.config;
+    link.tokens = Math.min(linkBytesBurst, link.tokens + (this.now - link.filledAt) * linkBytesPerS);
+    link.filledAt = this.now;
+    link.tokens -= size;
+    if (link.tokens < 0) throw new RemoteProtocolError("more control bytes than the link's share");
+  }
+
+  // ---- records
+
+  /** Take what is new; false when nothing is. One bad record does not keep the others from being heard. */
+  private recordsReceived(source: PeerId, records: readonly Signed[]): boolean {
+    let isNew = false;
+    for (const signed of records) {
+      if (!this.isNews(signed)) continue;
+      isNew = true;
+      try {
+        this.recordReceived(source, signed);
+      } catch (error) {
+        if (!(error instanceof RemoteProtocolError)) throw error;
+        this.penalise(source, error.message);
+      }
+    }
+    return isNew;
+  }
+
+  private recordReceived(source: PeerId, signed: Signed): void {
+    if (signed.kind === "manifest") {
+      this.manifestReceived(source, signed);
+      return;
+    }
+    const record = parse(signed);
+    const ledger = this.ledgers.get(hex(record.task));
+    if (ledger === undefined) return;
+    const author = hex(signed.author);
+    if (ledger.isVoid(author)) return;
+    if ((record.kind === "lease" || record.kind === "commit") && !this.isAdmitted(ledger, signed, author)) {
+      this.hold(source, ledger, author, signed);
+      return;
+    }
+    ledger.check(signed, record);
+    verifySignature(this.verifier, signed);
+    if (ledger.add(signed, record, this.now)) this.added(ledger, signed, record, source);
+    else this.gossip.markSeen(recordKey(signed));
+  }
+
+  private added(ledger: Ledger, signed: Signed, record: LedgerRecord, source: PeerId): void {
+    if (this.isWorthSaving(ledger, signed, record)) this.saved.push(signed);
+    this.spread(ledger, signed, record, source);
+    this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
+    this.creators.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
+    if (record.kind === "admit") {
+      for (const held of this.release(heldKey(ledger, hex(record.worker)))) {
+        this.recordsReceived(held.source, [held.signed]);
+      }
+    }
+  }
+
+  private spread(ledger: Ledger, signed: Signed, record: LedgerRecord, source: PeerId | null): void {
+    const creator = peerIdOf(ledger.manifest.creator);
+    this.gossip.publish(ledger.topicOf(record), recordKey(signed), signed, this.now, source, creator);
+  }
+
+  private manifestReceived(source: PeerId, signed: Signed): void {
+    const task = recordKey(signed);
+    if (this.ledgers.has(task)) {
+      this.gossip.markSeen(task); // It fell out of the seen cache; what we hold of the task stays.
+      return;
+    }
+    const manifest = openManifest(signed, this.verifier);
+    this.gossip.markSeen(task);
+    if (timeRefusal(manifest, this.unixS) !== null || this.ledgers.size >= TASKS_MAX) return;
+    const ledger = new Ledger(signed, manifest);
+    this.ledgers.set(task, ledger);
+    this.gossip.publish(NETWORK_TOPIC, task, signed, this.now, source);
+    this.notice("task seen", ledger, { peer: manifest.creator, detail: manifest.name });
+    if (this.isAcceptable(ledger)) this.startWorker(ledger);
+  }
+
+  private isAdmitted(ledger: Ledger, signed: Signed, author: Hex): boolean {
+    return ledger.admits.has(author) || hex(ledger.manifest.creator) === hex(signed.author);
+  }
+
+  private hold(source: PeerId, ledger: Ledger, author: Hex, signed: Signed): void {
+    if (this.heldCount >= HELD_MAX) this.release(this.held.keys().next().value!);
+    const key = heldKey(ledger, author);
+    const waiting = this.held.get(key);
+    if (waiting === undefined) this.held.set(key, [{ source, signed }]);
+    else waiting.push({ source, signed });
+    this.heldCount++;
+  }
+
+  private release(key: string): readonly Held[] {
+    const released = this.held.get(key) ?? [];
+    this.held.delete(key);
+    this.heldCount -= released.length;
+    return released;
+  }
+
+  /** A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state. */
+  private isWorthSaving(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean {
+    if (record.kind === "lease") return false;
+    if (this.creators.has(ledger.taskKey)) return true;
+    if (record.kind === "commit" || record.kind === "assign") return hex(signed.author) === this.me;
+    return this.workers.has(ledger.taskKey);
+  }
+
+  // ---- tasks and roles
+
+  private get unixS(): number {
+    return this.now + this.config.epochOffsetS;
+  }
+
+  private isAcceptable({ taskKey, manifest }: Ledger): boolean {
+    const { config } = this;
+    const creator = hex(manifest.creator);
+    return (
+      config.work &&
+      this.slots > 0 &&
+      (this.chosen === null || this.chosen.has(taskKey)) &&
+      !this.isFinishing &&
+      creator !== this.me &&
+      config.runtimes.has(manifest.runtime) &&
+      (config.acceptCreators === null || config.acceptCreators.has(creator)) &&
+      manifest.limits.memoryBytes <= config.memoryBytesMax &&
+      manifest.limits.seconds <= config.secondsMax &&
+      manifest.policy.powBits <= config.powBitsMax
+    );
+  }
+
+  private startWorker(ledger: Ledger): WorkerRole {
+    this.saved.push(ledger.signed);
+    const role = new WorkerRole(this.config, this.signer, this.rng, ledger, this, this.blobs, this.now);
+    this.workers.set(ledger.taskKey, role);
+    return role;
+  }
+
+  /** After a change of what or how much to work: begin, go on or rest, task by task. */
+  private chooseWorkers(): void {
+    for (const ledger of this.ledgers.values()) {
+      const role = this.workers.get(ledger.taskKey);
+      const isWanted = this.isAcceptable(ledger);
+      if (role !== undefined) {
+        if (isWanted) role.resume(this.now);
+        else role.rest();
+      } else if (isWanted && ledger.certificate === null) {
+        this.startWorker(ledger).restored(this.ownRecords(ledger));
+      }
+    }
+  }
+
+  private *ownRecords(ledger: Ledger): Generator<readonly [Signed, LedgerRecord]> {
+    for (const signed of ledger.records()) {
+      if (signed.kind !== "manifest" && hex(signed.author) === this.me) yield [signed, parse(signed)];
+    }
+  }
+
+  private publishTask(signed: Signed): void {
+    const manifest = openManifest(signed, this.verifier);
+    if (hex(manifest.creator) !== this.me) {
+      throw new LocalProtocolError("only the creator who signed a task can publish it: use that creator's key");
+    }
+    const refusal = timeRefusal(manifest, this.unixS);
+    if (refusal !== null) throw new LocalProtocolError(refusal);
+    const task = recordKey(signed);
+    if (this.creators.has(task)) return;
+    const ledger = new Ledger(signed, manifest, { keepCommits: true });
+    this.ledgers.set(task, ledger);
+    this.startCreator(ledger);
+    this.saved.push(signed);
+    this.gossip.publish(NETWORK_TOPIC, task, signed, this.now);
+  }
+
+  private startCreator(ledger: Ledger): CreatorRole {
+    const role = new CreatorRole(this.config, this.signer, this.rng, ledger, this, this.blobs);
+    this.creators.set(ledger.taskKey, role);
+    this.gossip.follow(taskTopic(ledger.task));
+    return role;
+  }
+
+  private restore(records: readonly Signed[]): void {
+    for (const signed of records) {
+      if (signed.kind !== "manifest") continue;
+      const manifest = openManifest(signed, this.verifier);
+      const task = recordKey(signed);
+      this.ledgers.set(task, new Ledger(signed, manifest, { keepCommits: hex(manifest.creator) === this.me }));
+      this.gossip.markSeen(task);
+    }
+    const byTask = new Map<Hex, [Signed, LedgerRecord][]>();
+    for (const signed of records) {
+      if (signed.kind === "manifest") continue;
+      const record = parse(signed);
+      const ledger = this.ledgers.get(hex(record.task));
+      if (ledger === undefined || !ledger.add(signed, record, this.now)) continue;
+      this.gossip.markSeen(recordKey(signed));
+      const restored = byTask.get(ledger.taskKey);
+      if (restored === undefined) byTask.set(ledger.taskKey, [[signed, record]]);
+      else restored.push([signed, record]);
+    }
+    for (const [task, ledger] of this.ledgers) {
+      const restored = byTask.get(task) ?? [];
+      if (hex(ledger.manifest.creator) === this.me) this.startCreator(ledger).restored(restored, this.now);
+      else if (ledger.certificate === null && this.isAcceptable(ledger)) this.startWorker(ledger).restored(restored);
+    }
+  }
+
+  private advanceRoles(): void {
+    for (const creator of this.creators.values()) creator.advance(this.now);
+    this.fillSlots();
+    for (const worker of this.workers.values()) worker.advance(this.now);
+    for (let wish = this.wishes.pop(); wish !== undefined; wish = this.wishes.pop()) {
+      const providers = wish.makers.map(peerIdOf).filter((peerId) => peerId !== this.peerId);
+      for (const provider of providers) this.neighbourhood.want(provider, this.now);
+      const asked = providers.length > 0 ? providers : this.links.keys();
+      this.exchange.fetch(wish.digest, wish.size, wish.root, asked, this.now);
+    }
+  }
+
+  /** Keep every slot busy and one job waiting, so that a slot never idles between batches. */
+  private fillSlots(): void {
+    const room = this.slots > 0 ? this.slots + 1 : 0;
+    // What our own task still needs from us is executed even while we rest from other people's.
+    const ownRoom = Math.max(room, Math.min(1, this.config.slots));
+    for (const creator of this.creators.values()) {
+      while (this.jobs.size < ownRoom && this.start(creator, creator.takeJob()));
+    }
+    if (this.jobs.size >= room) return;
+    // The task with the fewest jobs goes first, so that several tasks share the slots.
+    const workers = [...this.workers.values()];
+    if (workers.length > 1) workers.sort((left, right) => left.jobsRunning - right.jobsRunning);
+    for (const worker of workers) {
+      while (this.jobs.size < room && this.start(worker, worker.takeJob(this.now)));
+    }
+  }
+
+  /** Execute a batch for a role; false when it has none. */
+  private start(role: Role, batch: readonly ChunkInput[] | null): boolean {
+    if (batch === null) return false;
+    const job = this.execute(role.ledger, batch);
+    this.jobs.set(job, role);
+    role.jobStarted(job, batch);
+    return true;
+  }
+
+  // ---- time
+
+  private woke(): void {
+    const { now } = this;
+    if (now >= this.sessionsAt) this.advanceSessions();
+    if (this.gossip.heartbeatDue(now)) this.gossip.heartbeat(now);
+    this.exchange.advance(now);
+    for (const peerId of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", peerId });
+    if (now >= this.expireAt) {
+      this.expireAt = now + EXPIRE_EVERY_S;
+      for (const ledger of this.ledgers.values()) ledger.expire(now);
+    }
+  }
+
+  private advanceSessions(): void {
+    this.sessionsAt = Infinity;
+    for (const [peerId, link] of this.links) {
+      const { session } = link;
+      for (const frame of session.advance(this.now)) this.send(peerId, frame);
+      if (session.state === "gone") {
+        this.dropLink(peerId, session.reason);
+        continue;
+      }
+      if (session.state === "suspected" && !link.isSuspected) {
+        link.isSuspected = true;
+        this.silent(peerId, "silent");
+      }
+      this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
+    }
+  }
+
+  // ---- outputs
+
+  private send(peerId: PeerId, frame: Frame): void {
+    const channel = frame.kind === "blob-piece" ? Channel.BULK : Channel.CONTROL;
+    this.outputs.push({ kind: "sendFrame", peerId, channel, frame });
+  }
+
+  private drain(): readonly Output[] {
+    for (;;) {
+      const finished = this.exchange.drainFinished();
+      for (const { digest, isHere } of finished) {
+        for (const worker of this.workers.values()) worker.blobArrived(digest, isHere, this.now);
+        for (const creator of this.creators.values()) creator.blobArrived(digest, isHere, this.now);
+      }
+      if (finished.length === 0) break;
+      this.advanceRoles();
+    }
+    for (const [peerId, frame] of this.exchange.drainFrames()) this.send(peerId, frame);
+    for (const [peerId, frame] of this.gossip.drain(this.now)) this.send(peerId, frame);
+    const { outputs } = this;
+    this.outputs = [];
+    if (this.saved.length > 0) {
+      // First of all: nothing is told to anybody that a crash could make us forget.
+      outputs.unshift({ kind: "saveRecords", records: this.saved });
+      this.saved = [];
+    }
+    return outputs;
+  }
+}
+
+function heldKey(ledger: Ledger, author: Hex): string {
+  return `${ledger.taskKey} ${author}`;
+}

@@ -1,0 +1,90 @@
+/**
+ * Which chunks are worth executing next (spec/ledger.md, "Picking").
+ *
+ *     open:      no vote, no live lease, not closed  -> a worker takes a run of them from a random point on
+ *     few left:  less than a batch for everybody     -> workers say they are idle, and the creator deals them out
+ *     end game:  all are under somebody's lease      -> the creator asks idle workers for second copies
+ *
+ * There is no scheduler: a random starting point and leases, which are hints, keep collisions at about N*D/T chunks
+ * (N workers, D gossip delay, T seconds a batch; research: verification section 3.5). The point must be unpredictable,
+ * so that nobody can arrange to meet a friend: it comes from the worker's own generator. When few are left everybody would
+ * take the same ones before hearing of it, so the creator, who is one, gives them out. In the end game it is the creator
+ * who asks as well, because a copy that a worker chose itself could not count towards a quorum (assigning.ts).
+ */
+
+import type { Ledger } from "./ledger";
+import { SHARD_CHUNKS } from "./records";
+import type { Rng } from "./rng";
+
+/** Workers on one outstanding chunk in the end game, the first included. */
+export const COPIES_MAX = 2;
+
+/** Chunks somebody knows of: a set, or the keys of a map. */
+export interface Chunks {
+  has(chunk: number): boolean;
+}
+
+/** What was picked, and how many chunks are open in the shard, estimated by how far we had to look. */
+export interface Picked {
+  readonly chunks: number[];
+  readonly left: number;
+}
+
+/**
+ * Up to `size` open chunks of a shard, ascending.
+ *
+ * Where few are left, no more than a fair share when `sharing` batches are to be made of them.
+ */
+export function pickOpen(
+  ledger: Ledger,
+  shard: number,
+  size: number,
+  mine: Chunks,
+  rng: Rng,
+  now: number,
+  sharing = 1,
+): Picked {
+  const first = shard * SHARD_CHUNKS;
+  const count = ledger.shardSize(shard);
+  const start = rng.below(count);
+  const picked: number[] = [];
+  let looked = 0;
+  while (looked < count && picked.length < size) {
+    const chunk = first + ((start + looked) % count);
+    looked++;
+    if (!mine.has(chunk) && isOpen(ledger, chunk, now)) picked.push(chunk);
+  }
+  const left = Math.floor((picked.length * count) / Math.max(1, looked));
+  const chunks = picked.slice(0, Math.ceil(left / sharing)).sort((one, other) => one - other);
+  return { chunks, left };
+}
+
+/** Whether nobody has computed this chunk and nobody says to be on it. */
+export function isOpen(ledger: Ledger, chunk: number, now: number): boolean {
+  return !ledger.isClosed(chunk) && !ledger.hasVoter(chunk) && !ledger.isLeased(chunk, now);
+}
+
+/** An outstanding chunk worth a second copy: on the fewest workers, then leased longest ago. Or null. */
+export function pickEndgame(
+  ledger: Ledger,
+  shard: number,
+  mine: Chunks,
+  rng: Rng,
+  now: number,
+  leasedForS: number,
+): number | null {
+  let choice: { chunk: number; copies: number; since: number; chance: number } | null = null;
+  for (const chunk of ledger.leasedChunks(shard, now)) {
+    if (mine.has(chunk) || ledger.hasVoter(chunk) || ledger.isClosed(chunk)) continue;
+    const leases = ledger.liveLeases(chunk, now);
+    const copies = leases.length;
+    const since = Math.min(...leases.map((lease) => lease.since.get(chunk)!));
+    if (copies >= COPIES_MAX || now - since < leasedForS) continue;
+    // Chance breaks ties, or everybody idle would take the same chunk.
+    const chance = rng.random();
+    const difference =
+      choice === null ? -1 : copies - choice.copies || since - choice.since || chance - choice.chance;
+    if (difference < 0) choice = { chunk, copies, since, chance };
+  }
+  return choice?.chunk ?? null;
+}

@@ -1,0 +1,308 @@
+/**
+ * The signed records of a task's ledger, field by field (spec/ledger.md).
+ *
+ * A record travels as `Signed`: its kind, its body as the bytes that were signed, its author's key and the signature.
+ * Its id is the content id of domain and body. Every body names its task, so no record can be replayed in another one.
+ */
+
+import { hex, type Hex } from "./bytes";
+import {
+  array,
+  body,
+  bytes,
+  bytes32,
+  bytes64,
+  decode,
+  encode,
+  float,
+  integer,
+  literal,
+  struct,
+  tuple,
+  u32,
+  u53,
+  type Infer,
+  type Schema,
+} from "./codec";
+import { RemoteProtocolError } from "./errors";
+import { contentId, type Signer, type Verifier } from "./identity";
+
+/** Chunks of one shard at most: the unit of gossip, sync and storage (DESIGN section 6). */
+export const SHARD_CHUNKS = 4_096;
+
+/** A record must leave room for its envelope in a frame. */
+export const RECORD_BYTES_MAX = 48 * 1024;
+
+/** Chunks of one commit: 1,024 hashes of 32 bytes still fit a record. */
+export const COMMIT_CHUNKS_MAX = 1_024;
+
+/** A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more. */
+export const LEAVING_TTL_S = 1;
+
+const KINDS = [
+  "manifest",
+  "join",
+  "admit",
+  "lease",
+  "commit",
+  "assign",
+  "verdict",
+  "checkpoint",
+  "certificate",
+] as const;
+export type Kind = (typeof KINDS)[number];
+
+/** Consecutive chunks as (first, count). Lists of runs are ascending, disjoint and not adjacent. */
+export const Run = tuple(u32, u32);
+export type Run = Infer<typeof Run>;
+export const Runs = array(Run, { max: COMMIT_CHUNKS_MAX });
+export type Runs = Infer<typeof Runs>;
+
+/** One record as it travels and as it is stored. A schema has the name of its type. */
+export const Signed = struct("Signed", {
+  kind: literal(...KINDS),
+  author: bytes32,
+  body: bytes({ max: RECORD_BYTES_MAX }),
+  signature: bytes64,
+});
+export type Signed = Infer<typeof Signed>;
+
+/** A worker asks to be admitted to a task and pays with a proof of work. */
+export const Join = body("join", {
+  task: bytes32,
+  sealKey: bytes32,
+  work: u53,
+});
+export type Join = Infer<typeof Join>;
+
+/** The creator admits a worker. `nonce` was drawn after the join, so nobody could grind it. */
+export const Admit = body("admit", {
+  task: bytes32,
+  worker: bytes32,
+  nonce: bytes({ min: 16, max: 16 }),
+});
+export type Admit = Infer<typeof Admit>;
+
+/**
+ * A worker says for `ttlS` seconds, counted from arrival, that it is on these chunks of the shard and no others.
+ *
+ * A hint, never tallied. Without runs it says: admitted, here, and idle; or, for `LEAVING_TTL_S`, gone. `home` is the
+ * shard in which the worker listens for assignments; it may lease chunks of other shards because it was asked to.
+ */
+export const Lease = body("lease", {
+  task: bytes32,
+  shard: u32,
+  home: u32,
+  seq: u53,
+  ttlS: integer(1, 3_600),
+  runs: Runs,
+});
+export type Lease = Infer<typeof Lease>;
+
+/** A batch of one worker's votes: which chunks is public, what they say is sealed to the creator. */
+export const Commit = body("commit", {
+  task: bytes32,
+  shard: u32,
+  seq: u53,
+  runs: Runs,
+  root: bytes32,
+  sealed: bytes(),
+});
+export type Commit = Infer<typeof Commit>;
+
+/**
+ * The creator asks one worker, sealed, to execute chunks. Second votes, audits and repairs look alike.
+ *
+ * `shard` is where the worker listens; which chunks are meant, of whatever shard, only the two of them know.
+ */
+export const Assign = body("assign", {
+  task: bytes32,
+  shard: u32,
+  seq: u53,
+  worker: bytes32,
+  sealed: bytes(),
+});
+export type Assign = Infer<typeof Assign>;
+
+/** The creator convicts one worker: all its votes in the task are void. */
+export const Verdict = body("verdict", {
+  task: bytes32,
+  worker: bytes32,
+  reason: literal("wrong", "malformed", "equivocated"),
+  chunk: u32,
+  commit: bytes32,
+});
+export type Verdict = Infer<typeof Verdict>;
+
+/**
+ * The creator's signed state of one shard: which chunks are accepted, and with what.
+ *
+ * `begun` counts chunks somebody voted on or has leased: what is left is worth coming for.
+ */
+export const Checkpoint = body("checkpoint", {
+  task: bytes32,
+  shard: u32,
+  seq: u32,
+  begun: u32,
+  accepted: bytes({ max: SHARD_CHUNKS / 8 }),
+  failed: bytes({ max: SHARD_CHUNKS / 8 }),
+  root: bytes32,
+});
+export type Checkpoint = Infer<typeof Checkpoint>;
+
+/** The creator closes the task: what was accepted and how well it was checked. */
+export const CertificateBody = body("certificate", {
+  task: bytes32,
+  chunks: u32,
+  accepted: u32,
+  failed: u32,
+  root: bytes32,
+  executions: u53,
+  workerAudits: u32,
+  creatorAudits: u32,
+  mismatches: u32,
+  convicted: u32,
+  eps: float,
+  bound: float,
+  confidence: float,
+});
+export type CertificateBody = Infer<typeof CertificateBody>;
+
+export type LedgerRecord = Join | Admit | Lease | Commit | Assign | Verdict | Checkpoint | CertificateBody;
+
+const BODIES = {
+  join: Join,
+  admit: Admit,
+  lease: Lease,
+  commit: Commit,
+  assign: Assign,
+  verdict: Verdict,
+  checkpoint: Checkpoint,
+  certificate: CertificateBody,
+} as const;
+
+const DOMAINS = Object.fromEntries(KINDS.map((kind) => [kind, `cc/${kind}/1`])) as Record<Kind, string>;
+
+/** What a signature of this kind of record is for. */
+export function domainOf(kind: Kind): string {
+  return DOMAINS[kind];
+}
+
+interface Name {
+  readonly id: Uint8Array;
+  readonly key: Hex;
+}
+const names = new WeakMap<Signed, Name>();
+
+function nameOf(record: Signed): Name {
+  let name = names.get(record);
+  if (name === undefined) {
+    const domain = domainOf(record.kind);
+    const id =
+      record.kind === "manifest" ? contentId(domain, record.body) : contentId(domain, record.author, record.body);
+    name = { id, key: hex(id) };
+    names.set(record, name);
+  }
+  return name;
+}
+
+/**
+ * The record's name. A manifest's is its task's id.
+ *
+ * The author is part of every other id: two workers may well say the same, and nobody may take another's place in the
+ * seen caches by signing the same body first. A manifest's body names its creator itself.
+ */
+export function recordId(record: Signed): Uint8Array {
+  return nameOf(record).id;
+}
+
+/** `recordId` in hexadecimal, for maps and sets. Computed once per record, as the id itself is. */
+export function recordKey(record: Signed): Hex {
+  return nameOf(record).key;
+}
+
+/** Encode and sign one record. From here on only these bytes count; the signature may be filled in later. */
+export function sign(signer: Signer, record: LedgerRecord): Signed {
+  const encoded = encode(BODIES[record.kind] as Schema<LedgerRecord>, record);
+  return {
+    kind: record.kind,
+    author: signer.publicKey,
+    body: encoded,
+    signature: signer.sign(domainOf(record.kind), encoded),
+  };
+}
+
+/**
+ * The typed body of a record (not of a manifest: see manifest.ts). The signature is not looked at.
+ *
+ * @throws RemoteProtocolError when the body is not what its kind says, or its runs are not in canonical order.
+ */
+export function parse(record: Signed): LedgerRecord {
+  if (record.kind === "manifest") throw new RemoteProtocolError("a manifest is not a ledger record");
+  const parsed = decode(BODIES[record.kind] as Schema<LedgerRecord>, record.body);
+  if (parsed.kind === "lease" || parsed.kind === "commit") {
+    checkRuns(parsed.shard, parsed.runs, parsed.kind === "lease");
+  }
+  return parsed;
+}
+
+/**
+ * Check the author's signature over the bytes as they came.
+ *
+ * @throws RemoteProtocolError when the signature does not verify.
+ */
+export function verifySignature(verifier: Verifier, record: Signed): void {
+  if (!verifier(record.author, domainOf(record.kind), record.body, record.signature)) {
+    throw new RemoteProtocolError(`a ${record.kind} has a wrong signature`);
+  }
+}
+
+/** The shard a chunk belongs to. */
+export function shardOf(chunk: number): number {
+  return Math.floor(chunk / SHARD_CHUNKS);
+}
+
+/** Canonical runs over a set of chunk indices. */
+export function runsOf(chunks: Iterable<number>): Runs {
+  const found: [number, number][] = [];
+  let last: [number, number] | undefined;
+  for (const chunk of [...new Set(chunks)].sort((left, right) => left - right)) {
+    if (last !== undefined && last[0] + last[1] === chunk) {
+      last[1]++;
+    } else {
+      last = [chunk, 1];
+      found.push(last);
+    }
+  }
+  return found;
+}
+
+/**
+ * The chunk indices of canonical runs within one shard.
+ *
+ * @throws RemoteProtocolError when runs are empty, out of order, adjacent, outside the shard, or too many chunks.
+ */
+export function chunksOf(shard: number, runs: Runs, { allowNone = false } = {}): number[] {
+  checkRuns(shard, runs, allowNone);
+  const chunks: number[] = [];
+  for (const [start, count] of runs) for (let chunk = start; chunk < start + count; chunk++) chunks.push(chunk);
+  return chunks;
+}
+
+function checkRuns(shard: number, runs: Runs, allowNone: boolean): void {
+  const first = shard * SHARD_CHUNKS;
+  const end = first + SHARD_CHUNKS;
+  let total = 0;
+  let position = -1;
+  for (const [start, count] of runs) {
+    if (count < 1 || start <= position || start < first || start + count > end) {
+      throw new RemoteProtocolError("runs of chunks must be ascending, disjoint, not adjacent and within the shard");
+    }
+    total += count;
+    if (total > COMMIT_CHUNKS_MAX) {
+      throw new RemoteProtocolError(`a record names at most ${COMMIT_CHUNKS_MAX} chunks`);
+    }
+    position = start + count;
+  }
+  if (total === 0 && !allowNone) throw new RemoteProtocolError("a record must name at least one chunk");
+}

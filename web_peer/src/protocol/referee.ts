@@ -1,0 +1,140 @@
+/**
+ * The creator's view of the votes: every batch opened, tallied chunk by chunk as records come in (spec/ledger.md).
+ *
+ * `tally.tally` is the definition; this class gives the same answers without counting everything again, because a state
+ * depends only on the votes on that chunk and on who is void (test/referee.test.ts holds the two together).
+ */
+
+import type { Leaf } from "./batch";
+import type { Hex } from "./bytes";
+import { type ChunkTally, NO_RESULT, saysMore, tallyChunk, type Vote } from "./tally";
+
+const NO_CHUNKS: ReadonlySet<number> = new Set();
+const NO_VOTES: ReadonlyMap<Hex, Vote> = new Map();
+const NO_REPORTS: ReadonlyMap<Hex, string> = new Map();
+
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** Incremental tally of one task. Methods return the chunks whose state may have changed. */
+export class Referee {
+  readonly void = new Set<Hex>();
+  /** Workers that signed two different values for one chunk; the caller convicts them. */
+  readonly contradictors = new Set<Hex>();
+  private readonly admitted = new Set<Hex>();
+  private readonly votes = new Map<number, Map<Hex, Vote>>();
+  private readonly chunksOf = new Map<Hex, Set<number>>();
+  private readonly assigned = new Map<number, Set<Hex>>();
+  private readonly leaves = new Map<number, Map<Hex, Leaf>>();
+  private readonly noResults = new Map<number, Map<Hex, string>>();
+  private readonly cache = new Map<number, ChunkTally>();
+
+  constructor(
+    private readonly creator: Hex,
+    private readonly replication: number,
+  ) {}
+
+  /** Votes of this worker count from now on. */
+  admit(worker: Hex): number[] {
+    this.admitted.add(worker);
+    return this.touch(this.votedChunks(worker));
+  }
+
+  /** No vote of this worker counts any more; what it voted on is tainted. */
+  makeVoid(worker: Hex): number[] {
+    if (this.void.has(worker)) return [];
+    this.void.add(worker);
+    return this.touch(this.votedChunks(worker));
+  }
+
+  /** The creator asked this worker for these chunks. */
+  assign(worker: Hex, chunks: readonly number[]): number[] {
+    for (const chunk of chunks) {
+      const asked = this.assigned.get(chunk);
+      if (asked === undefined) this.assigned.set(chunk, new Set([worker]));
+      else asked.add(worker);
+      const cast = this.votes.get(chunk);
+      const vote = cast?.get(worker);
+      if (cast !== undefined && vote !== undefined) cast.set(worker, { ...vote, assigned: true });
+    }
+    return this.touch(chunks);
+  }
+
+  /** Count one opened batch. */
+  cast(worker: Hex, leaves: readonly Leaf[]): number[] {
+    const chunks = inner(this.chunksOf, worker, () => new Set<number>());
+    const touched: number[] = [];
+    for (const leaf of leaves) {
+      const { chunk } = leaf;
+      const value = leaf.value;
+      const cast = inner(this.votes, chunk, () => new Map<Hex, Vote>());
+      const previous = cast.get(worker);
+      if (previous?.value && value !== NO_RESULT && previous.value !== value) this.contradictors.add(worker);
+      if (previous === undefined || saysMore(value, previous.value)) {
+        const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
+        cast.set(worker, { worker, value, assigned, trusted: worker === this.creator });
+      }
+      if (value === NO_RESULT) {
+        inner(this.noResults, chunk, () => new Map<Hex, string>()).set(worker, utf8.decode(leaf.data));
+      } else {
+        const byValue = inner(this.leaves, chunk, () => new Map<Hex, Leaf>());
+        if (!byValue.has(value)) byValue.set(value, leaf);
+      }
+      chunks.add(chunk);
+      touched.push(chunk);
+    }
+    return this.touch(touched);
+  }
+
+  /** The state of one chunk. */
+  chunk(chunk: number): ChunkTally {
+    let tally = this.cache.get(chunk);
+    if (tally === undefined) {
+      const counted: Vote[] = [];
+      let tainted = false;
+      for (const vote of this.voters(chunk).values()) {
+        if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
+        if (this.void.has(vote.worker)) tainted = true;
+        else counted.push(vote);
+      }
+      tally = tallyChunk(counted, this.replication, tainted);
+      this.cache.set(chunk, tally);
+    }
+    return tally;
+  }
+
+  /** Chunks somebody voted on. */
+  touchedChunks(): Iterable<number> {
+    return this.votes.keys();
+  }
+
+  /** All votes on a chunk by worker, void ones included. */
+  voters(chunk: number): ReadonlyMap<Hex, Vote> {
+    return this.votes.get(chunk) ?? NO_VOTES;
+  }
+
+  votedChunks(worker: Hex): ReadonlySet<number> {
+    return this.chunksOf.get(worker) ?? NO_CHUNKS;
+  }
+
+  /** The leaf that carries, or names, the result of this value. */
+  leaf(chunk: number, value: Hex): Leaf {
+    return this.leaves.get(chunk)!.get(value)!;
+  }
+
+  /** Why workers got no result, by worker. */
+  reports(chunk: number): ReadonlyMap<Hex, string> {
+    return this.noResults.get(chunk) ?? NO_REPORTS;
+  }
+
+  private touch(chunks: Iterable<number>): number[] {
+    const touched = [...chunks];
+    for (const chunk of touched) this.cache.delete(chunk);
+    return touched;
+  }
+}
+
+function inner<K, V>(outer: Map<K, V>, key: K, make: () => V): V {
+  let value = outer.get(key);
+  if (value === undefined) outer.set(key, (value = make()));
+  return value;
+}

@@ -1,0 +1,417 @@
+/**
+ * What clients and the signaling server say to each other, and what two peers say through it (spec/signaling.md).
+ *
+ * Two layers. The *messages* go between a client and the server: enter a network, hear of some of its peers, pass bytes
+ * on. The *signals* are those bytes: offers, answers and candidates, signed end to end. A signature covers the network,
+ * both peers, the connection and the DTLS fingerprint, and an answer names the exact offer it answers: a lying server
+ * can withhold a signal, but whoever is at the other end of the connection holds the key of the peer id we asked for.
+ */
+
+import { concat, equal, fromHex, type Hex } from "./bytes";
+import {
+  array,
+  body,
+  bytes,
+  bytes32,
+  bytes64,
+  decode,
+  encode,
+  float,
+  type Infer,
+  integer,
+  literal,
+  type Schema,
+  struct,
+  tagged,
+  text,
+} from "./codec";
+import { LocalProtocolError, RemoteProtocolError } from "./errors";
+import { contentId, type Signer, type Verifier } from "./identity";
+
+/** Longest message in either direction. */
+export const MESSAGE_BYTES_MAX = 64 * 1024;
+
+export const SIGNAL_BYTES_MAX = 24 * 1024;
+
+/** A full offer of data channels has about 1.2 kB (m); a browser with many interfaces and TURN stays below 8 kB. */
+export const SDP_CHARS_MAX = 16 * 1024;
+
+/** Candidates of one SDP, and trickled candidates of one connection: each costs the receiver connectivity checks. */
+export const CANDIDATES_MAX = 64;
+
+/** Peers named in one message: more than anybody needs to start gossiping. */
+export const PEERS_MAX = 32;
+
+export const CONNECTION_BYTES = 16;
+
+const NetworkName = text({ pattern: /^[a-z0-9][a-z0-9._-]{0,63}$/ });
+/** Sixteen bytes the offerer draws for each offer, so that late signals of an earlier try are recognised. */
+const ConnectionId = bytes({ min: CONNECTION_BYTES, max: CONNECTION_BYTES });
+
+// ---- messages
+
+// What every stack can parse (RFC 7064 and 7065, without IPv6 literals, which aiortc refuses).
+const ICE_URL =
+  /^(?:stuns?:[^\s?:@/]{1,253}(?::\d{1,5})?|turns?:[^\s?:@/]{1,253}(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)$/;
+
+/** One STUN or TURN server, as browsers configure it. STUN servers have empty strings for credentials. */
+export const IceServer = struct("IceServer", {
+  url: text({ pattern: ICE_URL }),
+  username: text({ max: 256 }),
+  credential: text({ max: 256 }),
+});
+export type IceServer = Infer<typeof IceServer>;
+
+const PeerKeys = array(bytes32, { max: PEERS_MAX });
+const SignalBytes = bytes({ max: SIGNAL_BYTES_MAX });
+
+export const FromClient = tagged("message of a client", {
+  /** First message of a client. The signature covers nonce and network: the key is really here, now. */
+  enter: { publicKey: bytes32, network: NetworkName, signature: bytes64 },
+  /** A client wants to hear of up to `count` peers, drawn anew. */
+  ask: { count: integer(1, PEERS_MAX) },
+  /** Pass these bytes to another peer of the client's network. */
+  relay: { to: bytes32, signal: SignalBytes },
+});
+export type FromClient = Infer<typeof FromClient>;
+export type Enter = Extract<FromClient, { readonly kind: "enter" }>;
+
+export const FromServer = tagged("message of the server", {
+  /** First message of the server: what to sign, its clock, and which ICE servers it offers. */
+  welcome: { nonce: bytes32, timeS: float, iceServers: array(IceServer, { max: 8 }) },
+  /** The client is in. Some peers of its network, drawn at random. */
+  entered: { peers: PeerKeys },
+  /** The answer to `ask`. */
+  peers: { peers: PeerKeys },
+  /** Bytes from another peer. Who `sender` is, only the signature inside proves. */
+  relayed: { sender: bytes32, signal: SignalBytes },
+  /** No peer of that key is in the network. */
+  undeliverable: { to: bytes32 },
+  /**
+   * Last message of the server before it hangs up.
+   *
+   * `malformed`: a message breaks the rules. `signature`: it does not verify. `full`: a cap of this server is reached.
+   * `rate`: too many messages. `replaced`: the same key entered from elsewhere. `late`: no `enter` came in time.
+   */
+  refused: {
+    code: literal("malformed", "signature", "full", "rate", "replaced", "late"),
+    reason: text({ max: 200 }),
+  },
+});
+export type FromServer = Infer<typeof FromServer>;
+
+/**
+ * Decode what a client sent.
+ *
+ * @throws RemoteProtocolError when it is too long, or not exactly one message a client may send.
+ */
+export function parseFromClient(data: Uint8Array): FromClient {
+  checkLength(data);
+  return decode(FromClient, data);
+}
+
+/**
+ * Decode what a server sent.
+ *
+ * @throws RemoteProtocolError when it is too long, or not exactly one message a server may send.
+ */
+export function parseFromServer(data: Uint8Array): FromServer {
+  checkLength(data);
+  return decode(FromServer, data);
+}
+
+export function encodeFromClient(message: FromClient): Uint8Array {
+  return encode(FromClient, message);
+}
+
+export function encodeFromServer(message: FromServer): Uint8Array {
+  return encode(FromServer, message);
+}
+
+function checkLength(data: Uint8Array): void {
+  if (data.length > MESSAGE_BYTES_MAX) {
+    throw new RemoteProtocolError(`a message of ${data.length} bytes is over the limit of ${MESSAGE_BYTES_MAX}`);
+  }
+}
+
+const utf8 = new TextEncoder();
+
+function entering(network: string, nonce: Uint8Array): Uint8Array {
+  return concat(nonce, utf8.encode(network));
+}
+
+/** The message that enters `network` in answer to a welcome's nonce. Send it once the signer has settled. */
+export function enter(signer: Signer, network: string, nonce: Uint8Array): Enter {
+  const signature = signer.sign("cc/enter/1", entering(network, nonce));
+  return { kind: "enter", publicKey: signer.publicKey, network, signature };
+}
+
+/**
+ * Check that the client holds the key it enters with.
+ *
+ * @throws RemoteProtocolError when the signature is not this key's over this nonce and network.
+ */
+export function checkEnter(verifier: Verifier, message: Enter, nonce: Uint8Array): void {
+  if (!verifier(message.publicKey, "cc/enter/1", entering(message.network, nonce), message.signature)) {
+    throw new RemoteProtocolError("the signature of an enter message is wrong");
+  }
+}
+
+// ---- signals
+
+const between = { network: NetworkName, connection: ConnectionId, offerer: bytes32, answerer: bytes32 };
+const Sdp = text({ max: SDP_CHARS_MAX });
+
+/** The offerer proposes a connection and commits to the DTLS certificate it will use. */
+export const Offer = body("offer", { ...between, fingerprint: bytes32, sdp: Sdp });
+export type Offer = Infer<typeof Offer>;
+
+/** The answerer accepts one exact offer: `offer` is that offer's content id, so both fingerprints are signed. */
+export const Answer = body("answer", { ...between, offer: bytes32, fingerprint: bytes32, sdp: Sdp });
+export type Answer = Infer<typeof Answer>;
+
+/** One more address of the sender, found after its offer or answer left (only browsers trickle). */
+export const Candidate = body("candidate", { ...between, mid: text({ max: 32 }), candidate: text({ max: 1_024 }) });
+export type Candidate = Infer<typeof Candidate>;
+
+export type SignalBody = Offer | Answer | Candidate;
+export type SignalKind = SignalBody["kind"];
+
+const BODIES = { offer: Offer, answer: Answer, candidate: Candidate } as const;
+
+/** One signed offer, answer or candidate as it travels. The signature covers the body's bytes. */
+export const Signal = struct("Signal", {
+  kind: literal("offer", "answer", "candidate"),
+  author: bytes32,
+  body: SignalBytes,
+  signature: bytes64,
+});
+export type Signal = Infer<typeof Signal>;
+
+function domainOf(kind: SignalKind): string {
+  return `cc/${kind}/1`;
+}
+
+/** The name of a signal: what an answer calls the offer it accepts. */
+export function signalId(message: Signal): Uint8Array {
+  return contentId(domainOf(message.kind), message.body);
+}
+
+/** Encode and sign one signal. From here on only these bytes count; encode it once the signer has settled. */
+export function signSignal(signer: Signer, content: SignalBody): Signal {
+  const data = encode(BODIES[content.kind] as Schema<SignalBody>, content);
+  return {
+    kind: content.kind,
+    author: signer.publicKey,
+    body: data,
+    signature: signer.sign(domainOf(content.kind), data),
+  };
+}
+
+export function encodeSignal(message: Signal): Uint8Array {
+  return encode(Signal, message);
+}
+
+/**
+ * Decode a signal's envelope. Nothing is verified yet: see `openSignal`.
+ *
+ * @throws RemoteProtocolError when it is not exactly one signal.
+ */
+export function parseSignal(data: Uint8Array): Signal {
+  if (data.length > SIGNAL_BYTES_MAX) {
+    throw new RemoteProtocolError(`a signal of ${data.length} bytes is over the limit of ${SIGNAL_BYTES_MAX}`);
+  }
+  return decode(Signal, data);
+}
+
+/** Who opens a signal. */
+export interface Receiver {
+  readonly network: string;
+  readonly publicKey: Uint8Array;
+}
+
+/**
+ * Check everything about a signal that can be checked without knowing the connection, and return its body.
+ *
+ * The caller still has to compare: an answer's `offer` with the offer it made, a candidate's `connection` with one that
+ * is open, and, once connected, the certificate in use with the signed fingerprint.
+ *
+ * @throws RemoteProtocolError for a wrong signature, another network or receiver, an author who may not say this, or an
+ *   SDP that does not have exactly the signed fingerprint.
+ */
+export function openSignal(verifier: Verifier, message: Signal, receiver: Receiver): SignalBody {
+  const { kind, author } = message;
+  const content = decode(BODIES[kind] as Schema<SignalBody>, message.body);
+  if (!verifier(author, domainOf(kind), message.body, message.signature)) {
+    throw new RemoteProtocolError(`the signature of this ${kind} is wrong`);
+  }
+  if (content.network !== receiver.network) {
+    throw new RemoteProtocolError(
+      `this ${kind} is for network '${content.network}', we are in '${receiver.network}'`,
+    );
+  }
+  const isOfferer = equal(author, content.offerer);
+  const isBetweenUs = isOfferer
+    ? equal(receiver.publicKey, content.answerer)
+    : equal(author, content.answerer) && equal(receiver.publicKey, content.offerer);
+  if (!isBetweenUs || equal(author, receiver.publicKey)) {
+    throw new RemoteProtocolError(`this ${kind} is not between its author and us`);
+  }
+  switch (content.kind) {
+    case "offer":
+      if (!isOfferer) throw new RemoteProtocolError("an offer is not signed by its offerer");
+      checkSdp(content.sdp, content.fingerprint);
+      break;
+    case "answer":
+      if (isOfferer) throw new RemoteProtocolError("an answer is not signed by its answerer");
+      checkSdp(content.sdp, content.fingerprint);
+      break;
+    case "candidate":
+      checkCandidate(content.candidate);
+      break;
+  }
+  return content;
+}
+
+const FINGERPRINT = /^a=fingerprint:sha-256 ([0-9a-f]{2}(?::[0-9a-f]{2}){31})$/i;
+const CANDIDATE = new RegExp(
+  "^candidate:[A-Za-z0-9+/]{1,32} [1-9]\\d{0,2} (?:udp|tcp) \\d{1,10} [0-9A-Za-z.:-]{1,255} (\\d{1,5})" +
+    " typ (?:host|srflx|prflx|relay)(?: [\\x21-\\x7e]{1,255} [\\x21-\\x7e]{1,255}){0,16}$",
+  "i",
+);
+// Control characters, and what Python's splitlines calls a line end but a browser does not, could make two parsers see
+// two different descriptions.
+const PLAIN_TEXT = /^[\x20-\x7e\r\n]*$/;
+const LINE_END = /\r\n|\r|\n/;
+
+/**
+ * The one SHA-256 DTLS fingerprint of an SDP.
+ *
+ * It may stand there several times (session and media level). Anything else that looks like a fingerprint, another
+ * algorithm included, is refused: what is in use could then differ from what was signed.
+ *
+ * @throws RemoteProtocolError for no fingerprint, two different ones, or a line that only resembles one.
+ */
+export function fingerprintOf(description: string): Uint8Array {
+  if (!PLAIN_TEXT.test(description)) throw new RemoteProtocolError("an SDP has characters outside printable ASCII");
+  const found = new Set<Hex>();
+  for (const line of description.split(LINE_END)) {
+    if (!line.toLowerCase().includes("fingerprint")) continue;
+    const match = FINGERPRINT.exec(line);
+    if (match === null) throw new RemoteProtocolError("an SDP has a fingerprint that is not plain SHA-256");
+    found.add(match[1]!.replaceAll(":", "").toLowerCase());
+  }
+  const [only] = found;
+  if (only === undefined || found.size !== 1) {
+    throw new RemoteProtocolError(`an SDP must have one DTLS fingerprint, this one has ${found.size}`);
+  }
+  return fromHex(only);
+}
+
+/**
+ * Check that an SDP describes data channels only, under exactly the signed certificate.
+ *
+ * @throws RemoteProtocolError for another fingerprint, anything but one `m=application` section, or bad candidates.
+ */
+export function checkSdp(description: string, fingerprint: Uint8Array): void {
+  if (!equal(fingerprintOf(description), fingerprint)) {
+    throw new RemoteProtocolError("an SDP's DTLS fingerprint is not the signed one");
+  }
+  const lines = description.split(LINE_END);
+  const sections = lines.filter((line) => line.startsWith("m="));
+  if (sections.length !== 1 || !sections[0]!.startsWith("m=application ")) {
+    throw new RemoteProtocolError("an SDP must have one section, of data channels");
+  }
+  const candidates = lines.filter((line) => line.startsWith("a=candidate"));
+  if (candidates.length > CANDIDATES_MAX) {
+    throw new RemoteProtocolError(`an SDP has more than ${CANDIDATES_MAX} candidates`);
+  }
+  for (const line of candidates) checkCandidate(line.slice("a=".length));
+}
+
+/**
+ * Check one candidate's grammar (RFC 8839). The empty one means there are no more.
+ *
+ * @throws RemoteProtocolError when it is not a candidate.
+ */
+export function checkCandidate(line: string): void {
+  if (line === "") return;
+  const match = CANDIDATE.exec(line.replace(/ +$/, ""));
+  if (match === null || Number(match[1]) > 65_535) {
+    throw new RemoteProtocolError("a candidate does not follow the grammar of RFC 8839");
+  }
+}
+
+// ---- join links
+
+/**
+ * Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
+ *
+ * `http://host:port/j#n=NETWORK`, and `&t=TASK` (hex) to open one task's page.
+ */
+export interface JoinLink {
+  /** `http://host:port` or `https://…`, without a slash at the end. */
+  readonly baseUrl: string;
+  readonly network: string;
+  readonly taskId: Hex | null;
+}
+
+/**
+ * Read a link a person pasted.
+ *
+ * @throws LocalProtocolError when it is not a join link. The message says which part is missing or wrong.
+ */
+export function parseJoinLink(pasted: string): JoinLink {
+  const link = pasted.trim();
+  const shown = `'${link.slice(0, 200)}'`;
+  let url: URL;
+  try {
+    url = new URL(link);
+  } catch {
+    throw new LocalProtocolError(`the join link ${shown} is not a URL: it looks like http://host:port/j#n=NETWORK`);
+  }
+  if ((url.protocol !== "http:" && url.protocol !== "https:") || url.hostname === "") {
+    throw new LocalProtocolError(`${shown} is not a join link: it looks like http://host:port/j#n=NETWORK`);
+  }
+  const path = url.pathname.replace(/\/+$/, "");
+  if (!path.endsWith("/j")) {
+    throw new LocalProtocolError(
+      `the join link ${shown} does not point to a /j page: it looks like http://host:port/j#n=NETWORK`,
+    );
+  }
+  const fields = new URLSearchParams(url.hash.slice(1));
+  const network = fields.getAll("n").at(-1) ?? "";
+  if (network === "") {
+    throw new LocalProtocolError(`the join link ${shown} names no network: it must end in #n=NETWORK`);
+  }
+  checkNetworkName(network);
+  const taskId = fields.getAll("t").at(-1)?.toLowerCase() ?? null;
+  if (taskId !== null && !/^[0-9a-f]{64}$/.test(taskId)) {
+    throw new LocalProtocolError(`the join link ${shown} names a task that is not 64 hex digits`);
+  }
+  return { baseUrl: `${url.origin}${path.slice(0, -"/j".length)}`, network, taskId };
+}
+
+export function formatJoinLink(link: JoinLink): string {
+  const task = link.taskId === null ? "" : `&t=${link.taskId}`;
+  return `${link.baseUrl}/j#n=${encodeURIComponent(link.network)}${task}`;
+}
+
+/** Where the signaling server's WebSocket is: `ws://…/ws`, or `wss://` below https. */
+export function websocketUrl(link: JoinLink): string {
+  return `ws${link.baseUrl.slice("http".length)}/ws`;
+}
+
+/**
+ * Check a network name a person typed.
+ *
+ * @throws LocalProtocolError when it has other characters than a-z, 0-9, '.', '_' and '-', or is too long.
+ */
+export function checkNetworkName(network: string): void {
+  if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(network)) {
+    throw new LocalProtocolError(
+      `'${network.slice(0, 80)}' is not a network name: use up to 64 of a-z, 0-9, '.', '_' and '-', ` +
+        "beginning with a letter or digit",
+    );
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * The tally: what a set of records says, whatever order it came in (spec/ledger.md, "Tally").
+ *
+ *     per chunk:  OPEN --votes--> SEALED --enough equal votes--> AGREED
+ *                   ^                '------- two values ------> DISPUTED --referee--> AGREED
+ *                   '--- a voter is convicted: its votes are void (taint) ---'
+ *
+ * A pure function of the set, evaluated in strata so that nothing depends on arrival:
+ *
+ * 1. validity (the ledger admits no invalid record);
+ * 2. equivocators: two different commits of one worker with one seq, or two values for one chunk: all its votes are
+ *    void;
+ * 3. the creator's verdicts: all votes of a convicted worker are void;
+ * 4. the votes that count, one per worker and chunk, from admitted workers that 2 and 3 left over;
+ * 5. each chunk's state from the votes on that chunk alone.
+ *
+ * Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
+ *
+ * Workers, commits and values are compared and looked up all the time, so here they are hexadecimal text.
+ */
+
+import type { Hex } from "./bytes";
+
+export type ChunkState = "open" | "sealed" | "disputed" | "agreed" | "failed";
+
+/** The status byte and SHA-256 of the result; null while sealed; `NO_RESULT` when the worker says that it got none. */
+export type Value = Hex | null;
+
+/**
+ * One worker's word on one chunk.
+ *
+ * `assigned` says that the creator chose this worker for this chunk; a worker that chose the chunk itself may have a
+ * friend on it, so only one such vote counts towards a quorum. `trusted` is the creator's own execution: it settles the
+ * chunk.
+ */
+export interface Vote {
+  readonly worker: Hex;
+  readonly value: Value;
+  readonly assigned: boolean;
+  readonly trusted: boolean;
+}
+
+export const NO_RESULT: Hex = "";
+/** Distinct workers without a result that mark a chunk failed (DESIGN section 5). */
+export const NO_RESULTS_TO_FAIL = 3;
+
+/** Stratum 5 for one chunk. */
+export interface ChunkTally {
+  readonly state: ChunkState;
+  /** The agreed value. */
+  readonly value: Hex | null;
+  /** Votes still needed. */
+  readonly missing: number;
+  /** Workers whose counted vote differs from the creator's own execution. */
+  readonly offenders: readonly Hex[];
+  /** Assigned votes that agree beyond what the quorum needed: audits. */
+  readonly extra: number;
+}
+
+/** A chunk a convicted worker voted on needs two votes at least: whoever co-signed its lie may be its friend. */
+export function votesNeeded(replication: number, tainted: boolean): number {
+  return tainted ? Math.max(replication, 2) : replication;
+}
+
+const NOBODY: readonly Hex[] = [];
+
+function told(state: ChunkState, value: Hex | null, missing: number, extra = 0): ChunkTally {
+  return { state, value, missing, offenders: NOBODY, extra };
+}
+
+/** The state of one chunk from the votes that count on it. The order of `votes` does not matter. */
+export function tallyChunk(votes: Iterable<Vote>, replication: number, tainted: boolean): ChunkTally {
+  const needed = votesNeeded(replication, tainted);
+  const cast: Vote[] = [];
+  let sealed = 0;
+  let noResults = 0;
+  let trusted: Value = null;
+  for (const vote of votes) {
+    if (vote.trusted) trusted = vote.value;
+    else if (vote.value === null) sealed++;
+    else if (vote.value === NO_RESULT) noResults++;
+    else cast.push(vote);
+  }
+  if (trusted !== null) {
+    if (trusted === NO_RESULT) return told("failed", null, 0);
+    const offenders = cast.filter((vote) => vote.value !== trusted).map((vote) => vote.worker);
+    return { state: "agreed", value: trusted, missing: 0, offenders: offenders.sort(), extra: 0 };
+  }
+  const first = cast[0];
+  if (first !== undefined) {
+    if (cast.some((vote) => vote.value !== first.value)) return told("disputed", null, 0);
+    let assigned = 0;
+    for (const vote of cast) if (vote.assigned) assigned++;
+    const weight = Math.min(cast.length, assigned + 1);
+    return weight >= needed ? told("agreed", first.value, 0, weight - needed) : told("sealed", null, needed - weight);
+  }
+  if (noResults >= NO_RESULTS_TO_FAIL) return told("failed", null, 0);
+  if (sealed > 0 || noResults > 0) return told("sealed", null, Math.max(0, needed - sealed));
+  return told("open", null, needed);
+}
+
+/** One commit as the tally sees it: whose, which batch, and its votes by chunk (values null while sealed). */
+export interface Ballot {
+  readonly worker: Hex;
+  readonly seq: number;
+  readonly commit: Hex;
+  readonly values: ReadonlyMap<number, Value>;
+}
+
+/** What the whole set says; chunks ascending. */
+export interface Tally {
+  readonly void: ReadonlySet<Hex>;
+  readonly chunks: ReadonlyMap<number, ChunkTally>;
+}
+
+/** Stratum 2: workers that signed two commits with one seq, or two different values for one chunk. */
+export function equivocators(ballots: Iterable<Ballot>): Set<Hex> {
+  const said = new Map<Hex, { readonly commits: Map<number, Hex>; readonly values: Map<number, Hex> }>();
+  const found = new Set<Hex>();
+  for (const ballot of ballots) {
+    let before = said.get(ballot.worker);
+    if (before === undefined) said.set(ballot.worker, (before = { commits: new Map(), values: new Map() }));
+    if (differs(before.commits, ballot.seq, ballot.commit)) found.add(ballot.worker);
+    for (const [chunk, value] of ballot.values) {
+      if (value !== null && value !== NO_RESULT && differs(before.values, chunk, value)) found.add(ballot.worker);
+    }
+  }
+  return found;
+}
+
+/** Whether something else was said under this number before; what is said first is kept. */
+function differs(said: Map<number, Hex>, number: number, now: Hex): boolean {
+  const before = said.get(number);
+  if (before === undefined) said.set(number, now);
+  return before !== undefined && before !== now;
+}
+
+/** Everything besides the ballots that the tally is a function of. */
+export interface Electorate {
+  readonly replication: number;
+  readonly creator: Hex;
+  readonly admitted: { has(worker: Hex): boolean };
+  readonly convicted: Iterable<Hex>;
+  /** Whether the creator asked this worker for this chunk. */
+  isAssigned(worker: Hex, chunk: number): boolean;
+}
+
+/** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
+export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally {
+  const { replication, creator, admitted } = electorate;
+  const voided = equivocators(ballots);
+  for (const worker of electorate.convicted) voided.add(worker);
+  const votes = new Map<number, Map<Hex, Vote>>();
+  const tainted = new Set<number>();
+  for (const { worker, values } of ballots) {
+    const trusted = worker === creator;
+    if (!trusted && !admitted.has(worker)) continue;
+    const isVoid = voided.has(worker);
+    for (const [chunk, value] of values) {
+      if (isVoid) {
+        tainted.add(chunk);
+        continue;
+      }
+      let cast = votes.get(chunk);
+      if (cast === undefined) votes.set(chunk, (cast = new Map()));
+      const previous = cast.get(worker);
+      // Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
+      if (previous === undefined || saysMore(value, previous.value)) {
+        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted });
+      }
+    }
+  }
+  const touched = [...new Set([...votes.keys(), ...tainted])].sort((left, right) => left - right);
+  const chunks = new Map<number, ChunkTally>();
+  for (const chunk of touched) {
+    chunks.set(chunk, tallyChunk(votes.get(chunk)?.values() ?? [], replication, tainted.has(chunk)));
+  }
+  return { void: voided, chunks };
+}
+
+/** Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote. */
+export function saysMore(value: Value, than: Value): boolean {
+  return said(value) > said(than);
+}
+
+function said(value: Value): number {
+  return value === null ? 0 : value === NO_RESULT ? 1 : 2;
+}

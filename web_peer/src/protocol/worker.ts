@@ -1,0 +1,506 @@
+/**
+ * A volunteer's part in one task (spec/ledger.md).
+ *
+ *     FETCHING --code and inputs here--> JOINING --admit--> WORKING <--nothing open / something open--> IDLE
+ *                                           |                  |
+ *                                           '---- verdict -----+---- certificate ----> DONE
+ *
+ * A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
+ * what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
+ */
+
+import { openAssignment } from "./assigning";
+import { hex, type Hex } from "./bytes";
+import type { ProtocolConfig } from "./config";
+import type { Desk } from "./desk";
+import { ProtocolError, RemoteProtocolError } from "./errors";
+import { type ChunkInput, type ChunkOutcome, Status } from "./events";
+import type { Signer } from "./identity";
+import { findWork, type Ledger, shardTopic, taskTopic } from "./ledger";
+import type { BlobRef } from "./manifest";
+import { pickOpen } from "./picking";
+import {
+  type Assign,
+  chunksOf,
+  COMMIT_CHUNKS_MAX,
+  LEAVING_TTL_S,
+  type LedgerRecord,
+  type Runs,
+  runsOf,
+  shardOf,
+  type Signed,
+} from "./records";
+import { type Rng, weighted } from "./rng";
+import { BatchSizer } from "./sizing";
+import { ChunkReader, seed } from "./split";
+import type { BlobStore } from "./storage";
+import { commitsOf } from "./voting";
+
+/** Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds. */
+const LEASE_RUNS_MAX = 512;
+
+/** The shard we pick from and the one we came from: assignments may still be on their way there. */
+const SHARDS_FOLLOWED = 2;
+
+/** The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml. */
+const SHRUNK_MAX = 8;
+
+/** Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next. */
+const BATCHES_LEFT = 2;
+
+export type WorkerState = "fetching" | "joining" | "working" | "idle" | "done";
+
+/** What we said of one shard, and until when it holds. */
+interface Said {
+  readonly runs: Runs;
+  readonly until: number;
+}
+
+/** One task we work for. */
+export class WorkerRole {
+  state: WorkerState = "fetching";
+  votes = 0;
+  private readonly me: Hex;
+  private readonly reader: ChunkReader;
+  private readonly sizer: BatchSizer;
+  private shard: number | null = null;
+  private settledAt: number;
+  private readonly assigned = new Set<number>();
+  private readonly jobs = new Map<number, readonly number[]>();
+  private readonly voted = new Set<number>();
+  /** Large results of ours that nobody has accepted yet, by chunk. */
+  private readonly made = new Map<number, Uint8Array>();
+  /** How many chunks have this result: chunks with equal results share one blob. */
+  private readonly makers = new Map<Hex, number>();
+  private seq = 0;
+  private readonly followed: number[] = [];
+  /** Shards in which nothing was open, and until when. */
+  private readonly emptyUntil = new Map<number, number>();
+  private leaseChanged = true;
+  private readonly leases = new Map<number, Said>();
+  private renewAt = Infinity;
+  /** Since when too few chunks are open for everybody to pick; null while there are enough. */
+  private fewSince: number | null = null;
+  private lookAgainAt = Infinity;
+  /** A pick looks at a whole shard; having found nothing, we do not look again at every record that comes. */
+  private nothingUntil: number;
+  private isFinishing = false;
+  private isResting = false;
+
+  constructor(
+    private readonly config: ProtocolConfig,
+    private readonly signer: Signer,
+    private readonly rng: Rng,
+    readonly ledger: Ledger,
+    private readonly desk: Desk,
+    private readonly blobs: BlobStore,
+    now: number,
+  ) {
+    this.me = hex(signer.publicKey);
+    this.reader = new ChunkReader(ledger.manifest, (start, length) => this.readInputs(start, length));
+    this.sizer = new BatchSizer(config.batchS);
+    this.settledAt = now;
+    this.nothingUntil = now;
+    desk.follow(taskTopic(ledger.task));
+    this.fetchMissing();
+  }
+
+  // ---- what happens
+
+  /** Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice. */
+  restored(own: Iterable<readonly [Signed, LedgerRecord]>): void {
+    for (const [signed, record] of own) {
+      if ((record.kind !== "commit" && record.kind !== "lease") || hex(signed.author) !== this.me) continue;
+      this.seq = Math.max(this.seq, record.seq);
+      if (record.kind === "commit") for (const chunk of chunksOf(record.shard, record.runs)) this.voted.add(chunk);
+    }
+  }
+
+  /** The ledger has taken somebody's record. */
+  recordAdded(_signed: Signed, record: LedgerRecord, now: number): void {
+    switch (record.kind) {
+      case "admit":
+        if (this.state === "joining" && hex(record.worker) === this.me) this.state = "working";
+        break;
+      case "assign":
+        if (hex(record.worker) === this.me) this.takeAssignment(record, now);
+        break;
+      case "verdict":
+        if (hex(record.worker) === this.me) this.state = "done";
+        else this.lookAgain(now);
+        break;
+      case "checkpoint":
+        if (this.ledger.creatorEquivocated) {
+          this.end(); // It signs one thing here and another there: nobody works for such a creator.
+        } else {
+          this.release(record.shard);
+          this.lookAgain(now);
+        }
+        break;
+      case "certificate":
+        this.end();
+        break;
+    }
+  }
+
+  /** Code or inputs came, or nobody has them now. */
+  blobArrived(_digest: Uint8Array, isHere: boolean, now: number): void {
+    if (this.state !== "fetching") return;
+    if (this.missing().length === 0) this.join();
+    else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
+  }
+
+  /** Our own slots executed a batch: commit it. */
+  executed(job: number, outcomes: readonly ChunkOutcome[], seconds: number, now: number): void {
+    if (!this.jobs.delete(job) || this.state === "done") return;
+    this.leaseChanged = true;
+    this.nothingUntil = now;
+    this.sizer.finished(outcomes.length, seconds);
+    this.vote(outcomes, now);
+  }
+
+  /** Leases were released or chunks reopened: there may be something to pick. */
+  lookAgain(now: number): void {
+    this.nothingUntil = now;
+  }
+
+  /** Take nothing new; what runs is still committed. */
+  finish(): void {
+    this.isFinishing = true;
+    this.assigned.clear();
+  }
+
+  /** Stop at once: nobody waits for what we had begun. Results made before are still served. */
+  rest(): void {
+    this.isResting = true;
+    this.cancelJobs();
+    this.leaseChanged = true;
+  }
+
+  /** Go on after a rest. */
+  resume(now: number): void {
+    if (!this.isResting) return;
+    this.isResting = false;
+    this.leaseChanged = true;
+    this.lookAgain(now);
+  }
+
+  /** Let time pass: fetch again, renew leases, say that we are idle. */
+  advance(now: number): void {
+    const isLooking = now >= this.lookAgainAt;
+    if (isLooking) this.lookAgainAt = Infinity;
+    if (this.state === "fetching") {
+      if (isLooking) this.fetchMissing();
+    } else if (this.isAdmitted && (this.leaseChanged || now >= this.renewAt)) {
+      this.sayLeases(now);
+    }
+  }
+
+  /** The next batch, or null when there is nothing for us now. `jobStarted` must follow. */
+  takeJob(now: number): readonly ChunkInput[] | null {
+    if (this.isFinishing || this.isResting || !this.isAdmitted) return null;
+    const size = this.sizer.size();
+    const chunks = this.nextAssigned(size);
+    // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
+    if (chunks.length < size) chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
+    if (chunks.length === 0) {
+      this.state = "idle";
+      return null;
+    }
+    this.state = "working";
+    const batch: ChunkInput[] = [];
+    const unreadable: ChunkOutcome[] = [];
+    for (const chunk of chunks.sort((left, right) => left - right)) {
+      try {
+        batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.ledger.task, chunk) });
+      } catch (error) {
+        if (!(error instanceof ProtocolError)) throw error;
+        // The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
+        unreadable.push({
+          chunk,
+          status: Status.NO_RESULT,
+          data: new Uint8Array(),
+          detail: `inputs: ${error.message}`,
+        });
+      }
+    }
+    if (unreadable.length > 0) this.vote(unreadable, now);
+    return batch.length > 0 ? batch : null;
+  }
+
+  jobStarted(job: number, batch: readonly ChunkInput[]): void {
+    this.jobs.set(
+      job,
+      batch.map(({ chunk }) => chunk),
+    );
+    this.leaseChanged = true;
+  }
+
+  get jobsRunning(): number {
+    return this.jobs.size;
+  }
+
+  get isDone(): boolean {
+    return this.state === "done";
+  }
+
+  /** When to look again: for leases to renew or to run out, and for new work. */
+  wakeAt(): number | null {
+    return this.isDone ? null : Math.min(this.renewAt, this.lookAgainAt);
+  }
+
+  // ---- inside
+
+  private get isAdmitted(): boolean {
+    return this.state === "working" || this.state === "idle";
+  }
+
+  private missing(): BlobRef[] {
+    const { code, inputs } = this.ledger.manifest;
+    const refs = inputs === null ? [code] : [code, inputs];
+    return refs.filter((ref) => this.blobs.size(ref.sha256) === null);
+  }
+
+  private fetchMissing(): void {
+    const missing = this.missing();
+    for (const ref of missing) this.desk.fetch(ref.sha256, ref.size, ref.root, []);
+    if (missing.length === 0) this.join();
+  }
+
+  private join(): void {
+    this.state = "joining";
+    const { ledger } = this;
+    if (ledger.admits.has(this.me)) {
+      this.state = "working";
+    } else if (!ledger.joins.has(this.me)) {
+      const work = findWork(ledger.task, this.signer.publicKey, ledger.manifest.policy.powBits);
+      this.desk.publish(ledger, { kind: "join", task: ledger.task, sealKey: this.signer.sealKey, work });
+    }
+  }
+
+  private takeAssignment(assign: Assign, now: number): void {
+    let chunks: readonly number[];
+    try {
+      chunks = openAssignment(this.signer, this.ledger.manifest.sealKey, assign);
+    } catch (error) {
+      if (error instanceof RemoteProtocolError) return; // It sealed nonsense to us. Its task is its own loss.
+      throw error;
+    }
+    if (this.isResting) return; // It goes to somebody else when no lease of ours names it.
+    const running = this.running();
+    for (const chunk of chunks) {
+      if (chunk < this.ledger.manifest.chunks && !this.voted.has(chunk) && !running.has(chunk)) {
+        this.assigned.add(chunk);
+      }
+    }
+    this.fewSince = null;
+    // Started at once it is leased at once; behind running work it can wait for company.
+    this.renewAt = Math.min(this.renewAt, now + this.config.sayBacklogWithinS);
+  }
+
+  private vote(outcomes: readonly ChunkOutcome[], now: number): void {
+    const { ledger } = this;
+    const commits = commitsOf(
+      this.signer,
+      ledger.manifest.sealKey,
+      ledger.task,
+      () => this.nextSeq(now),
+      outcomes.filter((outcome) => !this.voted.has(outcome.chunk)),
+      this.blobs,
+      this.rng,
+      this.config.inlineResultBytes,
+    );
+    for (const { commit, leaves } of commits) {
+      this.desk.publish(ledger, commit);
+      for (const leaf of leaves) {
+        this.voted.add(leaf.chunk);
+        if (leaf.status !== Status.NO_RESULT) this.votes++;
+        if (!leaf.inline) this.keep(leaf.chunk, leaf.data);
+      }
+    }
+  }
+
+  private keep(chunk: number, digest: Uint8Array): void {
+    const key = hex(digest);
+    this.made.set(chunk, digest);
+    this.makers.set(key, (this.makers.get(key) ?? 0) + 1);
+  }
+
+  private running(): Set<number> {
+    const running = new Set<number>();
+    for (const chunks of this.jobs.values()) for (const chunk of chunks) running.add(chunk);
+    return running;
+  }
+
+  private nextAssigned(size: number): number[] {
+    const chunks: number[] = [];
+    for (const chunk of this.assigned) {
+      if (chunks.length === size) break;
+      this.assigned.delete(chunk);
+      if (!this.voted.has(chunk)) chunks.push(chunk);
+    }
+    return chunks;
+  }
+
+  private nextPicked(now: number, sizeMax: number, besides: readonly number[]): readonly number[] {
+    if (now < this.nothingUntil) return [];
+    const mine = this.running();
+    for (const chunk of this.assigned) mine.add(chunk);
+    for (const chunk of besides) mine.add(chunk);
+    let isThere = this.shard !== null || this.chooseShard(now);
+    while (isThere) {
+      const shard = this.shard!;
+      if (now < this.settledAt && !this.desk.synced(shardTopic(this.ledger.task, shard))) {
+        this.lookAgainAt = this.settledAt;
+        return [];
+      }
+      const sharing = BATCHES_LEFT * Math.max(1, this.ledger.workersAtHome(shard));
+      const { chunks, left } = pickOpen(this.ledger, shard, sizeMax, mine, this.rng, now, sharing);
+      if (left >= sharing * this.worthwhile()) {
+        this.fewSince = null;
+        this.lookAgainAt = Infinity;
+        return chunks;
+      }
+      if (chunks.length > 0) {
+        this.fewSince ??= now;
+        if (now >= this.fewSince + this.config.creatorFirstS) return chunks; // Nobody deals them out: it is offline.
+      }
+      // Others are on what is left, or it waits for second votes: come back when leases may have run out.
+      this.emptyUntil.set(shard, now + this.config.leaseTtlS);
+      isThere = this.chooseShard(now);
+    }
+    const waitS = this.fewSince === null ? this.config.endgameAfterS : this.config.creatorFirstS;
+    this.lookAgainAt = this.nothingUntil = now + waitS;
+    return [];
+  }
+
+  /** Chunks of the smallest batch for which a worker still comes by itself. */
+  private worthwhile(): number {
+    return Math.max(1, Math.floor(this.sizer.size() / SHRUNK_MAX));
+  }
+
+  /** Follow another shard that may have something open, at random by how much; false when there is none. */
+  private chooseShard(now: number): boolean {
+    const { ledger } = this;
+    const weights: number[] = [];
+    let unbegun = 0;
+    for (let shard = 0; shard < ledger.shards; shard++) {
+      const weight = (this.emptyUntil.get(shard) ?? now) <= now ? ledger.unbegunCount(shard) : 0;
+      weights.push(weight);
+      unbegun += weight;
+    }
+    if (this.shard !== null && unbegun < BATCHES_LEFT * ledger.admits.size * this.worthwhile()) {
+      // Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
+      return false;
+    }
+    if (unbegun === 0) {
+      // Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
+      weights.fill(1);
+    }
+    const shard = weighted(this.rng, weights);
+    this.shard = shard;
+    this.desk.follow(shardTopic(ledger.task, shard));
+    const before = this.followed.indexOf(shard);
+    if (before >= 0) this.followed.splice(before, 1);
+    this.followed.push(shard);
+    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(shardTopic(ledger.task, this.followed.shift()!));
+    this.leaseChanged = true;
+    this.settledAt = now + this.config.settleS;
+    return true;
+  }
+
+  /** Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow. */
+  private sayLeases(now: number): void {
+    this.leaseChanged = false;
+    this.renewAt = Infinity;
+    if (this.shard === null) return;
+    if (this.isResting || (this.isFinishing && this.jobs.size === 0)) {
+      this.sayGone(now);
+      return;
+    }
+    // What runs comes first; a lease names no more chunks than a commit, and the rest of the backlog can wait.
+    const byShard = new Map<number, number[]>();
+    for (const source of [this.running(), this.assigned]) {
+      for (const chunk of source) {
+        const shard = shardOf(chunk);
+        const chunks = byShard.get(shard);
+        if (chunks === undefined) byShard.set(shard, [chunk]);
+        else if (chunks.length < COMMIT_CHUNKS_MAX) chunks.push(chunk);
+      }
+    }
+    if (byShard.size === 0) byShard.set(this.shard, []);
+    for (const shard of this.leases.keys()) if (!byShard.has(shard)) this.leases.delete(shard);
+    const ttlS = this.config.leaseTtlS;
+    for (const [shard, chunks] of byShard) {
+      const runs = runsOf(chunks).slice(0, LEASE_RUNS_MAX);
+      const said = this.leases.get(shard);
+      if (said === undefined || now >= said.until - ttlS / 2 || !isSame(said.runs, runs)) {
+        this.leases.set(shard, { runs, until: now + ttlS });
+        this.sayLease(shard, this.shard, ttlS, runs, now);
+      }
+    }
+    for (const { until } of this.leases.values()) this.renewAt = Math.min(this.renewAt, until - ttlS / 2);
+  }
+
+  /** End our leases before their time, so that others need not wait for them to run out. */
+  private sayGone(now: number): void {
+    for (const shard of this.leases.keys()) this.sayLease(shard, this.shard!, LEAVING_TTL_S, [], now);
+    this.leases.clear();
+  }
+
+  private sayLease(shard: number, home: number, ttlS: number, runs: Runs, now: number): void {
+    const { ledger } = this;
+    this.desk.publish(ledger, { kind: "lease", task: ledger.task, shard, home, seq: this.nextSeq(now), ttlS, runs });
+  }
+
+  /** A checkpoint says the creator has these results: ours need not be kept any longer. */
+  private release(shard: number): void {
+    for (const [chunk, digest] of this.made) {
+      if (shardOf(chunk) !== shard || !this.ledger.isAccepted(chunk)) continue;
+      this.made.delete(chunk);
+      const key = hex(digest);
+      const left = this.makers.get(key)! - 1;
+      if (left > 0) {
+        this.makers.set(key, left);
+      } else {
+        this.makers.delete(key);
+        this.blobs.discard(digest);
+      }
+    }
+    for (const chunk of this.assigned) {
+      // An accepted chunk may still be wanted as an audit; only failed ones are not.
+      if (this.ledger.isClosed(chunk) && !this.ledger.isAccepted(chunk)) this.assigned.delete(chunk);
+    }
+  }
+
+  private end(): void {
+    this.state = "done";
+    this.cancelJobs();
+    for (const digest of this.made.values()) this.blobs.discard(digest);
+    this.made.clear();
+    this.makers.clear();
+  }
+
+  private cancelJobs(): void {
+    for (const job of this.jobs.keys()) this.desk.cancel(job);
+    this.jobs.clear();
+    this.assigned.clear();
+  }
+
+  private nextSeq(now: number): number {
+    // Milliseconds since 1970: a worker that lost its store does not sign an old seq again.
+    this.seq = Math.max(this.seq + 1, Math.floor((now + this.config.epochOffsetS) * 1_000));
+    return this.seq;
+  }
+
+  private readInputs(start: number, length: number): Uint8Array {
+    return this.blobs.read(this.ledger.manifest.inputs!.sha256, start, length);
+  }
+}
+
+function isSame(left: Runs, right: Runs): boolean {
+  return (
+    left.length === right.length &&
+    left.every(([first, count], index) => first === right[index]![0] && count === right[index]![1])
+  );
+}

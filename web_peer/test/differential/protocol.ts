@@ -1,0 +1,287 @@
+/**
+ * The protocol's pure functions as a server: questions on stdin, answers on stdout, each JSON behind its length as a
+ * little-endian u32. Bytes are hexadecimal.
+ *
+ * tests/interop/test_differential_protocol.py asks, and compares with what the Python implementation says.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { makeLeaf, openCommit, sealCommit } from "../../src/protocol/batch";
+import { describe } from "../../src/protocol/blobs";
+import { concat, fromHex, hex, type Hex } from "../../src/protocol/bytes";
+import { array, bytes, decode, encode, nullable, type Schema, struct, text, tuple, u32 } from "../../src/protocol/codec";
+import { ProtocolError, RemoteProtocolError } from "../../src/protocol/errors";
+import type { Status } from "../../src/protocol/events";
+import { contentId, peerIdOf, publicKeyOf, SoftwareIdentity, verify } from "../../src/protocol/identity";
+import { Ledger } from "../../src/protocol/ledger";
+import { Manifest, openManifest } from "../../src/protocol/manifest";
+import * as merkle from "../../src/protocol/merkle";
+import * as policy from "../../src/protocol/policy";
+import * as records from "../../src/protocol/records";
+import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/split";
+import { type Ballot, type ChunkTally, tally, type Value } from "../../src/protocol/tally";
+import { Sample } from "../sample";
+
+const SCHEMAS: Readonly<Record<string, Schema<unknown>>> = {
+  Sample,
+  Manifest,
+  Signed: records.Signed,
+  Join: records.Join,
+  Admit: records.Admit,
+  Lease: records.Lease,
+  Commit: records.Commit,
+  Assign: records.Assign,
+  Verdict: records.Verdict,
+  Checkpoint: records.Checkpoint,
+  CertificateBody: records.CertificateBody,
+};
+
+/** What an act gives, or in which words it is refused. Whatever else is thrown ends the program and fails the test. */
+function outcome(act: () => unknown): unknown {
+  try {
+    return { value: act() };
+  } catch (error) {
+    if (error instanceof ProtocolError) return { kind: error.name, refused: error.message };
+    throw error;
+  }
+}
+
+/** Which values are decoded, told by encoding them again; refusals without their words, which are each library's. */
+function decodes(name: string, data: Hex): Hex | null {
+  try {
+    const schema = SCHEMAS[name]!;
+    return hex(encode(schema, decode(schema, fromHex(data))));
+  } catch (error) {
+    if (error instanceof RemoteProtocolError) return null;
+    throw error;
+  }
+}
+
+function signedOf(data: Hex): records.Signed {
+  return decode(records.Signed, fromHex(data));
+}
+
+/** Never checked here: what a ledger is given was verified before. */
+const trusting = (): boolean => true;
+
+type Step = readonly ["add", Hex, number] | readonly ["expire", number] | readonly ["release", Hex];
+
+function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]; now: number }): unknown {
+  const { manifest, keep, steps, now } = question;
+  const signed = signedOf(manifest);
+  const of = new Ledger(signed, openManifest(signed, trusting), { keepCommits: keep });
+  const went = steps.map((step) => {
+    if (step[0] === "expire") return of.expire(step[1]);
+    if (step[0] === "release") return of.releaseLeases(step[1]);
+    return outcome(() => {
+      const record = signedOf(step[1]);
+      const parsed = records.parse(record);
+      of.check(record, parsed);
+      return of.add(record, parsed, step[2]);
+    });
+  });
+  const shards = Array.from({ length: of.shards }, (_, shard) => shard);
+  const topics = [of.taskKey, ...shards.map((shard) => of.taskKey + shard.toString(16).padStart(8, "0"))];
+  const voted = [...of.commits.values()].flatMap(({ commit }) => records.chunksOf(commit.shard, commit.runs));
+  return {
+    went: went.map((each) => each ?? null),
+    joins: [...of.joins.keys()],
+    admits: [...of.admits.keys()],
+    verdicts: [...of.verdicts].map(([worker, verdict]) => [worker, verdict.reason]),
+    equivocators: [...of.equivocators].sort(),
+    creatorEquivocated: of.creatorEquivocated,
+    certified: of.certificate !== null,
+    checkpoints: [...of.checkpoints].map(([shard, { seq, root }]) => [shard, seq, hex(root)]),
+    commits: [...of.commits].map(([id, { author }]) => [id, author]),
+    held: topics.map((topic) => [...of.recordIds(topic)]),
+    records: [...of.records()].map((record) => records.recordKey(record)),
+    open: shards.map((shard) => of.openCount(shard)),
+    unbegun: shards.map((shard) => of.unbegunCount(shard)),
+    leased: shards.map((shard) => of.leasedChunks(shard, now).sort((left, right) => left - right)),
+    atHome: shards.map((shard) => of.workersAtHome(shard)),
+    leases: [...of.leases()]
+      .map((each) => [each.worker, each.shard, each.home, each.seq, each.recordId, each.expiresAt, [...each.since]])
+      .sort(),
+    votes: [...new Set(voted)]
+      .sort((left, right) => left - right)
+      .map((chunk) => [
+        chunk,
+        of.voters(chunk),
+        of.isClosed(chunk),
+        of.isAccepted(chunk),
+        of.liveLeases(chunk, now).length,
+      ]),
+  };
+}
+
+interface Election {
+  readonly ballots: readonly { worker: Hex; seq: number; commit: Hex; values: readonly [number, Value][] }[];
+  readonly replication: number;
+  readonly creator: Hex;
+  readonly admitted: readonly Hex[];
+  readonly convicted: readonly Hex[];
+  readonly assigned: readonly [Hex, number][];
+}
+
+const StateRow = struct("StateRow", {
+  chunk: u32,
+  state: text(),
+  value: nullable(bytes()),
+  missing: u32,
+  offenders: array(bytes()),
+  extra: u32,
+});
+
+function states({ ballots, replication, creator, admitted, convicted, assigned }: Election): unknown {
+  const asked = new Set(assigned.map(([worker, chunk]) => `${worker} ${chunk}`));
+  const cast: Ballot[] = ballots.map((ballot) => ({ ...ballot, values: new Map(ballot.values) }));
+  const counted = tally(cast, {
+    replication,
+    creator,
+    admitted: new Set(admitted),
+    convicted,
+    isAssigned: (worker, chunk) => asked.has(`${worker} ${chunk}`),
+  });
+  const rows = [...counted.chunks].map(([chunk, state]) => row(chunk, state));
+  return {
+    void: [...counted.void].sort(),
+    states: [...counted.chunks].map(([chunk, { state }]) => [chunk, state]),
+    digest: hex(sha256(encode(array(StateRow), rows))),
+    root: hex(acceptedRoot([...counted.chunks])),
+  };
+}
+
+function row(chunk: number, { state, value, missing, offenders, extra }: ChunkTally): never {
+  const bytesOfValue = value === null ? null : fromHex(value);
+  return { chunk, state, value: bytesOfValue, missing, offenders: offenders.map(fromHex), extra } as never;
+}
+
+/** The root a checkpoint would have over these chunks. */
+function acceptedRoot(chunks: readonly (readonly [number, ChunkTally])[]): Uint8Array {
+  const leaves = chunks
+    .filter(([, { state }]) => state === "agreed")
+    .map(([chunk, { value }]) => merkle.leafHash(bigEndian(chunk), fromHex(value!)));
+  return merkle.root(leaves);
+}
+
+function bigEndian(chunk: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, chunk);
+  return bytes;
+}
+
+interface Batch {
+  readonly author: Hex;
+  readonly creator: Hex;
+  readonly task: Hex;
+  readonly seq: number;
+  readonly leaves: readonly [number, Status, boolean, number, Hex][];
+  readonly salt: Hex;
+  readonly nonce: Hex;
+}
+
+const identities = new Map<Hex, SoftwareIdentity>();
+function identity(seed: Hex): SoftwareIdentity {
+  let found = identities.get(seed);
+  if (found === undefined) identities.set(seed, (found = new SoftwareIdentity(fromHex(seed))));
+  return found;
+}
+
+function batch({ author, creator, task, seq, leaves, salt, nonce }: Batch): unknown {
+  const worker = identity(author);
+  const made = leaves.map(([chunk, status, inline, size, data]) => {
+    return makeLeaf(chunk, status, inline, size, fromHex(data));
+  });
+  const chances = { salt: fromHex(salt), nonce: fromHex(nonce) };
+  const commit = sealCommit(worker, identity(creator).sealKey, fromHex(task), seq, made, chances);
+  const opened = openCommit(identity(creator), worker.sealKey, worker.publicKey, commit);
+  return {
+    body: hex(encode(records.Commit, commit)),
+    signed: hex(encode(records.Signed, records.sign(worker, commit))),
+    values: opened.map((leaf) => leaf.value),
+  };
+}
+
+function split({ manifest, data }: { manifest: Hex; data: Hex | null }): unknown {
+  const inputs = data === null ? null : fromHex(data);
+  const described = decode(Manifest, fromHex(manifest));
+  const reader = new ChunkReader(described, inputs);
+  const chunks = Array.from({ length: Math.min(described.chunks, 20) }, (_, index) => index);
+  return {
+    checked: outcome(() => checkInputs(described, inputs) ?? null),
+    inputs: chunks.map((chunk) => outcome(() => hex(reader.read(chunk)))),
+  };
+}
+
+function tree({ leaves, other }: { leaves: readonly Hex[]; other: Hex }): unknown {
+  const hashes = leaves.map((leaf) => merkle.leafHash(fromHex(leaf)));
+  const root = merkle.root(hashes);
+  return {
+    root: hex(root),
+    proofs: hashes.map((_, index) => merkle.proof(hashes, index).map(hex)),
+    holds: hashes.map((leaf, index) => {
+      const proof = merkle.proof(hashes, index);
+      return [
+        merkle.verifies(leaf, index, hashes.length, proof, root),
+        merkle.verifies(leaf, index + 1, hashes.length, proof, root),
+        merkle.verifies(leaf, index, hashes.length + 1, proof, root),
+        merkle.verifies(leaf, index, hashes.length, [...proof, fromHex(other)], root),
+        merkle.verifies(leaf, index, hashes.length, proof.slice(1), root),
+      ];
+    }),
+  };
+}
+
+const seedQuestion = array(tuple(bytes(), u32));
+
+/* eslint-disable @typescript-eslint/no-explicit-any */
+const ANSWERS: Readonly<Record<string, (question: any) => unknown>> = {
+  decodes: ({ items }) => items.map(([name, data]: [string, Hex]) => decodes(name, data)),
+  ids: ({ items }) => items.map((data: Hex) => records.recordKey(signedOf(data))),
+  contentId: ({ domain, body }) => hex(contentId(domain, fromHex(body))),
+  runs: ({ chunks }) => records.runsOf(chunks),
+  chunks: ({ shard, runs, allowNone }) => outcome(() => records.chunksOf(shard, runs, { allowNone })),
+  ledger,
+  states,
+  batch,
+  split,
+  tree,
+  describe: ({ data }) => {
+    const { sha256, size, root } = describe(fromHex(data));
+    return [hex(sha256), size, hex(root)];
+  },
+  packItems: ({ items }) => hex(packItems(items.map(fromHex))),
+  opens: ({ record }) => outcome(() => hex(encode(Manifest, openManifest(signedOf(record), verify)))),
+  seeds: ({ items }) => decode(seedQuestion, fromHex(items)).map(([task, chunk]) => String(seed(task, chunk))),
+  peer: ({ seed }) => {
+    const peer = new SoftwareIdentity(fromHex(seed));
+    return [hex(peer.publicKey), hex(peer.sealKey), peer.peerId, hex(peer.sign("cc/join/1", peer.publicKey))];
+  },
+  peerIds: ({ items }) => items.map((key: Hex) => peerIdOf(fromHex(key))),
+  publicKeys: ({ items }) => items.map((peerId: string) => outcome(() => hex(publicKeyOf(peerId)))),
+  verify: ({ key, body, signature }) => verify(fromHex(key), "cc/join/1", fromHex(body), fromHex(signature)),
+  policy: ({ asked, chunks, events, strength }) => [
+    policy.auditShare(asked, chunks),
+    policy.probationShare(asked, chunks, events),
+    policy.errorBound(strength, events, true),
+    policy.errorBound(strength, events, false),
+    policy.explain(asked, chunks),
+  ],
+};
+
+let pending: Uint8Array = new Uint8Array(0);
+
+process.stdin.on("data", (chunk: Buffer) => {
+  pending = concat(pending, chunk);
+  for (;;) {
+    const length = pending.length < 4 ? Infinity : new DataView(pending.buffer, pending.byteOffset).getUint32(0, true);
+    if (pending.length - 4 < length) return;
+    const { ask, ...question } = JSON.parse(new TextDecoder().decode(pending.subarray(4, 4 + length)));
+    pending = pending.slice(4 + length);
+    const answer = Buffer.from(JSON.stringify(ANSWERS[ask]!(question)));
+    const header = Buffer.alloc(4);
+    header.writeUInt32LE(answer.length);
+    process.stdout.write(Buffer.concat([header, answer]));
+  }
+});

@@ -1,0 +1,96 @@
+import { expect, test } from "vitest";
+
+import { ASSIGN_KEPT_S, LEASES_PER_WORKER_MAX, shardTopic } from "../src/protocol/ledger";
+import { SHARD_CHUNKS } from "../src/protocol/records";
+import { alice, bob, carol, creator, keyOf, Task } from "./task";
+
+const CHUNKS = 40;
+
+test("a lease lasts its time from arrival and is then let go", () => {
+  const task = new Task(CHUNKS);
+  const { ledger } = task;
+  task.lease(alice, [3, 4], 100);
+  expect(ledger.liveLeases(4, 114.9).map((lease) => lease.worker)).toEqual([keyOf(alice)]);
+  expect(ledger.leasedChunks(0, 114.9)).toEqual([3, 4]);
+  expect(ledger.liveLeases(4, 115)).toEqual([]);
+  ledger.expire(115);
+  expect([...ledger.recordIds(shardTopic(ledger.task, 0))]).toEqual([]);
+  expect([...ledger.leases()]).toEqual([]);
+});
+
+test("a newer lease replaces the older one whole, and remembers since when", () => {
+  const task = new Task(CHUNKS);
+  task.lease(alice, [3, 4], 0);
+  task.lease(alice, [4], 5, 2);
+  expect(task.ledger.leasedChunks(0, 6)).toEqual([4]);
+  expect(task.ledger.lease(keyOf(alice), 0)?.since.get(4)).toBe(0);
+  expect(task.lease(alice, [9], 6, 1)).toBe(false);
+  expect(task.lease(alice, [9], 6, 2)).toBe(false);
+  expect(task.ledger.workersAtHome(0)).toBe(1);
+});
+
+test("a worker has leases in so many shards and no more", () => {
+  const task = new Task(100 * SHARD_CHUNKS);
+  const taken = Array.from({ length: 100 }, (_, shard) =>
+    task.add(alice, { kind: "lease", task: task.ledger.task, shard, home: 0, seq: 1, ttlS: 15, runs: [] }),
+  );
+  expect(taken.filter(Boolean)).toHaveLength(LEASES_PER_WORKER_MAX);
+});
+
+test("a void or silent worker holds no lease", () => {
+  const task = new Task(CHUNKS);
+  const { ledger } = task;
+  task.lease(alice, [3], 0);
+  ledger.releaseLeases(keyOf(alice));
+  expect(ledger.leasedChunks(0, 1)).toEqual([]);
+  task.lease(bob, [3], 0);
+  const commit = new Uint8Array(32);
+  const worker = bob.publicKey;
+  task.add(creator, { kind: "verdict", task: ledger.task, worker, reason: "malformed", chunk: 0, commit });
+  expect(ledger.leasedChunks(0, 1)).toEqual([]);
+  expect(task.lease(bob, [3], 1, 2)).toBe(false);
+});
+
+test("an assignment is let go when nobody waits for it any more", () => {
+  const task = new Task(CHUNKS);
+  const { ledger } = task;
+  const sealed = new Uint8Array(0);
+  const topic = shardTopic(ledger.task, 0);
+  for (const [seq, now] of [10, 20].entries()) {
+    task.add(creator, { kind: "assign", task: ledger.task, shard: 0, seq, worker: alice.publicKey, sealed }, now);
+  }
+  ledger.expire(10 + ASSIGN_KEPT_S - 0.1);
+  expect([...ledger.recordIds(topic)]).toHaveLength(2);
+  ledger.expire(10 + ASSIGN_KEPT_S);
+  expect([...ledger.recordIds(topic)]).toHaveLength(1);
+});
+
+test("commits are let go when all their chunks are closed, but their voters stay", () => {
+  const task = new Task(CHUNKS);
+  task.vote(alice, [0, 1]);
+  task.vote(bob, [1, 2]);
+  task.close([0, 1]);
+  expect([...task.ledger.commits.values()].map(({ author }) => author)).toEqual([keyOf(bob)]);
+  expect(task.ledger.voters(0)).toEqual([keyOf(alice)]);
+  // A late one is kept until the next checkpoint: it may be an audit on its way to the creator.
+  task.vote(carol, [0]);
+  expect(task.ledger.commits.size).toBe(2);
+  task.close([0, 1, 2], 1);
+  expect(task.ledger.commits.size).toBe(0);
+});
+
+test("the creator's ledger lets no commit go", () => {
+  const task = new Task(CHUNKS, true);
+  task.vote(alice, [0, 1]);
+  task.close([0, 1]);
+  expect(task.ledger.commits.size).toBe(1);
+});
+
+test("two commits with one seq void their author, even when one was let go", () => {
+  const task = new Task(CHUNKS);
+  task.vote(alice, [0]);
+  task.close([0]);
+  task.vote(alice, [5]);
+  expect([...task.ledger.equivocators]).toEqual([keyOf(alice)]);
+  expect(task.ledger.voters(5)).toEqual([]);
+});
