@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
-from crowdcompute.protocol.creator import TaskState
 from crowdcompute.protocol.events import (
     Execute,
     FinishRequested,

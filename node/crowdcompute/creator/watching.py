@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from crowdcompute.protocol.creator import TaskState
+from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of
 
 if TYPE_CHECKING:

@@ -1,19 +1,17 @@
-"""The creator's part in one of its tasks: admit, open, assign, settle, accept, certify (spec/ledger.md).
+"""The creator's part in one of its tasks, chunk by chunk: admit, open, assign, settle, accept (spec/ledger.md).
 
-    the task:  RUNNING --all chunks closed--> AUDITING --enough clean audits--> CLOSED
-                  ^                              |
-                  '---- a lie is found: chunks reopen ----'
+    a chunk:  OPEN --votes--> SEALED --enough--> AGREED --result here--> accepted
+                                 '--two values--> DISPUTED --our own execution--'   (tally.py)
 
 Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes
 chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
-certificate. Its own executions are commits like any other, signed by the creator and sealed to itself: what it has
-accepted can be rebuilt from the records after a crash at any moment.
+certificate (closing.py). Its own executions are commits like any other, signed by the creator and sealed to itself:
+what it has accepted can be rebuilt from the records after a crash at any moment.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +19,8 @@ from msgspec import Meta
 
 from . import merkle
 from .assigning import Assignments
-from .auditing import Auditor
 from .batch import open_commit
+from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .codec import U32, Body, decode, encode
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
@@ -75,12 +73,6 @@ DEALT_PER_WORKER = 16
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
-
-
-class TaskState(Enum):
-    RUNNING = "running"
-    AUDITING = "auditing"
-    CLOSED = "closed"
 
 
 class _Request(Body, frozen=True):
@@ -147,7 +139,6 @@ class CreatorRole:
         self._blobs = blobs
         self._referee = Referee(manifest.creator, manifest.policy.replication)
         self._assignments = Assignments(rng, config.batch_s)
-        self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
         self._reader = ChunkReader(manifest, self._read_inputs)
         self._sizer = BatchSizer(config.batch_s)
         self._members: set[bytes] = set()
@@ -157,14 +148,11 @@ class CreatorRole:
         """The shard in which each worker listens."""
         self._idle: set[bytes] = set()
         """Workers that say they have nothing to do."""
-        self._vetted: dict[bytes, int] = {}  # audits drawn on a worker's chunks so far
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
         self._failed: set[int] = set()
-        self._audited: dict[int, tuple[int, bool]] = {}
-        self._worker_audits = 0
-        self._creator_audits = 0
+        self._closing = Closing(manifest, self._referee, self._failed, rng)
         self._votes = 0
         self._mismatches = 0
         self._seq = 0
@@ -326,8 +314,7 @@ class CreatorRole:
     # ---- what a person asks
 
     def progress(self) -> Progress:
-        convicted = bool(self.ledger.verdicts)
-        strength = self._strength()
+        assurance = self._closing.assurance(convicted=self._is_anyone_convicted, all_closed=self._all_closed())
         return Progress(
             self.state,
             self.ledger.manifest.chunks,
@@ -336,9 +323,9 @@ class CreatorRole:
             self._votes,
             len(self.ledger.admits),
             len(self.ledger.verdicts),
-            self._worker_audits,
-            self._creator_audits,
-            self._auditor.bound(strength, convicted=convicted, all_trusted=self._all_trusted()),
+            assurance.worker_audits,
+            assurance.creator_audits,
+            assurance.bound,
         )
 
     def result(self, chunk: int) -> ChunkResult:
@@ -446,7 +433,7 @@ class CreatorRole:
 
     def _void(self, worker: bytes, now: float) -> None:
         self._members.discard(worker)
-        self._auditor.convicted()
+        self._closing.convicted()
         for chunk in self._assignments.withdraw(worker):
             self._hungry.setdefault(chunk, now)
         self._review(self._referee.make_void(worker), now)
@@ -463,7 +450,7 @@ class CreatorRole:
                 self._convict(worker, "wrong", chunk, bytes(32), now)
             if tally.offenders:
                 tally = self._referee.chunk(chunk)
-            self._account(chunk, tally)
+            self._closing.account(chunk)
             self._settle(chunk, tally, now)
 
     def _settle(self, chunk: int, tally: ChunkTally, now: float) -> None:
@@ -502,13 +489,8 @@ class CreatorRole:
     def _agreed(self, chunk: int, tally: ChunkTally, now: float) -> None:
         assert tally.value is not None
         voters = self._referee.voters(chunk)
-        trusted = self._signer.public_key in voters
-        if not trusted:
-            vetted = min((self._vetted.get(worker, 0) for worker in voters), default=0)
-            drawn = self._auditor.agreed(chunk, vetted)
-            for worker in voters if drawn else ():
-                self._vetted[worker] = self._vetted.get(worker, 0) + drawn
-        if not trusted and self._auditor.due(chunk, tally.extra):
+        self._closing.agreed(chunk)
+        if self._closing.due(chunk):
             self._want(chunk, now)
         else:
             self._hungry.pop(chunk, None)
@@ -533,18 +515,6 @@ class CreatorRole:
         else:
             self._execute_ourselves(chunk)
 
-    def _account(self, chunk: int, tally: ChunkTally) -> None:
-        """Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute."""
-        before = self._audited.get(chunk, (0, False))
-        voters = self._referee.voters(chunk)
-        clean = not any(worker in self._referee.void for worker in voters)
-        trusted = self._signer.public_key in voters
-        after = (tally.extra, trusted and clean and len(voters) > 1)
-        if after != before:
-            self._audited[chunk] = after
-            self._worker_audits += after[0] - before[0]
-            self._creator_audits += after[1] - before[1]
-
     # ---- asking workers
 
     def _active(self, now: float) -> list[bytes]:
@@ -557,7 +527,7 @@ class CreatorRole:
     def _votes_wanted(self, chunk: int) -> int:
         tally = self._referee.chunk(chunk)
         if tally.state is ChunkState.AGREED:
-            return self._auditor.due(chunk, tally.extra)
+            return self._closing.due(chunk)
         if tally.state is ChunkState.OPEN and chunk in self._dealt:
             return 1
         return tally.missing if tally.state is ChunkState.SEALED else 0
@@ -656,48 +626,29 @@ class CreatorRole:
     def _all_closed(self) -> bool:
         return len(self._accepted) + len(self._failed) == self.ledger.manifest.chunks
 
-    def _audits_of(self, chunk: int) -> tuple[int, bool]:
-        return self._referee.chunk(chunk).extra, self._signer.public_key in self._referee.voters(chunk)
-
-    def _strength(self) -> float:
-        return self._auditor.strength(self._worker_audits, self._creator_audits, self._audits_of)
-
-    def _all_trusted(self) -> bool:
-        # A failed chunk has no result that could be wrong.
-        return self._all_closed() and all(
-            chunk in self._failed or self._signer.public_key in self._referee.voters(chunk)
-            for chunk in range(self.ledger.manifest.chunks)
-        )
+    @property
+    def _is_anyone_convicted(self) -> bool:
+        return bool(self.ledger.verdicts)
 
     def _finish(self, now: float) -> None:
         if not self._all_closed() or self._own or self._jobs or self._hungry or self._assignments:
             self.state = TaskState.RUNNING if not self._all_closed() else TaskState.AUDITING
             return
         self.state = TaskState.AUDITING
-        convicted = bool(self.ledger.verdicts)
-        strength = self._strength()
-        fresh = not convicted or self._auditor.sampling
-        if fresh and (strength >= self._auditor.required(convicted=convicted) - 1e-9 or self._all_trusted()):
-            self._close(now)
-            return
         by_workers = len(self._members) > self.ledger.manifest.policy.replication
-        drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
-        for chunk in sorted(drawn):
-            self._want(chunk, now)
-        if not drawn and self._strength() < self._auditor.required(convicted=convicted) - 1e-9:
-            # Every chunk is in the sample: what workers confirmed, the creator now confirms itself.
-            missing = self._auditor.required(convicted=convicted) - self._strength()
-            for chunk in range(self.ledger.manifest.chunks):
-                if missing <= 0:
-                    break
-                if self._signer.public_key not in self._referee.voters(chunk):
-                    self._own.setdefault(chunk)
-                    # A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
-                    missing -= self.ledger.manifest.policy.liars or 1.0
+        match self._closing.next_step(convicted=self._is_anyone_convicted, by_workers=by_workers):
+            case Certify():
+                self._close(now)
+            case Confirm(chunks):
+                for chunk in chunks:
+                    self._want(chunk, now)
+            case ExecuteOurselves(chunks):
+                self._own.update(dict.fromkeys(chunks))
 
     def _close(self, now: float) -> None:
         self._checkpoint(now)
         progress = self.progress()
+        assurance = self._closing.assurance(convicted=self._is_anyone_convicted, all_closed=True)
         manifest = self.ledger.manifest
         from_roots = b"".join(
             self.ledger.checkpoints[shard].root
@@ -716,8 +667,8 @@ class CreatorRole:
             self._mismatches,
             progress.convicted,
             manifest.policy.eps,
-            progress.bound,
-            self._auditor.confidence(convicted=bool(self.ledger.verdicts)),
+            assurance.bound,
+            assurance.confidence,
         )
         self.state = TaskState.CLOSED
         self._desk.publish(self.ledger, certificate)

@@ -1,7 +1,5 @@
-// The functions of Math whose last bits ECMAScript leaves open, as musl computes them (MIT; zig ships it).
-//
-// `python -m crowdcompute.protocol.javascript.build_libm` would not be sans-I/O: tests/protocol/test_javascript_libm.py
-// says how libm.wasm is built, and that building gives these bytes.
+// The functions of Math whose last bits ECMAScript leaves open, as zig's C library computes them: musl's, and zig's own
+// versions of musl's (both MIT, see LICENSE). tests/node/test_js_builds.py builds libm.wasm from this file.
 
 #include <math.h>
 
