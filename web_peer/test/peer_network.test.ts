@@ -84,6 +84,18 @@ describe("a network", () => {
     expect(again[0]!.at - 7).toBeLessThanOrEqual(5);
   });
 
+  test("keeps what it signs before it tells anybody", () => {
+    const world = new World({ chunks: 12 });
+    const late: string[] = [];
+    let said: string[] = [];
+    world.onEvent = (_, event) => {
+      if (event.kind === "saveRecords") late.push(...said);
+      said = event.kind === "sendFrame" ? [...said, event.frame.kind] : event.kind === "execute" ? said : [];
+    };
+    closed(world);
+    expect(late).toEqual([]);
+  });
+
   test("finishes a job whose creator is killed again and again", () => {
     const world = new World({ chunks: 60 });
     for (const at of [3, 8, 14]) world.at(at, () => world.restart(world.creator));
@@ -93,7 +105,8 @@ describe("a network", () => {
 
   test("convicts nobody when workers are killed and come back", () => {
     const world = new World({ chunks: 60 });
-    for (const [at, index] of [[3, 1], [4, 2], [9, 1]] as const) world.at(at, () => world.restart(world.machines[index]!));
+    const kills = [[3, 1], [4, 2], [9, 1]] as const;
+    for (const [at, index] of kills) world.at(at, () => world.restart(world.machines[index]!));
     closed(world);
     expect(world.role.ledger.verdicts.size).toBe(0);
   });
@@ -215,12 +228,13 @@ describe("a stranger", () => {
     const topics = fc.array(topic, { maxLength: 4 });
     const u53 = fc.maxSafeNat();
     const u32 = fc.nat();
+    const pieces = fc.integer({ min: 1, max: 64 });
     const frame: fc.Arbitrary<Frame> = fc.oneof(
       fc.record({ kind: fc.constantFrom("ping" as const, "pong" as const), nonce: u53 }),
       fc.record({ kind: fc.constant("topics" as const), follow: topics, leave: topics }),
       fc.record({ kind: fc.constantFrom("graft" as const, "prune" as const), topic }),
       fc.record({ kind: fc.constantFrom("ihave" as const, "iwant" as const), topic, ids }),
-      fc.record({ kind: fc.constant("blob-want" as const), sha256: id, first: u32, count: fc.integer({ min: 1, max: 64 }) }),
+      fc.record({ kind: fc.constant("blob-want" as const), sha256: id, first: u32, count: pieces }),
       fc.record({ kind: fc.constant("blob-missing" as const), sha256: id }),
       fc.record({
         kind: fc.constant("blob-piece" as const),

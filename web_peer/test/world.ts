@@ -12,8 +12,15 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { describe as describeBlob } from "../src/protocol/blobs";
 import { concat, fromHex, type Hex } from "../src/protocol/bytes";
 import { protocolConfig, type ProtocolConfig } from "../src/protocol/config";
-import { type ChunkInput, type ChunkOutcome, type Execute, type Input, type Output, Status } from "../src/protocol/events";
 import type { CreatorRole } from "../src/protocol/creator";
+import {
+  type ChunkInput,
+  type ChunkOutcome,
+  type Execute,
+  type Input,
+  type Output,
+  Status,
+} from "../src/protocol/events";
 import { encodeFrame, type Frame } from "../src/protocol/frames";
 import type { PeerId } from "../src/protocol/identity";
 import { type Manifest, signManifest } from "../src/protocol/manifest";
@@ -215,7 +222,8 @@ export class World {
       }
       case "closeLink": {
         const other = this.machineOf(output.peerId);
-        if (other !== undefined && machine.linked.delete(other)) this.later(other, LATENCY_S, () => this.hungUp(other, machine));
+        if (other === undefined || !machine.linked.delete(other)) return;
+        this.later(other, LATENCY_S, () => this.hungUp(other, machine));
         return;
       }
       case "dialPeer": {

@@ -14,7 +14,7 @@ from .errors import LocalProtocolError, RemoteProtocolError
 from .manifest import BlobRef
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PIECE_BYTES = 64 * 1024
 
@@ -52,14 +52,20 @@ class PieceAssembly:
         self.size = size
         self.root = root
         self._pieces: dict[int, bytes] = {}
+        self._first_missing = 0
 
     @property
     def complete(self) -> bool:
         return len(self._pieces) == piece_count(self.size)
 
-    def missing(self) -> list[int]:
-        """Indices of the pieces that still have to come, ascending."""
-        return [index for index in range(piece_count(self.size)) if index not in self._pieces]
+    def missing(self) -> Iterator[int]:
+        """Indices of the pieces that still have to come, ascending.
+
+        One by one, because a manifest may claim a blob of any size, and a list of its pieces would fill the memory.
+        """
+        while self._first_missing in self._pieces:
+            self._first_missing += 1
+        return (index for index in range(self._first_missing, piece_count(self.size)) if index not in self._pieces)
 
     def add(self, index: int, data: bytes, proof: Sequence[bytes] = ()) -> bool:
         """Take one piece; False when it was here already. Without a root, `proof` is not looked at.
@@ -89,9 +95,11 @@ class PieceAssembly:
                 again. With a root this is the fault of whoever made the reference, without one of the sender.
         """
         if not self.complete:
-            raise LocalProtocolError(f"{len(self.missing())} pieces of the blob are missing")
+            missing = piece_count(self.size) - len(self._pieces)
+            raise LocalProtocolError(f"{missing} pieces of the blob are missing")
         data = b"".join(self._pieces[index] for index in range(piece_count(self.size)))
         if sha256(data).digest() != self.digest:
             self._pieces.clear()
+            self._first_missing = 0
             raise RemoteProtocolError("the pieces put together are not the blob that was asked for")
         return data

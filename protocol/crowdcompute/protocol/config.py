@@ -89,6 +89,9 @@ class ProtocolConfig:
     seconds_max: float = 3_600.0
     """Limits above which a task is not taken."""
 
+    blob_bytes_max: int = 1 << 30
+    """Inputs above this size are not fetched: a task that needs them is not taken."""
+
     pow_bits_max: int = 20
     """A join that wants more proof of work than this (about a second) is not worth it."""
 

@@ -458,6 +458,7 @@ class Peer:
             and (config.accept_creators is None or manifest.creator in config.accept_creators)
             and manifest.limits.memory_bytes <= config.memory_bytes_max
             and manifest.limits.seconds <= config.seconds_max
+            and (manifest.inputs is None or manifest.inputs.size <= config.blob_bytes_max)
             and manifest.policy.pow_bits <= config.pow_bits_max
         )
 

@@ -45,7 +45,7 @@ ConnectionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 # What every stack can parse (RFC 7064 and 7065, without IPv6 literals, which aiortc refuses).
 _ICE_URL = (
-    r"\A(?:stuns?:[^\s?:@/]{1,253}(?::\d{1,5})?|turns?:[^\s?:@/]{1,253}(?::\d{1,5})?(?:\?transport=(?:udp|tcp))?)\Z"
+    r"\A(?:stuns?:[^\s?:@/]{1,253}(?::[0-9]{1,5})?|turns?:[^\s?:@/]{1,253}(?::[0-9]{1,5})?(?:\?transport=(?:udp|tcp))?)\Z"
 )
 
 
@@ -278,11 +278,11 @@ def open_signal(verifier: Verifier, signal: Signal, *, network: str, receiver: b
     return body
 
 
-_FINGERPRINT = re.compile(r"a=fingerprint:sha-256 ([0-9a-f]{2}(?::[0-9a-f]{2}){31})", re.IGNORECASE)
+_FINGERPRINT = re.compile(r"a=fingerprint:sha-256 ([0-9a-f]{2}(?::[0-9a-f]{2}){31})", re.IGNORECASE | re.ASCII)
 _CANDIDATE = re.compile(
     r"candidate:[A-Za-z0-9+/]{1,32} [1-9]\d{0,2} (?:udp|tcp) \d{1,10} [0-9A-Za-z.:-]{1,255} (\d{1,5})"
     r" typ (?:host|srflx|prflx|relay)(?: [\x21-\x7e]{1,255} [\x21-\x7e]{1,255}){0,16}",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # Control characters, and what Python's splitlines calls a line end but a browser does not, could make two parsers
 # see two different descriptions.

@@ -1,8 +1,8 @@
 /**
  * Which chunks the creator has re-executed, and when that is enough (spec/verification.md, "Certificate").
  *
- * Two phases. While the task runs, every chunk that comes to agree draws a Poisson number of audits by the creator's own
- * secret dice: uniform, and unknown to whoever voted. When all chunks are closed:
+ * Two phases. While the task runs, every chunk that comes to agree draws a Poisson number of audits by the creator's
+ * own secret dice: uniform, and unknown to whoever voted. When all chunks are closed:
  *
  * a) nobody was convicted: all audits so far count; if they do not suffice, more chunks are drawn.
  * b) somebody was: whatever was audited while liars were at work proves little, so a fresh uniform sample over *all*

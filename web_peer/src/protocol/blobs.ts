@@ -47,6 +47,7 @@ export function describe(data: Uint8Array): BlobRef {
  */
 export class PieceAssembly {
   private readonly pieces = new Map<number, Uint8Array>();
+  private firstMissing = 0;
 
   constructor(
     readonly digest: Uint8Array,
@@ -58,12 +59,11 @@ export class PieceAssembly {
     return this.pieces.size === pieceCount(this.size);
   }
 
-  /** Indices of the pieces that still have to come, ascending. */
-  missing(): number[] {
-    const missing: number[] = [];
+  /** Indices of the pieces that still have to come, ascending; one by one, because a blob may claim any size. */
+  *missing(): Generator<number, void> {
     const count = pieceCount(this.size);
-    for (let index = 0; index < count; index++) if (!this.pieces.has(index)) missing.push(index);
-    return missing;
+    while (this.pieces.has(this.firstMissing)) this.firstMissing++;
+    for (let index = this.firstMissing; index < count; index++) if (!this.pieces.has(index)) yield index;
   }
 
   /**
@@ -97,11 +97,12 @@ export class PieceAssembly {
    *   again. With a root this is the fault of whoever made the reference, without one of the sender.
    */
   whole(): Uint8Array {
-    if (!this.complete) throw new LocalProtocolError(`${this.missing().length} pieces of the blob are missing`);
     const count = pieceCount(this.size);
+    if (!this.complete) throw new LocalProtocolError(`${count - this.pieces.size} pieces of the blob are missing`);
     const data = concat(...Array.from({ length: count }, (_, index) => this.pieces.get(index)!));
     if (!equal(sha256(data), this.digest)) {
       this.pieces.clear();
+      this.firstMissing = 0;
       throw new RemoteProtocolError("the pieces put together are not the blob that was asked for");
     }
     return data;

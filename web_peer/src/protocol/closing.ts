@@ -9,7 +9,7 @@
  */
 
 import { type Audited, Auditor, STRENGTH_TOLERANCE } from "./auditing";
-import type { Hex } from "./bytes";
+import { hex, type Hex } from "./bytes";
 import type { Manifest } from "./manifest";
 import type { Referee } from "./referee";
 import type { Rng } from "./rng";
@@ -17,12 +17,12 @@ import type { Rng } from "./rng";
 export type TaskState = "running" | "auditing" | "closed";
 
 /**
- * What comes next when all chunks are closed and nothing runs: certify the task, have some chunks executed once more by
- * anybody (`confirm`), or have the creator execute some itself (`execute`).
+ * What comes next when all chunks are closed and nothing runs: `certify` the task, have chunks executed once more by
+ * anybody (`confirm`), or do what only the creator's own executions can add (`executeOurselves`).
  */
 export type NextStep =
   | { readonly kind: "certify" }
-  | { readonly kind: "confirm" | "execute"; readonly chunks: readonly number[] };
+  | { readonly kind: "confirm" | "executeOurselves"; readonly chunks: readonly number[] };
 
 /** What the audits so far say about the task. */
 export interface Assurance {
@@ -44,6 +44,7 @@ const NOT_COUNTED: Counted = { extra: 0, isAudit: false };
 
 /** The audits of one task of ours. */
 export class Closing {
+  private readonly creator: Hex;
   private readonly auditor: Auditor;
   /** Audits drawn on a worker's chunks so far. */
   private readonly vetted = new Map<Hex, number>();
@@ -54,12 +55,12 @@ export class Closing {
 
   constructor(
     private readonly manifest: Manifest,
-    private readonly creator: Hex,
     private readonly referee: Referee,
     /** Chunks that nobody gets a result of, kept by whoever settles them. */
     private readonly failed: ReadonlySet<number>,
     rng: Rng,
   ) {
+    this.creator = hex(manifest.creator);
     this.auditor = new Auditor(manifest.policy, manifest.chunks, rng);
   }
 
@@ -125,7 +126,7 @@ export class Closing {
       // A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
       missing -= this.manifest.policy.liars || 1;
     }
-    return { kind: "execute", chunks };
+    return { kind: "executeOurselves", chunks };
   }
 
   private isAnyVoid(workers: Iterable<Hex>): boolean {

@@ -82,6 +82,8 @@ export interface ProtocolConfig {
   /** Limits above which a task is not taken. */
   readonly memoryBytesMax: number;
   readonly secondsMax: number;
+  /** Inputs above this size are not fetched: a task that needs them is not taken. */
+  readonly blobBytesMax: number;
 
   /** A join that wants more proof of work than this (about a second) is not worth it. */
   readonly powBitsMax: number;
@@ -162,6 +164,7 @@ const DEFAULTS: ProtocolConfig = {
   acceptCreators: null,
   memoryBytesMax: 2 ** 30,
   secondsMax: 3_600,
+  blobBytesMax: 2 ** 30,
   powBitsMax: 20,
   batchS: 2,
   leaseTtlS: 15,

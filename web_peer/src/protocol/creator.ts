@@ -1,13 +1,13 @@
 /**
- * The creator's part in one of its tasks: admit, open, assign, settle, accept, certify (spec/ledger.md).
+ * The creator's part in one of its tasks, chunk by chunk: admit, open, assign, settle, accept (spec/ledger.md).
  *
- *     a chunk:  OPEN --votes--> hungry for more --> AGREED --result here--> ACCEPTED
- *                                    '--> DISPUTED --we execute it--> AGREED, and whoever lied is convicted
+ *     a chunk:  OPEN --votes--> SEALED --enough--> AGREED --result here--> accepted
+ *                                  '--two values--> DISPUTED --our own execution--'   (tally.ts)
  *
- * Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes chunks
- * itself where votes differ, where nobody else is left to ask, or where its own word is needed for the certificate
- * (closing.ts). Its own executions are commits like any other, signed by the creator and sealed to itself: what it has
- * accepted can be rebuilt from the records after a crash at any moment.
+ * Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes
+ * chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
+ * certificate (closing.ts). Its own executions are commits like any other, signed by the creator and sealed to itself:
+ * what it has accepted can be rebuilt from the records after a crash at any moment.
  */
 
 import { Assignments, openAssignment, sealAssignment } from "./assigning";
@@ -42,7 +42,7 @@ import type { BlobStore } from "./storage";
 import type { ChunkTally } from "./tally";
 import { commitsOf } from "./voting";
 
-/** Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others. */
+/** Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block more. */
 const DISPATCH_SPARE = 256;
 
 /** Chunks looked at in one review for open ones to deal out: some milliseconds. */
@@ -137,7 +137,7 @@ export class CreatorRole {
     this.me = hex(signer.publicKey);
     this.referee = new Referee(this.me, manifest.policy.replication);
     this.assignments = new Assignments(rng, config.batchS);
-    this.closing = new Closing(manifest, this.me, this.referee, this.failed, rng);
+    this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.reader = new ChunkReader(manifest, (start, length) => this.readInputs(start, length));
     this.sizer = new BatchSizer(config.batchS);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));

@@ -4,8 +4,8 @@
  * A driver (the peer's Worker, a test) feeds inputs to `Peer.handle(event, now)`, performs the outputs in the order
  * given, and wakes the peer at `Peer.wakeAt`. It decides nothing.
  *
- * Times are seconds on the driver's own monotonic clock. The one wall-clock reading a peer needs (is this task expired?)
- * is `ProtocolConfig.epochOffsetS`, fixed when the peer is made.
+ * Times are seconds on the driver's own monotonic clock. The one wall-clock reading a peer needs (is this task
+ * expired?) is `ProtocolConfig.epochOffsetS`, fixed when the peer is made.
  *
  * Signatures are made in the background: outputs carry frames and records as values, and the driver encodes them once
  * `Signer.settled` says that every signature is filled in.
@@ -86,7 +86,7 @@ export interface Woke {
   readonly kind: "woke";
 }
 
-/** We are the creator of this signed manifest; its blobs are in the blob store already. */
+/** We are the creator of this signed manifest, whose signature is filled in; its blobs are in the store already. */
 export interface TaskPublished {
   readonly kind: "taskPublished";
   readonly manifest: Signed;

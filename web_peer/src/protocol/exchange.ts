@@ -4,15 +4,16 @@
  *     a blob we want:  WANTED --piece by piece--> HERE
  *                         '--nobody left to ask--> UNREACHABLE (the asker is told; it may ask again)
  *
- * Nothing is ever sent unasked. A piece that does not come in time is asked of the next provider. Without a known Merkle
- * root only the whole can be checked, so such a blob is taken from one provider at a time: then it is clear who lied.
+ * Nothing is ever sent unasked. A piece that does not come in time is asked of the next provider. Without a known
+ * Merkle root only the whole can be checked, so such a blob is taken from one provider at a time: then it is clear who
+ * lied.
  */
 
 import { PIECE_BYTES, PieceAssembly, pieceCount, pieceHashes } from "./blobs";
 import { hex, type Hex } from "./bytes";
 import type { ProtocolConfig } from "./config";
 import { RemoteProtocolError } from "./errors";
-import type { BlobFrame, BlobPiece, Frame } from "./frames";
+import type { BlobFrame, BlobPiece } from "./frames";
 import type { Addressed } from "./gossip";
 import type { PeerId } from "./identity";
 import * as merkle from "./merkle";
@@ -204,8 +205,8 @@ export class Exchange {
       let first = 0;
       for (let at = 1; at <= indices.length; at++) {
         if (at < indices.length && indices[at] === indices[at - 1]! + 1 && at - first < PIECES_PER_WANT_MAX) continue;
-        const frame: Frame = { kind: "blob-want", sha256: fetch.assembly.digest, first: indices[first]!, count: at - first };
-        this.frames.push([peerId, frame]);
+        const { digest } = fetch.assembly;
+        this.frames.push([peerId, { kind: "blob-want", sha256: digest, first: indices[first]!, count: at - first }]);
         first = at;
       }
     }

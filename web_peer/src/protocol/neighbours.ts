@@ -39,9 +39,7 @@ export class Neighbours {
 
   discovered(peerIds: Iterable<PeerId>, now: number): void {
     for (const peerId of peerIds) {
-      if (this.known.size < KNOWN_MAX && !this.known.has(peerId)) {
-        this.known.set(peerId, knownSince(now));
-      }
+      if (this.known.size < KNOWN_MAX && !this.known.has(peerId)) this.known.set(peerId, knownSince(now));
     }
   }
 
@@ -49,9 +47,7 @@ export class Neighbours {
   want(peerId: PeerId, now: number): void {
     if (!this.linked.has(peerId)) {
       this.wanted.add(peerId);
-      if (!this.known.has(peerId)) {
-        this.known.set(peerId, knownSince(now));
-      }
+      if (!this.known.has(peerId)) this.known.set(peerId, knownSince(now));
     }
   }
 
@@ -59,9 +55,7 @@ export class Neighbours {
   opened(peerId: PeerId, now: number): boolean {
     this.known.set(peerId, knownSince(now));
     this.wanted.delete(peerId);
-    if (this.linked.size >= this.config.neighboursMax) {
-      return false;
-    }
+    if (this.linked.size >= this.config.neighboursMax) return false;
     this.linked.add(peerId);
     return true;
   }
@@ -84,9 +78,7 @@ export class Neighbours {
 
   /** Whom to dial now: wanted ones, and others at random until the target is reached. */
   dials(now: number): PeerId[] {
-    if (this.isSatisfied()) {
-      return [];
-    }
+    if (this.isSatisfied()) return [];
     const chosen: PeerId[] = [];
     const others: PeerId[] = [];
     for (const [peerId, known] of this.known) {
@@ -95,19 +87,13 @@ export class Neighbours {
       }
     }
     const missing = this.config.neighboursTarget - this.linked.size - this.dialling() - chosen.length;
-    if (missing > 0) {
-      chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
-    }
-    for (const peerId of chosen) {
-      this.known.get(peerId)!.dialling = true;
-    }
+    if (missing > 0) chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
+    for (const peerId of chosen) this.known.get(peerId)!.dialling = true;
     return chosen;
   }
 
   wakeAt(): number | null {
-    if (this.isSatisfied()) {
-      return null;
-    }
+    if (this.isSatisfied()) return null;
     const room = this.linked.size + this.dialling() < this.config.neighboursTarget;
     let due = Infinity;
     for (const [peerId, known] of this.known) {
@@ -124,9 +110,7 @@ export class Neighbours {
 
   private dialling(): number {
     let count = 0;
-    for (const known of this.known.values()) {
-      count += known.dialling ? 1 : 0;
-    }
+    for (const known of this.known.values()) count += known.dialling ? 1 : 0;
     return count;
   }
 }

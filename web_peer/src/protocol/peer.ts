@@ -421,7 +421,7 @@ export class Peer implements Desk, Shelf {
     if (ledger === undefined) return;
     const author = hex(signed.author);
     if (ledger.isVoid(author)) return;
-    if ((record.kind === "lease" || record.kind === "commit") && !this.isAdmitted(ledger, signed, author)) {
+    if ((record.kind === "lease" || record.kind === "commit") && !this.isAdmitted(ledger, author)) {
       this.hold(source, ledger, author, signed);
       return;
     }
@@ -464,8 +464,8 @@ export class Peer implements Desk, Shelf {
     if (this.isAcceptable(ledger)) this.startWorker(ledger);
   }
 
-  private isAdmitted(ledger: Ledger, signed: Signed, author: Hex): boolean {
-    return ledger.admits.has(author) || hex(ledger.manifest.creator) === hex(signed.author);
+  private isAdmitted(ledger: Ledger, author: Hex): boolean {
+    return ledger.admits.has(author) || author === hex(ledger.manifest.creator);
   }
 
   private hold(source: PeerId, ledger: Ledger, author: Hex, signed: Signed): void {
@@ -511,6 +511,7 @@ export class Peer implements Desk, Shelf {
       (config.acceptCreators === null || config.acceptCreators.has(creator)) &&
       manifest.limits.memoryBytes <= config.memoryBytesMax &&
       manifest.limits.seconds <= config.secondsMax &&
+      (manifest.inputs === null || manifest.inputs.size <= config.blobBytesMax) &&
       manifest.policy.powBits <= config.powBitsMax
     );
   }

@@ -43,14 +43,12 @@ export class Session {
   /**
    * Account for one frame and answer it if it concerns the session.
    *
-   * @throws RemoteProtocolError Another version or network, or a frame before hello or a second hello.
+   * @throws RemoteProtocolError for another version or network, a frame before hello, or a second hello.
    */
   received(frame: Frame, now: number): readonly Frame[] {
     this.heardAt = now;
     this.pingedAt = null;
-    if (this.state === "suspected") {
-      this.state = "open";
-    }
+    if (this.state === "suspected") this.state = "open";
     if (frame.kind === "hello") {
       this.greeted(frame);
     } else if (this.state === "greeting") {
@@ -67,9 +65,7 @@ export class Session {
   advance(now: number): readonly Frame[] {
     // Every moment is computed by the same sum here and in `wakeAt`: a driver that wakes us exactly then must not find
     // that rounding says a little later.
-    if (now < this.wakeAt() || this.state === "gone") {
-      return NOTHING;
-    }
+    if (now < this.wakeAt() || this.state === "gone") return NOTHING;
     if (this.state === "greeting") {
       this.end("no hello in time");
       return NOTHING;
@@ -78,9 +74,7 @@ export class Session {
       this.end(`silent for ${this.config.goneAfterS} s`);
       return NOTHING;
     }
-    if (now >= this.heardAt + this.config.suspectAfterS) {
-      this.state = "suspected";
-    }
+    if (now >= this.heardAt + this.config.suspectAfterS) this.state = "suspected";
     if (now >= this.pingAt()) {
       this.pingedAt = now;
       this.nonce += 1;
@@ -91,17 +85,13 @@ export class Session {
 
   /** When `advance` has something to do next, if no frame comes before. */
   wakeAt(): number {
-    if (this.state === "greeting") {
-      return this.openedAt + this.config.helloWithinS;
-    }
+    if (this.state === "greeting") return this.openedAt + this.config.helloWithinS;
     const due = Math.min(this.heardAt + this.config.goneAfterS, this.pingAt());
     return this.state === "open" ? Math.min(due, this.heardAt + this.config.suspectAfterS) : due;
   }
 
   private greeted(hello: Hello): void {
-    if (this.state !== "greeting") {
-      throw new RemoteProtocolError("a second hello");
-    }
+    if (this.state !== "greeting") throw new RemoteProtocolError("a second hello");
     if (!hello.versions.includes(PROTOCOL_VERSION)) {
       const versions = hello.versions.join(", ");
       throw new RemoteProtocolError(`the peer speaks versions ${versions}, we speak ${PROTOCOL_VERSION}`);

@@ -1,5 +1,6 @@
 /**
- * Admission as a filter: modules on stdin, each behind its length as a little-endian u32; a line of JSON each on stdout.
+ * Admission as a filter: modules on stdin, each behind its length as a little-endian u32; for each a line of JSON on
+ * stdout.
  *
  * tests/interop/test_differential_modules.py compares the lines with what the Python implementation says.
  */

@@ -25,10 +25,7 @@
 
   // ---- chance: xoshiro128++, whose state a chunk's seed fills through splitmix64
 
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
+  const words = new Int32Array(4);
 
   function seedRandom(seed) {
     let state = BigInt.asUintN(64, seed);
@@ -39,24 +36,23 @@
       z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d049bb133111ebn);
       return z ^ (z >> 31n);
     };
-    const [low, high] = [word(), word()];
-    s0 = Number(BigInt.asIntN(32, low));
-    s1 = Number(BigInt.asIntN(32, low >> 32n));
-    s2 = Number(BigInt.asIntN(32, high));
-    s3 = Number(BigInt.asIntN(32, high >> 32n));
+    [0, 2].forEach((half) => {
+      const value = word();
+      words[half] = Number(BigInt.asIntN(32, value));
+      words[half + 1] = Number(BigInt.asIntN(32, value >> 32n));
+    });
   }
 
   function random32() {
-    const sum = (s0 + s3) | 0;
-    const result = (((sum << 7) | (sum >>> 25)) + s0) | 0;
-    const t = s1 << 9;
-    s2 ^= s0;
-    s3 ^= s1;
-    s1 ^= s2;
-    s0 ^= s3;
-    s2 ^= t;
-    s3 = (s3 << 11) | (s3 >>> 21);
-    return result >>> 0;
+    const [s0, s1] = [words[0], words[1]];
+    const sum = (s0 + words[3]) | 0;
+    const s2 = words[2] ^ s0;
+    const s3 = words[3] ^ s1;
+    words[0] = s0 ^ s3;
+    words[1] = s1 ^ s2;
+    words[2] = s2 ^ (s1 << 9);
+    words[3] = (s3 << 11) | (s3 >>> 21);
+    return (((sum << 7) | (sum >>> 25)) + s0) >>> 0;
   }
 
   // ---- errors: those made by a task are told from those an engine makes, whose words differ between engines
