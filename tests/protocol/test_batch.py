@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdcompute.protocol import merkle
+from crowdcompute.protocol.assigning import open_assignment
 from crowdcompute.protocol.batch import BATCH_BYTES_MAX, DETAIL_BYTES_MAX, Leaf, open_commit, seal_commit
 from crowdcompute.protocol.codec import encode
-from crowdcompute.protocol.creator import open_assignment
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Status
 from crowdcompute.protocol.identity import Identity

@@ -10,6 +10,7 @@ wants one error class should not wait for the whole peer.
     events       inputs and outputs of a peer: the whole interface between the rules and the world
     peer         Peer, which composes everything below
     creator      CreatorRole: results and progress of a task of one's own
+    assigning    what the creator asks of one worker, sealed
     closing      TaskState, and when a task may be closed
     storage      BlobStore, the one thing a peer reads and writes itself
 

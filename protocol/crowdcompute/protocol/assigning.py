@@ -11,19 +11,51 @@ one with less to do (the power of two choices), and cannot tell what its executi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from .records import COMMIT_CHUNKS_MAX, shard_of
+from msgspec import Meta
+
+from .codec import U32, Body, decode, encode
+from .identity import NONCE_BYTES
+from .records import COMMIT_CHUNKS_MAX, Assign, Run, chunks_of, runs_of, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from random import Random
+
+    from .identity import Signer
+
+ASSIGN_CONTEXT = b"assign"
+"""Before the task id it is the context under which assignments are sealed."""
 
 _BACKLOG_MIN = 8
 """Chunks a worker may be asked for before anything is known about its speed."""
 _SHARE_MIN = 4
 """Chunks of one assignment, if there are as many: it costs its worker a lease and a commit."""
 _BACKLOG_MAX = 2 * COMMIT_CHUNKS_MAX
+
+
+class _Request(Body, frozen=True):
+    """What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for."""
+
+    shard: U32
+    runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
+
+
+def seal_assignment(signer: Signer, seal_key: bytes, task: bytes, chunks: Sequence[int], rng: Random) -> bytes:
+    """Seal chunks of one shard to the worker that owns `seal_key`."""
+    request = encode(_Request(shard_of(chunks[0]), runs_of(chunks)))
+    return signer.seal(seal_key, ASSIGN_CONTEXT + task, request, rng.randbytes(NONCE_BYTES))
+
+
+def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int]:
+    """The chunks of an assignment sealed between `signer` and the owner of `seal_key`.
+
+    Raises:
+        RemoteProtocolError: It does not open, or names no valid chunks.
+    """
+    request = decode(signer.unseal(seal_key, ASSIGN_CONTEXT + assign.task, assign.sealed), _Request)
+    return chunks_of(request.shard, request.runs)
 
 
 class Assignments:

@@ -13,21 +13,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
-
-from msgspec import Meta
+from typing import TYPE_CHECKING
 
 from . import merkle
-from .assigning import Assignments
+from .assigning import ASSIGN_CONTEXT, Assignments, open_assignment, seal_assignment
 from .batch import open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
-from .codec import U32, Body, decode, encode
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .identity import NONCE_BYTES
 from .picking import is_open, pick_endgame
 from .records import (
-    COMMIT_CHUNKS_MAX,
     LEAVING_TTL_S,
     SHARD_CHUNKS,
     Admit,
@@ -38,11 +34,9 @@ from .records import (
     Join,
     Lease,
     Record,
-    Run,
     Signed,
     Verdict,
     chunks_of,
-    runs_of,
     shard_of,
 )
 from .referee import Referee
@@ -73,23 +67,6 @@ DEALT_PER_WORKER = 16
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
-
-
-class _Request(Body, frozen=True):
-    """What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for."""
-
-    shard: U32
-    runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
-
-
-def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int]:
-    """The chunks of an assignment sealed between `signer` and the owner of `seal_key`.
-
-    Raises:
-        RemoteProtocolError: It does not open, or names no valid chunks.
-    """
-    request = decode(signer.unseal(seal_key, b"assign" + assign.task, assign.sealed), _Request)
-    return chunks_of(request.shard, request.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +358,7 @@ class CreatorRole:
 
     def _can_seal_to(self, worker: bytes) -> bool:
         """Whether a worker's seal key is a usable one: with a point of small order nothing could ever be assigned."""
-        join, context = self.ledger.joins[worker], b"assign" + self.ledger.task
+        join, context = self.ledger.joins[worker], ASSIGN_CONTEXT + self.ledger.task
         try:
             self._signer.seal(join.seal_key, context, b"", self._rng.randbytes(NONCE_BYTES))
         except RemoteProtocolError:
@@ -611,12 +588,7 @@ class CreatorRole:
 
     def _assign(self, worker: bytes, chunks: list[int]) -> None:
         join = self.ledger.joins[worker]
-        sealed = self._signer.seal(
-            join.seal_key,
-            b"assign" + self.ledger.task,
-            encode(_Request(shard_of(chunks[0]), runs_of(chunks))),
-            self._rng.randbytes(NONCE_BYTES),
-        )
+        sealed = seal_assignment(self._signer, join.seal_key, self.ledger.task, chunks, self._rng)
         self._referee.assign(worker, chunks)
         home = self._home[worker]
         self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))

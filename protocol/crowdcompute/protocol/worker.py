@@ -14,7 +14,7 @@ import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .creator import open_assignment
+from .assigning import open_assignment
 from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Status
 from .ledger import find_work, shard_topic, task_topic

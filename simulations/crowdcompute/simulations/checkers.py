@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crowdcompute.protocol.assigning import open_assignment
 from crowdcompute.protocol.batch import open_commit
 from crowdcompute.protocol.closing import TaskState
-from crowdcompute.protocol.creator import open_assignment
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.ledger import shard_topic, task_topic
 from crowdcompute.protocol.records import Assign, Commit, Join, chunks_of, parse
