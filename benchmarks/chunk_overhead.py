@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import wasmtime
 
-from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.executors.wasm import Program, make_engine
 from crowdcompute.protocol.events import ChunkInput
 from crowdcompute.protocol.manifest import Limits
@@ -90,7 +90,7 @@ def measure(chunks: int, rounds: int) -> dict[str, float]:
         # Spawned: a forked copy of this process would share its engine's threads and locks.
         ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare_peer) as peer,
     ):
-        pool = WasmPool(1)
+        pool = WorkerPool(1)
         runner.run(pool.start())
         peer.submit(run_in_peer, INPUT).result()
 

@@ -16,7 +16,7 @@ import pytest
 import wasmtime
 
 from crowdcompute.node.executors import frames
-from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -360,7 +360,7 @@ CASES = cases()
 @pytest.fixture(scope="module")
 def execute() -> Iterator[Callable[[Case], ChunkOutcome]]:
     with asyncio.Runner() as runner:
-        pool = WasmPool(1)
+        pool = WorkerPool(1)
         runner.run(pool.start())
 
         def run(case: Case) -> ChunkOutcome:

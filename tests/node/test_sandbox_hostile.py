@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import wasmtime
 
-from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.protocol.errors import ModuleRefused
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.manifest import Limits
@@ -211,7 +211,7 @@ HARMLESS = {
 def execute() -> Iterator[Callable[[bytes], ChunkOutcome]]:
     """Execute one chunk of a module that its maker rewrote if that was possible."""
     with asyncio.Runner() as runner:
-        pool = WasmPool(1)
+        pool = WorkerPool(1)
         runner.run(pool.start())
 
         def run(module: bytes) -> ChunkOutcome:

@@ -88,7 +88,7 @@ def test_a_process_whose_parent_is_gone_does_not_go_on() -> None:
 
 POOL = """
 import asyncio, hashlib, sys, wasmtime
-from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.protocol.events import ChunkInput
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -98,7 +98,7 @@ module = rewrite(bytes(wasmtime.wat2wasm('''(module (memory (export "memory") 1)
     (func (export "cc_run") (param i32 i32) (result i64) (loop $l (br_if $l (local.get 1))) (i64.const 0)))''')))
 
 async def main():
-    pool = WasmPool(1)
+    pool = WorkerPool(1)
     await pool.start()
     def execute(data):
         code, limits = hashlib.sha256(module).digest(), Limits(65536, 1, 600.0)

@@ -13,7 +13,7 @@ import pytest
 import wasmtime
 
 from crowdcompute.node.executors import pool as pool_module
-from crowdcompute.node.executors.pool import PoolClosed, WasmPool
+from crowdcompute.node.executors.pool import PoolClosed, WorkerPool
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -58,15 +58,15 @@ def doubled(asked: Sequence[ChunkInput]) -> tuple[ChunkOutcome, ...]:
 
 
 async def ask(
-    pool: WasmPool, asked: Sequence[ChunkInput], *, module: bytes = MODULE, seconds: float = 20
+    pool: WorkerPool, asked: Sequence[ChunkInput], *, module: bytes = MODULE, seconds: float = 20
 ) -> tuple[ChunkOutcome, ...]:
     limits = Limits(memory_bytes=1 << 20, output_bytes=1 << 16, seconds=seconds)
     return await pool.execute(hashlib.sha256(module).digest(), module, limits, numbers=False, chunks=asked)
 
 
-def with_pool(scenario: Callable[[WasmPool], Awaitable[None]], slots: int = 1) -> None:
+def with_pool(scenario: Callable[[WorkerPool], Awaitable[None]], slots: int = 1) -> None:
     async def main() -> None:
-        pool = WasmPool(slots)
+        pool = WorkerPool(slots)
         await pool.start()
         try:
             await scenario(pool)
@@ -82,7 +82,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_outcomes_come_back_in_the_order_asked_for() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         asked = chunks(*range(3_000), first=7)
         assert await ask(pool, asked) == doubled(asked)
         assert await ask(pool, []) == ()
@@ -91,7 +91,7 @@ def test_outcomes_come_back_in_the_order_asked_for() -> None:
 
 
 def test_errors_and_traps_of_single_chunks_leave_the_others_alone() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         ok, trap, error, after = await ask(pool, chunks(5, -2, -3, 6))
         assert ok == ChunkOutcome(0, Status.OK, struct.pack("<q", 10))
         assert trap == ChunkOutcome(1, Status.NO_RESULT, b"", "trap: unreachable")
@@ -103,7 +103,7 @@ def test_errors_and_traps_of_single_chunks_leave_the_others_alone() -> None:
 
 
 def test_a_chunk_over_its_time_alone_gets_no_result() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         asked = chunks(*[1] * 40, -1, *[2] * 40)
         outcomes = await ask(pool, asked, seconds=0.2)
         assert outcomes[40] == ChunkOutcome(40, Status.NO_RESULT, b"", "time limit 0.2 s")
@@ -114,7 +114,7 @@ def test_a_chunk_over_its_time_alone_gets_no_result() -> None:
 
 
 def test_chunks_of_every_length_in_one_batch_are_within_a_limit_each_alone_keeps() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         asked = chunks(*([1] * 50 + [-40]) * 20)
         assert await ask(pool, asked, seconds=5) == doubled(asked)
         assert pool.describe().workers_lost == 0
@@ -123,7 +123,7 @@ def test_chunks_of_every_length_in_one_batch_are_within_a_limit_each_alone_keeps
 
 
 def test_as_many_batches_run_at_once_as_there_are_slots() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         tasks = [asyncio.create_task(ask(pool, chunks(-1), seconds=3_600)) for _ in range(5)]
         await until(lambda: pool.describe().running == 2 and pool.describe().waiting == 3)
         for task in tasks:
@@ -135,7 +135,7 @@ def test_as_many_batches_run_at_once_as_there_are_slots() -> None:
 
 
 def test_batches_run_in_the_order_they_came() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         ended: list[int] = []
 
         async def batch(number: int) -> None:
@@ -151,7 +151,7 @@ def test_batches_run_in_the_order_they_came() -> None:
 
 @pytest.mark.parametrize("asked", [chunks(*[-30] * 60), chunks(*range(60_000))], ids=["long chunks", "short chunks"])
 def test_every_chunk_is_answered_when_its_worker_is_killed_from_outside(asked: list[ChunkInput]) -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         running = asyncio.create_task(ask(pool, asked))
         await until(lambda: pool.describe().running == 1)
         (pid,) = pool.describe().pids
@@ -164,7 +164,7 @@ def test_every_chunk_is_answered_when_its_worker_is_killed_from_outside(asked: l
 
 
 def test_a_worker_killed_while_it_waits_is_replaced_for_the_next_batch() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         for _ in range(2):
             assert await ask(pool, chunks(1)) == doubled(chunks(1))
             os.kill(pool.describe().pids[0], signal.SIGKILL)
@@ -175,7 +175,7 @@ def test_a_worker_killed_while_it_waits_is_replaced_for_the_next_batch() -> None
 
 
 def test_a_chunk_whose_workers_keep_dying_gets_no_result() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         await ask(pool, chunks(1))
         running = asyncio.create_task(ask(pool, chunks(-1)))
         await until(lambda: pool.describe().running == 1)
@@ -193,7 +193,7 @@ def test_a_chunk_whose_workers_keep_dying_gets_no_result() -> None:
 
 
 def test_cancelling_a_running_batch_frees_its_slot() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         running = asyncio.create_task(ask(pool, chunks(-1), seconds=3_600))
         await until(lambda: pool.describe().running == 1)
         waiting = asyncio.create_task(ask(pool, chunks(2)))
@@ -206,7 +206,7 @@ def test_cancelling_a_running_batch_frees_its_slot() -> None:
 
 
 def test_cancelling_a_waiting_batch_takes_it_out_of_the_queue() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         running = asyncio.create_task(ask(pool, chunks(-100)))
         await until(lambda: pool.describe().running == 1)
         waiting = asyncio.create_task(ask(pool, chunks(-1), seconds=3_600))
@@ -220,7 +220,7 @@ def test_cancelling_a_waiting_batch_takes_it_out_of_the_queue() -> None:
 
 
 def test_closing_ends_running_and_waiting_batches() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         tasks = [asyncio.create_task(ask(pool, chunks(-1), seconds=3_600)) for _ in range(3)]
         await until(lambda: pool.describe().waiting == 2)
         await pool.close()
@@ -234,7 +234,7 @@ def test_closing_ends_running_and_waiting_batches() -> None:
 
 
 def test_a_module_of_other_bytes_than_named_is_refused() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         (outcome,) = await pool.execute(CODE, MODULE + b"\0", LIMITS, numbers=False, chunks=chunks(1))
         assert outcome == ChunkOutcome(0, Status.NO_RESULT, b"", pool_module.OTHER_BYTES)
         assert await ask(pool, chunks(1)) == doubled(chunks(1))
@@ -243,7 +243,7 @@ def test_a_module_of_other_bytes_than_named_is_refused() -> None:
 
 
 def test_a_module_that_is_not_rewritten_is_refused() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         module = MODULE.replace(b"\x05\x05\x01\x01\x01\x80\x20", b"\x05\x03\x01\x00\x01")
         assert module != MODULE
         (outcome,) = await ask(pool, chunks(1), module=module)
@@ -253,7 +253,7 @@ def test_a_module_that_is_not_rewritten_is_refused() -> None:
 
 
 def test_more_programs_than_a_worker_keeps_all_run() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         for _ in range(2):
             for output_bytes in range(8, 8 + pool_module.PROGRAMS_PER_WORKER + 2):
                 limits = Limits(memory_bytes=1 << 20, output_bytes=output_bytes, seconds=20)
@@ -273,7 +273,7 @@ def test_inputs_and_outputs_of_megabytes_pass_in_several_frames() -> None:
         )
     )
 
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         asked = [ChunkInput(number, bytes([number]) * 3_000_000, 0) for number in range(8)]
         limits = Limits(memory_bytes=8 << 20, output_bytes=3_000_000, seconds=20)
         outcomes = await pool.execute(hashlib.sha256(echo).digest(), echo, limits, numbers=False, chunks=asked)
@@ -283,7 +283,7 @@ def test_inputs_and_outputs_of_megabytes_pass_in_several_frames() -> None:
 
 
 def test_a_pool_describes_what_confines_its_workers() -> None:
-    async def scenario(pool: WasmPool) -> None:
+    async def scenario(pool: WorkerPool) -> None:
         description = pool.describe()
         assert (description.slots, len(description.pids)) == (2, 2)
         assert description.layers[0] == "process"

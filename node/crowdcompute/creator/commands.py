@@ -22,9 +22,9 @@ from crowdcompute.protocol.bundle import write_bundle
 from crowdcompute.protocol.errors import BundleError
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.manifest import sign_manifest, time_refusal
-from crowdcompute.protocol.wasm import admit
 
 from .build import build as build_module
+from .code import examine
 from .local import describe_outcome
 from .local import run as run_chunks
 from .local import sample as sample_chunks
@@ -55,7 +55,7 @@ def keygen(*, key: Key = None) -> None:
     print(f"key       {identity.public_key.hex()}")
 
 
-def init(name: str, *, lang: Literal["c"] = "c") -> None:
+def init(name: str, *, lang: Literal["c", "js"] = "c") -> None:
     """Make the folder NAME with a small task in it to start from."""
     folder = Path(name)
     try:
@@ -67,12 +67,17 @@ def init(name: str, *, lang: Literal["c"] = "c") -> None:
         if template.name == TASK_FILE:
             text = text.replace('"NAME"', json.dumps(folder.name, ensure_ascii=False), 1)
         (folder / template.name).write_text(text, encoding="utf-8")
-    print(f"{folder}: kernel.c computes a chunk, {TASK_FILE} says what it is; next: cc-task build {folder}")
+    next_step = "build" if lang == "c" else "check"
+    print(f"{folder}: kernel.{lang} computes a chunk, {TASK_FILE} says what it is; next: cc-task {next_step} {folder}")
 
 
 def build(folder: Path = HERE, /) -> None:
     """Compile the task's source to its module, in the form that volunteers' engines agree on."""
     task = read_task_file(folder)
+    if task.runtime == "js":
+        source = read_module(task)
+        print(f"{task.module}  {len(source):,} bytes  sha256 {sha256(source).hexdigest()}  JavaScript, signed as it is")
+        return
     if task.source is None:
         raise CommandError(f"{folder / TASK_FILE} names no source in [code]: there is nothing to build", Exit.USAGE)
     module = build_module(task.source, task.stack_bytes)
@@ -84,12 +89,17 @@ def build(folder: Path = HERE, /) -> None:
 def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
     """Check a task (folder or bundle) as volunteers will, run two chunks twice, and estimate what all of it costs."""
     work = open_work(path)
-    facts = admit(work.module)
+    facts = examine(work.runtime, work.module)
     sampled = asyncio.run(sample_chunks(work, sorted({0, work.chunks - 1})))
     report = check_report(work, facts, sampled)
     show(report, check_words(work, facts, sampled, report), as_json=as_json)
     if sampled.differing:
         raise CommandError(f"chunk {sampled.differing[0]} gave two different results: workers could never agree on it")
+    if sampled.disputed:
+        raise CommandError(
+            f"chunk {sampled.disputed[0]} gave different results in two JavaScript engines: look at the lines above "
+            "that say beware, and at protocol/spec/javascript.md"
+        )
     if any(outcome.status != Status.OK for outcome in sampled.outcomes):
         raise CommandError("a chunk has no result: see above")
     return Exit.OK
@@ -119,7 +129,7 @@ def run(
     if jobs is not None and jobs < 1:
         raise CommandError("--jobs needs at least 1 process", Exit.USAGE)
     work = open_work(path)
-    admit(work.module)
+    examine(work.runtime, work.module)
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     counts = dict.fromkeys(Status, 0)
@@ -168,7 +178,7 @@ def pack(
 def verify(bundle: Path, /, *, as_json: Json = False) -> None:
     """Check a bundle's signature and everything in it, and show what it asks of volunteers."""
     opened = open_bundle(bundle)
-    facts = admit(opened.module)
+    facts = examine(opened.manifest.runtime, opened.module)
     refusal = time_refusal(opened.manifest, time.time())
     if refusal is not None:
         raise BundleError(f"{bundle} is signed and complete, but {refusal}")

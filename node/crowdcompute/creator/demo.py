@@ -2,6 +2,7 @@
 
     cc-signaling          a process of its own
     3 x cc-node run       processes of their own, the third told to lie
+    a headless Chromium   with --browser: the page on a fresh profile
     the creator           this process
 
 Everything is real: WebRTC data channels on loopback, sandboxed worker processes, SQLite stores in a temporary folder.
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +34,7 @@ from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.manifest import sign_manifest
 from crowdcompute.protocol.signaling import JoinLink
 
+from .chromium import Chromium, Tab, check_page, chromium
 from .local_network import LOOPBACK, Volunteer, signaling_server, volunteer
 from .results import certificate, export, statement
 from .session import DISK_BYTES, Creator, online
@@ -40,9 +43,12 @@ from .watching import screen, until_closed
 from .work import make_manifest, read_module
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
     from crowdcompute.node.runtime import Runtime
     from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.identity import PeerId
 
 NODES = 3
 START_WITHIN_S = 60.0
@@ -53,6 +59,7 @@ def demo(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("out"),
     keep: Annotated[bool, Parameter(negative="")] = False,
+    browser: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Run a whole network on this machine: 3 peers, one of them lying, compute a picture.
@@ -63,6 +70,8 @@ def demo(
         Folder for the picture, the results and the certificate.
     keep
         Stay up afterwards, so that others can join; prints the join link and its QR code.
+    browser
+        Add a peer in a browser: a headless Chromium that opens the join link and presses Start for you.
     as_json
         Print one JSON document at the end and nothing else on standard output.
     """
@@ -72,6 +81,9 @@ def demo(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-demo-")))
         signaling = stack.enter_context(signaling_server(folder))
         show("signaling", signaling["url"])
+        if browser:
+            check_page(signaling["url"])
+        guest = stack.enter_context(chromium(folder)) if browser else None
         nodes = [
             stack.enter_context(volunteer(folder, f"node-{number}", signaling["join"], lies=number == NODES))
             for number in range(1, NODES + 1)
@@ -82,15 +94,42 @@ def demo(
         show("task", f"{bundle.manifest.name}, {bundle.manifest.chunks} chunks, {bundle.task_id.hex()[:16]}")
         show("creator", f"{creator.identity.peer_id} (made for this demo)  signature ok")
         link = JoinLink.parse(signaling["join"])
-        _run(_play(creator, bundle, link, nodes, output, started, show, keep=keep))
+        _run(_play(creator, bundle, link, Peers(nodes, guest), output, started, show, keep=keep))
     return Exit.OK
+
+
+@dataclass
+class Peers:
+    """Everybody who computes in the demo."""
+
+    nodes: list[Volunteer]
+    browser: Chromium | None
+    browser_id: PeerId | None = None
+    """Who the browser is, which is known once it has connected: its page makes its key."""
+
+    def check(self) -> None:
+        """Raise if one of them has ended by itself."""
+        for peer in (*self.nodes, *([] if self.browser is None else [self.browser])):
+            peer.check()
+
+    def are_among(self, neighbours: Collection[PeerId]) -> bool:
+        """Whether all of them are connected; nobody else knows the link yet, so another neighbour is the browser."""
+        others = set(neighbours) - {node.peer_id for node in self.nodes}
+        if self.browser is not None and len(others) == 1:
+            (self.browser_id,) = others
+        return len(neighbours) - len(others) == len(self.nodes) and (self.browser is None) == (self.browser_id is None)
+
+    @property
+    def names(self) -> dict[PeerId, str]:
+        names = {node.peer_id: node.name for node in self.nodes}
+        return names if self.browser_id is None else {**names, self.browser_id: "browser"}
 
 
 async def _play(
     creator: Creator,
     bundle: Bundle,
     link: JoinLink,
-    nodes: list[Volunteer],
+    peers: Peers,
     output: Path,
     started: float,
     show: _Lines,
@@ -99,8 +138,9 @@ async def _play(
 ) -> None:
     stopping = Stopping()
     creator.store_bundle(bundle)
-    async with online(creator, link, hosts=(LOOPBACK,)) as runtime:
-        playing = asyncio.create_task(_compute(runtime, bundle, nodes, show))
+    invitation = JoinLink(link.base_url, link.network, bundle.task_id)
+    async with online(creator, link, hosts=(LOOPBACK,)) as runtime, _visit(peers.browser, invitation) as tab:
+        playing = asyncio.create_task(_compute(runtime, bundle, peers, tab, show))
         stopped = asyncio.create_task(stopping.asked.wait())
         await asyncio.wait({playing, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not playing.done():
@@ -113,44 +153,64 @@ async def _play(
         tiles = ((chunk, role.result_bytes(chunk) or b"") for chunk in range(bundle.manifest.chunks))
         runpy.run_path(str(_example() / "render.py"))["render"](tiles).save(picture)
         seconds = time.monotonic() - started
-        _tell(role, nodes, show)
+        _tell(role, peers, show)
         show("certificate", f"{output / 'certificate.json'}: {statement(role)}")
         show("note", "peers on one machine are not independent: real safety needs strangers' machines")
         show("picture", f"{picture}   {seconds:.1f} s")
         if show.quiet:
-            print(json.dumps(_document(role, nodes, picture, seconds), indent=2), flush=True)
+            print(json.dumps(_document(role, peers, picture, seconds), indent=2), flush=True)
         if keep:
-            _invite(JoinLink(link.base_url, link.network, bundle.task_id), show)
+            _invite(invitation, show)
             await stopped
         stopped.cancel()
 
 
-async def _compute(runtime: Runtime, bundle: Bundle, nodes: list[Volunteer], show: _Lines) -> CreatorRole:
-    """Wait for the nodes, publish, and see the task through."""
+@contextlib.asynccontextmanager
+async def _visit(browser: Chromium | None, invitation: JoinLink) -> AsyncIterator[Tab | None]:
+    """Have the link opened, if there is a browser."""
+    if browser is None:
+        yield None
+        return
+    async with browser.devtools() as devtools:
+        yield await devtools.open(str(invitation))
+
+
+async def _compute(runtime: Runtime, bundle: Bundle, peers: Peers, tab: Tab | None, show: _Lines) -> CreatorRole:
+    """Wait for the peers, publish, and see the task through."""
     deadline = time.monotonic() + START_WITHIN_S
-    expected = {node.peer_id for node in nodes}
-    while not expected <= runtime.peer.neighbours.keys():
-        for node in nodes:
-            node.check()
+    while not peers.are_among(runtime.peer.neighbours):
+        peers.check()
         if time.monotonic() > deadline:
-            raise CommandError(f"the nodes did not connect within {START_WITHIN_S:.0f} s", Exit.UNREACHABLE)
+            missing = "the browser" if peers.browser is not None and peers.browser_id is None else "the nodes"
+            raise CommandError(f"{missing} did not connect within {START_WITHIN_S:.0f} s", Exit.UNREACHABLE)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.changed(), 1.0)
-    show("peers", f"{len(nodes)} native nodes, connected over WebRTC data channels on {LOOPBACK}")
-    for node in nodes:
+    guest = "" if tab is None else " and a browser"
+    show("peers", f"{len(peers.nodes)} native nodes{guest}, connected over WebRTC data channels on {LOOPBACK}")
+    for node in peers.nodes:
         show("", f"{node.name}  {node.peer_id}{'  (told to lie)' if node.lies else ''}")
+    if tab is not None:
+        show("", f"browser {peers.browser_id}  (a page on a fresh profile; --browser pressed its Start for you)")
     runtime.publish(bundle.signed)
     role = runtime.peer.creators[bundle.task_id]
+    if tab is not None:
+        try:
+            # The page computes nothing before a person agrees; whoever started the demo with --browser has.
+            await asyncio.wait_for(tab.press("Start"), START_WITHIN_S)
+        except TimeoutError:
+            raise CommandError("the page did not ask whether it may compute the task") from None
     with screen(runtime, role) as update:
         await until_closed(runtime, role, update)
     return role
 
 
-def _tell(role: CreatorRole, nodes: list[Volunteer], show: _Lines) -> None:
+def _tell(role: CreatorRole, peers: Peers, show: _Lines) -> None:
     progress = role.progress()
-    names = {node.peer_id: node.name for node in nodes}
+    names = peers.names
     show("progress", f"{progress.accepted}/{progress.chunks} chunks accepted, {progress.failed} failed")
     show("votes", f"{progress.votes}, of them {progress.creator_audits + progress.worker_audits} blind audits")
+    if peers.browser_id is not None:
+        show("", f"{_votes_for_results(role, peers.browser_id)} by the browser for what was accepted")
     wrong = {peer_id_of(worker): count for worker, count in role.wrong_votes().items()}
     if wrong:
         pinned = ", ".join(f"{count} by {names.get(peer_id, peer_id)}" for peer_id, count in sorted(wrong.items()))
@@ -160,13 +220,23 @@ def _tell(role: CreatorRole, nodes: list[Volunteer], show: _Lines) -> None:
         show("wrong votes", "none: the liar was never asked")
 
 
-def _document(role: CreatorRole, nodes: list[Volunteer], picture: Path, seconds: float) -> dict[str, Any]:
+def _votes_for_results(role: CreatorRole, peer_id: PeerId) -> int:
+    """How many accepted results a peer has voted for."""
+    chunks = range(role.ledger.manifest.chunks)
+    return sum(any(peer_id_of(worker) == peer_id for worker in role.result(chunk).agreed) for chunk in chunks)
+
+
+def _document(role: CreatorRole, peers: Peers, picture: Path, seconds: float) -> dict[str, Any]:
     from .watching import report
 
     return {
         "schema": 1,
         **report(role),
-        "liars": [node.peer_id for node in nodes if node.lies],
+        "peers": [
+            {"name": name, "peer_id": peer_id, "votes_for_results": _votes_for_results(role, peer_id)}
+            for peer_id, name in peers.names.items()
+        ],
+        "liars": [node.peer_id for node in peers.nodes if node.lies],
         "certificate": certificate(role),
         "picture": str(picture),
         "seconds": round(seconds, 2),

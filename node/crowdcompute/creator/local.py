@@ -11,12 +11,13 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from crowdcompute.node.executors.pool import WasmPool
+from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.split import is_numbers, seed
 
 if TYPE_CHECKING:
+    from crowdcompute.node.executors.engine import EngineName
     from crowdcompute.protocol.events import ChunkOutcome
 
     from .work import Work
@@ -35,10 +36,22 @@ class Sample:
     differing: tuple[int, ...]
     """Chunks whose two executions did not end alike."""
     seconds_per_chunk: float
+    strictly: tuple[ChunkOutcome, ...] = ()
+    """JavaScript: the same chunks in the strict engine. They may end without a result there, for it is slow."""
+
+    @property
+    def disputed(self) -> tuple[int, ...]:
+        """Chunks for which the two engines would vote against each other."""
+        votes = (Status.OK, Status.TASK_ERROR)
+        return tuple(
+            fast.chunk
+            for fast, strict in zip(self.outcomes, self.strictly, strict=False)
+            if fast.status in votes and strict.status in votes and fast[1:3] != strict[1:3]
+        )
 
 
 async def sample(work: Work, chunks: Iterable[int]) -> Sample:
-    """Execute `chunks` twice, the second time in reverse order, and compare."""
+    """Execute `chunks` twice, the second time in reverse order, and compare; JavaScript also in its strict engine."""
     inputs = _inputs(work, chunks)
     async with _pool(1) as pool:
         first = await _execute(pool, work, inputs)
@@ -51,7 +64,11 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
         for before, after in zip(first, second[::-1], strict=True)
         if (before.status, before.data) != (after.status, after.data)
     )
-    return Sample(first, differing, elapsed / max(1, len(first)))
+    strictly: tuple[ChunkOutcome, ...] = ()
+    if work.runtime == "js":
+        async with _pool(1, "quickjs") as pool:
+            strictly = await _execute(pool, work, inputs)
+    return Sample(first, differing, elapsed / max(1, len(first)), strictly)
 
 
 async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) -> None:
@@ -73,8 +90,8 @@ async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) ->
 
 
 @asynccontextmanager
-async def _pool(slots: int) -> AsyncIterator[WasmPool]:
-    pool = WasmPool(slots)
+async def _pool(slots: int, javascript: EngineName | None = None) -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(slots, javascript=javascript)
     try:
         await pool.start()
     except RuntimeError as error:
@@ -89,9 +106,9 @@ def _inputs(work: Work, chunks: Iterable[int]) -> list[ChunkInput]:
     return [ChunkInput(chunk, work.inputs.read(chunk), seed(work.task_id, chunk)) for chunk in chunks]
 
 
-async def _execute(pool: WasmPool, work: Work, inputs: list[ChunkInput]) -> tuple[ChunkOutcome, ...]:
+async def _execute(pool: WorkerPool, work: Work, inputs: list[ChunkInput]) -> tuple[ChunkOutcome, ...]:
     digest = sha256(work.module).digest()
-    return await pool.execute(digest, work.module, work.limits, is_numbers(work.split), inputs)
+    return await pool.execute(digest, work.module, work.limits, is_numbers(work.split), inputs, work.runtime)
 
 
 def describe_outcome(outcome: ChunkOutcome) -> str:

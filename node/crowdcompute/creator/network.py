@@ -15,12 +15,12 @@ from cyclopts import Parameter
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.node.signals import Stopping
 from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
-from crowdcompute.protocol.creator import TaskState
+from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.manifest import sign_manifest, time_refusal
 from crowdcompute.protocol.signaling import JoinLink
-from crowdcompute.protocol.wasm import admit
 
+from .code import examine
 from .commands import HERE, Json, Key
 from .report import SCHEMA, bundle_report, bundle_words
 from .report import show as show_report
@@ -71,7 +71,7 @@ def publish(
     """
     with open_creator(key) as creator:
         bundle = _bundle(path, creator)
-        facts = admit(bundle.module)
+        facts = examine(bundle.manifest.runtime, bundle.module)
         if dry_run:
             show_report(
                 bundle_report(bundle.manifest, bundle.task_id, facts),

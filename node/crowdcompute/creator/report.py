@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import peer_id_of
 from crowdcompute.protocol.policy import audit_share, explain
 
@@ -13,8 +14,8 @@ from .local import describe_outcome
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.manifest import Manifest
-    from crowdcompute.protocol.wasm import ModuleFacts
 
+    from .code import CodeFacts
     from .local import Sample
     from .work import Work
 
@@ -22,7 +23,7 @@ SCHEMA = 1
 """Version of what `--json` and results.ndjson hold."""
 
 
-def bundle_words(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> list[tuple[str, str]]:
+def bundle_words(manifest: Manifest, task_id: bytes, facts: CodeFacts) -> list[tuple[str, str]]:
     return [
         ("task", manifest.name),
         ("task id", task_id.hex()),
@@ -30,7 +31,7 @@ def bundle_words(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> list
         ("creator key", manifest.creator.hex()),
         ("about", manifest.description.replace("\n", "\n" + " " * 13) or "(no description)"),
         *([("link", manifest.link)] if manifest.link else []),
-        ("module", f"{facts.size_bytes:,} bytes, {_imports(facts)}"),
+        ("module", facts.words),
         ("inputs", "none" if manifest.inputs is None else f"{manifest.inputs.size:,} bytes"),
         ("chunks", f"{manifest.chunks:,}, split by {_split_words(manifest)}"),
         ("limits", _limits_words(manifest)),
@@ -40,7 +41,7 @@ def bundle_words(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> list
     ]
 
 
-def bundle_report(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> dict[str, Any]:
+def bundle_report(manifest: Manifest, task_id: bytes, facts: CodeFacts) -> dict[str, Any]:
     return {
         "task_id": task_id.hex(),
         "signature": "ok",
@@ -51,9 +52,9 @@ def bundle_report(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> dic
         "link": manifest.link,
         "chunks": manifest.chunks,
         "split": _split_words(manifest),
-        "module_bytes": facts.size_bytes,
+        **facts.report,
+        "runtime": manifest.runtime,
         "module_sha256": manifest.code.sha256.hex(),
-        "imports": list(facts.imports),
         "inputs_bytes": 0 if manifest.inputs is None else manifest.inputs.size,
         "memory_bytes": manifest.limits.memory_bytes,
         "output_bytes": manifest.limits.output_bytes,
@@ -64,16 +65,15 @@ def bundle_report(manifest: Manifest, task_id: bytes, facts: ModuleFacts) -> dic
     }
 
 
-def check_report(work: Work, facts: ModuleFacts, sampled: Sample) -> dict[str, Any]:
+def check_report(work: Work, facts: CodeFacts, sampled: Sample) -> dict[str, Any]:
     executions = work.policy.replication + audit_share(work.policy, work.chunks)
     return {
         "name": work.name,
         "chunks": work.chunks,
-        "module_bytes": facts.size_bytes,
-        "shape": facts.shape.name.lower(),
-        "imports": list(facts.imports),
-        "functions": facts.functions,
-        "deterministic": not sampled.differing,
+        **facts.report,
+        "runtime": work.runtime,
+        "warnings": list(facts.warnings),
+        "deterministic": not sampled.differing and not sampled.disputed,
         "samples": [
             {"chunk": outcome.chunk, "status": outcome.status.name.lower(), "result": describe_outcome(outcome)}
             for outcome in sampled.outcomes
@@ -84,25 +84,31 @@ def check_report(work: Work, facts: ModuleFacts, sampled: Sample) -> dict[str, A
     }
 
 
-def check_words(work: Work, facts: ModuleFacts, sampled: Sample, report: dict[str, Any]) -> list[tuple[str, str]]:
+def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str, Any]) -> list[tuple[str, str]]:
     chunk = _in_time_units(sampled.seconds_per_chunk)
     once = _in_time_units(sampled.seconds_per_chunk * work.chunks)
     return [
         ("task", f"{work.name}, {work.chunks:,} chunks"),
-        (
-            "module",
-            f"{facts.size_bytes:,} bytes, {facts.functions} functions, {facts.shape.name.lower()}, {_imports(facts)}",
-        ),
+        ("module", facts.words),
+        *(("beware", warning) for warning in facts.warnings),
         *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in sampled.outcomes),
         ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
+        *_engines_words(sampled),
         ("speed", f"{chunk} a chunk on this machine: {once} for all, once"),
         ("checking", explain(work.policy, work.chunks)),
         ("cost", f"about {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
     ]
 
 
-def _imports(facts: ModuleFacts) -> str:
-    return f"imports {', '.join(facts.imports)}" if facts.imports else "no imports"
+def _engines_words(sampled: Sample) -> list[tuple[str, str]]:
+    """What the strict engine said, where there is one."""
+    words = []
+    for fast, strict in zip(sampled.outcomes, sampled.strictly, strict=False):
+        if strict.chunk in sampled.disputed:
+            words.append(("engines", f"V8 and QuickJS give DIFFERENT results for chunk {strict.chunk}"))
+        elif strict.status == Status.NO_RESULT != fast.status:
+            words.append(("engines", f"not compared, QuickJS gave no result for chunk {strict.chunk}: {strict.detail}"))
+    return words or ([("engines", "the same results in V8 and QuickJS")] if sampled.strictly else [])
 
 
 def _split_words(manifest: Manifest) -> str:

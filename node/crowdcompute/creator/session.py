@@ -129,10 +129,10 @@ async def online(
     Raises:
         CommandError: The network cannot be joined, or this machine has no working sandbox.
     """
-    from crowdcompute.node.executors.pool import WasmPool
+    from crowdcompute.node.executors.pool import WorkerPool
     from crowdcompute.node.runtime import Runtime, protocol_config
 
-    pool = WasmPool(REFEREE_JOBS)
+    pool = WorkerPool(REFEREE_JOBS)
     runtime = Runtime(
         protocol_config(network=link.network, slots=REFEREE_JOBS, work=False),
         creator.identity,

@@ -18,7 +18,7 @@ import msgspec
 from crowdcompute.node.exits import Exit
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Split
+from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Runtime, Split
 from crowdcompute.protocol.split import pack_items
 
 TASK_FILE = "task.toml"
@@ -44,6 +44,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class CodeTable(Table, frozen=True):
     module: str
+    runtime: Runtime = "wasm"
     source: str | None = None
     stack: Quantity = "1MiB"
 
@@ -110,6 +111,7 @@ class TaskFile:
     name: str
     description: str
     link: str
+    runtime: Runtime
     module: Path
     source: Path | None
     stack_bytes: int
@@ -138,12 +140,15 @@ def read_task_file(folder: Path) -> TaskFile:
     try:
         _refuse_unknown(table, TaskTable, "")
         task = msgspec.convert(table, TaskTable)
+        if task.code.runtime == "js" and task.code.source is not None:
+            raise TaskFileError("code.source: JavaScript is signed as it is written; name it in code.module alone")
         split, inputs = _split(task.split, folder)
         return TaskFile(
             folder=folder,
             name=task.name,
             description=task.description,
             link=task.link,
+            runtime=task.code.runtime,
             module=folder / task.code.module,
             source=None if task.code.source is None else folder / task.code.source,
             stack_bytes=_size("code.stack", task.code.stack),

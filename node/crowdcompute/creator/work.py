@@ -11,15 +11,16 @@ from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest
-from crowdcompute.protocol.split import ChunkReader, check_inputs, chunk_count
+from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
 from .task_file import TASK_FILE, read_task_file
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
-    from crowdcompute.protocol.manifest import Limits, Policy, Split
+    from crowdcompute.protocol.manifest import Limits, Policy, Runtime, Split
 
     from .task_file import TaskFile
 
@@ -32,6 +33,7 @@ class Work:
     """What executing and describing a task takes; of a bundle, or of a folder before anybody signed it."""
 
     name: str
+    runtime: Runtime
     module: bytes
     split: Split
     chunks: int
@@ -77,15 +79,24 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def read_module(task: TaskFile) -> bytes:
-    """The task's module in its rewritten form, which is the one to sign. Rewriting twice changes nothing.
+    """The task's code as it is signed: JavaScript as it is, a module rewritten. Rewriting twice changes nothing.
 
     Raises:
         CommandError: There is no such file.
-        ModuleRefused: The module breaks a rule of admission.
+        ModuleRefused: The code breaks a rule of admission.
     """
     try:
-        return rewrite(task.module.read_bytes())
+        code = task.module.read_bytes()
+        if task.runtime == "js":
+            decode_source(code)
+            return code
+        return rewrite(code)
     except OSError as error:
+        if task.runtime == "js":
+            raise CommandError(
+                f"the JavaScript {task.module} cannot be read ({error.strerror}): write it, or name another in [code]",
+                Exit.USAGE,
+            ) from None
         advice = "run `cc-task build`" if task.source else "compile it, or name its source in [code]"
         raise CommandError(
             f"the module {task.module} cannot be read ({error.strerror}): {advice}", Exit.USAGE
@@ -109,7 +120,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         link=task.link,
         creator=UNSIGNED if creator is None else creator.public_key,
         seal_key=UNSIGNED if creator is None else creator.seal_key,
-        runtime="wasm",
+        runtime=task.runtime,
         code=describe(module),
         split=task.split,
         chunks=chunks,
@@ -121,6 +132,13 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         created_s=created_s,
         expires_s=created_s + task.lifetime_s,
     )
+    if task.runtime == "js" and isinstance(task.split, Range):
+        beyond = max(abs(task.split.start), abs(task.split.stop))
+        if beyond >= 2**53:
+            raise CommandError(
+                f"split.range: {beyond} is beyond 2^53 - 1, which JavaScript numbers cannot hold: count from nearer by",
+                Exit.USAGE,
+            )
     try:
         check_inputs(manifest, inputs)
     except RemoteProtocolError as error:
@@ -131,6 +149,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
 def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes) -> Work:
     return Work(
         name=manifest.name,
+        runtime=manifest.runtime,
         module=module,
         split=manifest.split,
         chunks=manifest.chunks,

@@ -40,6 +40,8 @@ def run(
     seconds: float | None = None,
     disk: str | None = None,
     accept: list[str] | None = None,
+    no_js: Flag = False,
+    strict_js: Flag = False,
     nice: int | None = None,
     grace: float | None = None,
     host: list[str] | None = None,
@@ -65,6 +67,10 @@ def run(
         Disk space for code, inputs and results (default 2GiB).
     accept
         Work only for this creator, by peer id; may be given again.
+    no_js
+        Take no JavaScript tasks (the setting javascript = "off").
+    strict_js
+        Execute JavaScript in an interpreter inside WebAssembly: slower, with less to break out of ("strict").
     nice
         How much the work gives way to your own, 0 to 19 (default 19).
     grace
@@ -87,6 +93,7 @@ def run(
         seconds=seconds,
         disk=disk,
         accept=tuple(accept) if accept else None,
+        javascript="off" if no_js else "strict" if strict_js else None,
         nice=nice,
         grace=grace,
         host=tuple(host) if host else None,

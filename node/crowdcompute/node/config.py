@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -70,6 +70,8 @@ class NodeConfig(BaseSettings):
     """Blobs kept on disk: code, inputs and results until the creator has them."""
     accept: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
     """Peer ids of the creators to work for; nobody named means everybody."""
+    javascript: Literal["fast", "strict", "off"] = "fast"
+    """What executes JavaScript tasks: V8, QuickJS inside WebAssembly (slower by far), or nothing."""
     nice: Annotated[int, Field(ge=0, le=19)] = 19
     """How much the worker processes give way to everything else on this machine."""
     grace: Annotated[float, Field(ge=0)] = 15.0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crowdcompute.protocol.events import ChunkInput
-    from crowdcompute.protocol.manifest import Limits
+    from crowdcompute.protocol.manifest import Limits, Runtime
 
     from .runtime import Executor
 
@@ -22,9 +22,15 @@ class LyingExecutor:
         self._honest = honest
 
     async def execute(
-        self, code: bytes, module: bytes, limits: Limits, numbers: bool, chunks: Sequence[ChunkInput]
+        self,
+        code: bytes,
+        module: bytes,
+        limits: Limits,
+        numbers: bool,
+        chunks: Sequence[ChunkInput],
+        runtime: Runtime = "wasm",
     ) -> tuple[ChunkOutcome, ...]:
-        outcomes = await self._honest.execute(code, module, limits, numbers, chunks)
+        outcomes = await self._honest.execute(code, module, limits, numbers, chunks, runtime)
         return tuple(
             outcome._replace(data=bytes((outcome.data[0] ^ 1,)) + outcome.data[1:])
             if outcome.status is Status.OK and outcome.data

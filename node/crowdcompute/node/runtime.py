@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.events import ChunkInput, ChunkOutcome
     from crowdcompute.protocol.identity import Identity, PeerId
     from crowdcompute.protocol.manifest import Limits
+    from crowdcompute.protocol.manifest import Runtime as RuntimeName
     from crowdcompute.protocol.records import Signed
     from crowdcompute.protocol.signaling import JoinLink
 
@@ -65,7 +66,13 @@ class Executor(Protocol):
     """What executes chunks: the worker pool, or something that stands before it."""
 
     async def execute(
-        self, code: bytes, module: bytes, limits: Limits, numbers: bool, chunks: Sequence[ChunkInput]
+        self,
+        code: bytes,
+        module: bytes,
+        limits: Limits,
+        numbers: bool,
+        chunks: Sequence[ChunkInput],
+        runtime: RuntimeName = "wasm",
     ) -> tuple[ChunkOutcome, ...]: ...
 
 
@@ -249,7 +256,9 @@ class Runtime:
             size = self._blobs.size(order.code)
             assert size is not None, "the peer executes only what is in its blob store"
             module = self._blobs.read(order.code, 0, size)
-            outcomes = await self._executor.execute(order.code, module, order.limits, order.numbers, order.chunks)
+            outcomes = await self._executor.execute(
+                order.code, module, order.limits, order.numbers, order.chunks, order.runtime
+            )
         except (asyncio.CancelledError, PoolClosed):
             return
         except Exception as failure:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.events import Notice
 
     from .config import NodeConfig
+    from .executors.engine import EngineName
     from .runtime import Executor, Runtime
 
 SUMMARY_EVERY_S = 10.0
@@ -46,11 +47,16 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
         say = _Teller(quiet)
 
         async def serve() -> None:
-            from .executors.pool import WasmPool
+            from .executors.engine import has_v8
+            from .executors.pool import WorkerPool
             from .runtime import Runtime, protocol_config
 
             stopping = Stopping()
-            pool = WasmPool(config.jobs, niceness=config.nice)
+            javascript: EngineName = "quickjs" if config.javascript == "strict" else "v8"
+            takes_javascript = config.javascript == "strict" or (config.javascript == "fast" and has_v8())
+            if config.javascript == "fast" and not takes_javascript:
+                say("JavaScript tasks are left to others: pip install 'crowdcompute[js]', or choose --strict-js")
+            pool = WorkerPool(config.jobs, niceness=config.nice, javascript=javascript)
             executor: Executor = LyingExecutor(pool) if lie else pool
             runtime = Runtime(
                 protocol_config(
@@ -58,6 +64,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                     slots=config.jobs,
                     memory_bytes_max=config.memory,
                     seconds_max=config.seconds,
+                    runtimes=frozenset({"wasm", "js"}) if takes_javascript else frozenset({"wasm"}),
                     accept_creators=frozenset(map(public_key_of, config.accept)) or None,
                 ),
                 identity,

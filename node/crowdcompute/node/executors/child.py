@@ -20,6 +20,8 @@ from .frames import LENGTH_BYTES, REPORT_BYTES_MAX, FromWorker, Loaded, Ready, R
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
+    from .engine import EngineName
+
 START_S_MAX = 60.0
 """Spawning to ready took 70 ms on an idle machine; a volunteer's may be busy."""
 STDERR_BYTES_KEPT = 1_000
@@ -49,8 +51,8 @@ class Child:
         self.layers: tuple[str, ...] = ()
 
     @classmethod
-    async def start(cls, niceness: int) -> Child:
-        """Spawn a worker and wait until it is locked down.
+    async def start(cls, engine: EngineName, niceness: int) -> Child:
+        """Spawn a worker with `engine` inside and wait until it is locked down.
 
         Raises:
             WorkerLost: It did not get that far. Nothing is left running.
@@ -58,7 +60,8 @@ class Child:
         # Nothing of our environment is the guest's business; what Python and the linker need to find us is.
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = (sys.executable, "-P", "-m", "crowdcompute.node.executors.worker", str(os.getpid()), str(niceness))
+        module = "crowdcompute.node.executors.worker"
+        command = (sys.executable, "-P", "-m", module, str(os.getpid()), str(niceness), engine)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,

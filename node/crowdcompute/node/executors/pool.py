@@ -5,6 +5,9 @@ Batches wait in the order they came; each runs on one slot, served by one worker
     STARTING --Ready--> IDLE --Run--> RUNNING --done--> IDLE
                                          └── time limit, death, cancellation: killed, then STARTING again
 
+A worker has one engine inside. A slot's first worker has wasmtime; one for JavaScript joins it when the first such
+batch comes, and only one of the two works at a time.
+
 The pool enforces the time limit, with kill: a guest cannot be asked to stop. Executing is deterministic, so a chunk
 whose outcome was lost with a worker simply runs again, and only a chunk known to be the cause ends without a result.
 """
@@ -19,16 +22,20 @@ from typing import TYPE_CHECKING
 
 from crowdcompute.protocol.errors import ModuleRefused
 from crowdcompute.protocol.events import ChunkOutcome, Status
+from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.wasm import admit
 
 from .child import Child, WorkerLost, WorkerSilent
+from .engine import has_v8
 from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crowdcompute.protocol.events import ChunkInput
-    from crowdcompute.protocol.manifest import Limits
+    from crowdcompute.protocol.manifest import Limits, Runtime
+
+    from .engine import EngineName
 
 COMPILE_S_MAX = 60.0
 """The slowest real module tried (Go, 2.1 MB) compiled in 2.7 s."""
@@ -61,21 +68,28 @@ class PoolDescription:
     workers_lost: int
 
 
-class WasmPool:
-    """Executes chunks of WebAssembly modules in locked-down processes."""
+class WorkerPool:
+    """Executes chunks of WebAssembly modules and JavaScript sources in locked-down processes."""
 
-    def __init__(self, slots: int, *, niceness: int = 0) -> None:
-        """Prepare `slots` workers, one for each core that may be used; `niceness` as in nice(2)."""
+    def __init__(self, slots: int, *, niceness: int = 0, javascript: EngineName | None = None) -> None:
+        """Prepare `slots` workers, one for each core that may be used; `niceness` as in nice(2).
+
+        `javascript` names the engine for tasks of that runtime; the fastest there is if not given.
+        """
+        if javascript is None:
+            javascript = "v8" if has_v8() else "quickjs"
         if slots < 1:
             raise ValueError(f"a pool needs at least one slot, not {slots}")
-        self._slots = [_Slot(niceness) for _ in range(slots)]
+        self._slots: list[dict[Runtime, _Slot]] = [
+            {"wasm": _Slot("wasmtime", niceness), "js": _Slot(javascript, niceness)} for _ in range(slots)
+        ]
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._unanswered: set[asyncio.Future[tuple[ChunkOutcome, ...]]] = set()
         self._serving: list[asyncio.Task[None]] = []
         self._closed = False
-        # By a module's digest: why it is not executed, or nothing when admission has let it through.
-        self._verdicts: OrderedDict[bytes, str] = OrderedDict()
-        self._examining: dict[bytes, asyncio.Task[str]] = {}
+        # By a module's runtime and digest: why it is not executed, or nothing when admission has let it through.
+        self._verdicts: OrderedDict[tuple[Runtime, bytes], str] = OrderedDict()
+        self._examining: dict[tuple[Runtime, bytes], asyncio.Task[str]] = {}
 
     async def start(self) -> None:
         """Start all workers and wait until they are ready.
@@ -83,34 +97,40 @@ class WasmPool:
         Raises:
             RuntimeError: This machine cannot run workers. The message holds what the worker said.
         """
-        started = await asyncio.gather(*(slot.ready() for slot in self._slots), return_exceptions=True)
+        started = await asyncio.gather(*(slots["wasm"].ready() for slots in self._slots), return_exceptions=True)
         for error in started:
             if isinstance(error, BaseException):
                 await self.close()
                 raise RuntimeError(f"the sandbox does not start: {error}") from error
-        self._serving = [asyncio.create_task(self._serve(slot)) for slot in self._slots]
+        self._serving = [asyncio.create_task(self._serve(slots)) for slots in self._slots]
 
     async def execute(
-        self, code: bytes, module: bytes, limits: Limits, numbers: bool, chunks: Sequence[ChunkInput]
+        self,
+        code: bytes,
+        module: bytes,
+        limits: Limits,
+        numbers: bool,
+        chunks: Sequence[ChunkInput],
+        runtime: Runtime = "wasm",
     ) -> tuple[ChunkOutcome, ...]:
         """Execute `chunks`, each in a fresh instance, and return their outcomes in the same order.
 
-        `module` holds the bytes whose SHA-256 is `code`, in rewritten form; `numbers` says that inputs are
-        little-endian i64s (spec/modules.md, "Command"). Whatever goes wrong with the module, a chunk or a worker
-        becomes NO_RESULT with its kind as the detail. Cancelling takes a waiting batch out of the queue and kills
-        the worker of a running one.
+        `module` holds the bytes whose SHA-256 is `code`: a module in rewritten form, or JavaScript source. `numbers`
+        says that inputs are little-endian i64s (spec/modules.md, "Command"; spec/javascript.md). Whatever goes wrong
+        with the module, a chunk or a worker becomes NO_RESULT with its kind as the detail. Cancelling takes a waiting
+        batch out of the queue and kills the worker of a running one.
 
         Raises:
             PoolClosed: The pool is closed.
         """
         if not chunks:
             return ()
-        refusal = await self._verdict(code, module)
+        refusal = await self._verdict(runtime, code, module)
         if refusal:
             return _no_results(chunks, refusal)
         if self._closed:
             raise PoolClosed
-        program = Program(code, module, limits.memory_bytes, limits.output_bytes, numbers)
+        program = Program(runtime, code, module, limits.memory_bytes, limits.output_bytes, numbers)
         job = _Job(program, limits.seconds, chunks, asyncio.get_running_loop().create_future())
         self._unanswered.add(job.answer)
         self._jobs.put_nowait(job)
@@ -128,50 +148,55 @@ class WasmPool:
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        await asyncio.gather(*(slot.close() for slot in self._slots))
+        await asyncio.gather(*(slot.close() for slot in self._all_slots()))
 
     def describe(self) -> PoolDescription:
-        running = sum(slot.busy for slot in self._slots)
-        children = [slot.child for slot in self._slots if slot.child is not None]
+        running = sum(slot.busy for slot in self._all_slots())
+        children = [slot.child for slot in self._all_slots() if slot.child is not None]
         return PoolDescription(
             slots=len(self._slots),
             pids=tuple(child.pid for child in children),
             layers=children[0].layers if children else (),
             running=running,
             waiting=len(self._unanswered) - running,
-            workers_lost=sum(slot.workers_lost for slot in self._slots),
+            workers_lost=sum(slot.workers_lost for slot in self._all_slots()),
         )
 
-    async def _verdict(self, code: bytes, module: bytes) -> str:
+    def _all_slots(self) -> list[_Slot]:
+        return [slot for slots in self._slots for slot in slots.values()]
+
+    async def _verdict(self, runtime: Runtime, code: bytes, module: bytes) -> str:
         """Why `module` is not executed; empty when it is. Admission runs once per module, off the event loop."""
-        if code not in self._verdicts:
+        key = (runtime, code)
+        if key not in self._verdicts:
             # All who ask meanwhile wait for the same answer, and so keep their order.
-            examining = self._examining.get(code)
+            examining = self._examining.get(key)
             if examining is None:
-                examining = asyncio.create_task(asyncio.to_thread(_examine, code, module))
-                examining.add_done_callback(lambda _: self._examining.pop(code, None))
-                self._examining[code] = examining
+                examining = asyncio.create_task(asyncio.to_thread(_examine, runtime, code, module))
+                examining.add_done_callback(lambda _: self._examining.pop(key, None))
+                self._examining[key] = examining
             verdict = await asyncio.shield(examining)
             if verdict == OTHER_BYTES:
                 return verdict  # says nothing about the module of that name
-            self._remember(code, verdict)
-        return self._verdicts[code]
+            self._remember(key, verdict)
+        return self._verdicts[key]
 
-    def _remember(self, code: bytes, verdict: str) -> None:
-        self._verdicts[code] = verdict
+    def _remember(self, key: tuple[Runtime, bytes], verdict: str) -> None:
+        self._verdicts[key] = verdict
         if len(self._verdicts) > VERDICTS_KEPT:
             self._verdicts.popitem(last=False)
 
-    async def _serve(self, slot: _Slot) -> None:
-        """Run job after job on one slot."""
+    async def _serve(self, slots: dict[Runtime, _Slot]) -> None:
+        """Run job after job, each on the slot of its runtime."""
         while True:
             job = await self._jobs.get()
             if job.answer.done():
                 continue  # cancelled while it waited
+            slot = slots[job.program.runtime]
             job.answer.add_done_callback(slot.abandon)
             outcomes, refusal = await slot.execute(job)
             if refusal:
-                self._remember(job.program.digest, refusal)
+                self._remember((job.program.runtime, job.program.digest), refusal)
             if not job.answer.done():
                 job.answer.set_result(outcomes)
 
@@ -180,6 +205,7 @@ class WasmPool:
 class Program:
     """A module together with what its chunks may use: what a worker keeps compiled."""
 
+    runtime: Runtime
     digest: bytes
     module: bytes = field(compare=False, repr=False)
     memory_bytes: int
@@ -200,7 +226,8 @@ class _Job:
 class _Slot:
     """A place for one worker at a time, which is replaced when it is lost."""
 
-    def __init__(self, niceness: int) -> None:
+    def __init__(self, engine: EngineName, niceness: int) -> None:
+        self._engine: EngineName = engine
         self._niceness = niceness
         self._loaded: OrderedDict[Program, int] = OrderedDict()
         self._numbers_given = 0
@@ -212,7 +239,7 @@ class _Slot:
     async def ready(self) -> Child:
         """The slot's worker, started first when there is none."""
         if self.child is None:
-            starting = self._starting or asyncio.create_task(Child.start(self._niceness))
+            starting = self._starting or asyncio.create_task(Child.start(self._engine, self._niceness))
             self._starting = None
             self._loaded.clear()
             self.child = await starting
@@ -330,15 +357,18 @@ class _Slot:
         if self.child is not None:
             await self.child.kill()
             self.child = None
-        self._starting = asyncio.create_task(Child.start(self._niceness))
+        self._starting = asyncio.create_task(Child.start(self._engine, self._niceness))
 
 
-def _examine(code: bytes, module: bytes) -> str:
-    """Why `module` is not executed; empty when it is."""
+def _examine(runtime: Runtime, code: bytes, module: bytes) -> str:
+    """Why `module` is not executed; empty when it is. What JavaScript may say, its engine's prelude knows."""
     if hashlib.sha256(module).digest() != code:
         return OTHER_BYTES
     try:
-        admit(module)
+        if runtime == "js":
+            decode_source(module)
+        else:
+            admit(module)
     except ModuleRefused as refused:
         return f"module refused: {refused}"
     return ""

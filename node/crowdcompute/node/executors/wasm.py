@@ -15,7 +15,8 @@ import wasmtime
 from wasmtime import _bindings as c_api
 from wasmtime import _ffi, _func
 
-from .frames import ERROR_BYTES_MAX, NO_RESULT, OK, TASK_ERROR, StatusNumber
+from .engine import Refused
+from .frames import ERROR_BYTES_MAX, NO_RESULT, OK, TASK_ERROR, Load, StatusNumber
 from .wasi import Wasi
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ _ALL_ONES = 0xFFFF_FFFF_FFFF_FFFF
 _NO_FINALIZER = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
 
 Pointer: TypeAlias = Any  # ctypes has no type that names a C pointer
-
-
-class Refused(Exception):
-    """The engine does not take the module."""
 
 
 class _NoResult(Exception):
@@ -68,6 +65,32 @@ def make_engine() -> wasmtime.Engine:
     config.parallel_compilation = False
     config.memory_init_cow = False
     return wasmtime.Engine(config)
+
+
+class Wasmtime:
+    """The engine of a worker."""
+
+    is_spent = False
+
+    def __init__(self) -> None:
+        self._engine = make_engine()
+
+    def start(self) -> None:
+        """Nothing to do: wasmtime starts no thread."""
+
+    def compile(self, load: Load) -> Program:
+        """Compile the module of `load`, which admission has let through.
+
+        Raises:
+            Refused: It is not valid after all, or imports what does not exist.
+        """
+        return Program(
+            self._engine,
+            load.module,
+            memory_bytes=load.memory_bytes,
+            output_bytes=load.output_bytes,
+            numbers=load.numbers,
+        )
 
 
 class Program:
@@ -115,6 +138,9 @@ class Program:
         finally:
             c_api.wasmtime_store_delete(store)
         return OK, result, ""
+
+    def close(self) -> None:
+        """Nothing to do: wasmtime counts references."""
 
     def _run_reactor(self, chunk: _Instance, data: bytes, seed: int) -> bytes:
         chunk.instantiate(self._prepared.ptr())

@@ -1,7 +1,8 @@
 """A worker: the child process in which strangers' code is compiled and runs.
 
-Started by the pool as `python -m crowdcompute.node.executors.worker PARENT_PID NICENESS`. It imports, locks itself
-down, and serves frames (frames.py) on stdin and stdout until its stdin closes. It holds no key, no file and no socket.
+Started by the pool as `python -m crowdcompute.node.executors.worker PARENT_PID NICENESS ENGINE`. It makes its engine,
+locks itself down, and serves frames (frames.py) on stdin and stdout until its stdin closes. It holds no key, no file
+and no socket.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import os
 import sys
 import threading
 import time
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
-import wasmtime
 
 from . import lockdown
+from .engine import Refused
 from .frames import (
     LENGTH_BYTES,
     REPORT_BYTES,
@@ -32,7 +33,9 @@ from .frames import (
     ToWorker,
     encode,
 )
-from .wasm import Program, Refused, make_engine
+
+if TYPE_CHECKING:
+    from .engine import Engine, Program
 
 
 class Reporter:
@@ -65,6 +68,12 @@ class Reporter:
             if now or self._gathered_bytes >= REPORT_BYTES or time.monotonic() - self._sent_at >= REPORT_INTERVAL_S:
                 self._send(done=False)
 
+    def leave(self) -> None:
+        """The batch ends here, unfinished: send what has been done of it."""
+        with self._lock:
+            self._running.clear()
+            self._send(done=False)
+
     def finish(self) -> None:
         """The batch is over: send the rest."""
         with self._lock:
@@ -87,8 +96,8 @@ class Reporter:
                     self._send(done=False)
 
 
-def serve(source: BinaryIO, reporter: Reporter, engine: wasmtime.Engine) -> None:
-    """Answer frames from `source` until it ends."""
+def serve(source: BinaryIO, reporter: Reporter, engine: Engine) -> None:
+    """Answer frames from `source` until it ends, or the engine is spent and the pool has to start another."""
     decoder = msgspec.msgpack.Decoder(ToWorker)
     programs: dict[int, Program] = {}
     while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
@@ -100,30 +109,44 @@ def serve(source: BinaryIO, reporter: Reporter, engine: wasmtime.Engine) -> None
             case Load() as load:
                 reporter.say(Loaded(_load(engine, programs, load)))
             case Forget(program):
-                programs.pop(program, None)
+                programs.pop(program).close()
             case Run(program, chunks, cautious):
                 run = programs[program].run
                 reporter.begin()
                 for chunk, data, seed in chunks:
                     reporter.add(Outcome(chunk, *run(data, seed)), now=cautious)
+                    if engine.is_spent and chunk != chunks[-1][0]:
+                        reporter.leave()
+                        return
                 reporter.finish()
+                if engine.is_spent:
+                    return
 
 
-def _load(engine: wasmtime.Engine, programs: dict[int, Program], load: Load) -> str:
+def _load(engine: Engine, programs: dict[int, Program], load: Load) -> str:
     """Compile what `load` holds; the reason when the engine refuses it."""
     if hashlib.sha256(load.module).digest() != load.digest:
         return "the module's bytes are not those named"
     try:
-        programs[load.program] = Program(
-            engine,
-            load.module,
-            memory_bytes=load.memory_bytes,
-            output_bytes=load.output_bytes,
-            numbers=load.numbers,
-        )
+        programs[load.program] = engine.compile(load)
     except Refused as refused:
         return str(refused)
     return ""
+
+
+def make_engine(name: str) -> Engine:
+    """The engine `name`. No other is imported: what a worker does not have inside, nobody breaks out through."""
+    if name == "v8":
+        from .v8 import V8
+
+        return V8()
+    if name == "quickjs":
+        from .quickjs import QuickJs
+
+        return QuickJs()
+    from .wasm import Wasmtime
+
+    return Wasmtime()
 
 
 def _write(output: int, data: bytes) -> None:
@@ -134,12 +157,18 @@ def _write(output: int, data: bytes) -> None:
 
 def main() -> None:
     parent_pid, niceness = map(int, sys.argv[1:3])
+    name = sys.argv[3]
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
     source = open(0, "rb", buffering=1 << 16, closefd=False)  # noqa: SIM115  # for the life of the process
-    engine = make_engine()
     reporter = Reporter(1)
-    layers = lockdown.apply(parent_pid=parent_pid, start_threads=reporter.start)
+    engine = make_engine(name)
+
+    def start_threads() -> None:
+        reporter.start()
+        engine.start()
+
+    layers = lockdown.apply(parent_pid=parent_pid, start_threads=start_threads)
     reporter.say(Ready(layers))
     serve(source, reporter, engine)
 
