@@ -5,22 +5,28 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: demo test check format lock bench clean
+.PHONY: demo page test check format lock bench clean
 
 ## A whole network on this machine: three peers, one of them lying, compute a picture. ARGS=--keep stays up.
 demo: $(VENV)/.ready
 	$(BIN)/cc-node demo $(ARGS)
 
+## The web page, unless it is current; `cc-signaling` serves it.
+page: $(VENV)/.node
+	@$(BIN)/python web_peer/build_page.py
+
 ## Every check and every test.
-test: check
+test: check page
 	$(BIN)/python -m pytest $(ARGS)
 
-## Format, lint, types and layers.
-check: $(VENV)/.ready-dev
+## Format, lint, types and layers, in Python and TypeScript; and the TypeScript's own tests.
+check: $(VENV)/.ready-dev $(VENV)/.node
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python web_peer/build_page.py check
+	@$(BIN)/python web_peer/build_page.py test
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
@@ -32,14 +38,15 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/network.py
 
 ## Pin what pyproject.toml asks for, with hashes and without any address.
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
 	--no-header --no-annotate --no-emit-index-url --quiet
 lock:
-	$(LOCK) --output-file requirements.lock
-	$(LOCK) --group dev --extra build --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --extra build --output-file requirements-dev.lock
+	$(LOCK) --group node --output-file requirements-node.lock
 
 clean:
-	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) web_peer/node_modules web_peer/dist out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,3 +65,9 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@$(PIP) --no-deps -e .
 	@touch $@ $(VENV)/.ready
+
+# Building the page needs a newer Node than Debian 12 has; PyPI has one that needs no installer.
+$(VENV)/.node: requirements-node.lock web_peer/build_page.py | $(VENV)/.ready-dev
+	@if $(BIN)/python web_peer/build_page.py needs-node; then \
+		echo "fetching Node (60 MB, the first time)"; $(PIP) --require-hashes -r requirements-node.lock; fi
+	@touch $@

@@ -139,16 +139,6 @@ async def test_two_clients_are_introduced_and_their_signals_counted(url: str) ->
     await until_health(url, lambda health: (health["peers"], health["networks"]) == (0, 0))
 
 
-@pytest.mark.parametrize("path", ["/", "/j"])
-def test_the_page_says_how_to_join_and_loads_nothing(url: str, path: str) -> None:
-    with urlopen(url + path) as response:
-        page = response.read().decode()
-        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
-        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "cc-node run" in page
-    assert not [word for word in ("<script", "src=", "href=", "http:", "https:", "@import", "url(") if word in page]
-
-
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\xa5enter", encode(["enter"]), "text", Random(1).randbytes(900)])
 async def test_garbage_is_refused_and_hurts_nobody_else(url: str, data: bytes | str) -> None:
     async with entered(url, BOB, "garbage") as bystander:

@@ -14,7 +14,6 @@ from random import SystemRandom
 from typing import assert_never
 
 from fastapi import FastAPI, WebSocket
-from fastapi.responses import HTMLResponse
 from pydantic import BaseModel
 
 from crowdcompute.protocol.rendezvous import (
@@ -30,7 +29,7 @@ from crowdcompute.protocol.rendezvous import (
     Woke,
 )
 
-from .page import PAGE, PAGE_HEADERS
+from .web import serve_page
 
 OUTGOING_BYTES_MAX = 1024 * 1024
 """Bytes queued for one client: 40 of the longest signals. A client this far behind does not read any more."""
@@ -150,13 +149,9 @@ def create_app(config: RendezvousConfig) -> FastAPI:
     async def healthz() -> Health:
         return switchboard.health()
 
-    @app.get("/", response_class=HTMLResponse)
-    @app.get("/j", response_class=HTMLResponse)
-    async def page() -> HTMLResponse:
-        return HTMLResponse(PAGE, headers=PAGE_HEADERS)
-
     @app.websocket("/ws")
     async def ws(websocket: WebSocket) -> None:
         await switchboard.serve(websocket)
 
+    serve_page(app)
     return app

@@ -1,4 +1,4 @@
-"""The page behind a join link: plain words, no script, nothing loaded from anywhere."""
+"""The page behind a join link where no page was built (web.py): plain words, no script, nothing loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ them, in a sandbox that can neither read your files nor use your network. Result
 <p>Install CrowdCompute on your computer (it needs Python 3.11), then copy this page's whole address, the part after
 <code>#</code> included, and run:</p>
 <p><code>cc-node run 'THE ADDRESS OF THIS PAGE'</code></p>
-<p>Stop it at any time with Ctrl+C. Joining from the browser alone is not possible yet.</p>
+<p>Stop it at any time with Ctrl+C. Joining from the browser alone is not possible here: this server
+runs from a checkout whose page was not built (<code>python web_peer/build_page.py</code> builds it).</p>
 <h2>What this server does</h2>
 <p>It introduces computers to each other. It passes on the few messages they need to connect directly, sees neither
 tasks nor results, and stores nothing.</p>

@@ -1,0 +1,68 @@
+/**
+ * The page's end of the peer: starts its Worker, lends it what exists only in a page (connections, the sandbox's
+ * iframe, what the device tells) and passes snapshots and commands between it and the screens.
+ */
+
+import { sandboxUrl } from "virtual:sandbox";
+
+import { watchConditions, wakeLock } from "./conditions";
+import type { CommandName, Commands, Console, Snapshot } from "./console";
+import { hostConnections } from "./rtc";
+import { openSandbox } from "../sandbox/host";
+import type { FromWorker, ToWorker } from "./wire";
+
+/** Start this tab's peer. Once per page. */
+export function openConsole(): Console {
+  const worker = new Worker(new URL("./peer.worker.ts", import.meta.url), { type: "module", name: "peer" });
+  const post = (message: ToWorker, transfer: readonly Transferable[] = []): void => {
+    worker.postMessage(message, [...transfer]);
+  };
+  const listeners = new Set<(snapshot: Snapshot) => void>();
+  const asked = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
+  const keepAwake = wakeLock();
+  const performRtc = hostConnections((event, transfer) => post({ to: "links", event }, transfer));
+  let latest: Snapshot | null = null;
+  let asks = 0;
+
+  worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+    switch (data.to) {
+      case "rtc":
+        performRtc(data.request);
+        return;
+      case "sandbox":
+        void openSandbox(sandboxUrl).then((port) => post({ to: "sandbox", port }, [port]));
+        return;
+      case "screens":
+        latest = data.snapshot;
+        keepAwake(latest.mode === "running" && latest.settings.keepAwake);
+        for (const listener of listeners) listener(latest);
+        return;
+      case "asker": {
+        const asker = asked.get(data.ask);
+        asked.delete(data.ask);
+        if (data.error === null) asker?.resolve(data.answer as never);
+        else asker?.reject(new Error(data.error));
+      }
+    }
+  };
+  worker.onerror = (event) => {
+    for (const asker of asked.values()) asker.reject(new Error(`The peer stopped: ${event.message}. Load the page again.`));
+    asked.clear();
+  };
+  post({ to: "peer", address: location.href });
+  watchConditions((conditions) => post({ to: "conditions", conditions }));
+
+  return {
+    onSnapshot(listener) {
+      listeners.add(listener);
+      if (latest !== null) listener(latest);
+      return () => listeners.delete(listener);
+    },
+    ask<Name extends CommandName>(name: Name, args: Commands[Name]["args"]) {
+      return new Promise<Commands[Name]["answer"]>((resolve, reject) => {
+        asked.set(++asks, { resolve: resolve as (answer: never) => void, reject });
+        post({ to: "commands", ask: asks, name, args });
+      });
+    },
+  };
+}

@@ -1,0 +1,156 @@
+/**
+ * The peer's Worker: keys, store, protocol, timers and the connection to the signaling server, in one place that
+ * browsers do not slow down when the tab is hidden. The page lends it what a Worker does not have (wire.ts).
+ */
+
+import { protocolConfig } from "../protocol/config";
+import { websocketUrl, type JoinLink } from "../protocol/signaling";
+import { SandboxClient } from "../sandbox/client";
+import { BrowserBlobs } from "./blobs";
+import { Connector } from "./connector";
+import { Consents } from "./consents";
+import { Counting } from "./counting";
+import { deferred, type Deferred } from "./deferred";
+import { loadKeys } from "./keys";
+import { Links } from "./links";
+import { Runtime } from "./runtime";
+import { SignalingClient } from "./signaling_client";
+import { defaultSettings, Station } from "./station";
+import { openStore } from "./store";
+import { Verifying } from "./verifying";
+import type { FromWorker, ToWorker } from "./wire";
+
+/** What a page shows changes at most so often. */
+const SNAPSHOT_EVERY_MS = 250;
+/** Newcomers are named the peers that are there; asking again finds those that came later. */
+const ASK_PEERS_EVERY_MS = 20_000;
+/** A tab holds fewer connections than a node: each costs memory in the browser's own process. */
+const NEIGHBOURS = { neighboursTarget: 6, neighboursMax: 12 };
+const NETWORK_OF_PLAIN_ADDRESS = "main";
+
+const post = (message: FromWorker): void => self.postMessage(message);
+const now = (): number => performance.now() / 1_000;
+const unixS = (): number => Date.now() / 1_000;
+
+const links = new Links((request) => post({ to: "rtc", request }));
+const sandboxes: Deferred<MessagePort>[] = [];
+/** Commands and conditions wait for the station, whose keys and records are read from the disk first. */
+const station = deferred<Station>();
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  switch (data.to) {
+    case "peer":
+      begin(data.address).then(station.resolve, station.reject);
+      return;
+    case "links":
+      links.told(data.event);
+      return;
+    case "sandbox":
+      sandboxes.shift()?.resolve(data.port);
+      return;
+    case "conditions":
+      void station.promise.then((begun) => begun.conditionsChanged(data.conditions));
+      return;
+    case "commands": {
+      const { ask } = data;
+      station.promise
+        .then((begun) => begun.perform(data.name, data.args))
+        .then(
+          (answer) => post({ to: "asker", ask, answer, error: null }),
+          (error: unknown) => post({ to: "asker", ask, answer: null, error: messageOf(error) }),
+        );
+    }
+  }
+};
+
+async function begin(address: string): Promise<Station> {
+  const link = linkOf(address);
+  const store = await openStore();
+  const keys = await loadKeys(store);
+  const blobs = new BrowserBlobs(await store.blobs());
+  const verifying = new Verifying();
+  const { signer } = keys;
+  const signaling = new SignalingClient(websocketUrl(link), signer, link.network, (event) => connector.signaled(event));
+  const onChanged = snapshots(() => made.snapshot());
+  const settings = { ...defaultSettings(navigator.hardwareConcurrency), ...(await store.read("settings")) };
+  const made = new Station({
+    ...{ link, keys, store, blobs, verifying, signaling, now, unixS, onChanged },
+    sandbox: new SandboxClient(0, openSandbox),
+    consents: new Consents(store, await store.consents(), unixS),
+    counting: new Counting(store, await store.read("counters"), unixS),
+    cores: navigator.hardwareConcurrency,
+    settings,
+    unchosen: (await store.read("unchosen")) ?? [],
+  });
+  const config = protocolConfig({
+    ...NEIGHBOURS,
+    network: link.network,
+    agent: "crowdcompute web",
+    epochOffsetS: unixS() - now(),
+    slots: settings.slots,
+  });
+  const runtime = new Runtime(
+    ...([config, signer, verifying, blobs, store] as const),
+    {
+      onExecute: (order, module) => made.execute(order, module),
+      onCancel: (job) => made.cancel(job),
+      onDial: (peerId) => connector.dial(peerId),
+      onNotice: (notice) => made.noticed(notice),
+      onSaved: (records) => made.saved(records),
+      onChanged,
+      onFailed: (error) => made.failed(error),
+    },
+    now,
+  );
+  const connector = new Connector(signer, link.network, signaling, links, verifying, {
+    onLink: (opened, dialled) => runtime.linkOpened(opened, dialled),
+    onDialFailed: (peerId, reason) => runtime.feed({ kind: "dialFailed", peerId, reason }),
+    onPeers: (peerIds) => runtime.feed({ kind: "peersDiscovered", peerIds }),
+    onSignaling: (_state, detail) => {
+      made.signalingDetail = detail;
+      onChanged();
+    },
+  });
+  made.attach(runtime);
+  // Before consent nothing is worked on, whatever the restored records would allow.
+  runtime.feed({ kind: "tasksChosen", tasks: new Set() });
+  runtime.feed({ kind: "slotsChanged", slots: 0 });
+  made.begin(await runtime.restore(), (await store.read("isOn")) ?? false);
+  signaling.start();
+  setInterval(() => runtime.linkCount < NEIGHBOURS.neighboursTarget && connector.askPeers(), ASK_PEERS_EVERY_MS);
+  return made;
+}
+
+/** The page came from its signaling server; which network is meant stands behind `#`. */
+function linkOf(address: string): JoinLink {
+  const { origin, hash } = new URL(address);
+  const fields = new URLSearchParams(hash.slice(1));
+  return { baseUrl: origin, network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS, taskId: null };
+}
+
+function openSandbox(): Promise<MessagePort> {
+  const sandbox = deferred<MessagePort>();
+  sandboxes.push(sandbox);
+  post({ to: "sandbox" });
+  return sandbox.promise;
+}
+
+/** Post a snapshot after changes, the first at once, then no more than one in each interval. */
+function snapshots(take: () => ReturnType<Station["snapshot"]>): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let postedMs = -Infinity;
+  return () => {
+    timer ??= setTimeout(
+      () => {
+        timer = undefined;
+        postedMs = performance.now();
+        post({ to: "screens", snapshot: take() });
+      },
+      Math.max(0, postedMs + SNAPSHOT_EVERY_MS - performance.now()),
+    );
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,146 @@
+/** From a person's draft, or a dropped bundle, to a signed manifest and the blobs it names. Loaded when first needed. */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { describe } from "../protocol/blobs";
+import { hex, type Hex } from "../protocol/bytes";
+import { readBundle, type Bundle } from "../protocol/bundle";
+import { LocalProtocolError, RemoteProtocolError } from "../protocol/errors";
+import type { Execute } from "../protocol/events";
+import type { Signer, Verifier } from "../protocol/identity";
+import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../protocol/manifest";
+import type { Signed } from "../protocol/records";
+import { checkInputs, chunkCount, chunkInput, CHUNKS_MAX, isNumbers, seed, type Split } from "../protocol/split";
+import { admit } from "../protocol/wasm";
+import type { Draft } from "./console";
+
+/** How long volunteers may work on a task published from a page. As `cc-task` has it. */
+const LIFETIME_S = 7 * 24 * 3_600;
+/** The share of lying workers that audits of a page's tasks are sized for. As `cc-task` has it. */
+const LIARS = 0.2;
+/** Stands for the task id in the seeds of a task that has none yet, because nobody signed it. */
+const UNSIGNED = new Uint8Array(32);
+
+/** A task ready to be signed, or to be tried here. */
+export interface Prepared {
+  readonly manifest: Manifest;
+  readonly blobs: ReadonlyMap<Hex, Uint8Array>;
+}
+
+/**
+ * What a draft says as a manifest of ours.
+ *
+ * @throws Error with one sentence for the person: the module is refused, or a number does not fit.
+ */
+export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared {
+  const code = draft.source;
+  if (code.length === 0 || code.length > CODE_BYTES_MAX) {
+    throw new LocalProtocolError(`The program has ${code.length} bytes; 1 to ${CODE_BYTES_MAX} may be.`);
+  }
+  // Rewriting, which makes NaNs deterministic, needs `cc-task`; a module that is not rewritten is refused here.
+  if (draft.runtime === "wasm") admit(code);
+  const split = splitOf(draft.split);
+  const chunks = chunkCount(split);
+  if (chunks < 1n || chunks > BigInt(CHUNKS_MAX)) {
+    throw new LocalProtocolError(`This cuts the work into ${chunks} chunks; a task has 1 to ${CHUNKS_MAX}.`);
+  }
+  const createdS = Math.floor(unixS);
+  const ref = describe(code);
+  const manifest: Manifest = {
+    schema: 1,
+    name: draft.name,
+    description: draft.description,
+    link: draft.link,
+    creator: signer.publicKey,
+    sealKey: signer.sealKey,
+    runtime: draft.runtime,
+    code: ref,
+    split,
+    chunks: Number(chunks),
+    inputs: null,
+    limits: { memoryBytes: draft.memoryBytes, outputBytes: draft.outputBytes, seconds: draft.seconds },
+    policy: { replication: draft.replication, eps: draft.eps, liars: LIARS, powBits: 0 },
+    reward: 0,
+    permissions: [],
+    createdS,
+    expiresS: createdS + LIFETIME_S,
+  };
+  checked(() => checkInputs(manifest, null));
+  return { manifest, blobs: new Map([[hex(ref.sha256), code]]) };
+}
+
+/**
+ * Open a bundle from anywhere.
+ *
+ * @throws Error with one sentence for the person.
+ */
+export function openBundle(bytes: Uint8Array, verifier: Verifier): Bundle {
+  const bundle = readBundle(bytes, verifier);
+  if (bundle.manifest.runtime === "wasm") admit(bundle.module);
+  return bundle;
+}
+
+/** The same task under our own key, beginning now: whoever publishes is its creator and opens its votes. */
+export function asOurs(bundle: Bundle, signer: Signer, unixS: number): Prepared {
+  const createdS = Math.floor(unixS);
+  const lifetimeS = bundle.manifest.expiresS - bundle.manifest.createdS;
+  const { publicKey: creator, sealKey } = signer;
+  const manifest = { ...bundle.manifest, creator, sealKey, createdS, expiresS: createdS + lifetimeS };
+  return { manifest, blobs: bundle.blobs };
+}
+
+/**
+ * Sign it. The signature is filled in once the signer has settled.
+ *
+ * @throws LocalProtocolError with one sentence for the person.
+ */
+export function signed(prepared: Prepared, signer: Signer, unixS: number): Signed {
+  const record = signManifest(signer, prepared.manifest);
+  const refusal = timeRefusal(prepared.manifest, unixS);
+  if (refusal !== null) throw new LocalProtocolError(refusal);
+  return record;
+}
+
+/** One chunk of a prepared task as a job of its own. */
+export function trial(prepared: Prepared, chunk: number, job: number): { order: Execute; module: Uint8Array } {
+  const { manifest, blobs } = prepared;
+  if (!Number.isInteger(chunk) || chunk < 0 || chunk >= manifest.chunks) {
+    throw new LocalProtocolError(`There is no chunk ${chunk}: the task has chunks 0 to ${manifest.chunks - 1}.`);
+  }
+  const inputs = manifest.inputs === null ? null : (blobs.get(hex(manifest.inputs.sha256)) ?? null);
+  const data = checked(() => chunkInput(manifest, chunk, inputs));
+  const module = blobs.get(hex(manifest.code.sha256));
+  if (module === undefined) throw new LocalProtocolError("The task's program is missing.");
+  const order: Execute = {
+    kind: "execute",
+    job,
+    taskId: hex(UNSIGNED),
+    runtime: manifest.runtime,
+    code: sha256(module),
+    limits: manifest.limits,
+    numbers: isNumbers(manifest.split),
+    chunks: [{ chunk, data, seed: seed(UNSIGNED, chunk) }],
+  };
+  return { order, module };
+}
+
+function splitOf(split: Draft["split"]): Split {
+  if (split.kind === "range") {
+    return { kind: "range", start: whole(split.start), stop: whole(split.stop), step: whole(split.step) };
+  }
+  return split;
+}
+
+function whole(text: string): bigint {
+  if (!/^-?\d{1,19}$/.test(text.trim())) throw new LocalProtocolError(`${JSON.stringify(text)} is not a whole number.`);
+  return BigInt(text.trim());
+}
+
+function checked<T>(check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    // What a stranger's manifest would be refused for is, in our own, the person's to correct.
+    throw error instanceof RemoteProtocolError ? new LocalProtocolError(error.message) : error;
+  }
+}

@@ -1,0 +1,467 @@
+/**
+ * This tab's peer as the person who lends the device deals with it: what it may work on, when, and how fast.
+ *
+ *     OFF --start--> ON --pause--> PAUSED --start--> ON
+ *                    ON --finish--> FINISHING --nothing runs--> PAUSED
+ *
+ * On, it computes unless the device is on battery, saves data or is hot, as far as the person wants that heeded. It
+ * works on tasks that were consented to and on nothing else: before the first consent no cycle is spent.
+ */
+
+import { fromHex, hex, type Hex } from "../protocol/bytes";
+import { LocalProtocolError, ProtocolError } from "../protocol/errors";
+import type { ChunkOutcome, Execute, Notice } from "../protocol/events";
+import { Status } from "../protocol/events";
+import { formatJoinLink, type JoinLink } from "../protocol/signaling";
+import { chunksOf, parse, recordKey, type Signed } from "../protocol/records";
+import type { SandboxClient } from "../sandbox/client";
+import type { BrowserBlobs } from "./blobs";
+import { NO_CONDITIONS, type Conditions } from "./conditions";
+import type {
+  Commands,
+  CommandName,
+  Draft,
+  Happening,
+  Mode,
+  PauseReason,
+  Settings,
+  Snapshot,
+  TaskView,
+  TestRun,
+} from "./console";
+import type { Consents } from "./consents";
+import type { Counting } from "./counting";
+import type { Keys } from "./keys";
+import { Lanes } from "./lanes";
+import type { Prepared } from "./publishing";
+import type { Runtime } from "./runtime";
+import type { SignalingClient } from "./signaling_client";
+import type { Store } from "./store";
+import type { Verifying } from "./verifying";
+import { bundleView, chunkMarks, taskView } from "./views";
+
+const HAPPENINGS_MAX = 200;
+/** How long after its end a consent may still count. */
+const LOOK_AGAIN_MS = 3_600_000;
+/** A device is hot once the browser has said so for this long: starting a program alone takes a second or two. */
+const HOT_AFTER_S = 10;
+/** Numbers of the jobs of trials: far from those of the core, which counts its own from one. */
+const TRIAL_JOBS_FROM = 2 ** 40;
+
+/** Half the power, half the cores: what nobody notices while working at the same machine. */
+export function defaultSettings(cores: number): Settings {
+  return {
+    power: 0.5,
+    slots: Math.max(1, Math.ceil(cores / 2)),
+    pauseOnBattery: true,
+    pauseOnSaveData: true,
+    pauseWhenHot: true,
+    allowJs: true,
+    keepAwake: false,
+  };
+}
+
+type Wish = "off" | "on" | "paused" | "finishing";
+
+/** Everything a station is made of. */
+export interface Parts {
+  readonly link: JoinLink;
+  readonly keys: Keys;
+  readonly store: Store;
+  readonly blobs: BrowserBlobs;
+  readonly verifying: Verifying;
+  readonly signaling: SignalingClient;
+  readonly sandbox: SandboxClient;
+  readonly consents: Consents;
+  readonly counting: Counting;
+  readonly settings: Settings;
+  readonly unchosen: readonly Hex[];
+  readonly cores: number;
+  readonly now: () => number;
+  readonly unixS: () => number;
+  readonly onChanged: () => void;
+}
+
+export class Station {
+  signalingDetail = "";
+  private readonly lanes: Lanes;
+  private readonly me: Hex;
+  private readonly voted = new Map<Hex, Set<number>>();
+  private readonly happenings: Happening[] = [];
+  private readonly unchosen: Set<Hex>;
+  private settings: Settings;
+  private conditions = NO_CONDITIONS;
+  private hotSince = Infinity;
+  private wish: Wish = "off";
+  private failure = "";
+  private trials = 0;
+  private runtime!: Runtime;
+
+  constructor(private readonly parts: Parts) {
+    this.me = hex(parts.keys.signer.publicKey);
+    this.settings = parts.settings;
+    this.unchosen = new Set(parts.unchosen);
+    this.lanes = new Lanes(parts.sandbox, (order, outcomes, seconds) => this.executed(order, outcomes, seconds));
+  }
+
+  /** Say which runtime is meant: it tells this station, and this station drives it, so neither can be made first. */
+  attach(runtime: Runtime): void {
+    this.runtime = runtime;
+  }
+
+  /** Take up what was stored; `isOn`: go on as before the page was closed. */
+  begin(restored: readonly Signed[], isOn: boolean): void {
+    this.countVotes(restored);
+    if (isOn && this.parts.consents.hasAny) this.wish = "on";
+    this.adjust();
+    // Consents run out without anything happening.
+    setInterval(() => this.adjust(), LOOK_AGAIN_MS);
+  }
+
+  // ---- what the runtime tells
+
+  execute(order: Execute, module: Uint8Array): void {
+    this.lanes.add(order, module);
+  }
+
+  cancel(job: number): void {
+    this.lanes.cancel(job);
+  }
+
+  /** Records have been kept: among them, our own votes. */
+  saved(records: readonly Signed[]): void {
+    const chunks = this.countVotes(records);
+    if (chunks > 0) this.parts.counting.voted(chunks);
+  }
+
+  /** Note the chunks that our own commits among these name; how many. */
+  private countVotes(records: readonly Signed[]): number {
+    let count = 0;
+    for (const signed of records) {
+      if (signed.kind !== "commit" || hex(signed.author) !== this.me) continue;
+      const commit = parse(signed);
+      // As a creator we commit too, as the referee of our own task: that is nobody's spare time.
+      if (commit.kind !== "commit" || this.runtime.peer.creators.has(hex(commit.task))) continue;
+      const voted = this.votedOn(hex(commit.task));
+      for (const chunk of chunksOf(commit.shard, commit.runs)) voted.add(chunk);
+      count += commit.runs.reduce((chunks, [, length]) => chunks + length, 0);
+    }
+    return count;
+  }
+
+  noticed(notice: Notice): void {
+    const { what, taskId, peerId, chunk, detail } = notice;
+    // Thousands of these a minute would push everything else off the list.
+    if (what !== "chunk accepted") this.happened(what, { taskId, peerId, chunk, detail });
+    if (what === "task seen" || what === "task closed") queueMicrotask(() => this.adjust());
+  }
+
+  failed(error: Error): void {
+    this.failure = error.message;
+    this.wish = "paused";
+    this.lanes.pace(0, 1);
+    this.happened("stopped", { detail: error.message });
+  }
+
+  conditionsChanged(conditions: Conditions): void {
+    if (!conditions.isHot) this.hotSince = Infinity;
+    else if (!this.conditions.isHot) {
+      this.hotSince = this.parts.now();
+      setTimeout(() => this.adjust(), 1_000 * HOT_AFTER_S);
+    }
+    this.conditions = conditions;
+    this.adjust();
+  }
+
+  private executed(order: Execute, outcomes: readonly ChunkOutcome[], seconds: number): void {
+    this.parts.counting.worked(order.taskId, seconds);
+    for (const { chunk, status, detail } of outcomes) {
+      if (status === Status.NO_RESULT) this.happened("no result", { taskId: order.taskId, chunk, detail });
+    }
+    this.runtime.executed(order, outcomes, seconds);
+  }
+
+  // ---- what follows from it
+
+  /** Let the core and the lanes do what is wanted now. */
+  private adjust(): void {
+    const isComputing = this.wish === "on" && this.heeded() === null;
+    const slots = isComputing || (this.wish === "off" && this.hasOpenTaskOfOurs) ? this.settings.slots : 0;
+    if (this.wish !== "finishing") {
+      this.lanes.undrain();
+      this.runtime.feed({ kind: "tasksChosen", tasks: isComputing ? this.chosen() : new Set() });
+      this.runtime.feed({ kind: "slotsChanged", slots });
+      this.lanes.pace(slots, this.settings.power);
+    }
+    this.parts.onChanged();
+  }
+
+  /** The condition that keeps us from computing. */
+  private heeded(): PauseReason | null {
+    const { settings, conditions } = this;
+    if (settings.pauseOnBattery && conditions.onBattery) return "on battery";
+    if (settings.pauseOnSaveData && conditions.savesData) return "data saver is on";
+    // Browsers judge by how busy all cores are. With more than half of them ours, that says nothing but what we do.
+    const isTelling = settings.slots * settings.power <= this.parts.cores / 2;
+    const isHot = isTelling && this.parts.now() - this.hotSince >= HOT_AFTER_S;
+    if (settings.pauseWhenHot && isHot) return "the device is hot";
+    return null;
+  }
+
+  private chosen(): ReadonlySet<Hex> {
+    const tasks = new Set<Hex>();
+    for (const taskId of this.runtime.peer.ledgers.keys()) if (this.isChosen(taskId)) tasks.add(taskId);
+    return tasks;
+  }
+
+  private isChosen(taskId: Hex): boolean {
+    const runtime = this.runtime.peer.ledgers.get(taskId)?.manifest.runtime;
+    const isAllowed = runtime !== "js" || this.settings.allowJs;
+    return isAllowed && !this.unchosen.has(taskId) && this.parts.consents.isGiven(taskId);
+  }
+
+  private get hasOpenTaskOfOurs(): boolean {
+    for (const creator of this.runtime.peer.creators.values()) if (creator.state !== "closed") return true;
+    return false;
+  }
+
+  // ---- what the person asks
+
+  async perform<Name extends CommandName>(
+    name: Name,
+    args: Commands[Name]["args"],
+  ): Promise<Commands[Name]["answer"]> {
+    const act = this[name] as (args: Commands[Name]["args"]) => Promise<Commands[Name]["answer"]>;
+    try {
+      return await act.call(this, args);
+    } catch (error) {
+      // Sentences of the protocol begin small: they stand after a colon in a terminal.
+      if (error instanceof ProtocolError) throw new Error(sentence(error.message));
+      throw error;
+    }
+  }
+
+  async start(): Promise<void> {
+    if (this.failure !== "") throw new Error(this.failure);
+    await this.want("on");
+  }
+
+  async pause(): Promise<void> {
+    await this.want("paused");
+  }
+
+  async finish(): Promise<void> {
+    if (this.wish !== "on") return;
+    await this.want("finishing");
+    this.lanes.drain(() => {
+      if (this.wish === "finishing") void this.want("paused");
+    });
+  }
+
+  async consent({ taskId, give }: Commands["consent"]["args"]): Promise<void> {
+    const ledger = this.ledgerOf(taskId);
+    await this.parts.consents.answer(taskId, hex(ledger.manifest.creator), give);
+    if (give) this.unchosen.delete(taskId);
+    await this.parts.store.write("unchosen", [...this.unchosen]);
+    this.adjust();
+  }
+
+  async chooseTask({ taskId, chosen }: Commands["chooseTask"]["args"]): Promise<void> {
+    if (chosen && !this.parts.consents.isGiven(taskId)) throw new Error("Say yes to this task first.");
+    if (chosen) this.unchosen.delete(taskId);
+    else this.unchosen.add(taskId);
+    await this.parts.store.write("unchosen", [...this.unchosen]);
+    this.adjust();
+  }
+
+  async changeSettings(changes: Partial<Settings>): Promise<void> {
+    this.settings = { ...this.settings, ...changes };
+    await this.parts.store.write("settings", this.settings);
+    this.adjust();
+  }
+
+  async chunkMarks({ taskId }: Commands["chunkMarks"]["args"]): Promise<Commands["chunkMarks"]["answer"]> {
+    return chunkMarks(this.ledgerOf(taskId), this.votedOn(taskId), this.parts.now());
+  }
+
+  async chunkResult({ taskId, chunk }: Commands["chunkResult"]["args"]): Promise<Commands["chunkResult"]["answer"]> {
+    const { chunkResult } = await import("./results");
+    return chunkResult(this.creatorOf(taskId), chunk);
+  }
+
+  async exportResults({ taskId }: Commands["exportResults"]["args"]): Promise<Blob> {
+    const { exportResults } = await import("./results");
+    return exportResults(this.creatorOf(taskId));
+  }
+
+  async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
+    const { openBundle } = await import("./publishing");
+    const bundle = openBundle(bytes, this.parts.verifying.verify);
+    return bundleView(bundle.manifest, hex(bundle.taskId), this.parts.unixS());
+  }
+
+  async testRun(args: Commands["testRun"]["args"]): Promise<TestRun> {
+    const { fromDraft, openBundle, trial } = await import("./publishing");
+    const { signer } = this.parts.keys;
+    const prepared: Prepared =
+      "draft" in args
+        ? fromDraft(args.draft, signer, this.parts.unixS())
+        : openBundle(args.bundle, this.parts.verifying.verify);
+    const { order, module } = trial(prepared, args.chunk, TRIAL_JOBS_FROM + ++this.trials);
+    const { job, runtime, limits, numbers, chunks } = order;
+    // A trial is the person's own wish: it runs at once, whatever is paused.
+    if (this.lanes.slots === 0) this.parts.sandbox.resize(1);
+    const execution = await this.parts.sandbox.run({
+      ...{ job, runtime, limits, numbers, chunks },
+      codeId: hex(order.code),
+      code: module,
+    });
+    if (this.lanes.slots === 0) this.parts.sandbox.resize(0);
+    const [outcome] = execution?.outcomes ?? [];
+    if (execution === null || outcome === undefined) throw new Error("The trial was stopped.");
+    const status = outcome.status === Status.OK ? "ok" : outcome.status === Status.TASK_ERROR ? "task error" : "no result";
+    const detail = status === "task error" ? new TextDecoder().decode(outcome.data) : outcome.detail;
+    return { status, bytes: outcome.data, detail, seconds: execution.seconds };
+  }
+
+  async publishDraft({ draft }: { readonly draft: Draft }): Promise<Commands["publishDraft"]["answer"]> {
+    const { fromDraft } = await import("./publishing");
+    return this.publish(fromDraft(draft, this.parts.keys.signer, this.parts.unixS()));
+  }
+
+  async publishBundle({ bytes }: Commands["publishBundle"]["args"]): Promise<Commands["publishBundle"]["answer"]> {
+    const { asOurs, openBundle } = await import("./publishing");
+    const bundle = openBundle(bytes, this.parts.verifying.verify);
+    return this.publish(asOurs(bundle, this.parts.keys.signer, this.parts.unixS()));
+  }
+
+  private async publish(prepared: Prepared): Promise<Commands["publishDraft"]["answer"]> {
+    const { signed } = await import("./publishing");
+    const { signer } = this.parts.keys;
+    const manifest = signed(prepared, signer, this.parts.unixS());
+    await signer.settled();
+    for (const [digest, blob] of prepared.blobs) this.parts.blobs.put(fromHex(digest), blob);
+    this.runtime.feed({ kind: "taskPublished", manifest });
+    await this.runtime.flushed();
+    this.adjust();
+    const taskId = recordKey(manifest);
+    return { taskId, joinLink: formatJoinLink({ ...this.parts.link, taskId }) };
+  }
+
+  async retrySignaling(): Promise<void> {
+    this.parts.signaling.retry();
+  }
+
+  async forgetEverything(): Promise<void> {
+    await this.want("paused");
+    await this.runtime.close("this browser forgets its peer");
+    this.parts.signaling.stop();
+    await this.parts.store.forget();
+  }
+
+  private async want(wish: Wish): Promise<void> {
+    this.wish = wish;
+    this.adjust();
+    await this.parts.store.write("isOn", wish === "on");
+  }
+
+  private ledgerOf(taskId: Hex): NonNullable<ReturnType<Runtime["peer"]["ledgers"]["get"]>> {
+    const ledger = this.runtime.peer.ledgers.get(taskId);
+    if (ledger === undefined) throw new LocalProtocolError("nobody here has heard of this task yet");
+    return ledger;
+  }
+
+  private creatorOf(taskId: Hex): NonNullable<ReturnType<Runtime["peer"]["creators"]["get"]>> {
+    const creator = this.runtime.peer.creators.get(taskId);
+    if (creator === undefined) throw new LocalProtocolError("only the creator of a task has its results");
+    return creator;
+  }
+
+  private votedOn(taskId: Hex): Set<number> {
+    let voted = this.voted.get(taskId);
+    if (voted === undefined) this.voted.set(taskId, (voted = new Set()));
+    return voted;
+  }
+
+  // ---- what the person sees
+
+  private happened(what: string, about: Partial<Omit<Happening, "atS" | "what">>): void {
+    const nothing = { taskId: null, peerId: null, chunk: null, detail: "" };
+    this.happenings.push({ atS: this.parts.unixS(), what, ...nothing, ...about });
+    if (this.happenings.length > HAPPENINGS_MAX) this.happenings.shift();
+    this.parts.onChanged();
+  }
+
+  snapshot(): Snapshot {
+    const { parts, runtime } = this;
+    const { peer } = runtime;
+    const tasks: TaskView[] = [];
+    for (const [taskId, ledger] of peer.ledgers) {
+      tasks.push(
+        taskView(ledger, peer.creators.get(taskId), {
+          consent: parts.consents.stateOf(taskId),
+          isChosen: this.isChosen(taskId),
+          voted: this.votedOn(taskId),
+          computeSeconds: parts.counting.secondsOf(taskId),
+          publicKey: this.me,
+          unixS: parts.unixS(),
+        }),
+      );
+    }
+    const [mode, reason] = this.modeNow(tasks);
+    return {
+      peerId: peer.peerId,
+      network: parts.link.network,
+      signaling: SIGNALING[parts.signaling.state],
+      signalingDetail: this.signalingDetail,
+      iceServers: parts.signaling.iceServers.map(({ url, username, credential }) => ({ urls: url, username, credential })),
+      mode,
+      reason,
+      executing: this.lanes.executing,
+      peers: [...peer.neighbours].map(([peerId, state]) => ({ peerId, state, dialled: runtime.hasDialled(peerId) })),
+      tasks,
+      settings: this.settings,
+      total: {
+        done: sum(tasks, ({ mine }) => mine.done),
+        confirmed: sum(tasks, ({ mine }) => mine.confirmed),
+        outvoted: sum(tasks, ({ mine }) => mine.outvoted),
+        computeSeconds: parts.counting.totalSeconds,
+      },
+      lastDay: parts.counting.lastDay,
+      happenings: [...this.happenings],
+      keyKind: parts.keys.kind,
+      storedBytes: parts.blobs.usedBytes,
+    };
+  }
+
+  private modeNow(tasks: readonly TaskView[]): readonly [Mode, PauseReason | null] {
+    if (this.wish === "off") return ["off", "not started"];
+    if (this.wish === "paused") return ["paused", "paused by you"];
+    if (this.wish === "finishing") return ["finishing", "finishing"];
+    const heeded = this.heeded();
+    if (heeded !== null) return ["paused", heeded];
+    const chosen = tasks.filter(({ isChosen }) => isChosen);
+    if (chosen.length === 0) {
+      const isRefused = tasks.some(({ runtime, consent }) => runtime === "js" && consent.state === "given");
+      return ["waiting", isRefused && !this.settings.allowJs ? "the browser cannot run this task" : "no task chosen"];
+    }
+    if (this.lanes.executing > 0 || !this.runtime.peer.idle) return ["running", null];
+    if (this.runtime.linkCount === 0) return ["waiting", "no peers yet"];
+    return ["waiting", "nothing left to compute"];
+  }
+}
+
+const SIGNALING = {
+  connecting: "connecting",
+  entered: "connected",
+  unreachable: "unreachable",
+  refused: "unreachable",
+} as const;
+
+function sum(tasks: readonly TaskView[], of: (task: TaskView) => number): number {
+  return tasks.reduce((total, task) => total + of(task), 0);
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+}

@@ -1,0 +1,176 @@
+/** Pictures of tasks for the screens: plain data, made from what the peer holds at that moment. */
+
+import { hex, type Hex } from "../protocol/bytes";
+import type { CreatorRole } from "../protocol/creator";
+import { peerIdOf } from "../protocol/identity";
+import { bit, type Ledger } from "../protocol/ledger";
+import type { Manifest } from "../protocol/manifest";
+import { SHARD_CHUNKS, type CertificateBody } from "../protocol/records";
+import type { CertificateView, ChunkMark, ConsentState, GridView, Tally, TaskView } from "./console";
+
+/** Chunks that a picture shows; a task with more is shown by its first ones and its numbers. */
+const MARKS_MAX = 65_536;
+
+/** What only this device knows about a task. */
+export interface Ours {
+  readonly consent: ConsentState;
+  readonly isChosen: boolean;
+  /** Chunks this device has voted on. */
+  readonly voted: ReadonlySet<number>;
+  readonly computeSeconds: number;
+  readonly publicKey: Hex;
+  readonly unixS: number;
+}
+
+/** A task of the network, or of our own when `creator` is there. */
+export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours: Ours): TaskView {
+  const { manifest } = ledger;
+  const counted = counts(ledger);
+  const progress = creator?.progress();
+  const expired = ours.unixS >= manifest.expiresS;
+  return {
+    ...describe(manifest, ledger.taskKey),
+    signatureOk: true,
+    accepted: progress?.accepted ?? counted.accepted,
+    begun: counted.begun,
+    failed: progress?.failed ?? counted.failed,
+    workers: ledger.admits.size,
+    consent: ours.consent,
+    isChosen: ours.isChosen,
+    isMine: creator !== undefined,
+    state: ledger.certificate !== null ? "closed" : expired ? "expired" : "open",
+    certificate: ledger.certificate === null ? null : certificateView(ledger.certificate),
+    mine: tally(ledger, ours),
+  };
+}
+
+/** A manifest that nobody has published here: a dropped bundle. */
+export function bundleView(manifest: Manifest, taskId: Hex, unixS: number): TaskView {
+  return {
+    ...describe(manifest, taskId),
+    signatureOk: true,
+    accepted: 0,
+    begun: 0,
+    failed: 0,
+    workers: 0,
+    consent: { state: "none", expiresS: null },
+    isChosen: false,
+    isMine: false,
+    state: unixS >= manifest.expiresS ? "expired" : "open",
+    certificate: null,
+    mine: { done: 0, confirmed: 0, outvoted: 0, computeSeconds: 0 },
+  };
+}
+
+/** What is known of each chunk of a task that anybody has begun. */
+export function chunkMarks(ledger: Ledger, voted: ReadonlySet<number>, now: number): readonly ChunkMark[] {
+  const marks: ChunkMark[] = [];
+  const last = Math.min(ledger.manifest.chunks, MARKS_MAX);
+  for (let chunk = 0; chunk < last; chunk++) {
+    const mine = voted.has(chunk);
+    const state = stateOf(ledger, chunk, mine, now);
+    if (state !== null) marks.push({ chunk, state, mine });
+  }
+  return marks;
+}
+
+function stateOf(ledger: Ledger, chunk: number, mine: boolean, now: number): ChunkMark["state"] | null {
+  if (ledger.isAccepted(chunk)) return "accepted";
+  if (ledger.isClosed(chunk)) return "failed";
+  if (mine || ledger.hasVoter(chunk)) return "voted";
+  return ledger.isLeased(chunk, now) ? "begun" : null;
+}
+
+type Described = Omit<
+  TaskView,
+  "signatureOk" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
+  "certificate" | "mine"
+>;
+
+function describe(manifest: Manifest, taskId: Hex): Described {
+  return {
+    taskId,
+    name: manifest.name,
+    description: manifest.description,
+    link: manifest.link,
+    creator: peerIdOf(manifest.creator),
+    runtime: manifest.runtime,
+    codeSha256: hex(manifest.code.sha256),
+    codeBytes: manifest.code.size,
+    memoryBytes: manifest.limits.memoryBytes,
+    outputBytes: manifest.limits.outputBytes,
+    chunkSeconds: manifest.limits.seconds,
+    chunks: manifest.chunks,
+    replication: manifest.policy.replication,
+    eps: manifest.policy.eps,
+    createdS: manifest.createdS,
+    expiresS: manifest.expiresS,
+    grid: gridView(manifest),
+  };
+}
+
+function gridView({ split }: Manifest): GridView | null {
+  if (split.kind !== "grid") return null;
+  const [width, height, tileWidth, tileHeight] = [split.width, split.height, split.tileWidth, split.tileHeight].map(
+    Number,
+  ) as [number, number, number, number];
+  return {
+    columns: Math.ceil(width / tileWidth),
+    rows: Math.ceil(height / tileHeight),
+    width,
+    height,
+    tileWidth,
+    tileHeight,
+  };
+}
+
+function counts(ledger: Ledger): { readonly accepted: number; readonly failed: number; readonly begun: number } {
+  let [accepted, failed, begun] = [0, 0, 0];
+  for (const [shard, checkpoint] of ledger.checkpoints) {
+    begun += Math.min(checkpoint.begun, ledger.shardSize(shard));
+    accepted += ones(checkpoint.accepted);
+    failed += ones(checkpoint.failed);
+  }
+  return { accepted, failed, begun };
+}
+
+function ones(bitmap: Uint8Array): number {
+  let count = 0;
+  for (let byte of bitmap) for (; byte !== 0; byte &= byte - 1) count++;
+  return count;
+}
+
+/**
+ * What became of our votes. They are sealed, so all a worker learns is which chunks were accepted, and, by a verdict,
+ * that its own word was not.
+ */
+function tally(ledger: Ledger, ours: Ours): Tally {
+  const done = ours.voted.size;
+  let confirmed = 0;
+  for (const chunk of ours.voted) {
+    const checkpoint = ledger.checkpoints.get(Math.floor(chunk / SHARD_CHUNKS));
+    if (checkpoint !== undefined && bit(checkpoint.accepted, chunk % SHARD_CHUNKS)) confirmed++;
+  }
+  const isVoid = ledger.isVoid(ours.publicKey);
+  return {
+    done,
+    confirmed: isVoid ? 0 : confirmed,
+    outvoted: isVoid ? done : 0,
+    computeSeconds: ours.computeSeconds,
+  };
+}
+
+function certificateView(certificate: CertificateBody): CertificateView {
+  return {
+    accepted: certificate.accepted,
+    failed: certificate.failed,
+    executions: certificate.executions,
+    audits: certificate.workerAudits + certificate.creatorAudits,
+    mismatches: certificate.mismatches,
+    convicted: certificate.convicted,
+    eps: certificate.eps,
+    bound: certificate.bound,
+    confidence: certificate.confidence,
+    rootSha256: hex(certificate.root),
+  };
+}

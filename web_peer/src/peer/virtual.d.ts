@@ -1,0 +1,5 @@
+/** Made by vite.config.ts. */
+declare module "virtual:sandbox" {
+  /** Where the sandbox's page is; another address for every version of it. */
+  export const sandboxUrl: string;
+}
