@@ -231,6 +231,18 @@ class Ledger:
         index = chunk % SHARD_CHUNKS
         return checkpoint is not None and (bit(checkpoint.accepted, index) or bit(checkpoint.failed, index))
 
+    def closed_bitmap(self, shard: int) -> bytes:
+        """A bit for each chunk of a shard, set where `is_closed`; empty where nothing is."""
+        checkpoint = self.checkpoints.get(shard)
+        if checkpoint is None:
+            return b""
+        closed = int.from_bytes(checkpoint.accepted) | int.from_bytes(checkpoint.failed)
+        return closed.to_bytes(len(checkpoint.accepted))
+
+    def is_untouched(self, chunk: int) -> bool:
+        """Whether nobody ever voted on this chunk and no lease names it: the usual case, told quickly."""
+        return chunk not in self._voters and chunk not in self._leased
+
     def unbegun_count(self, shard: int) -> int:
         """Chunks of a shard that, at its last checkpoint, nobody had voted on or leased."""
         checkpoint = self.checkpoints.get(shard)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .ledger import bit
 from .records import SHARD_CHUNKS
 
 if TYPE_CHECKING:
@@ -46,10 +47,14 @@ def pick_open(
     start = rng.randrange(count)
     picked: list[int] = []
     looked = 0
+    closed = ledger.closed_bitmap(shard)
     while looked < count and len(picked) < size:
-        chunk = first + (start + looked) % count
+        index = (start + looked) % count
+        chunk = first + index
         looked += 1
-        if chunk not in mine and is_open(ledger, chunk, now):
+        if bit(closed, index) or chunk in mine:
+            continue
+        if ledger.is_untouched(chunk) or is_open(ledger, chunk, now):
             picked.append(chunk)
     left = len(picked) * count // max(1, looked)
     return sorted(picked[: -(-left // sharing)]), left

@@ -44,7 +44,8 @@ ConnectionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 # ---- messages
 
 # What every stack can parse (RFC 7064 and 7065, without IPv6 literals, which aiortc refuses).
-_ICE_URL = r"\A(?:stuns?:[^\s?:@/]{1,253}(?::[0-9]{1,5})?|turns?:[^\s?:@/]{1,253}(?::[0-9]{1,5})?(?:\?transport=(?:udp|tcp))?)\Z"
+_PORT = "(?::[0-9]{1,5})?"
+_ICE_URL = rf"\A(?:stuns?:[^\s?:@/]{{1,253}}{_PORT}|turns?:[^\s?:@/]{{1,253}}{_PORT}(?:\?transport=(?:udp|tcp))?)\Z"
 
 
 class IceServer(Body, frozen=True):
