@@ -8,7 +8,7 @@ import { sandboxUrl } from "virtual:sandbox";
 import { watchConditions, wakeLock } from "./conditions";
 import type { CommandName, Commands, Console, Snapshot } from "./console";
 import { hostConnections } from "./rtc";
-import { openSandbox } from "../sandbox/host";
+import { openSandbox, removeSandbox } from "../sandbox/host";
 import type { FromWorker, ToWorker } from "./wire";
 
 /** Start this tab's peer. Once per page. */
@@ -30,7 +30,8 @@ export function openConsole(): Console {
         performRtc(data.request);
         return;
       case "sandbox":
-        void openSandbox(sandboxUrl).then((port) => post({ to: "sandbox", port }, [port]));
+        if (data.isWanted) void openSandbox(sandboxUrl).then((port) => post({ to: "sandbox", port }, [port]));
+        else removeSandbox();
         return;
       case "screens":
         latest = data.snapshot;

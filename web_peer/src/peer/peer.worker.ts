@@ -76,6 +76,7 @@ async function begin(address: string): Promise<Station> {
   const made = new Station({
     ...{ link, keys, store, blobs, verifying, signaling, now, unixS, onChanged },
     sandbox: new SandboxClient(0, openSandbox),
+    removeSandbox: () => post({ to: "sandbox", isWanted: false }),
     consents: new Consents(store, await store.consents(), unixS),
     counting: new Counting(store, await store.read("counters"), unixS),
     cores: navigator.hardwareConcurrency,
@@ -131,7 +132,7 @@ function linkOf(address: string): JoinLink {
 function openSandbox(): Promise<MessagePort> {
   const sandbox = deferred<MessagePort>();
   sandboxes.push(sandbox);
-  post({ to: "sandbox" });
+  post({ to: "sandbox", isWanted: true });
   return sandbox.promise;
 }
 

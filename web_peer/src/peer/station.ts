@@ -80,6 +80,8 @@ export interface Parts {
   readonly now: () => number;
   readonly unixS: () => number;
   readonly onChanged: () => void;
+  /** Have the page remove the sandbox, with what still runs in it. */
+  readonly removeSandbox: () => void;
 }
 
 export class Station {
@@ -95,6 +97,7 @@ export class Station {
   private wish: Wish = "off";
   private failure = "";
   private trials = 0;
+  private trialsRunning = 0;
   private runtime!: Runtime;
 
   constructor(private readonly parts: Parts) {
@@ -186,14 +189,27 @@ export class Station {
   /** Let the core and the lanes do what is wanted now. */
   private adjust(): void {
     const isComputing = this.wish === "on" && this.heeded() === null;
+    const wasExecuting = this.lanes.executing > 0;
     const slots = isComputing || (this.wish === "off" && this.hasOpenTaskOfOurs) ? this.settings.slots : 0;
     if (this.wish !== "finishing") {
       this.lanes.undrain();
       this.runtime.feed({ kind: "tasksChosen", tasks: isComputing ? this.chosen() : new Set() });
       this.runtime.feed({ kind: "slotsChanged", slots });
       this.lanes.pace(slots, this.settings.power);
+      if (slots === 0 && wasExecuting) this.clearSandbox();
+      this.fitSandbox();
     }
     this.parts.onChanged();
+  }
+
+  /** Paused, there is still a slot for a trial. */
+  private fitSandbox(): void {
+    this.parts.sandbox.resize(Math.max(this.lanes.slots, Math.min(1, this.trialsRunning)));
+  }
+
+  /** The jobs are cancelled; this ends what they cost. A trial of the person's own goes on. */
+  private clearSandbox(): void {
+    if (this.trialsRunning === 0 && this.parts.sandbox.forgetPage()) this.parts.removeSandbox();
   }
 
   /** The condition that keeps us from computing. */
@@ -310,13 +326,12 @@ export class Station {
     const { order, module } = trial(prepared, args.chunk, TRIAL_JOBS_FROM + ++this.trials);
     const { job, runtime, limits, numbers, chunks } = order;
     // A trial is the person's own wish: it runs at once, whatever is paused.
-    if (this.lanes.slots === 0) this.parts.sandbox.resize(1);
-    const execution = await this.parts.sandbox.run({
-      ...{ job, runtime, limits, numbers, chunks },
-      codeId: hex(order.code),
-      code: module,
-    });
-    if (this.lanes.slots === 0) this.parts.sandbox.resize(0);
+    this.trialsRunning++;
+    this.fitSandbox();
+    const codeId = hex(order.code);
+    const execution = await this.parts.sandbox.run({ job, runtime, limits, numbers, chunks, codeId, code: module });
+    this.trialsRunning--;
+    this.fitSandbox();
     const [outcome] = execution?.outcomes ?? [];
     if (execution === null || outcome === undefined) throw new Error("The trial was stopped.");
     const status = outcome.status === Status.OK ? "ok" : outcome.status === Status.TASK_ERROR ? "task error" : "no result";

@@ -19,7 +19,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { readonly to: "rtc"; readonly request: RtcRequest }
-  /** A sandbox is wanted: the first, or one in place of one that died. */
-  | { readonly to: "sandbox" }
+  /** A sandbox is wanted: the first, or one in place of one that died. Or none is: what runs in it is to end now. */
+  | { readonly to: "sandbox"; readonly isWanted: boolean }
   | { readonly to: "screens"; readonly snapshot: Snapshot }
   | { readonly to: "asker"; readonly ask: number; readonly answer: unknown; readonly error: string | null };

@@ -137,6 +137,23 @@ export class SandboxClient {
     this.#watch();
   }
 
+  /**
+   * Forget the page: whoever made it removes it now, with everything that still runs there. False when there is none.
+   *
+   * Cancelling is enough to be rid of a job, not of its cost: Chromium lets an ended Worker that does not pause by itself
+   * run on for two seconds, where a removed page is gone at once. Cancel what runs before.
+   */
+  forgetPage(): boolean {
+    if (this.#page === null) return false;
+    this.#page.close();
+    this.#page = this.#opening = null;
+    for (const slot of this.#slots) {
+      slot.worker?.client.lose("ended", "worker ended");
+      slot.worker = null;
+    }
+    return true;
+  }
+
   // ---- which job runs where
 
   #dispatch(): void {

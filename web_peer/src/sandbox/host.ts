@@ -33,3 +33,8 @@ export function openSandbox(url: string = SANDBOX_URL): Promise<MessagePort> {
     document.body.append(iframe);
   });
 }
+
+/** Remove the sandbox: whatever runs in it ends at this moment. */
+export function removeSandbox(): void {
+  close();
+}
