@@ -32,6 +32,8 @@ import pytest
 import wasmtime
 
 from crowdcompute.node.control import ControlError, ask
+from crowdcompute.protocol.codec import decode
+from crowdcompute.protocol.records import Checkpoint, Signed
 from crowdcompute.protocol.signaling import JoinLink
 
 if TYPE_CHECKING:
@@ -298,21 +300,24 @@ class Place:
         files = {int(file.stem): file.read_bytes() for file in folder.glob("*.bin")}
         return files, [json.loads(line) for line in (folder / "results.ndjson").read_text().splitlines()]
 
-    def stored(self, kind: str, home: str = "creator") -> int:
-        """How many records of a kind a running creator has stored."""
+    def stored(self, kind: str, home: str = "creator") -> list[Signed]:
+        """The records of a kind that a running creator has stored."""
         path = self.folder / home / "creator" / "records.db"
         if not path.exists():
-            return 0
+            return []
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             try:
-                (count,) = connection.execute("SELECT count(*) FROM records WHERE kind = ?", (kind,)).fetchone()
+                rows = connection.execute("SELECT signed FROM records WHERE kind = ?", (kind,)).fetchall()
             except sqlite3.OperationalError:  # Its tables are being made, or it writes.
-                return 0
-        assert isinstance(count, int)
-        return count
+                return []
+        return [decode(signed, Signed) for (signed,) in rows]
 
-    def has_stored(self, kind: str, count: int = 1) -> None:
-        until(lambda: self.stored(kind) >= count, f"the creator has stored {count} {kind} records")
+    def has_accepted(self) -> None:
+        """Wait until the creator has stored a checkpoint in which a chunk is accepted; the first may say none is."""
+        until(
+            lambda: any(any(decode(signed.body, Checkpoint).accepted) for signed in self.stored("checkpoint")),
+            "the creator has stored an accepted chunk",
+        )
 
     def example(self, name: str, *changes: tuple[str, str]) -> Path:
         """A copy of an example with some text of its task.toml replaced."""

@@ -94,7 +94,7 @@ def test_a_killed_creator_keeps_what_it_has_accepted_and_watch_finishes_the_task
     folder, expected = job(place, 24)
     publishing = place.start_publish(folder, join)
     place.nodes(join, "a", "b")
-    place.has_stored("checkpoint")
+    place.has_accepted()
     publishing.kill()
     task = task_id(publishing)
 
