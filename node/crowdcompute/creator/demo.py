@@ -79,11 +79,11 @@ def demo(
     show = _Lines(quiet=as_json)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-demo-")))
+        guest = stack.enter_context(chromium(folder)) if browser else None
         signaling = stack.enter_context(signaling_server(folder))
         show("signaling", signaling["url"])
-        if browser:
+        if guest is not None:
             check_page(signaling["url"])
-        guest = stack.enter_context(chromium(folder)) if browser else None
         nodes = [
             stack.enter_context(volunteer(folder, f"node-{number}", signaling["join"], lies=number == NODES))
             for number in range(1, NODES + 1)
@@ -109,8 +109,10 @@ class Peers:
 
     def check(self) -> None:
         """Raise if one of them has ended by itself."""
-        for peer in (*self.nodes, *([] if self.browser is None else [self.browser])):
-            peer.check()
+        for node in self.nodes:
+            node.check()
+        if self.browser is not None:
+            self.browser.check()
 
     def are_among(self, neighbours: Collection[PeerId]) -> bool:
         """Whether all of them are connected; nobody else knows the link yet, so another neighbour is the browser."""
