@@ -8,7 +8,7 @@ ARGS ?=
 .PHONY: demo page test check format lock bench clean
 
 ## A whole network on this machine: three peers, one of them lying, compute a picture. ARGS=--keep stays up.
-demo: $(VENV)/.ready
+demo: $(VENV)/.ready $(if $(findstring --browser,$(ARGS)),page)
 	$(BIN)/cc-node demo $(ARGS)
 
 ## The web page, unless it is current; `cc-signaling` serves it.
@@ -33,9 +33,10 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 
 ## Benchmarks beside what people would compare us with; results land in benchmarks/results/.
-bench: $(VENV)/.ready-dev
+bench: $(VENV)/.ready-dev page
 	$(BIN)/python benchmarks/chunk_overhead.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/browser.py
 
 ## Pin what pyproject.toml asks for, with hashes and without any address.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -32,6 +32,8 @@ from crowdcompute.simulations.scenario import parse_scenario
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.events import Input, Output
+    from crowdcompute.protocol.identity import PeerId
+    from crowdcompute.protocol.records import Signed
     from crowdcompute.simulations.network import Node
 
 
@@ -179,6 +181,26 @@ def test_a_task_is_worked_on_only_while_it_is_chosen() -> None:
     votes = chooser.peer.workers[small.task].votes
     run(small)
     assert chooser.peer.workers[small.task].votes == votes
+
+
+def test_a_vote_that_was_lost_on_its_way_is_cast_again() -> None:
+    small = world(peers=3, chunks=30, replication=2, chunk_s=0.2)
+    small.step_until(0.1)
+    creator = small.creator.peer
+    lost: list[bytes] = []
+    receive = creator._record_received
+
+    def lose_the_first_commit(source: PeerId, signed: Signed, record_id: bytes) -> None:
+        if signed.kind == "commit" and not lost:
+            lost.append(record_id)
+            creator._gossip.mark_seen(record_id)
+        else:
+            receive(source, signed, record_id)
+
+    creator._record_received = lose_the_first_commit  # type: ignore[method-assign]
+    run(small)
+    assert lost
+    assert small.role.progress().accepted == 30
 
 
 class Stranger:

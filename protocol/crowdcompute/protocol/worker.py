@@ -275,7 +275,10 @@ class WorkerRole:
             return  # It goes to somebody else when no lease of ours names it.
         running = self._running()
         for chunk in chunks:
-            if chunk < self.ledger.manifest.chunks and chunk not in self._voted and chunk not in running:
+            if chunk < self.ledger.manifest.chunks and chunk not in running:
+                # If we have voted on it and are asked all the same, our commit was lost on its way, perhaps with a link.
+                # A second one says the same, and costs less than a task that waits for the first one for ever.
+                self._voted.discard(chunk)
                 self._assigned[chunk] = None
         self._few_since = None
         # Started at once it is leased at once; behind running work it can wait for company.

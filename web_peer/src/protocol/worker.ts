@@ -289,7 +289,10 @@ export class WorkerRole {
     if (this.isResting) return; // It goes to somebody else when no lease of ours names it.
     const running = this.running();
     for (const chunk of chunks) {
-      if (chunk < this.ledger.manifest.chunks && !this.voted.has(chunk) && !running.has(chunk)) {
+      if (chunk < this.ledger.manifest.chunks && !running.has(chunk)) {
+        // If we have voted on it and are asked all the same, our commit was lost on its way, perhaps with a link. A
+        // second one says the same, and costs less than a task that waits for the first one for ever.
+        this.voted.delete(chunk);
         this.assigned.add(chunk);
       }
     }
