@@ -276,8 +276,8 @@ class WorkerRole:
         running = self._running()
         for chunk in chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in running:
-                # If we have voted on it and are asked all the same, our commit was lost on its way, perhaps with a link.
-                # A second one says the same, and costs less than a task that waits for the first one for ever.
+                # If we have voted on it and are asked all the same, our commit was lost on the way. A second one says
+                # the same, and costs less than a task that waits for the first one for ever.
                 self._voted.discard(chunk)
                 self._assigned[chunk] = None
         self._few_since = None
