@@ -7,6 +7,7 @@ does; those of the protocol and of the operating system, which know nothing of c
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from enum import IntEnum
@@ -55,7 +56,8 @@ def speaking(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(Exit.INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read our output has enough, as `head` does.
+        # Whoever read our output has enough, as `head` does. What is buffered still would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(Exit.FAILED) from None
     except Exception as error:
         code = _exit_code(error)
