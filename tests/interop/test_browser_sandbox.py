@@ -16,7 +16,7 @@ import struct
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -149,23 +149,28 @@ def outcomes_of(answer: Any) -> tuple[ChunkOutcome, ...]:
     )
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    folder = tmp_path_factory.mktemp("site")
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[type[Site], int]]:
+    """The page with a sandbox, built into `folder` and served: the handler and the port."""
     subprocess.run(["node", "test/sandbox/build.mjs", folder], cwd=WEB_PEER, check=True)
     site = type("ThisSite", (Site,), {"folder": folder, "asked": [], "posted": queue.Queue()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), site)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            yield Tab(browser.new_page(), site, server.server_port)
-            browser.close()
+        yield site, server.server_port
     finally:
         server.shutdown()
         serving.join()
         server.server_close()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with served(tmp_path_factory.mktemp("site")) as (site, port), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield Tab(browser.new_page(), site, port)
+        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from websockets.sync.client import connect
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S = 90.0
 """Longer than any wait within a page; it only keeps a browser that hangs from hanging the tests."""
 ENDS_WITHIN_S = 20.0
+
+PROMPTS = {"default": "accept"}
 
 EXPECTED = (
     "can’t establish a connection to the server",
@@ -76,7 +79,8 @@ def firefox(profile: Path, **preferences: object) -> Iterator[Firefox]:
     try:
         with connect(f"{_address(process.stderr)}/session", max_size=None, proxy=None) as websocket:
             browser = Firefox(websocket)
-            browser.command("session.new", capabilities={})
+            # A page that computes asks whether to leave it: yes.
+            browser.command("session.new", capabilities={"alwaysMatch": {"unhandledPromptBehavior": PROMPTS}})
             browser.command("session.subscribe", events=["log.entryAdded"])
             yield browser
             browser.command("browser.close")
@@ -105,12 +109,15 @@ class Firefox:
     _commands: int = 0
 
     def open(self, address: str, *, before: str = "") -> Tab:
-        """Open an address in a new container; `before` is a function the page's own scripts find to have run."""
+        """Open an address in a new container; `before` are statements that run before the page's own scripts."""
         container = self.command("browser.createUserContext")["userContext"]
-        if before:
-            self.command("script.addPreloadScript", functionDeclaration=before, userContexts=[container])
         opened = self.command("browsingContext.create", type="tab", userContext=container)
         tab = Tab(self, container, opened["context"])
+        if before:
+            # It runs in the empty document before the page as well, which may be gone by then: no window, and no right
+            # to the arguments that Firefox calls it with (`apply(this, …)`). An `apply` of our own looks at neither.
+            function = f"{{ apply() {{ if (document.URL === 'about:blank') return; {before} }} }}"
+            self.command("script.addPreloadScript", functionDeclaration=function, contexts=[tab.context])
         self.tabs.append(tab)
         self.command("browsingContext.navigate", context=tab.context, url=address, wait="complete")
         return tab
@@ -194,6 +201,15 @@ class Tab:
             awaitPromise=False,
             target={"context": self.context},
         )
+
+    def frame(self, path: str) -> Tab:
+        """The document of this path in the tab, to be called into only."""
+        (tab,) = self.browser.command("browsingContext.getTree", root=self.context)["contexts"]
+        (frame,) = (child for child in tab["children"] if urlsplit(child["url"]).path == path)
+        return Tab(self.browser, self.container, frame["context"])
+
+    def reload(self) -> None:
+        self.browser.command("browsingContext.reload", context=self.context, wait="complete")
 
     def close(self) -> None:
         """Close the tab as a person does."""

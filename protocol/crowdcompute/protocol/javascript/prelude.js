@@ -387,6 +387,19 @@
   replace(NativeSymbol.prototype, "constructor", MadeSymbol);
   replace(realGlobal, "Symbol", MadeSymbol);
 
+  // Nor does Firefox let go of RegExp's own, which tell of the last match, whichever chunk made it.
+  const NativeRegExp = RegExp;
+  const MadeRegExp = function RegExp(pattern, flags) {
+    const isExpression = typeof pattern === "object" && pattern !== null && pattern[Symbol.match];
+    if (!new.target && flags === undefined && isExpression && pattern.constructor === MadeRegExp) return pattern;
+    return construct(NativeRegExp, [pattern, flags], new.target || MadeRegExp);
+  };
+  defineProperty(MadeRegExp, "prototype", { value: NativeRegExp.prototype, writable: false });
+  defineProperty(MadeRegExp, Symbol.species, getOwnPropertyDescriptor(NativeRegExp, Symbol.species));
+  describeFunction(MadeRegExp, "RegExp", 2);
+  replace(NativeRegExp.prototype, "constructor", MadeRegExp);
+  replace(realGlobal, "RegExp", MadeRegExp);
+
   // ---- text and bytes: what a task needs and ECMAScript lacks
 
   const REPLACEMENT = 0xfffd;
