@@ -1,11 +1,19 @@
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 import preact from "@preact/preset-vite";
 import { build, type Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
+/**
+ * What may be fetched, compressed, between opening a join link and reading the question: a second on a slow phone.
+ * Beyond it the build fails.
+ */
+const FIRST_LOAD_BYTES_MAX = 60_000;
+
 const SANDBOX_PAGE = "src/sandbox/page.ts";
+const SOFTWARE = "src/protocol/software.ts";
 const SERVICE_WORKER = "src/service_worker.ts";
 
 /** One module and all it imports as one classic script, for places that can load nothing else. */
@@ -78,9 +86,65 @@ function serviceWorker(): Plugin {
   };
 }
 
+/**
+ * Ed25519 in software gets a noble of its own: a module that two parts share comes whole with the part that is fetched
+ * first, and most browsers never fetch this one.
+ */
+function softwareApart(): Plugin {
+  const apart = "?apart";
+  return {
+    name: "software-apart",
+    apply: "build",
+    enforce: "pre",
+    async resolveId(source, importer, options) {
+      const isInside = importer?.endsWith(apart) ?? false;
+      const isEntered = source.startsWith("@noble/") && (importer?.endsWith(SOFTWARE) ?? false);
+      if (!isInside && !isEntered) return null;
+      const found = await this.resolve(source, importer?.replace(apart, ""), { ...options, skipSelf: true });
+      return found === null ? null : `${found.id}${apart}`;
+    },
+  };
+}
+
+/** Holds the first load to its budget: the document, its script and style, the peer's Worker, and all these import. */
+function firstLoad(): Plugin {
+  return {
+    name: "first-load",
+    apply: "build",
+    generateBundle: {
+      order: "post",
+      handler(_options, bundle) {
+        const first = Object.keys(bundle).filter((name) => /^index\.html$|^assets\/(first|peer\.worker)-/.test(name));
+        const sizes = new Map<string, number>();
+        for (const name of first) {
+          const file = bundle[name]!;
+          const content = file.type === "chunk" ? file.code : Buffer.from(file.source);
+          sizes.set(name, gzipSync(content, { level: 9 }).length);
+          const imported = content.toString().matchAll(/(?:from|import)"\.\/([^"]+)"/g);
+          for (const [, each] of imported) if (!first.includes(`assets/${each}`)) first.push(`assets/${each}`);
+        }
+        const total = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+        const listed = [...sizes].map(([name, size]) => `${name} ${size}`).join(", ");
+        if (sizes.size < 4) this.error(`the first load is not what this plugin looks for: ${listed}`);
+        if (total > FIRST_LOAD_BYTES_MAX) {
+          this.error(`the first load has ${total} bytes compressed, ${FIRST_LOAD_BYTES_MAX} may be: ${listed}`);
+        }
+      },
+    },
+  };
+}
+
+/** All that an entry imports at once in one file: what it shared with later parts would be fetched a round trip later. */
+function asOneFile(entry: RegExp) {
+  return { output: { codeSplitting: { groups: [{ name: "first", test: entry }] } } };
+}
+
 export default defineConfig({
-  plugins: [preact(), sandboxPage(), serviceWorker()],
-  worker: { format: "es" },
-  build: { target: "es2022", sourcemap: false, assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  plugins: [preact(), sandboxPage(), serviceWorker(), firstLoad()],
+  worker: { format: "es", plugins: () => [softwareApart()], rolldownOptions: asOneFile(/peer\.worker/) },
+  build: {
+    ...{ target: "es2022", sourcemap: false, assetsInlineLimit: 0, modulePreload: false },
+    rolldownOptions: asOneFile(/src\/main\.tsx/),
+  },
   test: { include: ["test/**/*.test.ts"], testTimeout: 60_000 },
 });

@@ -11,6 +11,7 @@ store, never for time to pass.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -25,19 +26,30 @@ import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.request import urlopen
 
 import pytest
 import wasmtime
 
 from crowdcompute.node.control import ControlError, ask
+from crowdcompute.node.signaling_client import SignalingClient, SignalingState
+from crowdcompute.node.transports.connector import Connector
 from crowdcompute.protocol.codec import decode
+from crowdcompute.protocol.config import PROTOCOL_VERSION
+from crowdcompute.protocol.events import Channel
+from crowdcompute.protocol.frames import Frame, Hello, Ping, Pong, decode_frame, encode_frame
+from crowdcompute.protocol.identity import Identity, PeerId, peer_id_of, public_key_of
 from crowdcompute.protocol.records import Checkpoint, Signed
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.signaling import JoinLink, Relay, Relayed, Undeliverable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from crowdcompute.node.transports.link import Link
+
+F = TypeVar("F", bound=Frame)
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WITHIN_S = 60.0
@@ -354,6 +366,97 @@ class Place:
             running.ended()
 
 
+class Newcomer:
+    """A peer that is played by hand: real signaling, real data channels, and every frame as the test says.
+
+    Its connector lives on a loop in a thread of its own, so that tests that drive browsers can use it.
+    """
+
+    def __init__(self, join: str) -> None:
+        self._link = JoinLink.parse(join)
+        self._identity = Identity(os.urandom(32))
+        self._loop = asyncio.new_event_loop()
+        self._links: dict[PeerId, Link] = {}
+        self._frames: dict[PeerId, list[Frame]] = {}
+        self._said = threading.Condition()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._connector: Connector = self._do(self._enter())
+        until(lambda: self._signaling.state is SignalingState.ENTERED, "the newcomer has entered")
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self._identity.peer_id
+
+    async def _enter(self) -> Connector:
+        identity = self._identity
+        self._signaling = SignalingClient(self._link.websocket_url, identity, self._link.network, Random(1))
+        connector = Connector(
+            identity,
+            self._link.network,
+            self._signaling,
+            on_link=self._linked,
+            on_dial_failed=lambda peer_id, reason: None,
+            on_signal=lambda to, through, data: self._say(through, Relay(public_key_of(to), data)),
+            on_peers=lambda peer_ids: None,
+            on_signaling=lambda state, detail: None,
+            hosts=("127.0.0.1",),
+        )
+        connector.start()
+        return connector
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WITHIN_S)
+
+    def _linked(self, link: Link, dialled: bool) -> None:
+        peer_id = link.peer_id
+        self._links[peer_id] = link
+        link.attach(lambda _channel, data: self._hears(peer_id, decode_frame(data)), lambda reason: None)
+        self._say(peer_id, Hello((PROTOCOL_VERSION,), self._link.network, "a newcomer"))
+
+    def _say(self, peer_id: PeerId, frame: Frame) -> None:
+        self._links[peer_id].send(Channel.CONTROL, encode_frame(frame))
+
+    def _hears(self, peer_id: PeerId, frame: Frame) -> None:
+        match frame:
+            case Ping(nonce=nonce):
+                self._say(peer_id, Pong(nonce))
+            case Relayed(signal=signal):
+                self._connector.signal_arrived(peer_id, signal)
+            case Undeliverable(to=to):
+                self._connector.signal_undelivered(peer_id_of(to), peer_id)
+        self._frames.setdefault(peer_id, []).append(frame)
+
+    def heard(self, peer_id: str, kind: type[F]) -> F:
+        """Wait for a frame of this kind from a neighbour."""
+        frame: F = until(
+            lambda: next((each for each in self._frames.get(PeerId(peer_id), ()) if isinstance(each, kind)), None),
+            f"{peer_id} says {kind.__name__} to the newcomer",
+        )
+        return frame
+
+    def says(self, peer_id: str, frame: Frame) -> None:
+        self._loop.call_soon_threadsafe(self._say, PeerId(peer_id), frame)
+
+    def dials(self, peer_id: str, through: str | None = None) -> None:
+        way = None if through is None else PeerId(through)
+        self._loop.call_soon_threadsafe(self._connector.dial, PeerId(peer_id), way)
+
+    def meets(self, peer_id: str, through: str | None = None) -> None:
+        """Dial, and wait until the other has said hello."""
+        self.dials(peer_id, through)
+        self.heard(peer_id, Hello)
+
+    def knows(self, peer_id: str) -> bool:
+        return PeerId(peer_id) in self._links
+
+    def close(self) -> None:
+        self._do(self._connector.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WITHIN_S)
+        self._loop.close()
+
+
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     # Short, because a control socket's path has at most 103 bytes.
@@ -379,6 +482,20 @@ def desk() -> Iterator[Signaling]:
 def join(desk: Signaling, request: pytest.FixtureRequest) -> str:
     """The join link of a network of this test alone."""
     return desk.join(sha256(request.node.nodeid.encode()).hexdigest()[:12])
+
+
+@pytest.fixture
+def newcomer() -> Iterator[Callable[[str], Newcomer]]:
+    """Makes newcomers to the network of a join link."""
+    made: list[Newcomer] = []
+
+    def make(join: str) -> Newcomer:
+        made.append(Newcomer(join))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,10 @@ from crowdcompute.protocol.events import (
     Notable,
     Notice,
     SaveRecords,
+    SeekPeers,
     SendFrame,
+    SignalArrived,
+    SignalUndelivered,
     SlotsChanged,
     TasksChosen,
 )
@@ -133,7 +136,13 @@ def heard(output: dict[str, Any]) -> Output:
         case "closeLink":
             return CloseLink(output["peerId"], output["reason"])
         case "dialPeer":
-            return DialPeer(output["peerId"])
+            return DialPeer(output["peerId"], output["through"])
+        case "signalArrived":
+            return SignalArrived(output["through"], bytes.fromhex(output["signal"]))
+        case "signalUndelivered":
+            return SignalUndelivered(output["to"], output["through"])
+        case "seekPeers":
+            return SeekPeers()
         case "cancelJob":
             return CancelJob(output["job"])
         case "saveRecords":

@@ -75,6 +75,7 @@ class Node:
         self.closed: list[str] = []
         self.failed: list[tuple[PeerId, str]] = []
         self.peers: list[PeerId] = []
+        self.signals: list[tuple[PeerId, PeerId, bytes]] = []
         self.signaling: list[SignalingState] = []
         self._changed = asyncio.Event()
         self.client = SignalingClient(url, identity, network, Random(5))
@@ -84,6 +85,7 @@ class Node:
             self.client,
             on_link=self._on_link,
             on_dial_failed=lambda peer_id, reason: self._note(self.failed, (peer_id, reason)),
+            on_signal=lambda to, through, data: self._note(self.signals, (to, through, data)),
             on_peers=lambda peer_ids: self._note(self.peers, *peer_ids),
             on_signaling=lambda state, _: self._note(self.signaling, state),
             **{"hosts": LOOPBACK, **options},
@@ -359,7 +361,8 @@ async def main(url, seed):
     connector = Connector(
         identity, "main", SignalingClient(url, identity, "main", Random(1)),
         on_link=lambda link, dialled: link.attach(lambda *_: None, lambda _: None),
-        on_dial_failed=lambda *_: None, on_peers=lambda *_: None, on_signaling=lambda *_: None, hosts=("127.0.0.1",),
+        on_dial_failed=lambda *_: None, on_signal=lambda *_: None, on_peers=lambda *_: None,
+        on_signaling=lambda *_: None, hosts=("127.0.0.1",),
     )
     connector.start()
     await asyncio.Event().wait()
@@ -507,7 +510,7 @@ async def test_a_replayed_offer_costs_nothing() -> None:
 
     async with LyingServer(record) as server, nodes(server.url, ALICE, BOB) as (alice, bob):
         await connected(alice, bob)
-        alice.connector._signal_received(recorded[0].signal)
+        alice.connector._signal_received(recorded[0].signal, None)
         assert not alice.connector._attempts
         bob.link.send(Channel.CONTROL, b"still there")
         await alice.until(lambda: alice.frames[Channel.CONTROL])

@@ -33,6 +33,7 @@ from crowdcompute.protocol.frames import (
 )
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.records import RECORD_BYTES_MAX, Join, Signed, sign
+from crowdcompute.protocol.signaling import Ask, Peers, Relay, Relayed, Undeliverable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,12 @@ FRAMES: dict[str, Frame] = {
     "blob-want": BlobWant(DIGEST, 0, 16),
     "blob-piece": BlobPieceFrame(DIGEST, 65_540, 1, b"tail", (DIGEST,)),
     "blob-missing": BlobMissing(DIGEST),
+    "ask": Ask(32),
+    "peers": Peers((DIGEST, TASK)),
+    "peers, none": Peers(()),
+    "relay": Relay(DIGEST, b"signal"),
+    "relayed": Relayed(DIGEST, b"signal"),
+    "undeliverable": Undeliverable(DIGEST),
 }
 
 REFUSED: dict[str, bytes] = {
@@ -91,6 +98,13 @@ REFUSED: dict[str, bytes] = {
     "no piece wanted": encode(("blob-want", DIGEST, 0, 0)),
     "65 pieces wanted": encode(("blob-want", DIGEST, 0, 65)),
     "a proof of 41 hashes": encode(("blob-piece", DIGEST, 1, 0, b"", (DIGEST,) * 41)),
+    "nobody asked for": encode(("ask", 0)),
+    "33 peers asked for": encode(("ask", 33)),
+    "33 peers": encode(("peers", (DIGEST,) * 33)),
+    "a peer of 31 bytes": encode(("peers", (bytes(31),))),
+    "a signal to nobody": encode(("relay", b"", b"signal")),
+    "a relayed signal without its sender": encode(("relayed", b"signal")),
+    "a message of the signaling server only": encode(("entered", ())),
     "an extension type": b"\xd4\x01\x00",
     "an array that claims four billion elements": b"\xdd\xff\xff\xff\xff",
     "bytes that claim four billion": b"\x92\xa5graft\xc6\xff\xff\xff\xff",

@@ -67,6 +67,13 @@ def test_the_restart_scenario_passes_all_its_checks() -> None:
     assert run(load_scenario(SCENARIOS / "restart.toml"), 1).failures == []
 
 
+def test_a_creator_that_comes_back_after_an_hour_finds_its_job_computed() -> None:
+    outcome = run(load_scenario(SCENARIOS / "away.toml"), 1)
+    assert outcome.failures == []
+    # What was sealed in its absence only had to be opened and confirmed.
+    assert outcome.figures["closed after, s"] < 3_603 + 600
+
+
 def test_equal_seeds_give_equal_traces_whatever_the_hash_seed(tmp_path: Path) -> None:
     path = tmp_path / "scenario.toml"
     # Everything at once: lies, blobs, crashes; whatever iterates over a set in the wrong place shows here.

@@ -1,18 +1,18 @@
-import { computed, signal } from "@preact/signals";
 import type { ComponentType } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Console, Snapshot } from "./peer/console";
-import { Computing } from "./screens/computing";
 import { Join } from "./screens/join";
 import { missingOf } from "./screens/missing";
-import { showStateInTab } from "./screens/page_state";
+import { useStateInTab } from "./screens/page_state";
 import { connectionOf } from "./screens/reasons";
-import { followAddress, readJoin, type Route, route } from "./screens/router";
+import { followAddress, readJoin, type Route, useRoute } from "./screens/router";
 import type { ScreenProps, TaskScreenProps } from "./screens/screen";
 import { Icon, type IconName, Mark } from "./widgets/icons";
 import { lazy } from "./widgets/lazy";
 
-// A volunteer needs the question and the computing screen; everything else is fetched when it is opened.
+// A volunteer first needs the question. The screen behind it is fetched meanwhile, every other when it is opened.
+const loadComputing = () => import("./screens/computing").then((module) => module.Computing);
+const Computing = lazy<ScreenProps>(loadComputing);
 const Tasks = lazy<ScreenProps>(() => import("./screens/tasks").then((module) => module.Tasks));
 const Task = lazy<TaskScreenProps>(() => import("./screens/task").then((module) => module.Task));
 const Publish = lazy<ScreenProps>(() => import("./screens/publish").then((module) => module.Publish));
@@ -25,8 +25,6 @@ const About = lazy<ScreenProps>(() => import("./screens/about").then((module) =>
 const Embed = lazy<ScreenProps & { linkedTaskId: string | null }>(() =>
   import("./screens/embed").then((module) => module.Embed),
 );
-
-const state = signal<Snapshot | null>(null);
 
 const TITLES: Record<Route["kind"], string> = {
   computing: "",
@@ -43,33 +41,35 @@ const TITLES: Record<Route["kind"], string> = {
   embed: "",
   nowhere: "Not found",
 };
-const title = computed(() => TITLES[route.value.kind]);
 
 /** The page: one snapshot in, one screen out. `console` is the peer, wherever it runs. */
 export function App({ console: peer }: { console: Console }) {
-  useEffect(() => peer.onSnapshot((snapshot) => (state.value = snapshot)), [peer]);
+  const [snapshot, setSnapshot] = useState<Snapshot | null>(null);
+  const [failure, setFailure] = useState<string | null>(null);
+  const here = useRoute();
+  useEffect(() => peer.onSnapshot(setSnapshot), [peer]);
+  useEffect(() => peer.onFailure(setFailure), [peer]);
   useEffect(followAddress, []);
-  useEffect(() => showStateInTab(state, title), []);
+  useStateInTab(snapshot, TITLES[here.kind]);
+  const isStarted = snapshot !== null;
+  useEffect(() => void (isStarted && loadComputing().catch(() => undefined)), [isStarted]);
   const reading = readJoin(location.hash);
   const linkedTaskId = reading.kind === "join" ? reading.join.taskId : null;
-  if (route.value.kind === "embed") {
-    return state.value === null ? (
-      <Starting />
-    ) : (
-      <Embed peer={peer} snapshot={state.value} linkedTaskId={linkedTaskId} />
-    );
+  const notYet = failure === null ? <Starting /> : <Failed sentence={failure} />;
+  if (here.kind === "embed") {
+    return snapshot === null ? notYet : <Embed peer={peer} snapshot={snapshot} linkedTaskId={linkedTaskId} />;
   }
   return (
-    <Frame snapshot={state.value}>
+    <Frame snapshot={snapshot} here={here}>
       {reading.kind === "refused" ? (
         <section class="card centred">
           <h1 tabIndex={-1}>This link does not work</h1>
           <p class="refusal">{reading.sentence}</p>
         </section>
-      ) : state.value === null ? (
-        <Starting />
+      ) : snapshot === null ? (
+        notYet
       ) : (
-        <Screen peer={peer} snapshot={state.value} linkedTaskId={linkedTaskId} />
+        <Screen peer={peer} snapshot={snapshot} here={here} linkedTaskId={linkedTaskId} />
       )}
     </Frame>
   );
@@ -84,8 +84,25 @@ function Starting() {
   );
 }
 
-function Screen({ peer, snapshot, linkedTaskId }: ScreenProps & { linkedTaskId: string | null }) {
-  const here = route.value;
+function Failed({ sentence }: { sentence: string }) {
+  return (
+    <section class="card centred">
+      <h1 tabIndex={-1}>No peer in this tab</h1>
+      <p role="alert" class="refusal">
+        {sentence}
+      </p>
+      <button type="button" onClick={() => location.reload()}>
+        Load the page again
+      </button>
+    </section>
+  );
+}
+
+interface PlaceProps {
+  readonly here: Route;
+}
+
+function Screen({ peer, snapshot, here, linkedTaskId }: ScreenProps & PlaceProps & { linkedTaskId: string | null }) {
   switch (here.kind) {
     case "computing": {
       const hasBegun =
@@ -141,9 +158,13 @@ const PLACES: readonly (readonly [string, IconName, string, readonly Route["kind
   ["/settings", "settings", "Settings", ["settings", "doctor", "badge", "about"]],
 ];
 
-function Frame({ snapshot, children }: { snapshot: Snapshot | null; children: preact.ComponentChildren }) {
+interface FrameProps extends PlaceProps {
+  readonly snapshot: Snapshot | null;
+  readonly children: preact.ComponentChildren;
+}
+
+function Frame({ snapshot, here, children }: FrameProps) {
   const main = useRef<HTMLElement>(null);
-  const here = route.value;
   const place = "taskId" in here ? `${here.kind} ${here.taskId}` : here.kind;
   const before = useRef(place);
   useEffect(() => {

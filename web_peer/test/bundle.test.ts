@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { readBundle, writeBundle } from "../src/protocol/bundle";
 import { concat, hex } from "../src/protocol/bytes";
 import { BundleError, LocalProtocolError } from "../src/protocol/errors";
-import { verify } from "../src/protocol/identity";
+import { verify } from "../src/protocol/software";
 import { fromHex, vectors } from "./vectors/read";
 
 // A run that passed must pass again on the same code.

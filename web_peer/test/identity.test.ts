@@ -2,15 +2,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { RemoteProtocolError } from "../src/protocol/errors";
-import {
-  isWeakPoint,
-  peerIdOf,
-  publicKeyOf,
-  SealKeys,
-  signedBytes,
-  SoftwareIdentity,
-  verify,
-} from "../src/protocol/identity";
+import { isWeakPoint, peerIdOf, publicKeyOf, signedBytes } from "../src/protocol/identity";
+import { SealKeys } from "../src/protocol/sealing";
+import { SoftwareIdentity, verify } from "../src/protocol/software";
 import { fromHex, vectors } from "./vectors/read";
 
 // A run that passed must pass again on the same code.

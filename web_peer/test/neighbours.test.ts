@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 
 import { protocolConfig } from "../src/protocol/config";
-import { Neighbours } from "../src/protocol/neighbours";
+import { type Dial, Neighbours } from "../src/protocol/neighbours";
 import { SeededRng } from "./seeded";
 
 const CONFIG = protocolConfig({ neighboursTarget: 3, neighboursMax: 5 });
@@ -15,9 +15,13 @@ function acquainted(): Neighbours {
   return neighbours;
 }
 
+function whom(dials: readonly Dial[]): string[] {
+  return dials.map(({ peerId }) => peerId);
+}
+
 test("as many are dialled as the target lacks, and none while dials are under way", () => {
   const neighbours = acquainted();
-  const dialled = neighbours.dials(0);
+  const dialled = whom(neighbours.dials(0));
   expect(new Set(dialled).size).toBe(3);
   expect(neighbours.dials(0)).toEqual([]);
   neighbours.opened(dialled[0]!, 1);
@@ -27,11 +31,11 @@ test("as many are dialled as the target lacks, and none while dials are under wa
 
 test("who is needed is dialled beyond the target", () => {
   const neighbours = acquainted();
-  for (const peerId of neighbours.dials(0)) neighbours.opened(peerId, 0);
+  for (const peerId of whom(neighbours.dials(0))) neighbours.opened(peerId, 0);
   expect(neighbours.wakeAt()).toBe(null);
   neighbours.want("somebody with a result", 1);
   expect(neighbours.wakeAt()).toBe(1);
-  expect(neighbours.dials(1)).toEqual(["somebody with a result"]);
+  expect(whom(neighbours.dials(1))).toEqual(["somebody with a result"]);
 });
 
 test("links beyond the limit are refused", () => {
@@ -47,7 +51,7 @@ test("who cannot be reached is dialled ever later, and forgotten after nine fail
   for (let at = neighbours.wakeAt(); at !== null; at = neighbours.wakeAt()) {
     pauses.push(at - now);
     now = at;
-    expect(neighbours.dials(now)).toEqual(["away"]);
+    expect(neighbours.dials(now)).toEqual([{ peerId: "away", through: null }]);
     neighbours.closed("away", now);
   }
   expect(pauses.length).toBe(9);
@@ -67,5 +71,41 @@ test("strangers with ever new names do not fill the memory", () => {
   expect(neighbours.dials(1e9).length).toBe(3);
   neighbours.discovered(["one more"], 1e9);
   neighbours.want("one more", 1e9);
-  expect(neighbours.dials(1e9)).toEqual(["one more"]);
+  expect(whom(neighbours.dials(1e9))).toEqual(["one more"]);
+});
+
+test("a peer is dialled through each neighbour that named it, and in the end through the signaling server", () => {
+  const neighbours = new Neighbours(CONFIG, new SeededRng(1));
+  neighbours.opened("anna", 0);
+  neighbours.opened("berta", 0);
+  expect(neighbours.introduced(["carla", "anna"], "anna", 0)).toBe(true);
+  expect(neighbours.introduced(["carla"], "berta", 0)).toBe(false);
+  const ways: (string | null)[] = [];
+  for (let number = 0; number < 3; number++) {
+    const [dial] = neighbours.dials(0);
+    expect(dial?.peerId).toBe("carla");
+    ways.push(dial!.through);
+    neighbours.closed("carla", 0);
+  }
+  expect(ways.slice(0, 2).sort()).toEqual(["anna", "berta"]);
+  expect(ways[2]).toBe(null);
+  expect(neighbours.dials(0)).toEqual([]);
+  expect(neighbours.wakeAt()).toBeGreaterThan(0);
+});
+
+test("a neighbour whose introductions fail eight times in a row is believed no more", () => {
+  const neighbours = new Neighbours(CONFIG, new SeededRng(1));
+  neighbours.opened("anna", 0);
+  neighbours.opened("berta", 0);
+  for (let number = 0; number < 8; number++) {
+    expect(neighbours.introduces("anna")).toBe(true);
+    neighbours.introduced([`nobody ${number}`], "anna", 0);
+    expect(neighbours.dials(0)).toEqual([{ peerId: `nobody ${number}`, through: "anna" }]);
+    neighbours.closed(`nobody ${number}`, 0);
+    neighbours.dials(0);
+    neighbours.closed(`nobody ${number}`, 0);
+  }
+  expect(neighbours.introduces("anna")).toBe(false);
+  neighbours.introduced(["carla"], "anna", 0);
+  expect(neighbours.dials(0)).toContainEqual({ peerId: "carla", through: null });
 });

@@ -7,9 +7,11 @@ import { equal, hex, type Hex } from "../src/protocol/bytes";
 import { protocolConfig } from "../src/protocol/config";
 import type { ChunkInput } from "../src/protocol/events";
 import { decodeFrame, encodeFrame, type Frame } from "../src/protocol/frames";
-import { type PeerId, SoftwareIdentity, verify } from "../src/protocol/identity";
+import type { PeerId } from "../src/protocol/identity";
 import { Peer } from "../src/protocol/peer";
+import { SoftwareIdentity, verify } from "../src/protocol/software";
 import { MemoryBlobStore } from "../src/protocol/storage";
+import { ROLES } from "./roles";
 import { SeededRng } from "./seeded";
 import { type Machine, truth, World } from "./world";
 
@@ -175,7 +177,7 @@ class Stranger {
     const identity = new SoftwareIdentity(new Uint8Array(32));
     this.peerId = identity.peerId;
     const { config } = this.world.creator;
-    const peer = new Peer(config, identity, verify, new SeededRng(1), new MemoryBlobStore(), 6);
+    const peer = new Peer(config, identity, verify, new SeededRng(1), new MemoryBlobStore(), ROLES, 6);
     const outputs = peer.handle({ kind: "linkOpened", peerId: this.world.creator.signer.peerId, dialled: true }, 6);
     const frames = outputs.flatMap((output) => (output.kind === "sendFrame" ? [encodeFrame(output.frame)] : []));
     this.hello = frames[0]!;
@@ -267,8 +269,8 @@ describe("a stranger", () => {
       SoftwareIdentity,
     ];
     const blobs = new MemoryBlobStore();
-    const ours = new Peer(protocolConfig({ network: "a" }), left, verify, new SeededRng(1), blobs, 0);
-    const theirs = new Peer(protocolConfig({ network: "b" }), right, verify, new SeededRng(2), blobs, 0);
+    const ours = new Peer(protocolConfig({ network: "a" }), left, verify, new SeededRng(1), blobs, ROLES, 0);
+    const theirs = new Peer(protocolConfig({ network: "b" }), right, verify, new SeededRng(2), blobs, ROLES, 0);
     ours.handle({ kind: "linkOpened", peerId: right.peerId, dialled: true }, 0);
     const [hello] = theirs.handle({ kind: "linkOpened", peerId: left.peerId, dialled: false }, 0);
     if (hello?.kind !== "sendFrame") throw new Error("no hello");

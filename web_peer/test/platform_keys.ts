@@ -7,14 +7,8 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from "node:crypto";
 
 import { concat, fromHex, hex, type Hex } from "../src/protocol/bytes";
-import {
-  type PeerId,
-  SIGNATURE_BYTES,
-  signedBytes,
-  type Signer,
-  SoftwareIdentity,
-  type Verifier,
-} from "../src/protocol/identity";
+import { type PeerId, SIGNATURE_BYTES, signedBytes, type Signer, type Verifier } from "../src/protocol/identity";
+import { SoftwareIdentity } from "../src/protocol/software";
 
 const PRIVATE_KEY_HEADER = fromHex("302e020100300506032b657004220420");
 const PUBLIC_KEY_HEADER = fromHex("302a300506032b6570032100");

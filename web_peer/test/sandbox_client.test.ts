@@ -54,6 +54,7 @@ function sandbox(slots: number, ...workers: readonly Worker[]): Played {
     return Promise.resolve(port1);
   };
   const client = new SandboxClient(slots, openPage);
+  client.js = { prelude: "", libm: new Uint8Array(0) };
   clients.push(client);
   return { client, said, running };
 }
@@ -160,6 +161,8 @@ describe("jobs", () => {
     await client.run(job(5, 1));
     const kinds = said.map(({ kind }) => kind).filter((kind) => kind === "start" || kind === "run");
     expect(kinds).toEqual(["start", "run", "start", "run", "run", "start", "run", "start", "run"]);
+    // What scripts run in goes to them alone.
+    expect(said.flatMap((each) => (each.kind === "load" ? [each.js !== null] : []))).toEqual([false, true, true, false]);
   });
 
   test("of more than eight megabytes go in parts", async () => {

@@ -64,6 +64,9 @@ describe("the question", () => {
   it("turns into a refusal for a task that must not run", () => {
     expect(refusalOf(task())).toBeNull();
     expect(refusalOf(task({ signatureOk: false }))).toContain("signature");
+    const large = task({ exceeds: "inputs", inputBytes: 100 * 2 ** 20, ...consent("given") });
+    expect(refusalOf(large)).toMatch(/^This task comes with 10\d MB of data .+: more than a tab gives\./);
+    expect(mayCompute(large)).toBe(false);
     expect(refusalOf(OLD)).toContain("complete");
   });
 });

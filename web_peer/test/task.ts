@@ -1,10 +1,10 @@
 /** A creator, workers and a small task, for tests of what a ledger says. */
 
 import { hex, type Hex } from "../src/protocol/bytes";
-import { SoftwareIdentity } from "../src/protocol/identity";
 import { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
 import { type LedgerRecord, runsOf, type Signed } from "../src/protocol/records";
+import { SoftwareIdentity } from "../src/protocol/software";
 
 export function identity(number: number): SoftwareIdentity {
   return new SoftwareIdentity(new Uint8Array(32).fill(number));

@@ -28,6 +28,7 @@ import { Peer } from "../src/protocol/peer";
 import { recordKey, type Signed } from "../src/protocol/records";
 import { MemoryBlobStore } from "../src/protocol/storage";
 import { LateSigner, platformVerifier } from "./platform_keys";
+import { ROLES } from "./roles";
 import { SeededRng } from "./seeded";
 
 export const EPOCH_S = 1_800_000_000;
@@ -109,7 +110,7 @@ export class World {
         execute: liars.includes(index) ? lying : honest,
         saved: [],
         linked: new Set(),
-        peer: new Peer(config, signer, this.verifier, new SeededRng(1_000 * seed + index), blobs, 0),
+        peer: new Peer(config, signer, this.verifier, new SeededRng(1_000 * seed + index), blobs, ROLES, 0),
         life: 0,
         isAlive: true,
         isSilent: false,
@@ -183,7 +184,7 @@ export class World {
     machine.running.clear();
     machine.wakeAt = Infinity;
     const rng = new SeededRng(machine.index + 77 * machine.life);
-    machine.peer = new Peer(machine.config, machine.signer, this.verifier, rng, machine.blobs, this.now);
+    machine.peer = new Peer(machine.config, machine.signer, this.verifier, rng, machine.blobs, ROLES, this.now);
     this.tell(machine, { kind: "recordsRestored", records: [...machine.saved] });
     this.introduceEverybody();
   }
@@ -239,6 +240,11 @@ export class World {
         return;
       case "saveRecords":
         machine.saved.push(...output.records);
+        return;
+      case "signalArrived":
+      case "signalUndelivered":
+      case "seekPeers":
+        // Everybody knows everybody here.
         return;
       case "notice":
         return;

@@ -30,7 +30,11 @@ from crowdcompute.protocol.events import (
     PeersDiscovered,
     RecordsRestored,
     SaveRecords,
+    SeekPeers,
     SendFrame,
+    SignalArrived,
+    SignalMade,
+    SignalUndelivered,
     TaskPublished,
     Woke,
 )
@@ -57,9 +61,6 @@ if TYPE_CHECKING:
     from .transports.link import Link
 
 from typing import Protocol
-
-ASK_PEERS_EVERY_S = 20.0
-"""Newcomers are named the peers that are there; asking again finds those that came later. Cheap: one small message."""
 
 
 class Executor(Protocol):
@@ -123,7 +124,6 @@ class Runtime:
         self._links: dict[PeerId, Link] = {}
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._ask_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
         self._closed = False
@@ -138,6 +138,7 @@ class Runtime:
             self.signaling,
             on_link=self._link_opened,
             on_dial_failed=lambda peer_id, reason: self.feed(DialFailed(peer_id, reason)),
+            on_signal=lambda to, through, signal: self.feed(SignalMade(to, through, signal)),
             on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
             on_signaling=self._signaling_changed,
             hosts=hosts,
@@ -151,7 +152,6 @@ class Runtime:
         if restored:
             self.feed(RecordsRestored(tuple(restored)))
         self._connector.start()
-        self._ask_peers()
 
     def publish(self, manifest: Signed) -> None:
         """Become the creator of a task on this network; its blobs are in the store already.
@@ -193,9 +193,8 @@ class Runtime:
             if isinstance(output, SendFrame) and output.peer_id in self._links:
                 self._links[output.peer_id].send(output.channel, output.frame)
         self._closed = True
-        for timer in (self._timer, self._ask_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._jobs.values():
             task.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
@@ -220,8 +219,14 @@ class Runtime:
                     case CancelJob(job=job):
                         if job in self._jobs:
                             self._jobs[job].cancel()
-                    case DialPeer(peer_id=peer_id):
-                        self._connector.dial(peer_id)
+                    case DialPeer(peer_id=peer_id, through=through):
+                        self._connector.dial(peer_id, through)
+                    case SignalArrived(through=neighbour, signal=signal):
+                        self._connector.signal_arrived(neighbour, signal)
+                    case SignalUndelivered(to=to, through=neighbour):
+                        self._connector.signal_undelivered(to, neighbour)
+                    case SeekPeers():
+                        self._connector.ask_peers()
                     case CloseLink(peer_id=peer_id, reason=reason):
                         closing = self._links.pop(peer_id, None)
                         if closing is not None:
@@ -295,11 +300,6 @@ class Runtime:
     def _signaling_changed(self, _state: SignalingState, detail: str) -> None:
         self.signaling_detail = detail
         self._changed.set()
-
-    def _ask_peers(self) -> None:
-        if len(self._links) < self.peer.config.neighbours_target:
-            self._connector.ask_peers()
-        self._ask_timer = self._loop.call_later(ASK_PEERS_EVERY_S, self._ask_peers)
 
     # ---- what a person asks
 

@@ -73,6 +73,14 @@ class ProtocolConfig:
     score_floor: float = -40.0
     """A neighbour below this score is disconnected: four protocol errors, each -10."""
 
+    seek_every_s: float = 20.0
+    """While links are lacking, somebody is asked for peers this often: newcomers are named those that were there
+    before them, and asking again finds those that came later."""
+
+    introductions_per_s: float = 20.0
+    introductions_burst: float = 200.0
+    """Token bucket per link and direction over requests for peers and signals to pass on: the signaling server's."""
+
     slots: int = 1
     """Jobs executed at the same time: the driver's worker processes."""
 
@@ -103,6 +111,9 @@ class ProtocolConfig:
 
     say_backlog_within_s: float = 1.0
     """An assignment that waits behind running work is leased this soon after it came, together with others."""
+
+    guest_after_s: float = 10.0
+    """A worker that was not admitted by then works as a guest: the creator is away, or admits slowly."""
 
     settle_s: float = 2.0
     """After following a shard, wait at most this long for its records before picking: picks made blindly repeat

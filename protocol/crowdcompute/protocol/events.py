@@ -76,9 +76,18 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class PeersDiscovered:
-    """Peers of our network that somebody can introduce us to."""
+    """Peers of our network that the signaling server can introduce us to."""
 
     peer_ids: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalMade:
+    """The driver has a signal (signaling.py) of ours to `to`, for the neighbour `through` to pass on."""
+
+    to: PeerId
+    through: PeerId
+    signal: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +151,7 @@ Input: TypeAlias = (
     | LinkClosed
     | DialFailed
     | PeersDiscovered
+    | SignalMade
     | FrameReceived
     | Executed
     | Woke
@@ -170,9 +180,34 @@ class CloseLink:
 
 @dataclass(frozen=True, slots=True)
 class DialPeer:
-    """Ask for a connection. Answered by `LinkOpened` or `DialFailed`."""
+    """Ask for a connection. Answered by `LinkOpened` or `DialFailed`.
+
+    Signals go by way of the neighbour `through`, as `SignalMade`; where it is None, by the signaling server.
+    """
 
     peer_id: PeerId
+    through: PeerId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrived:
+    """A neighbour passed a signal to us. Its signature is good; answer it through the same neighbour."""
+
+    through: PeerId
+    signal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignalUndelivered:
+    """This neighbour cannot pass signals on to `to` (now): a dial through it has failed."""
+
+    to: PeerId
+    through: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class SeekPeers:
+    """Ask the signaling server for peers: no neighbour knows more of them. Answered by `PeersDiscovered`, or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,4 +266,15 @@ class Notice:
     detail: str = ""
 
 
-Output: TypeAlias = SendFrame | CloseLink | DialPeer | Execute | CancelJob | SaveRecords | Notice
+Output: TypeAlias = (
+    SendFrame
+    | CloseLink
+    | DialPeer
+    | SignalArrived
+    | SignalUndelivered
+    | SeekPeers
+    | Execute
+    | CancelJob
+    | SaveRecords
+    | Notice
+)

@@ -10,6 +10,7 @@ from .codec import U32, U53, Body, Bytes32, decode, encode
 from .config import FRAME_BYTES_MAX
 from .errors import RemoteProtocolError
 from .records import Signed
+from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 
 Topic = Annotated[bytes, Meta(max_length=36)]
 """Empty: manifests of the whole network. A task id: that task's records. Task id and big-endian u32: a shard's."""
@@ -111,7 +112,13 @@ Frame: TypeAlias = (
     | BlobWant
     | BlobPieceFrame
     | BlobMissing
+    | Ask
+    | Peers
+    | Relay
+    | Relayed
+    | Undeliverable
 )
+"""The last five are the signaling server's own messages, said between neighbours (introductions.py)."""
 
 
 def encode_frame(frame: Frame) -> bytes:

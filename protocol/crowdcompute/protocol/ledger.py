@@ -1,6 +1,6 @@
 """One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
 
-    a worker:  UNKNOWN --join--> JOINED --admit--> ADMITTED --verdict or equivocation--> VOID
+    a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
 
 Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
 cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 WORKERS_MAX = 100_000
 LEASES_PER_WORKER_MAX = 64
 """Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
+
+GUESTS_MAX = 1_000
+GUEST_BYTES_MAX = 4 * 1024 * 1024
+GUESTS_BYTES_MAX = 64 * 1024 * 1024
+"""Workers not admitted yet whose commits are taken, and bytes of commits of each and of all: what a flood of identities
+may cost everybody while the creator is away. Beyond them a guest's votes wait at the guest itself."""
 
 ASSIGN_KEPT_S = 60.0
 """An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
@@ -119,6 +125,8 @@ class Ledger:
         self._shards_leased: dict[bytes, int] = {}
         self._seqs: dict[tuple[bytes, int], bytes] = {}
         self._voters: dict[int, tuple[bytes, ...]] = {}
+        self._guest_bytes: dict[bytes, int] = {}
+        self._guests_bytes = 0
         self._records[self.task] = (task_topic(self.task), signed)
 
     # ---- adding
@@ -180,6 +188,7 @@ class Ledger:
                 if worker in self.admits:
                     return False
                 self.admits[worker] = record
+                self._guests_bytes -= self._guest_bytes.pop(worker, 0)
             case Verdict(worker=worker):
                 if worker in self.verdicts:
                     return False
@@ -194,6 +203,9 @@ class Ledger:
                 self.certificate = record
             case Commit():
                 self._add_commit(record_id, signed.author, record)
+                if not self.is_admitted(signed.author):
+                    self._guest_bytes[signed.author] = self._guest_bytes.get(signed.author, 0) + len(signed.body)
+                    self._guests_bytes += len(signed.body)
             case Lease():
                 if not self._add_lease(record_id, signed.author, record, now):
                     return False
@@ -205,6 +217,17 @@ class Ledger:
         return True
 
     # ---- asking
+
+    def is_admitted(self, author: bytes) -> bool:
+        """Whether an author's votes count, as far as it is not void."""
+        return author in self.admits or author == self.manifest.creator
+
+    def has_room_for_guest(self, author: bytes, size: int) -> bool:
+        """Whether a record of a worker that has joined and was not admitted yet may enter: its creator may be away."""
+        used = self._guest_bytes.get(author)
+        if author not in self.joins or (used is None and len(self._guest_bytes) >= GUESTS_MAX):
+            return False
+        return (used or 0) + size <= GUEST_BYTES_MAX and self._guests_bytes + size <= GUESTS_BYTES_MAX
 
     def is_void(self, worker: bytes) -> bool:
         """Whether a worker's votes count for nothing."""

@@ -1,13 +1,16 @@
 """Whom to be connected with (spec/session.md, "Neighbours").
 
-KNOWN --dial--> DIALLING --link--> LINKED
-  ^                |                  |
-  '---- back off --+------ closed ----'
+    KNOWN --dial--> DIALLING --link--> LINKED
+      ^                |                  |
+      '---- back off --+------ closed ----'
+
+A peer is dialled through a neighbour that named it, through another if that fails, and in the end through the
+signaling server.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,12 +23,21 @@ if TYPE_CHECKING:
 KNOWN_MAX = 1_000
 REDIAL_MAX_S = 60.0
 
+INTRODUCERS_MAX = 4
+"""Neighbours remembered as having named one peer."""
+
+FAILED_INTRODUCTIONS_MAX = 8
+"""A neighbour with so many failed introductions in a row is believed no more while its link lasts."""
+
 
 @dataclass(slots=True)
 class _Known:
     dial_at: float
     failures: int = 0
     dialling: bool = False
+    introducers: list[PeerId] = field(default_factory=list)
+    through: PeerId | None = None
+    """The neighbour by way of which it is being dialled; None: the signaling server."""
 
 
 class Neighbours:
@@ -37,11 +49,34 @@ class Neighbours:
         self._known: dict[PeerId, _Known] = {}
         self._linked: set[PeerId] = set()
         self._wanted: set[PeerId] = set()
+        self._failed_introductions: dict[PeerId, int] = {}
+
+    @property
+    def lacking(self) -> bool:
+        """Whether we have fewer links than we want."""
+        return len(self._linked) < self._config.neighbours_target
+
+    def introduces(self, peer_id: PeerId) -> bool:
+        """Whether a linked neighbour's introductions are worth trying."""
+        return self._failed_introductions.get(peer_id, 0) < FAILED_INTRODUCTIONS_MAX
 
     def discovered(self, peer_ids: Iterable[PeerId], now: float) -> None:
+        """The signaling server names these."""
         for peer_id in peer_ids:
             if len(self._known) < KNOWN_MAX or peer_id in self._known:
                 self._known.setdefault(peer_id, _Known(now))
+
+    def introduced(self, peer_ids: Iterable[PeerId], by: PeerId, now: float) -> bool:
+        """A neighbour is linked with these. Whether any of them was not known before."""
+        before = len(self._known)
+        for peer_id in peer_ids:
+            if peer_id in self._linked or (peer_id not in self._known and len(self._known) >= KNOWN_MAX):
+                continue
+            known = self._known.setdefault(peer_id, _Known(now))
+            if by not in known.introducers:
+                known.introducers = [*known.introducers, by][-INTRODUCERS_MAX:]
+                known.dial_at = min(known.dial_at, now)
+        return len(self._known) > before
 
     def want(self, peer_id: PeerId, now: float) -> None:
         """This very peer is needed (it has a result): dial it beyond the target."""
@@ -51,7 +86,10 @@ class Neighbours:
 
     def opened(self, peer_id: PeerId, now: float) -> bool:
         """A link is up. False when there are too many, and it should be closed."""
-        self._known[peer_id] = _Known(now)
+        known = self._known.setdefault(peer_id, _Known(now))
+        if known.through is not None:
+            self._failed_introductions.pop(known.through, None)
+        self._known[peer_id] = _Known(now, introducers=known.introducers)
         self._wanted.discard(peer_id)
         if len(self._linked) >= self._config.neighbours_max:
             return False
@@ -59,10 +97,18 @@ class Neighbours:
         return True
 
     def closed(self, peer_id: PeerId, now: float) -> None:
-        """A link is down, or a dial failed: try again later, each time twice as late."""
+        """A link is down, or a dial failed: try the next way at once, or again later, each time twice as late."""
         self._linked.discard(peer_id)
+        self._failed_introductions.pop(peer_id, None)
         known = self._known.setdefault(peer_id, _Known(now))
         known.dialling = False
+        if known.through is not None:
+            introducer, known.through = known.through, None
+            known.introducers = [other for other in known.introducers if other != introducer]
+            if introducer in self._linked:
+                self._failed_introductions[introducer] = self._failed_introductions.get(introducer, 0) + 1
+            known.dial_at = now
+            return
         pause_s = min(REDIAL_MAX_S, self._config.redial_after_s * 2.0**known.failures)
         known.failures += 1
         known.dial_at = now + pause_s * (0.5 + self._rng.random())
@@ -71,9 +117,9 @@ class Neighbours:
             del self._known[peer_id]
             self._wanted.discard(peer_id)
 
-    def dials(self, now: float) -> list[PeerId]:
-        """Whom to dial now: wanted ones, and others at random until the target is reached."""
-        if len(self._linked) >= self._config.neighbours_target and not self._wanted:
+    def dials(self, now: float) -> list[tuple[PeerId, PeerId | None]]:
+        """Whom to dial now, and through whom: wanted ones, and others at random until the target is reached."""
+        if not self.lacking and not self._wanted:
             return []
         ready = [
             peer_id
@@ -86,12 +132,16 @@ class Neighbours:
         others = [peer_id for peer_id in ready if peer_id not in self._wanted]
         if missing > 0:
             chosen += others if len(others) <= missing else self._rng.sample(others, missing)
-        for peer_id in chosen:
-            self._known[peer_id].dialling = True
-        return chosen
+        return [(peer_id, self._begin_dial(self._known[peer_id])) for peer_id in chosen]
+
+    def _begin_dial(self, known: _Known) -> PeerId | None:
+        ways = [peer_id for peer_id in known.introducers if peer_id in self._linked and self.introduces(peer_id)]
+        known.dialling = True
+        known.through = self._rng.choice(ways) if ways else None
+        return known.through
 
     def wake_at(self) -> float | None:
-        if len(self._linked) >= self._config.neighbours_target and not self._wanted:
+        if not self.lacking and not self._wanted:
             return None
         dialling = sum(known.dialling for known in self._known.values())
         room = len(self._linked) + dialling < self._config.neighbours_target

@@ -37,6 +37,7 @@ from .events import (
     RecordsRestored,
     SaveRecords,
     SendFrame,
+    SignalMade,
     SlotsChanged,
     TaskPublished,
     TasksChosen,
@@ -60,11 +61,13 @@ from .frames import (
 )
 from .gossip import Gossip
 from .identity import PeerId, peer_id_of, public_key_of
+from .introductions import Introductions
 from .ledger import Ledger, task_topic
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
-from .records import Assign, Commit, Lease, Record, Signed, parse, sign, verify_signature
+from .records import Admit, Assign, Commit, Join, Lease, Record, Signed, parse, sign, verify_signature
 from .session import Session, SessionState
+from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .split import is_numbers
 from .worker import WorkerRole
 
@@ -79,7 +82,7 @@ if TYPE_CHECKING:
 NETWORK_TOPIC = b""
 TASKS_MAX = 1_000
 HELD_MAX = 4_096
-"""Records of workers whose admission we have not heard of yet; they wait for it, unrelayed."""
+"""Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed."""
 EXPIRE_EVERY_S = 5.0
 _PENALTY = 10.0
 
@@ -120,6 +123,7 @@ class Peer:
         self._gossip = Gossip(config, rng, self)
         self._exchange = Exchange(config, blobs)
         self._neighbours = Neighbours(config, rng)
+        self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
         self._jobs: dict[int, WorkerRole | CreatorRole] = {}
         self._next_job = 0
@@ -159,6 +163,8 @@ class Peer:
                 self._neighbours.closed(peer_id, now)
             case PeersDiscovered(peer_ids=peer_ids):
                 self._neighbours.discovered([peer for peer in peer_ids if peer != self.peer_id], now)
+            case SignalMade(to=to, through=through, signal=signal):
+                self._introductions.relay(to, through, signal, now)
             case TaskPublished(manifest=manifest):
                 self._publish_task(manifest)
             case RecordsRestored(records=records):
@@ -186,6 +192,7 @@ class Peer:
                 self._gossip.wake_at(),
                 self._exchange.wake_at(),
                 self._neighbours.wake_at(),
+                self._introductions.wake_at(),
                 *(role.wake_at() for role in self.workers.values()),
                 *(role.wake_at() for role in self.creators.values()),
             )
@@ -297,6 +304,7 @@ class Peer:
             return
         self._gossip.link_closed(peer_id)
         self._exchange.link_closed(peer_id, self._now)
+        self._introductions.link_closed(peer_id)
         self._silent(peer_id, reason)
 
     def _drop_link(self, peer_id: PeerId, reason: str) -> None:
@@ -331,6 +339,7 @@ class Peer:
                 self._sessions_at = min(self._sessions_at, link.session.wake_at())
                 self._gossip.link_opened(peer_id)
                 self._exchange.link_opened(peer_id, self._now)
+                self._introductions.link_opened(peer_id, self._now)
             elif link.session.state is SessionState.GONE:
                 self._drop_link(peer_id, link.session.reason)
             elif isinstance(frame, Publish):
@@ -363,6 +372,8 @@ class Peer:
                 self._gossip.received(peer_id, frame, self._now)
             case BlobWant() | BlobPieceFrame() | BlobMissing():
                 self._exchange.received(peer_id, frame, self._now)
+            case Ask() | Peers() | Relay() | Relayed() | Undeliverable():
+                self._introductions.received(peer_id, frame, self._now)
             case _:
                 pass
 
@@ -390,7 +401,7 @@ class Peer:
         ledger = self.ledgers.get(record.task)
         if ledger is None or ledger.is_void(signed.author):
             return
-        if isinstance(record, Lease | Commit) and not self._is_admitted(ledger, signed.author):
+        if isinstance(record, Lease | Commit) and not self._may_speak(ledger, signed):
             self._hold(source, ledger, signed)
             return
         ledger.check(signed, record)
@@ -407,8 +418,8 @@ class Peer:
         self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source, creator)
         for role in self._roles_of(ledger.task):
             role.record_added(signed, record, self._now)
-        if signed.kind == "admit":
-            worker = getattr(record, "worker", b"")
+        if isinstance(record, Admit | Join):
+            worker = record.worker if isinstance(record, Admit) else signed.author
             for held_source, held in self._held.pop((ledger.task, worker), ()):
                 self._records_received(held_source, (held,))
 
@@ -426,8 +437,8 @@ class Peer:
         if self._acceptable(ledger):
             self._start_worker(ledger)
 
-    def _is_admitted(self, ledger: Ledger, author: bytes) -> bool:
-        return author in ledger.admits or author == ledger.manifest.creator
+    def _may_speak(self, ledger: Ledger, signed: Signed) -> bool:
+        return ledger.is_admitted(signed.author) or ledger.has_room_for_guest(signed.author, len(signed.body))
 
     def _hold(self, source: PeerId, ledger: Ledger, signed: Signed) -> None:
         if sum(map(len, self._held.values())) >= HELD_MAX:
@@ -572,8 +583,9 @@ class Peer:
         if self._gossip.heartbeat_due(now):
             self._gossip.heartbeat(now)
         self._exchange.advance(now)
-        for peer_id in self._neighbours.dials(now):
-            self._outputs.append(DialPeer(peer_id))
+        for peer_id, through in self._neighbours.dials(now):
+            self._outputs.append(DialPeer(peer_id, through))
+        self._introductions.seek(now)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
             for ledger in self.ledgers.values():
@@ -607,6 +619,10 @@ class Peer:
             if not finished:
                 break
             self._advance_roles()
+        introducing, asked = self._introductions.drain()
+        for peer_id, introduction in introducing:
+            self._send(peer_id, introduction)
+        self._outputs += asked
         encoded: dict[tuple[int, ...], bytes] = {}
         for peer_id, frame in self._gossip.drain(self._now):
             if isinstance(frame, Publish):

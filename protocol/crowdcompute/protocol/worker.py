@@ -4,6 +4,7 @@
                                           |                  |
                                           '---- verdict -----+---- certificate ----> DONE
 
+A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
 A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
 what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
 """
@@ -112,6 +113,8 @@ class WorkerRole:
         self._few_since: float | None = None
         """Since when too few chunks are open for everybody to pick; None while there are enough."""
         self._look_again_at: float | None = None
+        self._guest_at: float | None = None
+        """When we stop waiting for admission."""
         self._nothing_until = now
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
         self._finishing = False
@@ -197,6 +200,7 @@ class WorkerRole:
         looked = self._look_again_at is not None and now >= self._look_again_at
         if looked:
             self._look_again_at = None
+        self._wait_for_admission(now)
         if self.state is WorkerState.FETCHING and looked:
             self._fetch_missing()
         elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at):
@@ -204,6 +208,7 @@ class WorkerRole:
 
     def take_job(self, now: float) -> list[ChunkInput] | None:
         """The next batch, or None when there is nothing for us now. `job_started` must follow."""
+        self._wait_for_admission(now)
         if self._finishing or self._resting or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
             return None
         chunks = self._next_assigned()
@@ -241,7 +246,8 @@ class WorkerRole:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
             return None
-        return min(self._renew_at, self._look_again_at if self._look_again_at is not None else math.inf)
+        guest_at = self._guest_at if self.state is WorkerState.JOINING else None
+        return min(self._renew_at, *(at for at in (self._look_again_at, guest_at) if at is not None), math.inf)
 
     # ---- inside
 
@@ -265,6 +271,15 @@ class WorkerRole:
         elif me not in self.ledger.joins:
             work = find_work(self.ledger.task, me, self.ledger.manifest.policy.pow_bits)
             self._desk.publish(self.ledger, Join(self.ledger.task, self._signer.seal_key, work))
+
+    def _wait_for_admission(self, now: float) -> None:
+        if self.state is not WorkerState.JOINING:
+            return
+        if self._guest_at is None:
+            self._guest_at = now + self._config.guest_after_s
+        elif now >= self._guest_at:
+            self.state = WorkerState.WORKING
+            self._lease_changed = True
 
     def _take_assignment(self, assign: Assign, now: float) -> None:
         try:
@@ -351,7 +366,8 @@ class WorkerRole:
             for shard in range(self.ledger.shards)
         ]
         unbegun = sum(weights)
-        if self._shard is not None and unbegun < BATCHES_LEFT * len(self.ledger.admits) * self._worthwhile():
+        workers = max(1, len(self.ledger.joins))
+        if self._shard is not None and unbegun < BATCHES_LEFT * workers * self._worthwhile():
             # Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
             return False
         if not unbegun:

@@ -1,7 +1,8 @@
-"""`python -m crowdcompute.simulations SCENARIO.toml --seed 7 [--story PEER|CHUNK]`
+"""`python -m crowdcompute.simulations SCENARIO.toml --seed 7 [--story PEER|CHUNK]`, or `... report` or `... validate`
 
 Runs the nodes' own protocol code under virtual time and prints a report. Exit codes: 0 all checks hold, 1 one does
-not, 2 the scenario or the arguments are wrong.
+not, 2 the scenario or the arguments are wrong. `report` compares the verification policy with others' at full size,
+`validate` holds the engine it does that with against the real protocol code.
 """
 
 from __future__ import annotations
@@ -18,11 +19,20 @@ from .scenario import ScenarioError, load_scenario
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] in (["report"], ["validate"]):
+        try:
+            # Here, because nothing else needs numpy.
+            from .policy import command
+        except ModuleNotFoundError:
+            print(f"`{given[0]}` needs numpy: .venv/bin/python -m pip install numpy", file=sys.stderr)
+            return 2
+        return command.report(given[1:]) if given[0] == "report" else command.validate(given[1:])
     parser = argparse.ArgumentParser(prog="python -m crowdcompute.simulations", description="Simulate one network.")
     parser.add_argument("scenario", type=Path, help="a TOML file; see simulations/scenarios/")
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same run (default: 1)")
     parser.add_argument("--story", metavar="PEER|CHUNK", help="tell what happened to one peer or one chunk")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     try:
         scenario = load_scenario(options.scenario)
     except ScenarioError as error:

@@ -74,48 +74,67 @@ def final_failures(world: World) -> list[str]:
             f"the task is {progress.state.value} at {world.now:.0f} s, not closed: {progress.accepted} of "
             f"{progress.chunks} chunks accepted, {progress.failed} failed"
         )
-    for check in (wrong_results, convicted_honest, uncaught_liars, unequal_records, unequal_tally):
+    for check in (wrong_results, convictions, convicted_honest, uncaught_liars, unequal_records, unequal_tally):
         failures.extend(check(world))
     return failures
 
 
+def wrong_chunks(world: World) -> list[int]:
+    """Chunks of which the creator accepts a wrong result."""
+    return [
+        chunk
+        for chunk in range(world.manifest.chunks)
+        if world.role.result(chunk).digest is not None and world.role.result_bytes(chunk) != world.right_result(chunk)
+    ]
+
+
 def wrong_results(world: World) -> Iterator[str]:
     """No wrong result is accepted, and nothing fails that can be computed."""
-    wrong, failed = [], []
-    for chunk in range(world.manifest.chunks):
-        result = world.role.result(chunk)
-        if result.state == "failed":
-            if chunk not in world.scenario.task.failing:
-                failed.append(chunk)
-        elif result.digest is not None and world.role.result_bytes(chunk) != world.right_result(chunk):
-            wrong.append(chunk)
+    wrong = wrong_chunks(world)
+    failed = [
+        chunk
+        for chunk in range(world.manifest.chunks)
+        if world.role.result(chunk).state == "failed" and chunk not in world.scenario.task.failing
+    ]
     if len(wrong) > world.scenario.checks.wrong_results_max:
         yield f"{len(wrong)} wrong results are accepted, chunk {wrong[0]} first"
     if len(failed) > world.scenario.checks.failed_chunks_max:
         yield f"{len(failed)} chunks are marked failed that do not fail, chunk {failed[0]} first"
 
 
+def convictions(world: World) -> Iterator[str]:
+    """As many identities are convicted as the scenario says."""
+    checks, convicted = world.scenario.checks, len(world.role.ledger.verdicts)
+    if convicted < checks.convicted_min:
+        yield f"{convicted} are convicted, not {checks.convicted_min} and more"
+    if checks.convicted_max is not None and convicted > checks.convicted_max:
+        yield f"{convicted} are convicted, more than {checks.convicted_max}"
+
+
 def convicted_honest(world: World) -> Iterator[str]:
     """Nobody is void, for anybody, who signed nothing wrong."""
-    names = {node.signer.public_key: node.name for node in world.nodes}
     for node in world.live():
         ledger = node.peer.ledgers.get(world.task)
         if ledger is not None:
             for worker in sorted((ledger.verdicts.keys() | ledger.equivocators) - world.convictable):
-                yield f"{node.name} holds the honest {names[worker]} for a liar"
+                yield f"{node.name} holds the honest {world.names[worker]} for a liar"
 
 
 def uncaught_liars(world: World) -> Iterator[str]:
     """Whoever voted against an accepted result is convicted."""
-    names = {node.signer.public_key: node.name for node in world.nodes}
     for worker in sorted(world.role.wrong_votes().keys() - world.role.ledger.verdicts.keys()):
-        yield f"{names[worker]} voted against an accepted result and is not convicted"
+        yield f"{world.names[worker]} voted against an accepted result and is not convicted"
 
 
 def unequal_records(world: World) -> Iterator[str]:
-    """Peers that follow a topic hold the same of it, up to what a checkpoint lets go."""
+    """Honest peers that follow a topic hold the same of it, up to what a checkpoint lets go.
+
+    Liars need not, and whoever the signaling server still cuts off cannot.
+    """
     reference = world.role.ledger
     for node in world.live():
+        if not node.is_honest or node.index in world.eclipsed:
+            continue
         ledger = node.peer.ledgers.get(world.task)
         if ledger is None:
             yield f"{node.name} has not heard of the task"

@@ -44,6 +44,16 @@ def partition(world: World, share: float, *, for_s: float) -> None:
     world.cut = (world.now + for_s, {node.index: int(node.index in far) for node in world.nodes})
 
 
+def eclipse(world: World, victims: list[Node], *, for_s: float) -> None:
+    """The signaling server names only liars to the victims, and the victims to nobody else."""
+    world.eclipsed.update(node.index for node in victims)
+
+    def ends() -> None:
+        world.eclipsed.difference_update(node.index for node in victims)
+
+    world.at(world.now + for_s, ends)
+
+
 def _action(world: World, fault: Fault) -> Callable[[], None]:
     match fault.kind:
         case "crash":
@@ -54,6 +64,8 @@ def _action(world: World, fault: Fault) -> Callable[[], None]:
             return lambda: partition(world, fault.share, for_s=fault.for_s)
         case "churn":
             return lambda: _churn(world, fault)
+        case "eclipse":
+            return lambda: _eclipse_some(world, fault)
         case "creator-crash":
             return lambda: crash(world, world.creator, for_s=fault.for_s, keep_state=True)
         case _:
@@ -74,6 +86,12 @@ def _crash_some(world: World, fault: Fault) -> None:
 def _silence_some(world: World, fault: Fault) -> None:
     for node in _some(world, fault):
         silence(world, node, for_s=fault.for_s)
+
+
+def _eclipse_some(world: World, fault: Fault) -> None:
+    honest = [node for node in world.nodes[1:] if node.is_honest]
+    count = fault.count or round(fault.share * len(honest))
+    eclipse(world, world.rng.sample(honest, min(count, len(honest))), for_s=fault.for_s)
 
 
 def _churn(world: World, fault: Fault) -> None:

@@ -21,6 +21,7 @@ from random import Random
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import (
     CancelJob,
@@ -38,19 +39,25 @@ from crowdcompute.protocol.events import (
     PeersDiscovered,
     RecordsRestored,
     SaveRecords,
+    SeekPeers,
     SendFrame,
+    SignalArrived,
+    SignalMade,
+    SignalUndelivered,
     Status,
     TaskPublished,
     Woke,
 )
-from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.signaling import Offer, parse_signal, sign_signal
 from crowdcompute.protocol.split import Range
 from crowdcompute.protocol.storage import MemoryBlobStore
 
 from .identities import HashedIdentity, verify_hashed
-from .liars import Behaviour, behaviour
+from .liars.behaviour import Band, Behaviour
+from .liars.registry import KINDS
 from .scenario import EPOCH_S
 
 if TYPE_CHECKING:
@@ -66,6 +73,13 @@ if TYPE_CHECKING:
 _TRACED = struct.Struct("<dIB")
 _WAKE_AGAIN_S = 1e-3
 """A peer that wants to be woken in the past is woken this much later, so that a bug in it cannot stop time."""
+
+
+_DIAL_FAILS_AFTER_S = 15.0
+"""As the node's connector."""
+
+_SDP = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=fingerprint:sha-256 " + ":".join(["00"] * 32)
+"""What an offer must at least say; these certificates are nobody's."""
 
 
 def truth(task_id: bytes, chunk: int, size: int) -> bytes:
@@ -118,10 +132,15 @@ class Node:
     running: dict[int, Job] = field(default_factory=dict)
     bytes_sent: list[int] = field(default_factory=lambda: [0, 0])
     frames_sent: int = 0
+    arrives_s: float = 0.0
 
     @property
     def name(self) -> str:
         return "creator" if self.index == 0 else f"peer-{self.index}"
+
+    @property
+    def is_honest(self) -> bool:
+        return type(self.behaviour) is Behaviour
 
 
 @dataclass(slots=True)
@@ -177,13 +196,18 @@ class World:
         self.task = self.signed_manifest.record_id
         self.nodes = [self._node(index) for index in range(scenario.network.peers + 1)]
         self.index_of = {node.signer.peer_id: node.index for node in self.nodes}
+        self.names = {node.signer.public_key: node.name for node in self.nodes}
+        """Of every key that anybody ever had."""
         self.convictable: set[bytes] = set()
+        self.eclipsed: set[int] = set()
+        """Nodes to which the rendezvous names only liars."""
         self._draw_liars()
         self.nodes[0].blobs.put(self.manifest.code.sha256, self.code)
         for node in self.nodes:
             delay_s = 0.0 if node.index == 0 else self.rng.uniform(0, scenario.network.join_within_s)
-            self.at(delay_s, self._starter(node))
-        self.at(scenario.network.introduce_every_s, self._introduce_everybody)
+            self.at(node.arrives_s + delay_s, self._starter(node))
+        for node in self.nodes:
+            node.behaviour.begin(self, node)
 
     # ---- for whoever looks on
 
@@ -271,10 +295,20 @@ class World:
         self._introduce(node)
         self._schedule_wake(node)
 
+    def rename(self, node: Node) -> None:
+        """A machine that was stopped starts under a new key, with nothing of its old state."""
+        node.signer = self._signer(node.index, node.life)
+        self.index_of[node.signer.peer_id] = node.index
+        self.names[node.signer.public_key] = node.name
+        if node.behaviour.convictable:
+            self.convictable.add(node.signer.public_key)
+        self.start(node, keep_state=False)
+
     def tell(self, node: Node, event: Input) -> None:
         """Give one input to a node's peer and perform what it asks for."""
         self.events += 1
         self._observe(node, event)
+        node.behaviour.hears(event)
         outputs = node.behaviour.outputs(node.peer.handle(event, now=self.now))
         for output in outputs:
             self._perform(node, output)
@@ -355,8 +389,14 @@ class World:
             case CloseLink(peer_id=peer_id, reason=reason):
                 if not node.silent:
                     self.hang_up(node, peer_id, reason)
-            case DialPeer(peer_id=peer_id):
-                self._dial(node, peer_id)
+            case DialPeer(peer_id=peer_id, through=through):
+                self._dial(node, peer_id, through)
+            case SignalArrived(signal=signal):
+                self._signalled(node, signal)
+            case SignalUndelivered(to=to):
+                self._later(node, 0.0, lambda: self._dial_failed(node, to))
+            case SeekPeers():
+                self._introduce(node)
             case Execute():
                 node.waiting.append(output)
                 self._start_jobs(node)
@@ -428,21 +468,47 @@ class World:
 
     # ---- inside: who knows whom
 
-    def _dial(self, node: Node, peer_id: PeerId) -> None:
+    def _dial(self, node: Node, peer_id: PeerId, through: PeerId | None) -> None:
         other = self.index_of[peer_id]
         if other in node.dialling:
             return
         node.dialling.add(other)
+        if through is not None:
+            connection = self.rng.randbytes(16)
+            callee = self.nodes[other].signer.public_key
+            offer = Offer(node.config.network, connection, node.signer.public_key, callee, bytes(32), _SDP)
+            signal = encode(sign_signal(node.signer, offer))
+            self._later(node, 0.0, lambda: self.tell(node, SignalMade(peer_id, through, signal)))
+            self._later(node, _DIAL_FAILS_AFTER_S, lambda: self._dial_failed(node, peer_id))
+        elif self._signaling_is_up:
+            self._later(node, self.scenario.network.dial_s, lambda: self._meet(node, self.nodes[other]))
+        else:
+            self._later(node, 0.0, lambda: self._dial_failed(node, peer_id))
+
+    def _signalled(self, node: Node, data: bytes) -> None:
+        """An offer came by way of a neighbour: the two meet, unless its maker has given up."""
+        caller = self.nodes[self.index_of[peer_id_of(parse_signal(data).author)]]
+        if node.index in caller.dialling:
+            self._later(caller, self.scenario.network.dial_s, lambda: self._meet(caller, node))
+
+    def _dial_failed(self, node: Node, peer_id: PeerId) -> None:
+        if self.index_of[peer_id] in node.dialling:
+            node.dialling.discard(self.index_of[peer_id])
+            self.tell(node, DialFailed(peer_id, "unreachable"))
+
+    def _later(self, node: Node, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something for a node, unless it has stopped by then."""
         life = node.life
+        self.at(self.now + delay_s, lambda: action() if node.life == life and node.alive else None)
 
-        def arrives() -> None:
-            if node.life == life and node.alive:
-                node.dialling.discard(other)
-                self._meet(node, self.nodes[other])
-
-        self.at(self.now + self.scenario.network.dial_s, arrives)
+    @property
+    def _signaling_is_up(self) -> bool:
+        return self.now < self.scenario.network.signaling_until_s
 
     def _meet(self, node: Node, other: Node) -> None:
+        if other.index not in node.dialling:
+            return
+        node.dialling.discard(other.index)
         reachable = other.alive and not other.silent and not node.silent
         if not reachable or self._after_cut(node.index, other.index) > self.now:
             if other.signer.peer_id not in node.wires:
@@ -455,6 +521,7 @@ class World:
             stale = end.wires.pop(far.signer.peer_id, None)
             if stale is not None:
                 stale.open[stale.end_of(end.index)] = False
+        other.dialling.discard(node.index)
         latency_s = self.rng.uniform(*self.scenario.network.latency_s)
         wire = Wire((node.index, other.index), (node.life, other.life), latency_s)
         node.wires[other.signer.peer_id] = other.wires[node.signer.peer_id] = wire
@@ -462,20 +529,23 @@ class World:
         self.tell(other, LinkOpened(node.signer.peer_id, dialled=False))
 
     def _introduce(self, node: Node) -> None:
-        """The rendezvous names some of those that are there, to the node and the node to them."""
-        there = [other for other in self.live() if other is not node and self._together(node, other)]
+        """The rendezvous names some of those that are there."""
+        if not self._signaling_is_up:
+            return
+        there = [other for other in self.live() if other is not node and self._may_name(node, other)]
         count = min(len(there), self.scenario.network.introductions)
         named = self.rng.sample(there, count)
         if named:
-            self.tell(node, PeersDiscovered(tuple(other.signer.peer_id for other in named)))
+            named_ids = tuple(other.signer.peer_id for other in named)
+            self._later(node, 0.0, lambda: self.tell(node, PeersDiscovered(named_ids)))
 
-    def _together(self, node: Node, other: Node) -> bool:
-        return self._after_cut(node.index, other.index) <= self.now
-
-    def _introduce_everybody(self) -> None:
-        for node in list(self.live()):
-            self._introduce(node)
-        self.at(self.now + self.scenario.network.introduce_every_s, self._introduce_everybody)
+    def _may_name(self, node: Node, other: Node) -> bool:
+        if self._after_cut(node.index, other.index) > self.now:
+            return False
+        # Whom it eclipses only liars may meet.
+        return not (
+            (node.index in self.eclipsed and other.is_honest) or (other.index in self.eclipsed and node.is_honest)
+        )
 
     # ---- inside: making the world
 
@@ -489,8 +559,9 @@ class World:
         second = int.from_bytes(digest[6:12]) / 2**48
         return math.sqrt(-2 * math.log(first)) * math.cos(2 * math.pi * second)
 
-    def _signer(self, index: int) -> Identity | HashedIdentity:
-        seed = sha256(f"{self.seed}/keys/{index}".encode()).digest()
+    def _signer(self, index: int, life: int = 0) -> Identity | HashedIdentity:
+        name = f"{self.seed}/keys/{index}" + (f"/{life}" if life else "")
+        seed = sha256(name.encode()).digest()
         return Identity(seed) if self.scenario.network.real_keys else HashedIdentity(seed)
 
     def _manifest(self, creator: Identity | HashedIdentity) -> Manifest:
@@ -533,9 +604,12 @@ class World:
     def _draw_liars(self) -> None:
         honest = list(self.nodes[1:])
         for group in self.scenario.liars:
+            band = Band()
             count = group.count or round(group.share * (len(self.nodes) - 1))
             for node in self.rng.sample(honest, min(count, len(honest))):
                 honest.remove(node)
-                node.behaviour = behaviour(group, node.signer, [(self.task, self.manifest)])
+                node.behaviour = KINDS[group.kind](group, node.signer, band)
+                node.arrives_s = group.arrive_s
+                node.speed *= group.speed
                 if node.behaviour.convictable:
                     self.convictable.add(node.signer.public_key)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .checkers import wrong_chunks
+
 if TYPE_CHECKING:
     from .measures import ChunkTimes, GossipMeter
     from .network import World
@@ -28,6 +30,7 @@ def figures(world: World, times: ChunkTimes, gossip: GossipMeter) -> dict[str, f
     numbers = {
         "chunks accepted": progress.accepted,
         "chunks failed": progress.failed,
+        "wrong results": len(wrong_chunks(world)),
         "executions per chunk": world.executions / manifest.chunks,
         "votes per chunk": progress.votes / manifest.chunks,
         "closed after, s": world.closed_at if world.closed_at is not None else float("nan"),

@@ -6,6 +6,7 @@ happens would make a test that always passes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from crowdcompute.protocol.config import ProtocolConfig
+
+from .liars.registry import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +50,8 @@ class Network(Table, frozen=True):
     """From a dial to an open link: offer, answer and DTLS."""
     introductions: Positive = 40
     """Peers the rendezvous names to a node at a time."""
-    introduce_every_s: Annotated[float, Meta(gt=0)] = 30.0
+    signaling_until_s: Seconds = math.inf
+    """When the rendezvous dies: from then on only peers introduce peers."""
     join_within_s: Seconds = 1.0
     """Nodes start at a random moment of this span."""
     speed_sigma: Seconds = 0.6
@@ -71,22 +75,26 @@ class Task(Table, frozen=True):
     """Chunks of which nobody gets a result."""
 
 
-LiarKind = Literal["alone", "colluding", "rate", "sleeper", "withholder", "equivocator", "staller"]
-
-
 class LiarGroup(Table, frozen=True):
-    """Some of the peers, drawn at random, that do not do what they should (liars.py)."""
+    """Some of the peers, drawn at random, that do not do what they should, and know each other."""
 
-    kind: LiarKind
+    kind: str
+    """A plug-in by its name (liars/registry.py)."""
     share: Share = 0.0
     count: Count = 0
     rate: Share = 0.1
-    """Of kind `rate`: the share of chunks it lies about."""
+    """Of kinds `rate` and `flaky`: the share of chunks it lies about, or errs on."""
     after: Count = 10
     """Of kind `sleeper`: chunks it computes honestly first."""
+    after_s: Seconds = 5.0
+    """Of kind `whitewasher`: how long a new identity takes it."""
+    arrive_s: Seconds = 0.0
+    """Its members join together at this time: a flood."""
+    speed: Annotated[float, Meta(gt=0)] = 1.0
+    """Factor on its members' speeds: many identities on one machine are slow ones."""
 
 
-FaultKind = Literal["crash", "silence", "partition", "churn", "creator-crash"]
+FaultKind = Literal["crash", "silence", "partition", "churn", "creator-crash", "eclipse"]
 
 
 class Fault(Table, frozen=True):
@@ -114,6 +122,9 @@ class Checks(Table, frozen=True):
     """How often the invariants of every machine are looked at."""
     wrong_results_max: Count = 0
     failed_chunks_max: Count = 0
+    convicted_min: Count = 0
+    """Identities the creator must have convicted at the end."""
+    convicted_max: Count | None = None
     must_close: bool = True
 
 
@@ -145,6 +156,9 @@ def parse_scenario(text: str) -> Scenario:
         scenario = msgspec.toml.decode(text, type=Scenario)
     except msgspec.MsgspecError as error:
         raise ScenarioError(f"{error}: correct the scenario") from None
+    for group in scenario.liars:
+        if group.kind not in KINDS:
+            raise ScenarioError(f"there is no liar of kind `{group.kind}`: choose from {', '.join(KINDS)}")
     known = {field.name: field for field in fields(ProtocolConfig)}
     for table in (scenario.protocol, scenario.creator):
         for name, value in table.items():

@@ -114,9 +114,12 @@ class Firefox:
         opened = self.command("browsingContext.create", type="tab", userContext=container)
         tab = Tab(self, container, opened["context"])
         if before:
-            # It runs in the empty document before the page as well, which may be gone by then: no window, and no right
-            # to the arguments that Firefox calls it with (`apply(this, …)`). An `apply` of our own looks at neither.
-            function = f"{{ apply() {{ if (document.URL === 'about:blank') return; {before} }} }}"
+            # It also runs in documents that are going: the empty one before the page, which may have no window by then,
+            # and the one before a reload, whose `window` is already the new page's, where a class of that realm cannot
+            # start a Worker. Nor may it look at the arguments that Firefox calls it with (`apply(this, …)`): an `apply`
+            # of our own does not.
+            is_going = "document.URL === 'about:blank' || document !== window.document"
+            function = f"{{ apply() {{ if ({is_going}) return; {before} }} }}"
             self.command("script.addPreloadScript", functionDeclaration=function, contexts=[tab.context])
         self.tabs.append(tab)
         self.command("browsingContext.navigate", context=tab.context, url=address, wait="complete")

@@ -182,6 +182,14 @@ def test_firefox_chromium_and_a_node_vote_for_the_same_bytes(
     assert any(voters <= set(row["agreed"]) for row in rows), voters
 
 
+def test_firefox_keeps_its_key_and_shows_it_to_nobody(join: str, open_firefox: Callable[[str], Tab]) -> None:
+    tab = open_firefox(join)
+    before = tab.until("shown.signaling === 'connected'")
+    assert before["keyKind"] == "WebCrypto, not extractable"
+    tab.tab.reload()
+    assert tab.until("shown.signaling === 'connected'")["peerId"] == before["peerId"]
+
+
 def test_a_closed_firefox_tab_is_gone_at_once(join: str, open_firefox: Callable[[str], Tab]) -> None:
     first, second = open_firefox(join), open_firefox(join)
     first.until("shown.peers.some(({ state }) => state === 'open')")

@@ -7,9 +7,13 @@ import { sandboxUrl } from "virtual:sandbox";
 
 import { watchConditions, wakeLock } from "./conditions";
 import type { CommandName, Commands, Console, Snapshot } from "./console";
+import { isSilent, notLoaded } from "./failure";
 import { hostConnections } from "./rtc";
 import { openSandbox, removeSandbox } from "../sandbox/host";
 import type { FromWorker, ToWorker } from "./wire";
+
+/** A slow connection may take so long for the peer's hundred kilobytes; whoever waits longer is told. */
+const START_WITHIN_S = 20;
 
 /** Start this tab's peer. Once per page. */
 export function openConsole(): Console {
@@ -18,11 +22,19 @@ export function openConsole(): Console {
     worker.postMessage(message, [...transfer]);
   };
   const listeners = new Set<(snapshot: Snapshot) => void>();
+  const failureListeners = new Set<(sentence: string) => void>();
   const asked = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
   const keepAwake = wakeLock();
   const performRtc = hostConnections((event, transfer) => post({ to: "links", event }, transfer));
   let latest: Snapshot | null = null;
+  let failure: string | null = null;
   let asks = 0;
+  const fail = (sentence: string): void => {
+    if (latest !== null) return;
+    failure = sentence;
+    for (const listener of failureListeners) listener(sentence);
+  };
+  setTimeout(() => failure === null && fail(isSilent(START_WITHIN_S)), 1_000 * START_WITHIN_S);
 
   worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
     switch (data.to) {
@@ -32,6 +44,9 @@ export function openConsole(): Console {
       case "sandbox":
         if (data.isWanted) void openSandbox(sandboxUrl).then((port) => post({ to: "sandbox", port }, [port]));
         else removeSandbox();
+        return;
+      case "failure":
+        fail(data.sentence);
         return;
       case "screens":
         latest = data.snapshot;
@@ -49,6 +64,7 @@ export function openConsole(): Console {
   worker.onerror = (event) => {
     for (const asker of asked.values()) asker.reject(new Error(`The peer stopped: ${event.message}. Load the page again.`));
     asked.clear();
+    fail(notLoaded(event.message));
   };
   post({ to: "peer", address: location.href });
   watchConditions((conditions) => post({ to: "conditions", conditions }));
@@ -58,6 +74,11 @@ export function openConsole(): Console {
       listeners.add(listener);
       if (latest !== null) listener(latest);
       return () => listeners.delete(listener);
+    },
+    onFailure(listener) {
+      failureListeners.add(listener);
+      if (failure !== null) listener(failure);
+      return () => failureListeners.delete(listener);
     },
     ask<Name extends CommandName>(name: Name, args: Commands[Name]["args"]) {
       return new Promise<Commands[Name]["answer"]>((resolve, reject) => {

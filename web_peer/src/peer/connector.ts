@@ -22,6 +22,7 @@ import {
   fingerprintOf,
   openSignal,
   parseSignal,
+  signalDomain,
   signalId,
   signSignal,
   type Answer,
@@ -52,6 +53,8 @@ interface Attempt {
   readonly link: RtcLink;
   /** Whether our side wants to hear of a failure. */
   asked: boolean;
+  /** The neighbour that passes the signals on; null: the signaling server. */
+  readonly through: PeerId | null;
   offerId: Uint8Array;
   readonly answer: Deferred<Answer>;
   isAnswered: boolean;
@@ -69,6 +72,8 @@ export interface ConnectorEvents {
   onLink(link: Link, dialled: boolean): void;
   /** Answers a `dial` that made no link. */
   onDialFailed(peerId: PeerId, reason: string): void;
+  /** A signal for the neighbour `through` to pass on. */
+  onSignal(to: PeerId, through: PeerId, signal: Uint8Array): void;
   /** Peers the server named. */
   onPeers(peerIds: readonly PeerId[]): void;
   /** Every change of the connection to the server. */
@@ -93,8 +98,12 @@ export class Connector {
     private readonly events: ConnectorEvents,
   ) {}
 
-  /** Try to connect. Answered by `onLink` or `onDialFailed` for this peer, within about 15 s. */
-  dial(peerId: PeerId): void {
+  /**
+   * Try to connect, by way of a neighbour or of the signaling server.
+   *
+   * Answered by `onLink` or `onDialFailed` for this peer, within about 15 s.
+   */
+  dial(peerId: PeerId, through: PeerId | null): void {
     if (this.isClosed) return;
     const running = this.attempts.get(peerId);
     if (running !== undefined) running.asked = true;
@@ -102,7 +111,7 @@ export class Connector {
     else if (this.open.has(peerId)) this.failSoon(peerId, "there is a link already");
     else {
       const connection = crypto.getRandomValues(new Uint8Array(CONNECTION_BYTES));
-      void this.run(this.begin(peerId, connection, { dialled: true, asked: true }), null);
+      void this.run(this.begin(peerId, connection, { dialled: true, asked: true, through }), null);
     }
   }
 
@@ -118,7 +127,18 @@ export class Connector {
     for (const link of this.open.values()) link.close("we are stopping");
   }
 
-  // ---- what the signaling server brings
+  // ---- what neighbours and the signaling server bring
+
+  /** A neighbour passed a signal on to us. */
+  signalArrived(through: PeerId, data: Uint8Array): void {
+    this.takeSignal(data, through);
+  }
+
+  /** A neighbour cannot pass a signal on. */
+  signalUndelivered(to: PeerId, through: PeerId): void {
+    const attempt = this.attempts.get(to);
+    if (attempt?.through === through) fail(attempt, "the peer is no longer a neighbour of who named it");
+  }
 
   /** What the client of the signaling server tells. */
   signaled(event: SignalingEvent): void {
@@ -131,23 +151,27 @@ export class Connector {
         return;
       case "peerAbsent": {
         const attempt = this.attempts.get(event.peerId);
-        if (attempt !== undefined) fail(attempt, "the peer is not connected to the signaling server");
+        if (attempt?.through === null) fail(attempt, "the peer is not connected to the signaling server");
         return;
       }
       case "signalReceived":
-        this.reception = this.reception.then(() => this.signalReceived(event.data)).catch(ignoreRemoteError);
+        this.takeSignal(event.data, null);
     }
   }
 
-  private async signalReceived(data: Uint8Array): Promise<void> {
+  private takeSignal(data: Uint8Array, through: PeerId | null): void {
+    this.reception = this.reception.then(() => this.signalReceived(data, through)).catch(ignoreRemoteError);
+  }
+
+  private async signalReceived(data: Uint8Array, through: PeerId | null): Promise<void> {
     const signal = parseSignal(data);
-    await this.verifying.prepare([{ ...signal, domain: `cc/${signal.kind}/1` }]);
+    await this.verifying.prepare([{ ...signal, domain: signalDomain(signal.kind) }]);
     const receiver = { network: this.network, publicKey: this.signer.publicKey };
     const content = openSignal(this.verifying.verify, signal, receiver);
     const author = peerIdOf(signal.author);
     switch (content.kind) {
       case "offer":
-        this.offered(author, content, signal);
+        this.offered(author, content, signal, through);
         return;
       case "answer": {
         const attempt = this.attemptFor(author, content.connection);
@@ -177,7 +201,7 @@ export class Connector {
     return attempt;
   }
 
-  private offered(peerId: PeerId, offer: Offer, signal: Signal): void {
+  private offered(peerId: PeerId, offer: Offer, signal: Signal, through: PeerId | null): void {
     const name = hex(offer.connection);
     if (this.isClosed || this.seenOffers.has(name)) return;
     this.remember(name);
@@ -190,7 +214,7 @@ export class Connector {
     } else if ([...this.attempts.values()].filter((attempt) => !attempt.dialled).length >= ANSWERING_MAX) {
       return;
     }
-    const attempt = this.begin(peerId, offer.connection, { dialled: false, asked });
+    const attempt = this.begin(peerId, offer.connection, { dialled: false, asked, through });
     attempt.offerId = signalId(signal);
     void this.run(attempt, offer);
   }
@@ -205,14 +229,17 @@ export class Connector {
 
   // ---- one attempt
 
-  private begin(peerId: PeerId, connection: Uint8Array, how: { dialled: boolean; asked: boolean }): Attempt {
+  private begin(
+    peerId: PeerId,
+    connection: Uint8Array,
+    how: Pick<Attempt, "dialled" | "asked" | "through">,
+  ): Attempt {
     const link = this.links.make(peerId, this.signaling.iceServers);
     const attempt: Attempt = {
       peerId,
       connection,
-      dialled: how.dialled,
+      ...how,
       link,
-      asked: how.asked,
       offerId: new Uint8Array(),
       answer: deferred(),
       isAnswered: false,
@@ -296,7 +323,9 @@ export class Connector {
   private async send(attempt: Attempt, content: SignalBody): Promise<Uint8Array> {
     const signal = signSignal(this.signer, content);
     await this.signer.settled();
-    if (!this.signaling.relay(publicKeyOf(attempt.peerId), encodeSignal(signal))) {
+    if (attempt.through !== null) {
+      this.events.onSignal(attempt.peerId, attempt.through, encodeSignal(signal));
+    } else if (!this.signaling.relay(publicKeyOf(attempt.peerId), encodeSignal(signal))) {
       throw new Error("there is no connection to the signaling server");
     }
     return signalId(signal);
@@ -335,7 +364,10 @@ function described(sdp: string): { readonly fingerprint: Uint8Array; readonly sd
   return { fingerprint: fingerprintOf(sdp), sdp };
 }
 
-/** We cannot know whether the peer or the server is lying, so nobody is blamed. */
+/**
+ * Of what came from the server we cannot know whether it or the peer is lying; what a neighbour passed on was checked
+ * before, and is now only too late. So nobody is blamed.
+ */
 function ignoreRemoteError(error: unknown): void {
   if (!(error instanceof RemoteProtocolError)) throw error;
 }

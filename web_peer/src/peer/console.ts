@@ -12,6 +12,7 @@ export type PauseReason =
   | "paused by you"
   | "finishing"
   | "no task chosen"
+  | "fetching a part of the page"
   | "no peers yet"
   | "nothing left to compute"
   | "on battery"
@@ -55,6 +56,10 @@ export interface TaskView {
   readonly runtime: "wasm" | "js";
   readonly codeSha256: string;
   readonly codeBytes: number;
+  /** Data that every worker fetches whole. */
+  readonly inputBytes: number;
+  /** What of it is more than this tab gives to any task. */
+  readonly exceeds: "memory" | "time" | "inputs" | "proof of work" | null;
   readonly memoryBytes: number;
   readonly outputBytes: number;
   readonly chunkSeconds: number;
@@ -212,5 +217,7 @@ export type CommandName = keyof Commands;
 /** The page's side: a live snapshot and a way to ask. */
 export interface Console {
   onSnapshot(listener: (snapshot: Snapshot) => void): () => void;
+  /** Why there is no peer, in words for the person that say what to do; taken back by a snapshot that comes after all. */
+  onFailure(listener: (sentence: string) => void): () => void;
   ask<Name extends CommandName>(name: Name, args: Commands[Name]["args"]): Promise<Commands[Name]["answer"]>;
 }

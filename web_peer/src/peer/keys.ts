@@ -3,7 +3,8 @@
  * Ed25519 on this origin; else a seed of our own, as pages on plain http are left with.
  */
 
-import { peerIdOf, SealKeys, signedBytes, SoftwareIdentity, type PeerId, type Signer } from "../protocol/identity";
+import { peerIdOf, signedBytes, type PeerId, type Signer } from "../protocol/identity";
+import type { SealKeys } from "../protocol/sealing";
 import type { Store } from "./store";
 
 export type KeyKind = "WebCrypto, not extractable" | "software key";
@@ -11,6 +12,8 @@ export type KeyKind = "WebCrypto, not extractable" | "software key";
 export interface Keys {
   readonly signer: Signer;
   readonly kind: KeyKind;
+  /** Let the signer seal. What seals is fetched later than what signs (later.ts); until then `seal` must not be asked. */
+  sealWith(sealing: typeof SealKeys): void;
 }
 
 /** What is stored. A `CryptoKey` is stored as what it is: IndexedDB keeps it without showing its bytes to anybody. */
@@ -24,11 +27,16 @@ const SEED_BYTES = 32;
 export async function loadKeys(store: Store): Promise<Keys> {
   const stored = (await store.read("key")) ?? (await makeKey());
   await store.write("key", stored);
-  if (stored.kind === "software") return { signer: new SoftwareIdentity(stored.seed), kind: "software key" };
+  if (stored.kind === "software") {
+    const { SoftwareIdentity } = await import("../protocol/software");
+    return { signer: new SoftwareIdentity(stored.seed), kind: "software key", sealWith: () => undefined };
+  }
   const publicKey = new Uint8Array(await crypto.subtle.exportKey("raw", stored.pair.publicKey));
+  const signer = new BrowserIdentity(stored.pair.privateKey, publicKey);
   return {
-    signer: new BrowserIdentity(stored.pair.privateKey, publicKey, new SealKeys(stored.sealSeed)),
+    signer,
     kind: "WebCrypto, not extractable",
+    sealWith: (Sealing) => (signer.sealing = new Sealing(stored.sealSeed)),
   };
 }
 
@@ -45,17 +53,19 @@ async function makeKey(): Promise<StoredKey> {
 
 /** A signer whose secret the browser keeps. Signatures come later: see `Signer.sign`. */
 class BrowserIdentity implements Signer {
-  readonly sealKey: Uint8Array;
   readonly peerId: PeerId;
+  sealing: SealKeys | null = null;
   private made: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly privateKey: CryptoKey,
     readonly publicKey: Uint8Array,
-    private readonly sealing: SealKeys,
   ) {
-    this.sealKey = sealing.sealKey;
     this.peerId = peerIdOf(publicKey);
+  }
+
+  get sealKey(): Uint8Array {
+    return this.sealing!.sealKey;
   }
 
   sign(domain: string, body: Uint8Array): Uint8Array {
@@ -74,11 +84,11 @@ class BrowserIdentity implements Signer {
   }
 
   seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
-    return this.sealing.seal(sealKey, context, plaintext, nonce);
+    return this.sealing!.seal(sealKey, context, plaintext, nonce);
   }
 
   unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array {
-    return this.sealing.unseal(sealKey, context, sealed);
+    return this.sealing!.unseal(sealKey, context, sealed);
   }
 }
 

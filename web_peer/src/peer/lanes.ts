@@ -28,7 +28,7 @@ export class Lanes {
   private onDrained: () => void = () => {};
 
   constructor(
-    private readonly sandbox: SandboxClient,
+    private readonly sandbox: Pick<SandboxClient, "run" | "cancel" | "resize">,
     private readonly onDone: (order: Execute, outcomes: readonly ChunkOutcome[], seconds: number) => void,
   ) {}
 

@@ -5,13 +5,14 @@
 
 import { protocolConfig } from "../protocol/config";
 import { websocketUrl, type JoinLink } from "../protocol/signaling";
-import { SandboxClient } from "../sandbox/client";
 import { BrowserBlobs } from "./blobs";
 import { Connector } from "./connector";
 import { Consents } from "./consents";
 import { Counting } from "./counting";
+import { notStarted } from "./failure";
 import { deferred, type Deferred } from "./deferred";
 import { loadKeys } from "./keys";
+import { Later } from "./later";
 import { Links } from "./links";
 import { Runtime } from "./runtime";
 import { SignalingClient } from "./signaling_client";
@@ -22,10 +23,10 @@ import type { FromWorker, ToWorker } from "./wire";
 
 /** What a page shows changes at most so often. */
 const SNAPSHOT_EVERY_MS = 250;
-/** Newcomers are named the peers that are there; asking again finds those that came later. */
-const ASK_PEERS_EVERY_MS = 20_000;
 /** A tab holds fewer connections than a node: each costs memory in the browser's own process. */
 const NEIGHBOURS = { neighboursTarget: 6, neighboursMax: 12 };
+/** A tab's blobs lie in its memory, and on a phone's data plan: a sixteenth of what a node takes. */
+const BLOB_BYTES_MAX = 64 * 2 ** 20;
 const NETWORK_OF_PLAIN_ADDRESS = "main";
 
 const post = (message: FromWorker): void => self.postMessage(message);
@@ -40,7 +41,10 @@ const station = deferred<Station>();
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   switch (data.to) {
     case "peer":
-      begin(data.address).then(station.resolve, station.reject);
+      begin(data.address).then(station.resolve, (error: Error) => {
+        station.reject(error);
+        post({ to: "failure", sentence: notStarted(error) });
+      });
       return;
     case "links":
       links.told(data.event);
@@ -49,7 +53,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
       sandboxes.shift()?.resolve(data.port);
       return;
     case "conditions":
-      void station.promise.then((begun) => begun.conditionsChanged(data.conditions));
+      station.promise.then((begun) => begun.conditionsChanged(data.conditions)).catch(() => undefined);
       return;
     case "commands": {
       const { ask } = data;
@@ -70,12 +74,13 @@ async function begin(address: string): Promise<Station> {
   const blobs = new BrowserBlobs(await store.blobs());
   const verifying = new Verifying();
   const { signer } = keys;
+  if (keys.kind === "software key") await verifying.loadSoftware();
+  const later = new Later(keys, openSandbox);
   const signaling = new SignalingClient(websocketUrl(link), signer, link.network, (event) => connector.signaled(event));
   const onChanged = snapshots(() => made.snapshot());
   const settings = { ...defaultSettings(navigator.hardwareConcurrency), ...(await store.read("settings")) };
   const made = new Station({
-    ...{ link, keys, store, blobs, verifying, signaling, now, unixS, onChanged },
-    sandbox: new SandboxClient(0, openSandbox),
+    ...{ link, keys, store, blobs, verifying, signaling, later, now, unixS, onChanged },
     removeSandbox: () => post({ to: "sandbox", isWanted: false }),
     consents: new Consents(store, await store.consents(), unixS),
     counting: new Counting(store, await store.read("counters"), unixS),
@@ -89,13 +94,17 @@ async function begin(address: string): Promise<Station> {
     agent: "crowdcompute web",
     epochOffsetS: unixS() - now(),
     slots: settings.slots,
+    blobBytesMax: BLOB_BYTES_MAX,
   });
   const runtime = new Runtime(
-    ...([config, signer, verifying, blobs, store] as const),
+    ...([config, signer, verifying, blobs, store, later] as const),
     {
       onExecute: (order, module) => made.execute(order, module),
       onCancel: (job) => made.cancel(job),
-      onDial: (peerId) => connector.dial(peerId),
+      onDial: (peerId, through) => connector.dial(peerId, through),
+      onSignalArrived: (through, signal) => connector.signalArrived(through, signal),
+      onSignalUndelivered: (to, through) => connector.signalUndelivered(to, through),
+      onSeek: () => connector.askPeers(),
       onNotice: (notice) => made.noticed(notice),
       onSaved: (records) => made.saved(records),
       onChanged,
@@ -106,6 +115,7 @@ async function begin(address: string): Promise<Station> {
   const connector = new Connector(signer, link.network, signaling, links, verifying, {
     onLink: (opened, dialled) => runtime.linkOpened(opened, dialled),
     onDialFailed: (peerId, reason) => runtime.feed({ kind: "dialFailed", peerId, reason }),
+    onSignal: (to, through, signal) => runtime.feed({ kind: "signalMade", to, through, signal }),
     onPeers: (peerIds) => runtime.feed({ kind: "peersDiscovered", peerIds }),
     onSignaling: (_state, detail) => {
       made.signalingDetail = detail;
@@ -118,7 +128,6 @@ async function begin(address: string): Promise<Station> {
   runtime.feed({ kind: "slotsChanged", slots: 0 });
   made.begin(await runtime.restore(), (await store.read("isOn")) ?? false);
   signaling.start();
-  setInterval(() => runtime.linkCount < NEIGHBOURS.neighboursTarget && connector.askPeers(), ASK_PEERS_EVERY_MS);
   return made;
 }
 

@@ -8,17 +8,20 @@
  * leave. Each of the two keeps its order.
  */
 
-import { hex } from "../protocol/bytes";
+import { equal, hex } from "../protocol/bytes";
 import { decode, encode } from "../protocol/codec";
 import type { ProtocolConfig } from "../protocol/config";
 import type { Channel, ChunkOutcome, Execute, Input, Notice } from "../protocol/events";
 import { RemoteProtocolError } from "../protocol/errors";
 import { decodeFrame, encodeFrame, type Frame } from "../protocol/frames";
 import type { PeerId, Signer } from "../protocol/identity";
+import { openManifest } from "../protocol/manifest";
 import { Peer } from "../protocol/peer";
 import { domainOf, parse, recordKey, Signed } from "../protocol/records";
+import { parseSignal, signalDomain } from "../protocol/signaling";
 import { wholeBlob, type BrowserBlobs } from "./blobs";
 import { BrowserRng } from "./chance";
+import type { Later } from "./later";
 import type { Link } from "./links";
 import type { Store, StoredRecord } from "./store";
 import type { Verifying } from "./verifying";
@@ -40,7 +43,13 @@ interface Inbox {
 export interface RuntimeEvents {
   onExecute(order: Execute, module: Uint8Array): void;
   onCancel(job: number): void;
-  onDial(peerId: PeerId): void;
+  onDial(peerId: PeerId, through: PeerId | null): void;
+  /** A neighbour passed a signal on to us. */
+  onSignalArrived(through: PeerId, signal: Uint8Array): void;
+  /** A neighbour could not pass a signal of ours on. */
+  onSignalUndelivered(to: PeerId, through: PeerId): void;
+  /** The signaling server should name peers. */
+  onSeek(): void;
   onNotice(notice: Notice): void;
   /** Records of ours and of our tasks have been kept; in the order saved. */
   onSaved(records: readonly Signed[]): void;
@@ -66,17 +75,21 @@ export class Runtime {
     private readonly verifying: Verifying,
     private readonly blobs: BrowserBlobs,
     private readonly store: Store,
+    private readonly later: Later,
     private readonly events: RuntimeEvents,
     private readonly now: () => number,
   ) {
-    this.peer = new Peer(config, signer, verifying.verify, new BrowserRng(), blobs, now());
+    this.peer = new Peer(config, signer, verifying.verify, new BrowserRng(), blobs, later, now());
   }
 
   /** Take up what the store remembers. Call it before anything else. */
   async restore(): Promise<readonly Signed[]> {
     const stored = await this.store.records(this.peer.config.network);
     const records = stored.map(({ signed }) => decode(Signed, signed));
-    await this.verifying.prepare(records.filter(({ kind }) => kind === "manifest").map(claimOf));
+    const manifests = records.filter(({ kind }) => kind === "manifest");
+    await this.verifying.prepare(manifests.map(claimOf));
+    const ours = manifests.filter(({ author }) => equal(author, this.signer.publicKey));
+    if (ours.length > 0) await this.later.prepareToCreate(ours.map((each) => openManifest(each, this.verifying.verify).runtime));
     if (records.length > 0) this.feed({ kind: "recordsRestored", records });
     return records;
   }
@@ -113,7 +126,16 @@ export class Runtime {
             this.events.onCancel(output.job);
             break;
           case "dialPeer":
-            this.events.onDial(output.peerId);
+            this.events.onDial(output.peerId, output.through);
+            break;
+          case "signalArrived":
+            this.events.onSignalArrived(output.through, output.signal);
+            break;
+          case "signalUndelivered":
+            this.events.onSignalUndelivered(output.to, output.through);
+            break;
+          case "seekPeers":
+            this.events.onSeek();
             break;
           case "notice":
             this.events.onNotice(output);
@@ -190,11 +212,12 @@ export class Runtime {
       link.close("more signatures than we can check");
       return;
     }
-    const turn = Promise.all([inbox.last, wait]).then(() => {
+    const take = (): void => {
       inbox.bytes -= frame.length;
       if (inbox.last === turn) inbox.last = null;
       this.take(link, frame);
-    });
+    };
+    const turn = Promise.all([inbox.last, wait]).then(take, () => link.close("we cannot check its signatures now"));
     inbox.last = turn;
   }
 
@@ -208,24 +231,29 @@ export class Runtime {
   private flush(): Promise<void> {
     if (!this.isFlushing) {
       this.isFlushing = true;
-      this.flushing = this.letOut()
-        .catch((error: unknown) => this.fail(error))
-        .finally(() => (this.isFlushing = false));
+      this.flushing = this.letOut();
     }
     return this.flushing;
   }
 
   private async letOut(): Promise<void> {
-    while (this.outgoing.length > 0 || this.blobs.hasChanges) {
-      const leaving = this.outgoing;
-      this.outgoing = [];
-      await this.signer.settled();
-      const records = leaving.flatMap((each) => (each.kind === "save" ? each.records : []));
-      if (records.length > 0 || this.blobs.hasChanges) {
-        await this.store.commit({ records: records.map((each) => this.stored(each)), ...this.blobs.takeChanges() });
-        if (records.length > 0) this.events.onSaved(records);
+    try {
+      while (this.outgoing.length > 0 || this.blobs.hasChanges) {
+        const leaving = this.outgoing;
+        this.outgoing = [];
+        await this.signer.settled();
+        const records = leaving.flatMap((each) => (each.kind === "save" ? each.records : []));
+        if (records.length > 0 || this.blobs.hasChanges) {
+          await this.store.commit({ records: records.map((each) => this.stored(each)), ...this.blobs.takeChanges() });
+          if (records.length > 0) this.events.onSaved(records);
+        }
+        this.leave(leaving);
       }
-      this.leave(leaving);
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      // In one step with the last look at what waits: what is fed from now on begins anew.
+      this.isFlushing = false;
     }
   }
 
@@ -271,7 +299,17 @@ function claimOf(signed: Signed): { author: Uint8Array; domain: string; body: Ui
 function claimsIn(frame: Uint8Array): ReturnType<typeof claimOf>[] {
   try {
     const decoded = decodeFrame(frame);
-    return decoded.kind === "publish" ? decoded.records.map(claimOf) : [];
+    switch (decoded.kind) {
+      case "publish":
+        return decoded.records.map(claimOf);
+      case "relay":
+      case "relayed": {
+        const signal = parseSignal(decoded.signal);
+        return [{ ...signal, domain: signalDomain(signal.kind) }];
+      }
+      default:
+        return [];
+    }
   } catch (error) {
     if (error instanceof RemoteProtocolError) return [];
     throw error;

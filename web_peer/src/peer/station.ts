@@ -12,9 +12,9 @@ import { fromHex, hex, type Hex } from "../protocol/bytes";
 import { LocalProtocolError, ProtocolError } from "../protocol/errors";
 import type { ChunkOutcome, Execute, Notice } from "../protocol/events";
 import { Status } from "../protocol/events";
+import type { Runtime as TaskRuntime } from "../protocol/manifest";
 import { formatJoinLink, type JoinLink } from "../protocol/signaling";
 import { chunksOf, parse, recordKey, type Signed } from "../protocol/records";
-import type { SandboxClient } from "../sandbox/client";
 import type { BrowserBlobs } from "./blobs";
 import { NO_CONDITIONS, type Conditions } from "./conditions";
 import type {
@@ -33,6 +33,7 @@ import type { Consents } from "./consents";
 import type { Counting } from "./counting";
 import type { Keys } from "./keys";
 import { Lanes } from "./lanes";
+import type { Later } from "./later";
 import type { Prepared } from "./publishing";
 import type { Runtime } from "./runtime";
 import type { SignalingClient } from "./signaling_client";
@@ -43,6 +44,8 @@ import { bundleView, chunkMarks, taskView } from "./views";
 const HAPPENINGS_MAX = 200;
 /** How long after its end a consent may still count. */
 const LOOK_AGAIN_MS = 3_600_000;
+/** A part of the page that did not come is asked for again. */
+const FETCH_AGAIN_MS = 10_000;
 /** A device is hot once the browser has said so for this long: starting a program alone takes a second or two. */
 const HOT_AFTER_S = 10;
 /** Numbers of the jobs of trials: far from those of the core, which counts its own from one. */
@@ -71,7 +74,7 @@ export interface Parts {
   readonly blobs: BrowserBlobs;
   readonly verifying: Verifying;
   readonly signaling: SignalingClient;
-  readonly sandbox: SandboxClient;
+  readonly later: Later;
   readonly consents: Consents;
   readonly counting: Counting;
   readonly settings: Settings;
@@ -98,13 +101,14 @@ export class Station {
   private failure = "";
   private trials = 0;
   private trialsRunning = 0;
+  private isFetching = false;
   private runtime!: Runtime;
 
   constructor(private readonly parts: Parts) {
     this.me = hex(parts.keys.signer.publicKey);
     this.settings = parts.settings;
     this.unchosen = new Set(parts.unchosen);
-    this.lanes = new Lanes(parts.sandbox, (order, outcomes, seconds) => this.executed(order, outcomes, seconds));
+    this.lanes = new Lanes(parts.later, (order, outcomes, seconds) => this.executed(order, outcomes, seconds));
   }
 
   /** Say which runtime is meant: it tells this station, and this station drives it, so neither can be made first. */
@@ -115,6 +119,7 @@ export class Station {
   /** Take up what was stored; `isOn`: go on as before the page was closed. */
   begin(restored: readonly Signed[], isOn: boolean): void {
     this.countVotes(restored);
+    this.fetchAhead(this.runtime.peer.ledgers.keys());
     if (isOn && this.parts.consents.hasAny) this.wish = "on";
     this.adjust();
     // Consents run out without anything happening.
@@ -156,6 +161,7 @@ export class Station {
     const { what, taskId, peerId, chunk, detail } = notice;
     // Thousands of these a minute would push everything else off the list.
     if (what !== "chunk accepted") this.happened(what, { taskId, peerId, chunk, detail });
+    if (what === "task seen" && taskId !== null) this.fetchAhead([taskId]);
     if (what === "task seen" || what === "task closed") queueMicrotask(() => this.adjust());
   }
 
@@ -182,13 +188,15 @@ export class Station {
       if (status === Status.NO_RESULT) this.happened("no result", { taskId: order.taskId, chunk, detail });
     }
     this.runtime.executed(order, outcomes, seconds);
+    // The first chunk no longer waits for anything: now everything else that may be needed is fetched.
+    this.parts.verifying.loadSoftware().catch(() => undefined);
   }
 
   // ---- what follows from it
 
   /** Let the core and the lanes do what is wanted now. */
   private adjust(): void {
-    const isComputing = this.wish === "on" && this.heeded() === null;
+    const isComputing = this.wish === "on" && this.heeded() === null && this.isEquipped();
     const wasExecuting = this.lanes.executing > 0;
     const slots = isComputing || (this.wish === "off" && this.hasOpenTaskOfOurs) ? this.settings.slots : 0;
     if (this.wish !== "finishing") {
@@ -202,14 +210,39 @@ export class Station {
     this.parts.onChanged();
   }
 
+  /** Tasks are known: while the person reads about them, what they need is fetched. */
+  private fetchAhead(taskIds: Iterable<Hex>): void {
+    const runtimes = this.runtimesOf(taskIds);
+    // When it fails, it is tried again as soon as somebody presses Start.
+    if (runtimes.length > 0) this.parts.later.prepare(runtimes).catch(() => undefined);
+  }
+
+  /** Whether what the chosen tasks need is here; else it is fetched, and then looked at again. */
+  private isEquipped(): boolean {
+    const runtimes = this.runtimesOf(this.chosen());
+    if (this.parts.later.isReadyFor(runtimes)) return true;
+    if (this.isFetching) return false;
+    this.isFetching = true;
+    const lookAgain = (): void => {
+      this.isFetching = false;
+      this.adjust();
+    };
+    this.parts.later.prepare(runtimes).then(lookAgain, () => setTimeout(lookAgain, FETCH_AGAIN_MS));
+    return false;
+  }
+
+  private runtimesOf(taskIds: Iterable<Hex>): TaskRuntime[] {
+    return [...taskIds].flatMap((taskId) => this.runtime.peer.ledgers.get(taskId)?.manifest.runtime ?? []);
+  }
+
   /** Paused, there is still a slot for a trial. */
   private fitSandbox(): void {
-    this.parts.sandbox.resize(Math.max(this.lanes.slots, Math.min(1, this.trialsRunning)));
+    this.parts.later.resize(Math.max(this.lanes.slots, Math.min(1, this.trialsRunning)));
   }
 
   /** The jobs are cancelled; this ends what they cost. A trial of the person's own goes on. */
   private clearSandbox(): void {
-    if (this.trialsRunning === 0 && this.parts.sandbox.forgetPage()) this.parts.removeSandbox();
+    if (this.trialsRunning === 0 && this.parts.later.forgetPage()) this.parts.removeSandbox();
   }
 
   /** The condition that keeps us from computing. */
@@ -311,13 +344,13 @@ export class Station {
   }
 
   async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
-    const { openBundle } = await import("./publishing");
+    const { openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);
     return bundleView(bundle.manifest, hex(bundle.taskId), this.parts.unixS());
   }
 
   async testRun(args: Commands["testRun"]["args"]): Promise<TestRun> {
-    const { fromDraft, openBundle, trial } = await import("./publishing");
+    const { fromDraft, openBundle, trial } = await this.publishing();
     const { signer } = this.parts.keys;
     const prepared: Prepared =
       "draft" in args
@@ -325,11 +358,12 @@ export class Station {
         : openBundle(args.bundle, this.parts.verifying.verify);
     const { order, module } = trial(prepared, args.chunk, TRIAL_JOBS_FROM + ++this.trials);
     const { job, runtime, limits, numbers, chunks } = order;
+    await this.parts.later.prepare([runtime]);
     // A trial is the person's own wish: it runs at once, whatever is paused.
     this.trialsRunning++;
     this.fitSandbox();
     const codeId = hex(order.code);
-    const execution = await this.parts.sandbox.run({ job, runtime, limits, numbers, chunks, codeId, code: module });
+    const execution = await this.parts.later.run({ job, runtime, limits, numbers, chunks, codeId, code: module });
     this.trialsRunning--;
     this.fitSandbox();
     const [outcome] = execution?.outcomes ?? [];
@@ -340,21 +374,29 @@ export class Station {
   }
 
   async publishDraft({ draft }: { readonly draft: Draft }): Promise<Commands["publishDraft"]["answer"]> {
-    const { fromDraft } = await import("./publishing");
+    const { fromDraft } = await this.publishing();
     return this.publish(fromDraft(draft, this.parts.keys.signer, this.parts.unixS()));
   }
 
   async publishBundle({ bytes }: Commands["publishBundle"]["args"]): Promise<Commands["publishBundle"]["answer"]> {
-    const { asOurs, openBundle } = await import("./publishing");
+    const { asOurs, openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);
     return this.publish(asOurs(bundle, this.parts.keys.signer, this.parts.unixS()));
   }
 
+  /** What makes and opens tasks. It seals, and verifies what no neighbour sent. */
+  private async publishing(): Promise<typeof import("./publishing")> {
+    const { later, verifying } = this.parts;
+    const [publishing] = await Promise.all([import("./publishing"), later.prepare([]), verifying.loadSoftware()]);
+    return publishing;
+  }
+
   private async publish(prepared: Prepared): Promise<Commands["publishDraft"]["answer"]> {
-    const { signed } = await import("./publishing");
+    const { signed } = await this.publishing();
     const { signer } = this.parts.keys;
     const manifest = signed(prepared, signer, this.parts.unixS());
     await signer.settled();
+    await this.parts.later.prepareToCreate([prepared.manifest.runtime]);
     for (const [digest, blob] of prepared.blobs) this.parts.blobs.put(fromHex(digest), blob);
     this.runtime.feed({ kind: "taskPublished", manifest });
     await this.runtime.flushed();
@@ -419,6 +461,7 @@ export class Station {
           voted: this.votedOn(taskId),
           computeSeconds: parts.counting.secondsOf(taskId),
           publicKey: this.me,
+          config: peer.config,
           unixS: parts.unixS(),
         }),
       );
@@ -460,6 +503,7 @@ export class Station {
       const isRefused = tasks.some(({ runtime, consent }) => runtime === "js" && consent.state === "given");
       return ["waiting", isRefused && !this.settings.allowJs ? "the browser cannot run this task" : "no task chosen"];
     }
+    if (!this.parts.later.isReadyFor(chosen.map(({ runtime }) => runtime))) return ["waiting", "fetching a part of the page"];
     if (this.lanes.executing > 0 || !this.runtime.peer.idle) return ["running", null];
     if (this.runtime.linkCount === 0) return ["waiting", "no peers yet"];
     return ["waiting", "nothing left to compute"];

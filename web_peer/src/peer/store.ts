@@ -122,8 +122,8 @@ function isAnsweredByNobody(name: string): Promise<boolean> {
   });
 }
 
-function openDatabase(name: string): Promise<IDBDatabase> {
-  const opening = indexedDB.open(name, VERSION);
+async function openDatabase(name: string): Promise<IDBDatabase> {
+  const opening = openedFor(name);
   opening.onupgradeneeded = () => {
     const database = opening.result;
     const records = database.createObjectStore("records", { keyPath: "position", autoIncrement: true });
@@ -134,6 +134,19 @@ function openDatabase(name: string): Promise<IDBDatabase> {
     database.createObjectStore("values");
   };
   return answer(opening);
+}
+
+function openedFor(name: string): IDBOpenDBRequest {
+  try {
+    return indexedDB.open(name, VERSION);
+  } catch (error) {
+    // Cookies blocked, a private window, or an embedding page that may store nothing.
+    const kind = error instanceof Error ? error.name : String(error);
+    throw new Error(
+      `This browser lets this page store nothing (${kind}), and a peer must remember what it signed: allow this site to ` +
+        "store data, or leave private mode, then load the page again.",
+    );
+  }
 }
 
 function storeIn(database: IDBDatabase, name: string): Store {

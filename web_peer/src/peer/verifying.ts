@@ -4,11 +4,12 @@
  *     a frame arrives --prepare--> WebCrypto, in the background --> the core asks `verify`: answered from the memo
  *
  * The core is synchronous and WebCrypto is not, but some twenty times as fast as software. What was not prepared, or
- * cannot be because the origin is insecure, is checked in software: slower, never differently.
+ * cannot be because the origin is insecure, is checked in software: slower, never differently. Software is fetched only
+ * when it is needed, and until it is here every answer is kept.
  */
 
 import { equal, hex, type Hex } from "../protocol/bytes";
-import { isWeakPoint, signedBytes, verify as verifyInSoftware, type Verifier } from "../protocol/identity";
+import { isWeakPoint, signedBytes, type Verifier } from "../protocol/identity";
 
 /** Answers kept. A record comes from several neighbours within seconds; after that nobody asks again. */
 const MEMO_MAX = 8_192;
@@ -28,30 +29,38 @@ interface Answer extends Claim {
 export class Verifying {
   private readonly memo = new Map<Hex, Answer>();
   private readonly keys = new Map<Hex, Promise<CryptoKey>>();
-  private readonly running = new Map<Hex, Promise<void>>();
+  private readonly running = new Map<Hex, { readonly claim: Claim; readonly check: Promise<void> }>();
+  private software: Verifier | null = null;
   private usable = globalThis.crypto?.subtle !== undefined;
 
   /** What the core is given. */
   readonly verify: Verifier = (author, domain, body, signature) => {
     const answer = this.memo.get(hex(signature));
     if (answer !== undefined && same(answer, { author, domain, body, signature })) return answer.valid;
-    return verifyInSoftware(author, domain, body, signature);
+    if (this.software === null) throw new Error("a signature was not prepared before it was asked about");
+    return this.software(author, domain, body, signature);
   };
+
+  /** Have software at hand: for signatures that nobody prepares, and where there is no WebCrypto. */
+  async loadSoftware(): Promise<void> {
+    this.software ??= (await import("../protocol/software")).verify;
+  }
 
   /** Check these in the background; null when there is nothing to wait for. */
   prepare(claims: readonly Claim[]): Promise<void> | null {
-    if (!this.usable) return null;
+    if (!this.usable) return this.software === null ? this.loadSoftware() : null;
     const waits: Promise<void>[] = [];
     for (const claim of claims) {
       const name = hex(claim.signature);
-      const known = this.memo.get(name);
-      if (known !== undefined && same(known, claim)) continue;
-      let check = this.running.get(name);
-      if (check === undefined) {
-        check = this.check(name, claim).finally(() => this.running.delete(name));
-        this.running.set(name, check);
+      const known = this.memo.get(name) ?? this.running.get(name)?.claim;
+      if (known !== undefined && !same(known, claim)) {
+        // One signature under two texts: at most one is right, and an answer is kept for one only.
+        if (this.software === null) waits.push(this.loadSoftware());
+      } else if (!this.memo.has(name)) {
+        const check = this.running.get(name)?.check ?? this.check(name, claim).finally(() => this.running.delete(name));
+        this.running.set(name, { claim, check });
+        waits.push(check);
       }
-      waits.push(check);
     }
     return waits.length === 0 ? null : Promise.all(waits).then(() => undefined);
   }
@@ -66,12 +75,14 @@ export class Verifying {
       } catch (error) {
         if (error instanceof DOMException && error.name === "NotSupportedError") {
           this.usable = false;
-          return;
+          return this.loadSoftware();
         }
         // Bytes that are no point of the curve: no key, so no signature of it.
       }
     }
-    if (this.memo.size >= MEMO_MAX) this.memo.clear();
+    // Whoever asks for what was forgotten is answered by software. Without a server to fetch it from, nothing is forgotten.
+    if (this.memo.size >= MEMO_MAX) await this.loadSoftware().catch(() => undefined);
+    if (this.memo.size >= MEMO_MAX && this.software !== null) this.memo.clear();
     this.memo.set(name, { ...claim, valid });
   }
 

@@ -2,9 +2,11 @@
 
 import { hex, type Hex } from "../protocol/bytes";
 import type { CreatorRole } from "../protocol/creator";
+import type { ProtocolConfig } from "../protocol/config";
 import { peerIdOf } from "../protocol/identity";
 import { bit, type Ledger } from "../protocol/ledger";
 import type { Manifest } from "../protocol/manifest";
+import { exceeded } from "../protocol/peer";
 import { SHARD_CHUNKS, type CertificateBody } from "../protocol/records";
 import type { CertificateView, ChunkMark, ConsentState, GridView, Tally, TaskView } from "./console";
 
@@ -19,6 +21,7 @@ export interface Ours {
   readonly voted: ReadonlySet<number>;
   readonly computeSeconds: number;
   readonly publicKey: Hex;
+  readonly config: ProtocolConfig;
   readonly unixS: number;
 }
 
@@ -31,6 +34,8 @@ export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours:
   return {
     ...describe(manifest, ledger.taskKey),
     signatureOk: true,
+    // What is ours runs as far as it is needed here, whatever it asks for.
+    exceeds: creator === undefined ? exceeded(ours.config, manifest) : null,
     accepted: progress?.accepted ?? counted.accepted,
     begun: counted.begun,
     failed: progress?.failed ?? counted.failed,
@@ -49,6 +54,7 @@ export function bundleView(manifest: Manifest, taskId: Hex, unixS: number): Task
   return {
     ...describe(manifest, taskId),
     signatureOk: true,
+    exceeds: null,
     accepted: 0,
     begun: 0,
     failed: 0,
@@ -83,7 +89,7 @@ function stateOf(ledger: Ledger, chunk: number, mine: boolean, now: number): Chu
 
 type Described = Omit<
   TaskView,
-  "signatureOk" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
+  "signatureOk" | "exceeds" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
   "certificate" | "mine"
 >;
 
@@ -97,6 +103,7 @@ function describe(manifest: Manifest, taskId: Hex): Described {
     runtime: manifest.runtime,
     codeSha256: hex(manifest.code.sha256),
     codeBytes: manifest.code.size,
+    inputBytes: manifest.inputs?.size ?? 0,
     memoryBytes: manifest.limits.memoryBytes,
     outputBytes: manifest.limits.outputBytes,
     chunkSeconds: manifest.limits.seconds,

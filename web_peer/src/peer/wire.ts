@@ -22,4 +22,6 @@ export type FromWorker =
   /** A sandbox is wanted: the first, or one in place of one that died. Or none is: what runs in it is to end now. */
   | { readonly to: "sandbox"; readonly isWanted: boolean }
   | { readonly to: "screens"; readonly snapshot: Snapshot }
+  /** The peer could not start, for the reason given. */
+  | { readonly to: "failure"; readonly sentence: string }
   | { readonly to: "asker"; readonly ask: number; readonly answer: unknown; readonly error: string | null };

@@ -67,6 +67,16 @@ export interface ProtocolConfig {
   /** A neighbour below this score is disconnected: four protocol errors, each -10. */
   readonly scoreFloor: number;
 
+  /**
+   * While links are lacking, somebody is asked for peers this often: newcomers are named those that were there before
+   * them, and asking again finds those that came later.
+   */
+  readonly seekEveryS: number;
+
+  /** Token bucket per link and direction over requests for peers and signals to pass on: the signaling server's. */
+  readonly introductionsPerS: number;
+  readonly introductionsBurst: number;
+
   /** Jobs executed at the same time: the driver's slots. */
   readonly slots: number;
 
@@ -96,6 +106,9 @@ export interface ProtocolConfig {
 
   /** An assignment that waits behind running work is leased this soon after it came, together with others. */
   readonly sayBacklogWithinS: number;
+
+  /** A worker that was not admitted by then works as a guest: the creator is away, or admits slowly. */
+  readonly guestAfterS: number;
 
   /**
    * After following a shard, wait at most this long for its records before picking: picks made blindly repeat others'
@@ -158,6 +171,9 @@ const DEFAULTS: ProtocolConfig = {
   linkBytesPerS: 8e6,
   linkBytesBurst: 32e6,
   scoreFloor: -40,
+  seekEveryS: 20,
+  introductionsPerS: 20,
+  introductionsBurst: 200,
   slots: 1,
   work: true,
   runtimes: new Set<Runtime>(["wasm", "js"]),
@@ -169,6 +185,7 @@ const DEFAULTS: ProtocolConfig = {
   batchS: 2,
   leaseTtlS: 15,
   sayBacklogWithinS: 1,
+  guestAfterS: 10,
   settleS: 2,
   creatorFirstS: 3,
   endgameAfterS: 1,

@@ -61,10 +61,18 @@ export interface DialFailed {
   readonly reason: string;
 }
 
-/** Peers of our network that somebody can introduce us to. */
+/** Peers of our network that the signaling server can introduce us to. */
 export interface PeersDiscovered {
   readonly kind: "peersDiscovered";
   readonly peerIds: readonly PeerId[];
+}
+
+/** The driver has a signal (signaling.ts) of ours to `to`, for the neighbour `through` to pass on. */
+export interface SignalMade {
+  readonly kind: "signalMade";
+  readonly to: PeerId;
+  readonly through: PeerId;
+  readonly signal: Uint8Array;
 }
 
 export interface FrameReceived {
@@ -124,6 +132,7 @@ export type Input =
   | LinkClosed
   | DialFailed
   | PeersDiscovered
+  | SignalMade
   | FrameReceived
   | Executed
   | Woke
@@ -149,10 +158,34 @@ export interface CloseLink {
   readonly reason: string;
 }
 
-/** Ask for a connection. Answered by `LinkOpened` or `DialFailed`. */
+/**
+ * Ask for a connection. Answered by `LinkOpened` or `DialFailed`.
+ *
+ * Signals go by way of the neighbour `through`, as `SignalMade`; where it is null, by the signaling server.
+ */
 export interface DialPeer {
   readonly kind: "dialPeer";
   readonly peerId: PeerId;
+  readonly through: PeerId | null;
+}
+
+/** A neighbour passed a signal to us. Its signature is good; answer it through the same neighbour. */
+export interface SignalArrived {
+  readonly kind: "signalArrived";
+  readonly through: PeerId;
+  readonly signal: Uint8Array;
+}
+
+/** This neighbour cannot pass signals on to `to` (now): a dial through it has failed. */
+export interface SignalUndelivered {
+  readonly kind: "signalUndelivered";
+  readonly to: PeerId;
+  readonly through: PeerId;
+}
+
+/** Ask the signaling server for peers: no neighbour knows more of them. Answered by `PeersDiscovered`, or never. */
+export interface SeekPeers {
+  readonly kind: "seekPeers";
 }
 
 /** Run these chunks of one task, each in a fresh instance. Answered by one `Executed` with the same `job`. */
@@ -207,4 +240,14 @@ export interface Notice {
   readonly detail: string;
 }
 
-export type Output = SendFrame | CloseLink | DialPeer | Execute | CancelJob | SaveRecords | Notice;
+export type Output =
+  | SendFrame
+  | CloseLink
+  | DialPeer
+  | SignalArrived
+  | SignalUndelivered
+  | SeekPeers
+  | Execute
+  | CancelJob
+  | SaveRecords
+  | Notice;

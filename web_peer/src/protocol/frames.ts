@@ -4,6 +4,7 @@ import { array, bytes, bytes32, decode, encode, type Infer, integer, tagged, tex
 import { FRAME_BYTES_MAX } from "./config";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { Signed } from "./records";
+import { ANSWERED, ASKED } from "./signaling";
 
 /** Record ids of one ihave or iwant: 48 kB. */
 export const IDS_MAX = 1_500;
@@ -39,6 +40,9 @@ export const Frame = tagged("Frame", {
   "blob-piece": { sha256: bytes32, size: u53, index: u32, data: bytes(), proof: array(bytes32, { max: 40 }) },
   /** The sender does not have (or no longer has) this blob. */
   "blob-missing": { sha256: bytes32 },
+  // The signaling server's own messages, said between neighbours (introductions.ts).
+  ...ASKED,
+  ...ANSWERED,
 });
 
 export type Frame = Infer<typeof Frame>;
@@ -50,6 +54,7 @@ export type BlobPiece = FrameOf<"blob-piece">;
 /** What the mesh is kept by; `Publish`, which carries the records, stands apart. */
 export type GossipFrame = FrameOf<"topics" | "graft" | "prune" | "ihave" | "iwant">;
 export type BlobFrame = FrameOf<"blob-want" | "blob-piece" | "blob-missing">;
+export type IntroductionFrame = FrameOf<keyof typeof ASKED | keyof typeof ANSWERED>;
 
 /**
  * Encode one frame.

@@ -1,17 +1,14 @@
 /**
  * Who a peer is: an Ed25519 key, named by libp2p's peer id (spec/identity.md).
  *
- * Two key pairs make a peer: the Ed25519 pair that signs, and an X25519 pair to which records are sealed. They stand in
- * two classes here, because a browser signs with a WebCrypto key that never leaves it (src/peer/keys.ts) and seals with
- * `SealKeys`; `SoftwareIdentity` makes both from one seed, as the native peer does.
+ * Two key pairs make a peer: the Ed25519 pair that signs, and an X25519 pair to which records are sealed. What computes
+ * with them stands apart, because a browser signs and verifies with WebCrypto where it can (src/peer/keys.ts), and seals
+ * nothing before it works: sealing.ts, and software.ts for all that a native peer does with one seed.
  */
 
-import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
-import { ed25519, x25519 } from "@noble/curves/ed25519.js";
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256, sha512 } from "@noble/hashes/sha2.js";
+import { sha256 } from "@noble/hashes/sha2.js";
 
-import { compare, concat, equal, hex } from "./bytes";
+import { concat, equal, hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 
 /** libp2p's text form of a peer id, `12D3KooW…`: base58btc of `00 24 08 01 12 20` and the 32-byte public key. */
@@ -24,7 +21,6 @@ export const NONCE_BYTES = 12;
 const MULTIHASH_PREFIX = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 const IDS_KEPT = 65_536;
-const KEYS_KEPT = 4_096;
 
 /** The secret half of a peer: what only its owner can compute. */
 export interface Signer {
@@ -61,7 +57,7 @@ const utf8 = new TextEncoder();
 const prefixes = new Map<string, Uint8Array>();
 
 /** The domain and its zero byte; there are a dozen domains, so they are kept. */
-function prefixOf(domain: string): Uint8Array {
+export function prefixOf(domain: string): Uint8Array {
   let prefix = prefixes.get(domain);
   if (prefix === undefined) {
     prefix = utf8.encode(`${domain}\0`);
@@ -116,7 +112,7 @@ export function publicKeyOf(peerId: string): Uint8Array {
 }
 
 /** Keep at most `limit` answers. Emptying the whole map when it is full costs less than keeping their order. */
-function remember<V>(map: Map<string, V>, key: string, value: V, limit: number): void {
+export function remember<V>(map: Map<string, V>, key: string, value: V, limit: number): void {
   if (map.size >= limit) map.clear();
   map.set(key, value);
 }
@@ -149,125 +145,6 @@ export function isWeakPoint(point: Uint8Array): boolean {
     for (let index = 0; index < 31; index++) if (point[index] !== weak[index]) return false;
     return true;
   });
-}
-
-type Point = ReturnType<typeof ed25519.Point.fromBytes>;
-const points = new Map<string, Point | null>();
-
-/** The public key as a point, negated; null for bytes that are no key. Kept, since few keys sign most records. */
-function negatedPoint(publicKey: Uint8Array): Point | null {
-  const key = hex(publicKey);
-  let point = points.get(key);
-  if (point === undefined) {
-    try {
-      point = ed25519.Point.fromBytes(publicKey).negate();
-    } catch {
-      point = null;
-    }
-    remember(points, key, point, KEYS_KEPT);
-  }
-  return point;
-}
-
-/**
- * The real `Verifier` in software. Malformed keys and signatures are simply not valid.
- *
- * The equation is RFC 8032's without the cofactor, `[S]B = R + [k]A`, as OpenSSL and WebCrypto compute it. noble's own
- * `verify` multiplies by the cofactor, so a made-up signature could hold in one peer and not in another.
- */
-export function verify(publicKey: Uint8Array, domain: string, body: Uint8Array, signature: Uint8Array): boolean {
-  if (publicKey.length !== KEY_BYTES || signature.length !== SIGNATURE_BYTES) return false;
-  const r = signature.subarray(0, 32);
-  if (isWeakPoint(publicKey) || isWeakPoint(r)) return false;
-  const s = littleEndian(signature.subarray(32));
-  const order = ed25519.Point.Fn.ORDER;
-  const negated = s < order ? negatedPoint(publicKey) : null;
-  if (negated === null) return false;
-  const k = littleEndian(sha512.create().update(r).update(publicKey).update(prefixOf(domain)).update(body).digest());
-  const expected = ed25519.Point.BASE.multiplyUnsafe(s).add(negated.multiplyUnsafe(k % order));
-  return equal(expected.toBytes(), r);
-}
-
-function littleEndian(bytes: Uint8Array): bigint {
-  return BigInt(`0x${hex(bytes.slice().reverse())}`);
-}
-
-/** An X25519 pair and what is sealed with it, made from 32 secret bytes that the caller drew and keeps. */
-export class SealKeys {
-  readonly sealKey: Uint8Array;
-  private readonly keys = new Map<string, Uint8Array>();
-
-  constructor(private readonly sealSeed: Uint8Array) {
-    this.sealKey = x25519.getPublicKey(sealSeed);
-  }
-
-  seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
-    return concat(nonce, chacha20poly1305(this.keyFor(sealKey, context), nonce, context).encrypt(plaintext));
-  }
-
-  unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array {
-    if (sealed.length < NONCE_BYTES) throw new RemoteProtocolError("sealed bytes are shorter than their nonce");
-    const box = chacha20poly1305(this.keyFor(sealKey, context), sealed.subarray(0, NONCE_BYTES), context);
-    try {
-      return box.decrypt(sealed.subarray(NONCE_BYTES));
-    } catch {
-      throw new RemoteProtocolError("sealed bytes do not open with this pair of keys");
-    }
-  }
-
-  /** One agreement per pair and context, kept: a creator opens thousands of batches of one worker. */
-  private keyFor(sealKey: Uint8Array, context: Uint8Array): Uint8Array {
-    const name = `${hex(sealKey)} ${hex(context)}`;
-    let key = this.keys.get(name);
-    if (key === undefined) {
-      const shared = this.agree(sealKey);
-      // Both public keys enter in sorted order, so the two ends derive one key without knowing who sealed first.
-      const pair = compare(this.sealKey, sealKey) < 0 ? [this.sealKey, sealKey] : [sealKey, this.sealKey];
-      key = hkdf(sha256, shared, concat(...pair), concat(utf8.encode("cc/seal/1\0"), context), 32);
-      remember(this.keys, name, key, KEYS_KEPT);
-    }
-    return key;
-  }
-
-  private agree(sealKey: Uint8Array): Uint8Array {
-    try {
-      return x25519.getSharedSecret(this.sealSeed, sealKey);
-    } catch {
-      throw new RemoteProtocolError("a seal key is not a usable X25519 public key");
-    }
-  }
-}
-
-/** A peer's two key pairs in software, made from 32 secret bytes that the caller drew and keeps. */
-export class SoftwareIdentity implements Signer {
-  readonly publicKey: Uint8Array;
-  readonly sealKey: Uint8Array;
-  readonly peerId: PeerId;
-  private readonly sealing: SealKeys;
-
-  constructor(private readonly seed: Uint8Array) {
-    this.publicKey = ed25519.getPublicKey(seed);
-    // Derived instead of converted from the curve point: converting ties the two uses of a key together.
-    this.sealing = new SealKeys(hkdf(sha256, seed, undefined, utf8.encode("cc/seal-key/1"), 32));
-    this.sealKey = this.sealing.sealKey;
-    this.peerId = peerIdOf(this.publicKey);
-  }
-
-  sign(domain: string, body: Uint8Array): Uint8Array {
-    return ed25519.sign(signedBytes(domain, body), this.seed);
-  }
-
-  settled(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
-    return this.sealing.seal(sealKey, context, plaintext, nonce);
-  }
-
-  unseal(sealKey: Uint8Array, context: Uint8Array, sealed: Uint8Array): Uint8Array {
-    return this.sealing.unseal(sealKey, context, sealed);
-  }
 }
 
 function base58Encode(raw: Uint8Array): string {

@@ -1,7 +1,7 @@
 /**
  * One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
  *
- *     a worker:  UNKNOWN --join--> JOINED --admit--> ADMITTED --verdict or equivocation--> VOID
+ *     a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
  *
  * Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
  * cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
@@ -34,6 +34,14 @@ import {
 export const WORKERS_MAX = 100_000;
 /** Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory. */
 export const LEASES_PER_WORKER_MAX = 64;
+
+/**
+ * Workers not admitted yet whose commits are taken, and bytes of commits of each and of all: what a flood of identities
+ * may cost everybody while the creator is away. Beyond them a guest's votes wait at the guest itself.
+ */
+export const GUESTS_MAX = 1_000;
+export const GUEST_BYTES_MAX = 4 * 1024 * 1024;
+export const GUESTS_BYTES_MAX = 64 * 1024 * 1024;
 
 /** An assignment that its worker has not answered with a lease by then was given to somebody else long ago. */
 export const ASSIGN_KEPT_S = 60;
@@ -143,6 +151,8 @@ export class Ledger {
   /** Author -> seq -> the first commit seen with it. */
   private readonly seqs = new Map<Hex, Map<number, Hex>>();
   private readonly votersOf = new Map<number, readonly Hex[]>();
+  private readonly guestBytes = new Map<Hex, number>();
+  private guestsBytes = 0;
   /** Id of an assignment -> when it came, oldest first. */
   private readonly assignedAt = new Map<Hex, number>();
 
@@ -221,6 +231,18 @@ export class Ledger {
   }
 
   // ---- asking
+
+  /** Whether an author's votes count, as far as it is not void. */
+  isAdmitted(author: Hex): boolean {
+    return this.admits.has(author) || author === hex(this.manifest.creator);
+  }
+
+  /** Whether a record of a worker that has joined and was not admitted yet may enter: its creator may be away. */
+  hasRoomForGuest(author: Hex, size: number): boolean {
+    const used = this.guestBytes.get(author);
+    if (!this.joins.has(author) || (used === undefined && this.guestBytes.size >= GUESTS_MAX)) return false;
+    return (used ?? 0) + size <= GUEST_BYTES_MAX && this.guestsBytes + size <= GUESTS_BYTES_MAX;
+  }
 
   /** Whether a worker's votes count for nothing. */
   isVoid(worker: Hex): boolean {
@@ -359,8 +381,13 @@ export class Ledger {
     switch (record.kind) {
       case "join":
         return addFirst(this.joins, hex(signed.author), record);
-      case "admit":
-        return addFirst(this.admits, hex(record.worker), record);
+      case "admit": {
+        const worker = hex(record.worker);
+        if (!addFirst(this.admits, worker, record)) return false;
+        this.guestsBytes -= this.guestBytes.get(worker) ?? 0;
+        this.guestBytes.delete(worker);
+        return true;
+      }
       case "verdict": {
         const worker = hex(record.worker);
         if (!addFirst(this.verdicts, worker, record)) return false;
@@ -375,6 +402,7 @@ export class Ledger {
         return true;
       case "commit":
         this.addCommit(id, hex(signed.author), record);
+        this.countGuest(hex(signed.author), signed.body.length);
         return true;
       case "lease":
         return this.addLease(id, hex(signed.author), record, now);
@@ -382,6 +410,12 @@ export class Ledger {
         this.assignedAt.set(id, now);
         return true;
     }
+  }
+
+  private countGuest(author: Hex, size: number): void {
+    if (this.isAdmitted(author)) return;
+    this.guestBytes.set(author, (this.guestBytes.get(author) ?? 0) + size);
+    this.guestsBytes += size;
   }
 
   private remove(id: Hex): void {

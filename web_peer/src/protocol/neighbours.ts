@@ -4,6 +4,9 @@
  *     KNOWN --dial--> DIALLING --link--> LINKED
  *       ^                |                  |
  *       '---- back off --+------ closed ----'
+ *
+ * A peer is dialled through a neighbour that named it, through another if that fails, and in the end through the
+ * signaling server.
  */
 
 import type { ProtocolConfig } from "./config";
@@ -14,14 +17,29 @@ const KNOWN_MAX = 1_000;
 const REDIAL_MAX_S = 60;
 const FAILURES_MAX = 8;
 
+/** Neighbours remembered as having named one peer. */
+const INTRODUCERS_MAX = 4;
+
+/** A neighbour with so many failed introductions in a row is believed no more while its link lasts. */
+const FAILED_INTRODUCTIONS_MAX = 8;
+
 interface Known {
   dialAt: number;
   failures: number;
   dialling: boolean;
+  introducers: readonly PeerId[];
+  /** The neighbour by way of which it is being dialled; null: the signaling server. */
+  through: PeerId | null;
 }
 
-function knownSince(now: number): Known {
-  return { dialAt: now, failures: 0, dialling: false };
+/** Whom to dial, and by way of which neighbour; null: of the signaling server. */
+export interface Dial {
+  readonly peerId: PeerId;
+  readonly through: PeerId | null;
+}
+
+function knownSince(now: number, introducers: readonly PeerId[] = []): Known {
+  return { dialAt: now, failures: 0, dialling: false, introducers, through: null };
 }
 
 /** Known peers and the links to some of them; says whom to dial next. */
@@ -31,16 +49,43 @@ export class Neighbours {
   private readonly known = new Map<PeerId, Known>();
   private readonly linked = new Set<PeerId>();
   private readonly wanted = new Set<PeerId>();
+  private readonly failedIntroductions = new Map<PeerId, number>();
 
   constructor(config: ProtocolConfig, rng: Rng) {
     this.config = config;
     this.rng = rng;
   }
 
+  /** Whether we have fewer links than we want. */
+  get isLacking(): boolean {
+    return this.linked.size < this.config.neighboursTarget;
+  }
+
+  /** Whether a linked neighbour's introductions are worth trying. */
+  introduces(peerId: PeerId): boolean {
+    return (this.failedIntroductions.get(peerId) ?? 0) < FAILED_INTRODUCTIONS_MAX;
+  }
+
+  /** The signaling server names these. */
   discovered(peerIds: Iterable<PeerId>, now: number): void {
     for (const peerId of peerIds) {
       if (this.known.size < KNOWN_MAX && !this.known.has(peerId)) this.known.set(peerId, knownSince(now));
     }
+  }
+
+  /** A neighbour is linked with these. Whether any of them was not known before. */
+  introduced(peerIds: Iterable<PeerId>, by: PeerId, now: number): boolean {
+    const before = this.known.size;
+    for (const peerId of peerIds) {
+      if (this.linked.has(peerId) || (!this.known.has(peerId) && this.known.size >= KNOWN_MAX)) continue;
+      const known = this.known.get(peerId) ?? knownSince(now);
+      this.known.set(peerId, known);
+      if (!known.introducers.includes(by)) {
+        known.introducers = [...known.introducers, by].slice(-INTRODUCERS_MAX);
+        known.dialAt = Math.min(known.dialAt, now);
+      }
+    }
+    return this.known.size > before;
   }
 
   /** This very peer is needed (it has a result): dial it beyond the target. */
@@ -53,19 +98,32 @@ export class Neighbours {
 
   /** A link is up. False when there are too many, and it should be closed. */
   opened(peerId: PeerId, now: number): boolean {
-    this.known.set(peerId, knownSince(now));
+    const known = this.known.get(peerId);
+    if (known !== undefined && known.through !== null) this.failedIntroductions.delete(known.through);
+    this.known.set(peerId, knownSince(now, known?.introducers));
     this.wanted.delete(peerId);
     if (this.linked.size >= this.config.neighboursMax) return false;
     this.linked.add(peerId);
     return true;
   }
 
-  /** A link is down, or a dial failed: try again later, each time twice as late. */
+  /** A link is down, or a dial failed: try the next way at once, or again later, each time twice as late. */
   closed(peerId: PeerId, now: number): void {
     this.linked.delete(peerId);
+    this.failedIntroductions.delete(peerId);
     const known = this.known.get(peerId) ?? knownSince(now);
     this.known.set(peerId, known);
     known.dialling = false;
+    if (known.through !== null) {
+      const introducer = known.through;
+      known.through = null;
+      known.introducers = known.introducers.filter((other) => other !== introducer);
+      if (this.linked.has(introducer)) {
+        this.failedIntroductions.set(introducer, (this.failedIntroductions.get(introducer) ?? 0) + 1);
+      }
+      known.dialAt = now;
+      return;
+    }
     const pauseS = Math.min(REDIAL_MAX_S, this.config.redialAfterS * 2 ** known.failures);
     known.failures += 1;
     known.dialAt = now + pauseS * (0.5 + this.rng.random());
@@ -76,8 +134,8 @@ export class Neighbours {
     }
   }
 
-  /** Whom to dial now: wanted ones, and others at random until the target is reached. */
-  dials(now: number): PeerId[] {
+  /** Whom to dial now, and through whom: wanted ones, and others at random until the target is reached. */
+  dials(now: number): Dial[] {
     if (this.isSatisfied()) return [];
     const chosen: PeerId[] = [];
     const others: PeerId[] = [];
@@ -88,8 +146,14 @@ export class Neighbours {
     }
     const missing = this.config.neighboursTarget - this.linked.size - this.dialling() - chosen.length;
     if (missing > 0) chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
-    for (const peerId of chosen) this.known.get(peerId)!.dialling = true;
-    return chosen;
+    return chosen.map((peerId) => ({ peerId, through: this.beginDial(this.known.get(peerId)!) }));
+  }
+
+  private beginDial(known: Known): PeerId | null {
+    const ways = known.introducers.filter((peerId) => this.linked.has(peerId) && this.introduces(peerId));
+    known.dialling = true;
+    known.through = sample(this.rng, ways, 1)[0] ?? null;
+    return known.through;
   }
 
   wakeAt(): number | null {
@@ -105,7 +169,7 @@ export class Neighbours {
   }
 
   private isSatisfied(): boolean {
-    return this.linked.size >= this.config.neighboursTarget && this.wanted.size === 0;
+    return !this.isLacking && this.wanted.size === 0;
   }
 
   private dialling(): number {

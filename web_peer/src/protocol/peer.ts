@@ -11,7 +11,7 @@
 
 import { hex, type Hex } from "./bytes";
 import type { ProtocolConfig } from "./config";
-import { CreatorRole } from "./creator";
+import type { CreatorRole } from "./creator";
 import type { Desk, Subject } from "./desk";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { Channel, type ChunkInput, type Input, type Notable, type Output } from "./events";
@@ -19,19 +19,20 @@ import { Exchange } from "./exchange";
 import { decodeFrame, type Frame } from "./frames";
 import { Gossip, type Shelf } from "./gossip";
 import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
+import { Introductions } from "./introductions";
 import { Ledger, taskTopic } from "./ledger";
-import { openManifest, timeRefusal } from "./manifest";
+import { type Manifest, openManifest, timeRefusal } from "./manifest";
 import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
 import type { Rng } from "./rng";
 import { Session, type SessionState } from "./session";
 import { isNumbers } from "./split";
 import type { BlobStore } from "./storage";
-import { WorkerRole } from "./worker";
+import type { WorkerRole } from "./worker";
 
 export const NETWORK_TOPIC: Hex = "";
 const TASKS_MAX = 1_000;
-/** Records of workers whose admission we have not heard of yet; they wait for it, unrelayed. */
+/** Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed. */
 const HELD_MAX = 4_096;
 const EXPIRE_EVERY_S = 5;
 const PENALTY = 10;
@@ -62,6 +63,16 @@ interface Wish {
 type Role = WorkerRole | CreatorRole;
 
 /**
+ * Makes the parts a peer plays in tasks. They come from outside because a browser loads them only when they are needed:
+ * a worker's before `tasksChosen` and `slotsChanged` allow any task, a creator's before a task of ours is published or
+ * restored.
+ */
+export interface Roles {
+  worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole;
+  creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole;
+}
+
+/**
  * One peer of one network; one `handle` at a time.
  *
  * - `config`: fixed for the peer's life.
@@ -70,6 +81,7 @@ type Role = WorkerRole | CreatorRole;
  * - `rng`: where all chance comes from. Salts, nonces, picks and audits are drawn from it, so a real peer passes a
  *   cryptographic generator.
  * - `blobs`: where blobs are kept.
+ * - `roles`: makes the parts it plays in tasks.
  */
 export class Peer implements Desk, Shelf {
   readonly peerId: PeerId;
@@ -80,6 +92,7 @@ export class Peer implements Desk, Shelf {
   private readonly gossip: Gossip;
   private readonly exchange: Exchange;
   private readonly neighbourhood: Neighbours;
+  private readonly introductions: Introductions;
   private readonly links = new Map<PeerId, Link>();
   private readonly jobs = new Map<number, Role>();
   private nextJob = 0;
@@ -101,6 +114,7 @@ export class Peer implements Desk, Shelf {
     private readonly verifier: Verifier,
     private readonly rng: Rng,
     private readonly blobs: BlobStore,
+    private readonly roles: Roles,
     private now: number,
   ) {
     this.peerId = signer.peerId;
@@ -108,6 +122,7 @@ export class Peer implements Desk, Shelf {
     this.gossip = new Gossip(config, rng, this);
     this.exchange = new Exchange(config, blobs);
     this.neighbourhood = new Neighbours(config, rng);
+    this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
     this.expireAt = now + EXPIRE_EVERY_S;
     this.gossip.follow(NETWORK_TOPIC);
@@ -151,6 +166,9 @@ export class Peer implements Desk, Shelf {
           now,
         );
         break;
+      case "signalMade":
+        this.introductions.relay(event.to, event.through, event.signal, now);
+        break;
       case "taskPublished":
         this.publishTask(event.manifest);
         break;
@@ -182,6 +200,7 @@ export class Peer implements Desk, Shelf {
       this.gossip.wakeAt() ?? Infinity,
       this.exchange.wakeAt() ?? Infinity,
       this.neighbourhood.wakeAt() ?? Infinity,
+      this.introductions.wakeAt() ?? Infinity,
     );
     for (const worker of this.workers.values()) due = Math.min(due, worker.wakeAt() ?? Infinity);
     for (const creator of this.creators.values()) due = Math.min(due, creator.wakeAt() ?? Infinity);
@@ -309,6 +328,7 @@ export class Peer implements Desk, Shelf {
     if (!this.links.delete(peerId)) return;
     this.gossip.linkClosed(peerId);
     this.exchange.linkClosed(peerId, this.now);
+    this.introductions.linkClosed(peerId);
     this.silent(peerId, reason);
   }
 
@@ -350,6 +370,7 @@ export class Peer implements Desk, Shelf {
       this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
       this.gossip.linkOpened(peerId);
       this.exchange.linkOpened(peerId, this.now);
+      this.introductions.linkOpened(peerId, this.now);
       return true;
     }
     switch (frame.kind) {
@@ -366,6 +387,13 @@ export class Peer implements Desk, Shelf {
       case "blob-piece":
       case "blob-missing":
         this.exchange.received(peerId, frame, this.now);
+        break;
+      case "ask":
+      case "peers":
+      case "relay":
+      case "relayed":
+      case "undeliverable":
+        this.introductions.received(peerId, frame, this.now);
         break;
       case "bye":
         this.dropLink(peerId, session.reason);
@@ -421,7 +449,8 @@ export class Peer implements Desk, Shelf {
     if (ledger === undefined) return;
     const author = hex(signed.author);
     if (ledger.isVoid(author)) return;
-    if ((record.kind === "lease" || record.kind === "commit") && !this.isAdmitted(ledger, author)) {
+    const needsRoom = (record.kind === "lease" || record.kind === "commit") && !ledger.isAdmitted(author);
+    if (needsRoom && !ledger.hasRoomForGuest(author, signed.body.length)) {
       this.hold(source, ledger, author, signed);
       return;
     }
@@ -436,8 +465,9 @@ export class Peer implements Desk, Shelf {
     this.spread(ledger, signed, record, source);
     this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
     this.creators.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
-    if (record.kind === "admit") {
-      for (const held of this.release(heldKey(ledger, hex(record.worker)))) {
+    if (record.kind === "admit" || record.kind === "join") {
+      const worker = record.kind === "admit" ? record.worker : signed.author;
+      for (const held of this.release(heldKey(ledger, hex(worker)))) {
         this.recordsReceived(held.source, [held.signed]);
       }
     }
@@ -462,10 +492,6 @@ export class Peer implements Desk, Shelf {
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now, source);
     this.notice("task seen", ledger, { peer: manifest.creator, detail: manifest.name });
     if (this.isAcceptable(ledger)) this.startWorker(ledger);
-  }
-
-  private isAdmitted(ledger: Ledger, author: Hex): boolean {
-    return ledger.admits.has(author) || author === hex(ledger.manifest.creator);
   }
 
   private hold(source: PeerId, ledger: Ledger, author: Hex, signed: Signed): void {
@@ -509,16 +535,13 @@ export class Peer implements Desk, Shelf {
       creator !== this.me &&
       config.runtimes.has(manifest.runtime) &&
       (config.acceptCreators === null || config.acceptCreators.has(creator)) &&
-      manifest.limits.memoryBytes <= config.memoryBytesMax &&
-      manifest.limits.seconds <= config.secondsMax &&
-      (manifest.inputs === null || manifest.inputs.size <= config.blobBytesMax) &&
-      manifest.policy.powBits <= config.powBitsMax
+      exceeded(config, manifest) === null
     );
   }
 
   private startWorker(ledger: Ledger): WorkerRole {
     this.saved.push(ledger.signed);
-    const role = new WorkerRole(this.config, this.signer, this.rng, ledger, this, this.blobs, this.now);
+    const role = this.roles.worker(this.config, this.signer, this.rng, ledger, this, this.blobs, this.now);
     this.workers.set(ledger.taskKey, role);
     return role;
   }
@@ -560,7 +583,7 @@ export class Peer implements Desk, Shelf {
   }
 
   private startCreator(ledger: Ledger): CreatorRole {
-    const role = new CreatorRole(this.config, this.signer, this.rng, ledger, this, this.blobs);
+    const role = this.roles.creator(this.config, this.signer, this.rng, ledger, this, this.blobs);
     this.creators.set(ledger.taskKey, role);
     this.gossip.follow(taskTopic(ledger.task));
     return role;
@@ -637,7 +660,8 @@ export class Peer implements Desk, Shelf {
     if (now >= this.sessionsAt) this.advanceSessions();
     if (this.gossip.heartbeatDue(now)) this.gossip.heartbeat(now);
     this.exchange.advance(now);
-    for (const peerId of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", peerId });
+    for (const dial of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", ...dial });
+    this.introductions.seek(now);
     if (now >= this.expireAt) {
       this.expireAt = now + EXPIRE_EVERY_S;
       for (const ledger of this.ledgers.values()) ledger.expire(now);
@@ -679,6 +703,8 @@ export class Peer implements Desk, Shelf {
       this.advanceRoles();
     }
     for (const [peerId, frame] of this.exchange.drainFrames()) this.send(peerId, frame);
+    for (const [peerId, frame] of this.introductions.drainFrames()) this.send(peerId, frame);
+    this.outputs.push(...this.introductions.drainOutputs());
     for (const [peerId, frame] of this.gossip.drain(this.now)) this.send(peerId, frame);
     const { outputs } = this;
     this.outputs = [];
@@ -690,6 +716,16 @@ export class Peer implements Desk, Shelf {
     return outputs;
   }
 }
+
+/** Of what a task asks a worker for more than our configuration gives; null when it fits. */
+export function exceeded(config: ProtocolConfig, { limits, inputs, policy }: Manifest): Exceeded | null {
+  if (limits.memoryBytes > config.memoryBytesMax) return "memory";
+  if (limits.seconds > config.secondsMax) return "time";
+  if (inputs !== null && inputs.size > config.blobBytesMax) return "inputs";
+  return policy.powBits > config.powBitsMax ? "proof of work" : null;
+}
+
+export type Exceeded = "memory" | "time" | "inputs" | "proof of work";
 
 function heldKey(ledger: Ledger, author: Hex): string {
   return `${ledger.taskKey} ${author}`;

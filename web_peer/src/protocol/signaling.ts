@@ -65,13 +65,28 @@ export type IceServer = Infer<typeof IceServer>;
 const PeerKeys = array(bytes32, { max: PEERS_MAX });
 const SignalBytes = bytes({ max: SIGNAL_BYTES_MAX });
 
+/** What is asked of whoever introduces peers: the signaling server, or a neighbour (introductions.ts). */
+export const ASKED = {
+  /** Name up to `count` peers, drawn anew. */
+  ask: { count: integer(1, PEERS_MAX) },
+  /** Pass these bytes to another peer of the network. */
+  relay: { to: bytes32, signal: SignalBytes },
+};
+
+/** What it answers and passes on. */
+export const ANSWERED = {
+  /** The answer to `ask`. */
+  peers: { peers: PeerKeys },
+  /** Bytes from another peer. Who `sender` is, only the signature inside proves. */
+  relayed: { sender: bytes32, signal: SignalBytes },
+  /** No peer of that key is in the network. */
+  undeliverable: { to: bytes32 },
+};
+
 export const FromClient = tagged("message of a client", {
   /** First message of a client. The signature covers nonce and network: the key is really here, now. */
   enter: { publicKey: bytes32, network: NetworkName, signature: bytes64 },
-  /** A client wants to hear of up to `count` peers, drawn anew. */
-  ask: { count: integer(1, PEERS_MAX) },
-  /** Pass these bytes to another peer of the client's network. */
-  relay: { to: bytes32, signal: SignalBytes },
+  ...ASKED,
 });
 export type FromClient = Infer<typeof FromClient>;
 export type Enter = Extract<FromClient, { readonly kind: "enter" }>;
@@ -81,12 +96,7 @@ export const FromServer = tagged("message of the server", {
   welcome: { nonce: bytes32, timeS: float, iceServers: array(IceServer, { max: 8 }) },
   /** The client is in. Some peers of its network, drawn at random. */
   entered: { peers: PeerKeys },
-  /** The answer to `ask`. */
-  peers: { peers: PeerKeys },
-  /** Bytes from another peer. Who `sender` is, only the signature inside proves. */
-  relayed: { sender: bytes32, signal: SignalBytes },
-  /** No peer of that key is in the network. */
-  undeliverable: { to: bytes32 },
+  ...ANSWERED,
   /**
    * Last message of the server before it hangs up.
    *
@@ -188,13 +198,13 @@ export const Signal = struct("Signal", {
 });
 export type Signal = Infer<typeof Signal>;
 
-function domainOf(kind: SignalKind): string {
+export function signalDomain(kind: SignalKind): string {
   return `cc/${kind}/1`;
 }
 
 /** The name of a signal: what an answer calls the offer it accepts. */
 export function signalId(message: Signal): Uint8Array {
-  return contentId(domainOf(message.kind), message.body);
+  return contentId(signalDomain(message.kind), message.body);
 }
 
 /** Encode and sign one signal. From here on only these bytes count; encode it once the signer has settled. */
@@ -204,7 +214,7 @@ export function signSignal(signer: Signer, content: SignalBody): Signal {
     kind: content.kind,
     author: signer.publicKey,
     body: data,
-    signature: signer.sign(domainOf(content.kind), data),
+    signature: signer.sign(signalDomain(content.kind), data),
   };
 }
 
@@ -242,7 +252,7 @@ export interface Receiver {
 export function openSignal(verifier: Verifier, message: Signal, receiver: Receiver): SignalBody {
   const { kind, author } = message;
   const content = decode(BODIES[kind] as Schema<SignalBody>, message.body);
-  if (!verifier(author, domainOf(kind), message.body, message.signature)) {
+  if (!verifier(author, signalDomain(kind), message.body, message.signature)) {
     throw new RemoteProtocolError(`the signature of this ${kind} is wrong`);
   }
   if (content.network !== receiver.network) {

@@ -5,6 +5,8 @@
  *                                           |                  |
  *                                           '---- verdict -----+---- certificate ----> DONE
  *
+ * A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
+ *
  * A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
  * what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
  */
@@ -84,6 +86,8 @@ export class WorkerRole {
   private lookAgainAt = Infinity;
   /** A pick looks at a whole shard; having found nothing, we do not look again at every record that comes. */
   private nothingUntil: number;
+  /** When we stop waiting for admission. */
+  private guestAt: number | null = null;
   private isFinishing = false;
   private isResting = false;
 
@@ -189,16 +193,18 @@ export class WorkerRole {
   advance(now: number): void {
     const isLooking = now >= this.lookAgainAt;
     if (isLooking) this.lookAgainAt = Infinity;
+    this.waitForAdmission(now);
     if (this.state === "fetching") {
       if (isLooking) this.fetchMissing();
-    } else if (this.isAdmitted && (this.leaseChanged || now >= this.renewAt)) {
+    } else if (this.isWorking && (this.leaseChanged || now >= this.renewAt)) {
       this.sayLeases(now);
     }
   }
 
   /** The next batch, or null when there is nothing for us now. `jobStarted` must follow. */
   takeJob(now: number): readonly ChunkInput[] | null {
-    if (this.isFinishing || this.isResting || !this.isAdmitted) return null;
+    this.waitForAdmission(now);
+    if (this.isFinishing || this.isResting || !this.isWorking) return null;
     const size = this.sizer.size();
     const chunks = this.nextAssigned(size);
     // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
@@ -246,13 +252,25 @@ export class WorkerRole {
 
   /** When to look again: for leases to renew or to run out, and for new work. */
   wakeAt(): number | null {
-    return this.isDone ? null : Math.min(this.renewAt, this.lookAgainAt);
+    if (this.isDone) return null;
+    const guestAt = this.state === "joining" ? (this.guestAt ?? Infinity) : Infinity;
+    return Math.min(this.renewAt, this.lookAgainAt, guestAt);
   }
 
   // ---- inside
 
-  private get isAdmitted(): boolean {
+  private get isWorking(): boolean {
     return this.state === "working" || this.state === "idle";
+  }
+
+  private waitForAdmission(now: number): void {
+    if (this.state !== "joining") return;
+    if (this.guestAt === null) {
+      this.guestAt = now + this.config.guestAfterS;
+    } else if (now >= this.guestAt) {
+      this.state = "working";
+      this.leaseChanged = true;
+    }
   }
 
   private missing(): BlobRef[] {
@@ -392,7 +410,8 @@ export class WorkerRole {
       weights.push(weight);
       unbegun += weight;
     }
-    if (this.shard !== null && unbegun < BATCHES_LEFT * ledger.admits.size * this.worthwhile()) {
+    const workers = Math.max(1, ledger.joins.size);
+    if (this.shard !== null && unbegun < BATCHES_LEFT * workers * this.worthwhile()) {
       // Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
       return false;
     }

@@ -19,6 +19,7 @@ import type { ChunkInput, ChunkOutcome } from "../protocol/events";
 import { Status } from "../protocol/events";
 import type { Limits, Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
+import type { JsParts } from "./javascript";
 import type { FromPage, ToPage } from "./messages";
 import type { Program } from "./task_worker_client";
 import { TaskWorkerClient, WorkerLost } from "./task_worker_client";
@@ -83,6 +84,8 @@ export class SandboxClient {
   #workersStarted = 0;
   #unanswered = 0;
   #pinging: ReturnType<typeof setInterval> | null = null;
+  /** What scripts run in. To be set before the first job that is one. */
+  js: JsParts | null = null;
   /** How often a Worker, or the whole sandbox, had to be replaced. */
   readonly lost = { workers: 0, pages: 0 };
 
@@ -108,6 +111,7 @@ export class SandboxClient {
    */
   run(job: Job): Promise<Execution | null> {
     const { runtime, codeId, code, limits, numbers } = job;
+    if (runtime === "js" && this.js === null) throw new Error("a script came before what scripts run in");
     const { memoryBytes, outputBytes } = limits;
     const program = { runtime, codeId, code, allowance: { memoryBytes, outputBytes, numbers } };
     return new Promise((resolve) => {
@@ -218,7 +222,7 @@ export class SandboxClient {
       if (order.isCancelled) break;
       let isCompiled = false;
       try {
-        const { number, refusal: reason } = await client.load(program);
+        const { number, refusal: reason } = await client.load(program, this.js);
         if (reason !== "") {
           this.#refuse(program, reason);
           continue;

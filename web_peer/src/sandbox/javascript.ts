@@ -5,14 +5,17 @@
  * replaced and frozen. What else runs in this Worker must hold what it needs of them beforehand.
  */
 
-import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.wasm?url&inline";
-import preludeText from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?raw";
-
 import type { Ended } from "./ended";
 import { Refused } from "./ended";
 
 /** Executes one chunk: its numbers, or null and its bytes. Never throws, and never twice in the same state. */
 export type JsProgram = (args: readonly bigint[] | null, stdin: Uint8Array, seed: bigint) => Ended;
+
+/** What every engine evaluates around a source (protocol/crowdcompute/protocol/javascript/), the same bytes everywhere. */
+export interface JsParts {
+  readonly prelude: string;
+  readonly libm: Uint8Array;
+}
 
 interface Prelude {
   load(source: string): (...chunk: [...Parameters<JsProgram>, outputBytesMax: number]) => Ended;
@@ -21,12 +24,12 @@ interface Prelude {
 let prelude: Prelude | null = null;
 
 /**
- * Compile a task's source.
+ * Compile a task's source. `parts` count the first time only: a realm has one prelude.
  *
  * @throws Refused when it is none; the message says why.
  */
-export async function prepareJs(source: string): Promise<JsProgram> {
-  prelude ??= evaluatePrelude();
+export async function prepareJs(source: string, parts: JsParts): Promise<JsProgram> {
+  prelude ??= evaluatePrelude(parts);
   let program: ReturnType<Prelude["load"]>;
   try {
     program = prelude.load(source);
@@ -37,10 +40,8 @@ export async function prepareJs(source: string): Promise<JsProgram> {
   return (args, stdin, seed) => program(args, stdin, seed, Infinity);
 }
 
-function evaluatePrelude(): Prelude {
-  const binary = atob(libmUrl.slice(libmUrl.indexOf(",") + 1));
-  const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0));
-  const libm = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
+function evaluatePrelude(parts: JsParts): Prelude {
+  const libm = new WebAssembly.Instance(new WebAssembly.Module(parts.libm as BufferSource)).exports;
   // As a property it evaluates in the global scope. By another name it would too, until a bundler puts `eval` back.
-  return (globalThis.eval(preludeText) as (libm: WebAssembly.Exports) => Prelude)(libm);
+  return (globalThis.eval(parts.prelude) as (libm: WebAssembly.Exports) => Prelude)(libm);
 }

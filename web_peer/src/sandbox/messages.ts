@@ -10,8 +10,8 @@
  */
 
 import type { ChunkInput, ChunkOutcome } from "../protocol/events";
-import type { Runtime } from "../protocol/manifest";
 import type { Allowance } from "./ended";
+import type { JsParts } from "./javascript";
 
 export type ToPage =
   /** Start a Worker under a number of the sender's choice and give it `port`. */
@@ -31,9 +31,10 @@ export type ToTaskWorker =
   | {
       readonly kind: "load";
       readonly program: number;
-      readonly runtime: Runtime;
       readonly code: Uint8Array;
       readonly allowance: Allowance;
+      /** What a script runs in; null for a module. The sandbox itself can load nothing, so it is handed in. */
+      readonly js: JsParts | null;
     }
   /** Drop a program. Not answered. */
   | { readonly kind: "forget"; readonly program: number }

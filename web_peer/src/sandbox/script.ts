@@ -1,6 +1,6 @@
 /** Execute chunks of a JavaScript task (spec/javascript.md); how the source itself is run is javascript.ts. */
 
-import { prepareJs } from "./javascript";
+import { prepareJs, type JsParts } from "./javascript";
 import type { Allowance, Execute } from "./ended";
 import { NoResult, Refused, noResult, readNumbers } from "./ended";
 import { Status } from "../protocol/events";
@@ -13,8 +13,12 @@ const NO_BYTES = new Uint8Array(0);
  *
  * @throws Refused when it is not UTF-8, or cannot be evaluated.
  */
-export async function prepareScript(code: Uint8Array, { outputBytes, numbers }: Allowance): Promise<Execute> {
-  const call = await prepareJs(decoded(code));
+export async function prepareScript(
+  code: Uint8Array,
+  { outputBytes, numbers }: Allowance,
+  parts: JsParts,
+): Promise<Execute> {
+  const call = await prepareJs(decoded(code), parts);
   return (data, seed) => {
     try {
       const ended = numbers ? call(readNumbers(data), NO_BYTES, seed) : call(null, data, seed);

@@ -49,9 +49,9 @@ function serve(port: MessagePort, message: ToTaskWorker): void {
 
 /** Compile what `message` holds; the reason when it is refused. */
 async function load(message: ToTaskWorker & { kind: "load" }): Promise<string> {
-  const prepare = message.runtime === "wasm" ? prepareModule : prepareScript;
+  const { program, code, allowance, js } = message;
   try {
-    programs.set(message.program, await prepare(message.code, message.allowance));
+    programs.set(program, js === null ? prepareModule(code, allowance) : await prepareScript(code, allowance, js));
     return "";
   } catch (error) {
     return error instanceof Refused ? error.message : `it cannot be loaded: ${String(error)}`;

@@ -12,6 +12,7 @@ import type { Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
 import type { Allowance } from "./ended";
 import { ERROR_BYTES_MAX } from "./ended";
+import type { JsParts } from "./javascript";
 import type { FromTaskWorker, ToTaskWorker } from "./messages";
 
 const DETAIL_CHARACTERS = 500;
@@ -83,12 +84,12 @@ export class TaskWorkerClient {
   }
 
   /**
-   * Compile `program` unless it is compiled already.
+   * Compile `program` unless it is compiled already; `js` is what a script runs in.
    *
    * @returns Its number, and why it is refused, empty when it is not.
    * @throws WorkerLost
    */
-  async load(program: Program): Promise<{ number: number; refusal: string }> {
+  async load(program: Program, js: JsParts | null): Promise<{ number: number; refusal: string }> {
     const { codeId, runtime, code, allowance } = program;
     const key = keyOf(program);
     const known = this.#loaded.get(key);
@@ -104,7 +105,7 @@ export class TaskWorkerClient {
     }
     const number = this.#programs++;
     if (runtime === "js") this.#script = codeId;
-    this.#say({ kind: "load", program: number, runtime, code, allowance });
+    this.#say({ kind: "load", program: number, code, allowance, js: runtime === "js" ? js : null });
     const { refusal } = await this.#receive("loaded", COMPILE_S_MAX);
     if (refusal === "") this.#loaded.set(key, number);
     return { number, refusal: refusal.slice(0, DETAIL_CHARACTERS) };

@@ -7,7 +7,7 @@ import type { Console, Snapshot, TaskView } from "../peer/console";
 import { bytes, counted, duration, short } from "../widgets/format";
 
 export function mayCompute(task: TaskView): boolean {
-  return task.state === "open" && task.signatureOk && task.consent.state === "given";
+  return task.state === "open" && task.signatureOk && task.exceeds === null && task.consent.state === "given";
 }
 
 /** Whether pressing Start would compute something: a chosen task that is allowed to. */
@@ -39,8 +39,16 @@ export function refusalOf(task: TaskView): string | null {
   if (!task.signatureOk) return "The creator's signature on this task is wrong, so this device will not run it.";
   if (task.state === "expired") return "This task has expired: its creator asked for help only until a certain day.";
   if (task.state === "closed") return "This task is complete: its creator needs no more help.";
+  if (task.exceeds !== null) return `${EXCEEDS[task.exceeds](task)}: more than a tab gives. A native node may take it.`;
   return null;
 }
+
+const EXCEEDS: Record<NonNullable<TaskView["exceeds"]>, (task: TaskView) => string> = {
+  memory: (task) => `A chunk of this task may use ${bytes(task.memoryBytes)} of memory`,
+  time: (task) => `A chunk of this task may take ${duration(task.chunkSeconds)}`,
+  inputs: (task) => `This task comes with ${bytes(task.inputBytes)} of data that every device must fetch`,
+  "proof of work": () => "The creator of this task asks newcomers for much computing before they may help",
+};
 
 /** What of a task runs here and within which limits, in plain words, one line each. */
 export function limitsOf(task: TaskView): readonly string[] {

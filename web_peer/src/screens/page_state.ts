@@ -1,6 +1,6 @@
 /** What the tab itself shows: its title, its icon, the warning on closing. */
 
-import { effect, type ReadonlySignal } from "@preact/signals";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import type { Snapshot } from "../peer/console";
 import { progressOf } from "./reasons";
 
@@ -15,21 +15,21 @@ export function titleOf(snapshot: Snapshot | null, screen: string): string {
   return `${SIGNS[snapshot.mode]}${progress === null ? "" : `${progress} % · `}${rest}`;
 }
 
-/** Keep the tab true to the state until called back. `screen` names the screen that is open. */
-export function showStateInTab(state: ReadonlySignal<Snapshot | null>, screen: ReadonlySignal<string>): () => void {
-  const icon = document.querySelector<HTMLLinkElement>("#favicon");
-  const stopShowing = effect(() => {
-    document.title = titleOf(state.value, screen.value);
-    const href = `/icons/${ICONS[state.value?.mode ?? "off"]}.svg`;
+/** Keep the tab true to the state. `screen` names the screen that is open. */
+export function useStateInTab(snapshot: Snapshot | null, screen: string): void {
+  // A layout effect, because the others wait for a frame to be painted: a hidden tab paints none.
+  useLayoutEffect(() => {
+    document.title = titleOf(snapshot, screen);
+    const icon = document.querySelector<HTMLLinkElement>("#favicon");
+    const href = `/icons/${ICONS[snapshot?.mode ?? "off"]}.svg`;
     if (icon !== null && icon.getAttribute("href") !== href) icon.setAttribute("href", href);
-  });
+  }, [snapshot, screen]);
 
-  const warn = (event: BeforeUnloadEvent): void => {
-    if ((state.peek()?.executing ?? 0) > 0) event.preventDefault();
-  };
-  addEventListener("beforeunload", warn);
-  return () => {
-    stopShowing();
-    removeEventListener("beforeunload", warn);
-  };
+  const isExecuting = (snapshot?.executing ?? 0) > 0;
+  useEffect(() => {
+    if (!isExecuting) return;
+    const warn = (event: BeforeUnloadEvent): void => event.preventDefault();
+    addEventListener("beforeunload", warn);
+    return () => removeEventListener("beforeunload", warn);
+  }, [isExecuting]);
 }

@@ -8,6 +8,7 @@ const REASONS: Record<PauseReason, string> = {
   "paused by you": "Paused by you. Press Start to go on.",
   finishing: "Finishing the chunk in hand, then pausing.",
   "no task chosen": "No task is chosen. Pick one under Tasks.",
+  "fetching a part of the page": "Fetching a part of this page. If that takes long, load the page again.",
   "no peers yet": "Looking for other computers in this network.",
   "nothing left to compute": "Nothing left to compute: others are on the last chunks, or the task is done.",
   "on battery": "Waiting while this device runs on battery. You can change that in Settings.",

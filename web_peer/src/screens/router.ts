@@ -8,7 +8,7 @@
  * that a reload finds the same network; they are never put into a path, a query or a log.
  */
 
-import { signal } from "@preact/signals";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 const NETWORK = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 const TASK_ID = /^[0-9a-f]{64}$/;
@@ -80,8 +80,19 @@ export function keptFragment(fragment: string): string {
   return reading.kind === "join" ? joinFragment({ ...reading.join, taskId: null }) : "";
 }
 
+let here: Route = { kind: "computing" };
+const watchers = new Set<(route: Route) => void>();
+
 /** Where the person is. Follows the back button once `followAddress` has been called. */
-export const route = signal<Route>({ kind: "computing" });
+export function useRoute(): Route {
+  const [route, setRoute] = useState(here);
+  useLayoutEffect(() => {
+    setRoute(here);
+    watchers.add(setRoute);
+    return () => void watchers.delete(setRoute);
+  }, []);
+  return route;
+}
 
 export function go(path: string): void {
   history.pushState(null, "", path + keptFragment(location.hash));
@@ -90,7 +101,8 @@ export function go(path: string): void {
 }
 
 function arrive(): void {
-  route.value = parseRoute(location.pathname);
+  here = parseRoute(location.pathname);
+  for (const watch of watchers) watch(here);
 }
 
 /** Let plain links move between screens without loading the page again; ends when called back. */

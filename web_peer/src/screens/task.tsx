@@ -6,7 +6,7 @@ import { bytes, count, counted, date, duration, percent, share } from "../widget
 import { lazy } from "../widgets/lazy";
 import { Meter } from "../widgets/meter";
 import { WorkMap } from "../widgets/work_map";
-import { languageOf, mayCompute } from "./consent";
+import { languageOf, mayCompute, refusalOf } from "./consent";
 import { Join } from "./join";
 import { useChunkMarks } from "./marks";
 import { joinLink, readJoin } from "./router";
@@ -71,6 +71,7 @@ function Progress({ peer, task }: ScreenProps & { task: TaskView }) {
         Here: {count(task.mine.done)} done, {count(task.mine.confirmed)} confirmed by others,{" "}
         {count(task.mine.outvoted)} outvoted, {duration(task.mine.computeSeconds)} of computing.
       </p>
+      {task.exceeds !== null && <p class="refusal">{refusalOf(task)}</p>}
       <div class="buttons">
         {task.isMine && (
           <a class="button" href={`/results/${task.taskId}`}>

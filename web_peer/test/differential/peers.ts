@@ -17,6 +17,7 @@ import { Peer } from "../../src/protocol/peer";
 import { Signed } from "../../src/protocol/records";
 import { MemoryBlobStore } from "../../src/protocol/storage";
 import { LateSigner, platformVerifier } from "../platform_keys";
+import { ROLES } from "../roles";
 import { SeededRng } from "../seeded";
 
 interface Machine {
@@ -49,7 +50,7 @@ function begin(life: Life): null {
   if (blobs === undefined) disks.set(life.disk, (blobs = new MemoryBlobStore()));
   for (const { digest, data } of life.blobs) blobs.put(fromHex(digest), fromHex(data));
   const config = protocolConfig({ ...life.config, runtimes: new Set(life.config.runtimes) });
-  const peer = new Peer(config, signer, verifier, new SeededRng(life.rngSeed), blobs, life.now);
+  const peer = new Peer(config, signer, verifier, new SeededRng(life.rngSeed), blobs, ROLES, life.now);
   machines.set(life.machine, { peer, signer, encoded: new WeakMap() });
   return null;
 }
@@ -60,6 +61,8 @@ function input(event: Question): Input {
       return { ...event, frame: fromHex(event.frame) };
     case "executed":
       return { ...event, outcomes: event.outcomes.map((each: Question) => ({ ...each, data: fromHex(each.data) })) };
+    case "signalMade":
+      return { ...event, signal: fromHex(event.signal) };
     case "taskPublished":
       return { ...event, manifest: decode(Signed, fromHex(event.manifest)) };
     case "recordsRestored":
@@ -78,6 +81,8 @@ function output({ encoded }: Machine, event: Output): unknown {
       if (frame === undefined) encoded.set(event.frame, (frame = hex(encodeFrame(event.frame))));
       return { ...event, frame };
     }
+    case "signalArrived":
+      return { ...event, signal: hex(event.signal) };
     case "execute": {
       const chunks = event.chunks.map(({ chunk, data, seed }) => ({ chunk, data: hex(data), seed: String(seed) }));
       return { ...event, code: hex(event.code), chunks };

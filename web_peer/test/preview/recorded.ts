@@ -48,6 +48,7 @@ export function recorded(
   };
   return {
     asked,
+    onFailure: () => () => undefined,
     onSnapshot(listener) {
       listeners.add(listener);
       listener(now);

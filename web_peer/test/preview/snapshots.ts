@@ -25,6 +25,8 @@ const TASK: TaskView = {
   memoryBytes: 1_048_576,
   outputBytes: 8_192,
   chunkSeconds: 20,
+  inputBytes: 0,
+  exceeds: null,
   chunks: 256,
   accepted: 118,
   begun: 12,

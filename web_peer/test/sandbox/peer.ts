@@ -1,5 +1,8 @@
 /** The Worker with the `SandboxClient`: answers the questions of page.ts. */
 
+import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.wasm?url&inline";
+import prelude from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?raw";
+
 import { fromHex, hex } from "../../src/protocol/bytes";
 import type { Runtime } from "../../src/protocol/manifest";
 import type { Limits } from "../../src/protocol/manifest";
@@ -29,6 +32,10 @@ const client = new SandboxClient(1, () => {
   postMessage("page");
   return new Promise((resolve) => (opened = resolve));
 });
+
+// The file has all in one; src/peer/later.ts fetches these.
+const libm = Uint8Array.from(atob(libmUrl.slice(libmUrl.indexOf(",") + 1)), (character) => character.charCodeAt(0));
+client.js = { prelude, libm };
 
 self.onmessage = ({ data }: MessageEvent<MessagePort | { readonly ask: number; readonly question: Ask }>) => {
   if (data instanceof MessagePort) return opened(data);

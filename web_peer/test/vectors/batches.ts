@@ -3,8 +3,8 @@ import { expect } from "vitest";
 import { openAssignment } from "../../src/protocol/assigning";
 import { type Leaf, makeLeaf, openCommit, sealCommit } from "../../src/protocol/batch";
 import { decode, encode } from "../../src/protocol/codec";
-import { SoftwareIdentity } from "../../src/protocol/identity";
 import { type Assign, type Commit, parse, sign, Signed } from "../../src/protocol/records";
+import { SoftwareIdentity } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
 
 const { worker_seed, creator_seed, task, commit, assignment, refused } = vectors("batches");

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 
 import { readBundle, writeBundle } from "../../src/protocol/bundle";
 import { BundleError } from "../../src/protocol/errors";
-import { verify } from "../../src/protocol/identity";
+import { verify } from "../../src/protocol/software";
 import { type Case, expectBytes, fromHex, vectors } from "./read";
 
 const { accepted, refused } = vectors("bundle");

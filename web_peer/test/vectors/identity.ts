@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 
-import { contentId, peerIdOf, publicKeyOf, signedBytes, SoftwareIdentity, verify } from "../../src/protocol/identity";
+import { contentId, peerIdOf, publicKeyOf, signedBytes } from "../../src/protocol/identity";
+import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
 
 const { peers, refused_peer_ids, signature, signature_edges, seal, refused_seals } = vectors("identity");

@@ -1,10 +1,10 @@
 import { expect } from "vitest";
 
 import { decode } from "../../src/protocol/codec";
-import { verify } from "../../src/protocol/identity";
 import { Ledger } from "../../src/protocol/ledger";
 import { openManifest } from "../../src/protocol/manifest";
 import { parse, Signed, verifySignature } from "../../src/protocol/records";
+import { verify } from "../../src/protocol/software";
 import { type Case, expectRefused, fromHex, vectors } from "./read";
 
 const { manifest, task, shards, records, says, refused } = vectors("ledger");

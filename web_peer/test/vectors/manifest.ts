@@ -1,9 +1,9 @@
 import { expect } from "vitest";
 
 import { decode, encode } from "../../src/protocol/codec";
-import { verify } from "../../src/protocol/identity";
 import { Manifest, openManifest, taskId, timeRefusal } from "../../src/protocol/manifest";
 import { Signed } from "../../src/protocol/records";
+import { verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, plain, vectors } from "./read";
 
 const { accepted, refused, key_twice, times } = vectors("manifest");

@@ -1,9 +1,9 @@
 import { expect } from "vitest";
 
 import { decode, encode } from "../../src/protocol/codec";
-import { SoftwareIdentity, verify } from "../../src/protocol/identity";
 import { findWork, joiningWork } from "../../src/protocol/ledger";
 import { chunksOf, parse, recordId, runsOf, sign, Signed, verifySignature } from "../../src/protocol/records";
+import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, plain, vectors } from "./read";
 
 const { records, refused, runs, proof_of_work } = vectors("records");

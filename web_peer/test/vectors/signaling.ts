@@ -1,6 +1,5 @@
 import { expect } from "vitest";
 
-import { SoftwareIdentity, verify } from "../../src/protocol/identity";
 import {
   checkEnter,
   encodeFromClient,
@@ -18,6 +17,7 @@ import {
   type SignalBody,
   websocketUrl,
 } from "../../src/protocol/signaling";
+import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
 
 const { seeds, nonce, from_client, from_server, signals, sdp, join_links, refused } = vectors("signaling");

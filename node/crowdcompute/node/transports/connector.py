@@ -71,6 +71,8 @@ class _Attempt:
     link: WebRtcLink
     asked: bool
     """Whether our side wants to hear of a failure."""
+    through: PeerId | None
+    """The neighbour that passes the signals on; None: the signaling server."""
     offer_id: bytes = b""
     answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     early_candidates: list[Candidate] = field(default_factory=list)
@@ -91,8 +93,9 @@ class Connector:
 
     Callbacks run on the event loop, never from within a call of ours. `on_link(link, dialled)`: a link is open, and
     `dialled` tells whether the offer was ours; attach to it at once. If there was a link to that peer before, its
-    `on_closed` comes too. `on_dial_failed(peer_id, reason)`: answers a `dial` that made no link. `on_peers(peer_ids)`:
-    peers the server named. `on_signaling(state, detail)`: every change of the connection to the server.
+    `on_closed` comes too. `on_dial_failed(peer_id, reason)`: answers a `dial` that made no link.
+    `on_signal(to, through, data)`: a signal for the neighbour `through` to pass on. `on_peers(peer_ids)`: peers the
+    server named. `on_signaling(state, detail)`: every change of the connection to the server.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Connector:
         *,
         on_link: Callable[[Link, bool], None],
         on_dial_failed: Callable[[PeerId, str], None],
+        on_signal: Callable[[PeerId, PeerId, bytes], None],
         on_peers: Callable[[tuple[PeerId, ...]], None],
         on_signaling: Callable[[SignalingState, str], None],
         hosts: Sequence[str] = (),
@@ -120,6 +124,7 @@ class Connector:
         self._signaling = signaling
         self._on_link = on_link
         self._on_dial_failed = on_dial_failed
+        self._on_signal = on_signal
         self._on_peers = on_peers
         self._on_signaling = on_signaling
         self._hosts = tuple(hosts)
@@ -135,8 +140,11 @@ class Connector:
         """Connect to the signaling server and stay connected."""
         self._reception = self._spawn(self._signaling.run(self._signaled))
 
-    def dial(self, peer_id: PeerId) -> None:
-        """Try to connect. Answered by `on_link` or `on_dial_failed` for this peer, within about 15 s."""
+    def dial(self, peer_id: PeerId, through: PeerId | None = None) -> None:
+        """Try to connect, by way of a neighbour or of the signaling server.
+
+        Answered by `on_link` or `on_dial_failed` for this peer, within about 15 s.
+        """
         if self._closed:
             return
         attempt = self._attempts.get(peer_id)
@@ -147,7 +155,7 @@ class Connector:
         elif peer_id in self._links:
             self._fail_soon(peer_id, "there is a link already")
         else:
-            attempt = self._begin(peer_id, secrets.token_bytes(16), dialled=True, asked=True)
+            attempt = self._begin(peer_id, secrets.token_bytes(16), dialled=True, asked=True, through=through)
             self._spawn(self._run(attempt, None))
 
     def ask_peers(self) -> None:
@@ -165,7 +173,17 @@ class Connector:
             self._reception.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # ---- what the signaling server brings
+    # ---- what neighbours and the signaling server bring
+
+    def signal_arrived(self, through: PeerId, data: bytes) -> None:
+        """A neighbour passed a signal on to us."""
+        self._take_signal(data, through)
+
+    def signal_undelivered(self, to: PeerId, through: PeerId) -> None:
+        """A neighbour cannot pass a signal on."""
+        attempt = self._attempts.get(to)
+        if attempt is not None and attempt.through == through:
+            attempt.fail("the peer is no longer a neighbour of who named it")
 
     def _signaled(self, event: SignalingEvent) -> None:
         match event:
@@ -175,22 +193,26 @@ class Connector:
                 self._on_peers(peer_ids)
             case PeerAbsent(peer_id):
                 attempt = self._attempts.get(peer_id)
-                if attempt is not None:
+                if attempt is not None and attempt.through is None:
                     attempt.fail("the peer is not connected to the signaling server")
             case SignalReceived(data):
-                try:
-                    self._signal_received(data)
-                except RemoteProtocolError as error:
-                    # We cannot know whether the peer or the server is lying, so nobody is blamed.
-                    log.info("a signal is ignored: %s", error)
+                self._take_signal(data, None)
 
-    def _signal_received(self, data: bytes) -> None:
+    def _take_signal(self, data: bytes, through: PeerId | None) -> None:
+        try:
+            self._signal_received(data, through)
+        except RemoteProtocolError as error:
+            # Of what came from the server we cannot know whether it or the peer is lying; what a neighbour passed on
+            # was checked before, and is now only too late. So nobody is blamed.
+            log.info("a signal is ignored: %s", error)
+
+    def _signal_received(self, data: bytes, through: PeerId | None) -> None:
         signal = parse_signal(data)
         body = open_signal(verify, signal, network=self._network, receiver=self._identity.public_key)
         author = peer_id_of(signal.author)
         match body:
             case Offer():
-                self._offered(author, body, signal.signal_id)
+                self._offered(author, body, signal.signal_id, through)
             case Answer():
                 attempt = self._attempt_for(author, body.connection)
                 if not attempt.dialled or body.offer != attempt.offer_id or attempt.answer.done():
@@ -212,7 +234,7 @@ class Connector:
             raise RemoteProtocolError("a signal belongs to no connection that is being made")
         return attempt
 
-    def _offered(self, peer_id: PeerId, offer: Offer, offer_id: bytes) -> None:
+    def _offered(self, peer_id: PeerId, offer: Offer, offer_id: bytes, through: PeerId | None) -> None:
         if self._closed or offer.connection in self._seen_offers:
             return
         self._seen_offers.append(offer.connection)
@@ -225,16 +247,18 @@ class Connector:
         elif sum(not other.dialled for other in self._attempts.values()) >= ANSWERING_MAX:
             log.info("an offer is ignored: %d are being answered", ANSWERING_MAX)
             return
-        attempt = self._begin(peer_id, offer.connection, dialled=False, asked=asked)
+        attempt = self._begin(peer_id, offer.connection, dialled=False, asked=asked, through=through)
         attempt.offer_id = offer_id
         self._spawn(self._run(attempt, offer))
 
     # ---- one attempt
 
-    def _begin(self, peer_id: PeerId, connection: bytes, *, dialled: bool, asked: bool) -> _Attempt:
+    def _begin(
+        self, peer_id: PeerId, connection: bytes, *, dialled: bool, asked: bool, through: PeerId | None
+    ) -> _Attempt:
         servers = self._signaling.ice_servers if self._ice_servers is None else self._ice_servers
         link = self._link_class(peer_id, ice_servers=servers, hosts=self._hosts)
-        attempt = self._attempts[peer_id] = _Attempt(peer_id, connection, dialled, link, asked)
+        attempt = self._attempts[peer_id] = _Attempt(peer_id, connection, dialled, link, asked, through)
         return attempt
 
     def _abandon(self, attempt: _Attempt, reason: str) -> None:
@@ -275,7 +299,7 @@ class Connector:
         sdp = await attempt.link.make_offer()
         ours, theirs = self._identity.public_key, public_key_of(attempt.peer_id)
         offer = Offer(self._network, attempt.connection, ours, theirs, fingerprint_of(sdp), sdp)
-        attempt.offer_id = self._send(attempt.peer_id, offer)
+        attempt.offer_id = self._send(attempt, offer)
         answer = await attempt.answer
         await attempt.link.accept_answer(answer.sdp)
         await self._described(attempt)
@@ -285,7 +309,7 @@ class Connector:
         """Answer an offer. Returns the certificate fingerprint the other side signed."""
         sdp = await attempt.link.accept_offer(offer.sdp)
         self._send(
-            attempt.peer_id,
+            attempt,
             Answer(
                 self._network,
                 attempt.connection,
@@ -299,10 +323,12 @@ class Connector:
         await self._described(attempt)
         return offer.fingerprint
 
-    def _send(self, peer_id: PeerId, body: SignalBody) -> bytes:
+    def _send(self, attempt: _Attempt, body: SignalBody) -> bytes:
         """Sign and send one signal; returns its id."""
         signal = sign_signal(self._identity, body)
-        if not self._signaling.relay(public_key_of(peer_id), encode(signal)):
+        if attempt.through is not None:
+            self._on_signal(attempt.peer_id, attempt.through, encode(signal))
+        elif not self._signaling.relay(public_key_of(attempt.peer_id), encode(signal)):
             raise ConnectionError("there is no connection to the signaling server")
         return signal.signal_id
 

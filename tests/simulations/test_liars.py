@@ -1,0 +1,82 @@
+"""Every adversary of the registry against the real protocol code, in networks small enough for each change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from crowdcompute.protocol.tally import ChunkState, ChunkTally, tally_chunk
+from crowdcompute.simulations import faults
+from crowdcompute.simulations.liars.registry import KINDS
+from crowdcompute.simulations.network import World
+from crowdcompute.simulations.run import run
+from crowdcompute.simulations.scenario import ScenarioError, load_scenario, parse_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crowdcompute.protocol.tally import Vote
+
+ADVERSARIES = Path(__file__).parents[2] / "simulations" / "scenarios" / "adversaries"
+SLOW = {"whitewasher", "sybils", "churn", "staller", "unequal", "partition"}
+"""More than five seconds on two busy cores."""
+ELSEWHERE = {"alone", "colluding", "rate", "sleeper", "equivocator", "withholder"}
+"""test_simulations.py runs these on smaller networks for each change."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem in SLOW | ELSEWHERE else [])
+        for path in sorted(ADVERSARIES.glob("*.toml"))
+    ],
+)
+def test_the_scenario_of_each_adversary_passes_its_checks(name: str) -> None:
+    scenario = load_scenario(ADVERSARIES / f"{name}.toml")
+    assert scenario.name == name
+    assert run(scenario, 1).failures == []
+
+
+def test_every_kind_of_liar_has_its_scenario() -> None:
+    scenarios = [load_scenario(path) for path in ADVERSARIES.glob("*.toml")]
+    assert {group.kind for scenario in scenarios for group in scenario.liars} == set(KINDS)
+
+
+def test_an_unknown_kind_of_liar_is_refused_with_the_names_there_are() -> None:
+    text = (ADVERSARIES / "alone.toml").read_text().replace('kind = "alone"', 'kind = "fibber"')
+    with pytest.raises(ScenarioError, match="no liar of kind `fibber`: choose from alone, "):
+        parse_scenario(text)
+
+
+def test_a_peer_that_only_liars_were_named_to_hears_of_no_task_and_meets_nobody_else() -> None:
+    world = World(load_scenario(ADVERSARIES / "eclipse.toml"), 1)
+    faults.schedule(world)
+    world.run()
+    (victim,) = [world.nodes[index] for index in world.eclipsed]
+    assert world.task not in victim.peer.ledgers
+    neighbours = [world.nodes[world.index_of[peer_id]] for peer_id in victim.wires]
+    assert neighbours
+    assert not any(node.is_honest for node in neighbours)
+
+
+def test_a_whitewasher_is_convicted_under_each_of_its_names() -> None:
+    text = (ADVERSARIES / "whitewasher.toml").read_text()
+    world = World(parse_scenario(text.replace("after_s = 10.0", "after_s = 2.0")), 1)
+    world.step_until(40.0)
+    names = {world.names[worker] for worker in world.role.ledger.verdicts}
+    assert len(world.role.ledger.verdicts) >= 2
+    assert len(names) == 1
+
+
+def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blames_everybody(votes: Iterable[Vote], replication: int, *, tainted: bool) -> ChunkTally:
+        cast = [vote for vote in votes if vote.value]
+        if len({vote.value for vote in cast}) > 1:
+            return ChunkTally(ChunkState.AGREED, cast[0].value, 0, tuple(sorted(vote.worker for vote in cast)), 0)
+        return tally_chunk(cast, replication, tainted=tainted)
+
+    monkeypatch.setattr("crowdcompute.protocol.referee.tally_chunk", blames_everybody)
+    failures = run(load_scenario(ADVERSARIES / "accuser.toml"), 1).failures
+    assert any("holds the honest" in failure for failure in failures)

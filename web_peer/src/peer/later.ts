@@ -1,0 +1,129 @@
+/**
+ * The parts of the program that come after the question "may this run here?", so that the question is there sooner.
+ *
+ *     first load    keys, links, gossip, ledgers            what shows a task and asks
+ *     working       a worker's role, sealing, the sandbox    fetched while the person reads
+ *     scripts       what JavaScript tasks run in             with the first such task
+ *     creating      a creator's role                         with a task of one's own
+ *
+ * The core is synchronous, so whoever gives it work first waits for the part that this work needs.
+ */
+
+import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.wasm?url";
+import preludeUrl from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?url";
+
+import type { CreatorRole } from "../protocol/creator";
+import type { Runtime } from "../protocol/manifest";
+import type { Roles } from "../protocol/peer";
+import type { WorkerRole } from "../protocol/worker";
+import type { SandboxClient } from "../sandbox/client";
+import type { Keys } from "./keys";
+
+
+const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
+
+export class Later implements Roles {
+  private slots = 0;
+  private workerRole: typeof WorkerRole | null = null;
+  private creatorRole: typeof CreatorRole | null = null;
+  private client: SandboxClient | null = null;
+  private fetching: Promise<void> | null = null;
+  private fetchingScripts: Promise<void> | null = null;
+
+  constructor(
+    private readonly keys: Keys,
+    private readonly openSandbox: () => Promise<MessagePort>,
+  ) {}
+
+  /** Whether tasks of these kinds can be worked on now. */
+  isReadyFor(runtimes: Iterable<Runtime>): boolean {
+    return this.client !== null && (this.client.js !== null || !new Set(runtimes).has("js"));
+  }
+
+  /**
+   * Have what working on tasks of these kinds needs.
+   *
+   * @throws Error with one sentence for the person. Asking again tries again; Chromium though remembers for a Worker's
+   *   life which scripts failed.
+   */
+  async prepare(runtimes: Iterable<Runtime>): Promise<void> {
+    const parts = [(this.fetching ??= again(this.fetchWorking(), () => (this.fetching = null)))];
+    if (new Set(runtimes).has("js")) {
+      parts.push((this.fetchingScripts ??= again(this.fetchScripts(), () => (this.fetchingScripts = null))));
+    }
+    await Promise.all(parts);
+  }
+
+  /** Have, besides, what a creator of such tasks needs. */
+  async prepareToCreate(runtimes: Iterable<Runtime>): Promise<void> {
+    const [creator] = await Promise.all([reached(import("../protocol/creator")), this.prepare(runtimes)]);
+    this.creatorRole = creator.CreatorRole;
+  }
+
+  private async fetchWorking(): Promise<void> {
+    const [worker, sealing, sandbox] = await reached(
+      Promise.all([import("../protocol/worker"), import("../protocol/sealing"), import("../sandbox/client")]),
+    );
+    this.workerRole = worker.WorkerRole;
+    this.keys.sealWith(sealing.SealKeys);
+    this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
+  }
+
+  private async fetchScripts(): Promise<void> {
+    const [prelude, libm] = await reached(
+      Promise.all([
+        fetched(preludeUrl).then((response) => response.text()),
+        fetched(libmUrl).then((response) => response.arrayBuffer()),
+      ]),
+    );
+    await this.prepare([]);
+    this.client!.js = { prelude, libm: new Uint8Array(libm) };
+  }
+
+  // ---- what the core asks for
+
+  worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole {
+    return new this.workerRole!(...parts);
+  }
+
+  creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole {
+    return new this.creatorRole!(...parts);
+  }
+
+  // ---- the sandbox: nothing runs in it before it is here
+
+  resize(slots: number): void {
+    this.slots = slots;
+    this.client?.resize(slots);
+  }
+
+  run(job: Parameters<SandboxClient["run"]>[0]): ReturnType<SandboxClient["run"]> {
+    return this.client!.run(job);
+  }
+
+  cancel(job: number): void {
+    this.client?.cancel(job);
+  }
+
+  forgetPage(): boolean {
+    return this.client?.forgetPage() ?? false;
+  }
+}
+
+/** What failed is forgotten, so that whoever asks next tries anew. */
+function again(attempt: Promise<void>, forget: () => void): Promise<void> {
+  attempt.catch(forget);
+  return attempt;
+}
+
+async function fetched(url: string): Promise<Response> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  return response;
+}
+
+function reached<T>(part: Promise<T>): Promise<T> {
+  return part.catch(() => {
+    throw new Error(UNREACHABLE);
+  });
+}

@@ -1,0 +1,10 @@
+/** Both parts a peer plays, at hand at once as in a native peer; src/peer/later.ts has them as a browser does. */
+
+import { CreatorRole } from "../src/protocol/creator";
+import type { Roles } from "../src/protocol/peer";
+import { WorkerRole } from "../src/protocol/worker";
+
+export const ROLES: Roles = {
+  worker: (...parts) => new WorkerRole(...parts),
+  creator: (...parts) => new CreatorRole(...parts),
+};
