@@ -192,8 +192,12 @@ class Running:
 class Signaling(Running):
     """A signaling server that listens."""
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__("cc-signaling", [*CC_SIGNALING, "serve", "--port", str(port), "--ready-json"])
+    def __init__(self, port: int = 0, settings: dict[str, str] | None = None) -> None:
+        super().__init__(
+            "cc-signaling",
+            [*CC_SIGNALING, "serve", "--port", str(port), "--ready-json"],
+            env={**os.environ, **(settings or {})},
+        )
         ready = json.loads(self.says(r"^\{.*\}$")[0])
         self.url: str = ready["url"]
         self.port = int(self.url.rpartition(":")[2])
@@ -267,8 +271,8 @@ class Place:
         self._running.append(running)
         return running
 
-    def signaling(self, port: int = 0) -> Signaling:
-        server: Signaling = self._added(Signaling(port))
+    def signaling(self, port: int = 0, settings: dict[str, str] | None = None) -> Signaling:
+        server: Signaling = self._added(Signaling(port, settings))
         return server
 
     def node(self, join: str, name: str, *flags: str) -> Node:

@@ -270,6 +270,11 @@ def test_ice_servers_are_those_every_stack_understands(url: str, is_known: bool)
             JoinLink("http://[::1]:80", "main", b"\x0a" * 32),
             "ws://[::1]:80/ws",
         ),
+        (
+            "https://example.org/j#n=lab&i=correct-horse_1",
+            JoinLink("https://example.org", "lab", invite="correct-horse_1"),
+            "wss://example.org/ws",
+        ),
     ],
 )
 def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, websocket_url: str) -> None:
@@ -296,6 +301,9 @@ def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, web
         ("http://host/j#n=main&t=12", "64 hex digits"),
         ("http://host/j#n=main&t=zz", "64 hex digits"),
         ("http://host/j#n=main&t=", "64 hex digits"),
+        ("http://host/j#n=main&i=", "invite"),
+        ("http://host/j#n=main&i=short", "invite"),
+        ("http://host/j#n=main&i=correct%20horse", "invite"),
     ],
 )
 def test_a_wrong_join_link_gets_one_sentence(text: str, reason: str) -> None:

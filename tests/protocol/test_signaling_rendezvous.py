@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
@@ -185,8 +186,34 @@ def test_who_does_not_hold_the_key_does_not_enter(server: Server) -> None:
     server.connect(1)
     nonce = server.last(1, Welcome).nonce
     genuine = enter(KEYS[0], "main", nonce)
-    server.send(1, Enter(KEYS[1].public_key, "main", genuine.signature))
+    server.send(1, Enter(KEYS[1].public_key, "main", b"", genuine.signature))
     assert server.refusal(1) == "signature"
+
+
+INVITED = RendezvousConfig(invites=(("private", "correct-horse"),))
+
+
+def test_a_private_network_lets_in_whoever_knows_its_invite() -> None:
+    server = Server(INVITED)
+    for client, invite in ((1, "correct-horse"), (2, "battery-staple"), (3, "")):
+        server.connect(client)
+        server.send(client, enter(KEYS[client - 1], "private", server.last(client, Welcome).nonce, invite))
+    assert server.last(1, Entered).peers == ()
+    assert server.refusal(2) == server.refusal(3) == "invite"
+    server.connect(4)
+    server.send(4, enter(KEYS[3], "public", server.last(4, Welcome).nonce))
+    assert server.last(4, Entered)
+    assert server.rules.peers == 2
+
+
+def test_an_overheard_invitation_is_worth_nothing_to_another_key() -> None:
+    server = Server(INVITED)
+    server.connect(1)
+    overheard = enter(KEYS[1], "private", server.last(1, Welcome).nonce, "correct-horse")
+    server.connect(2)
+    own = enter(KEYS[2], "private", server.last(2, Welcome).nonce)
+    server.send(2, structs.replace(own, invitation=overheard.invitation))
+    assert server.refusal(2) == "invite"
 
 
 def test_an_overheard_enter_is_worth_nothing_on_another_connection(server: Server) -> None:

@@ -87,6 +87,7 @@ SIGNALS = {
 
 FROM_CLIENT: dict[str, FromClient] = {
     "enter": enter(OFFERER, "main", NONCE),
+    "enter invited": enter(OFFERER, "lab", NONCE, "correct-horse_1"),
     "ask": Ask(32),
     "relay": Relay(ANSWERER.public_key, b"\x01\x02"),
 }
@@ -119,10 +120,12 @@ REFUSED_FROM_CLIENT: dict[str, bytes] = {
     "count as float": encode(["ask", 1.5]),
     "short key": encode(["relay", bytes(31), b""]),
     "long signal": encode(["relay", bytes(32), bytes(24 * 1024 + 1)]),
-    "network in capitals": encode(["enter", bytes(32), "Main", bytes(64)]),
-    "network with a line feed": encode(["enter", bytes(32), "main\n", bytes(64)]),
-    "network without a name": encode(["enter", bytes(32), "", bytes(64)]),
-    "network of 65 characters": encode(["enter", bytes(32), "a" * 65, bytes(64)]),
+    "network in capitals": encode(["enter", bytes(32), "Main", b"", bytes(64)]),
+    "network with a line feed": encode(["enter", bytes(32), "main\n", b"", bytes(64)]),
+    "network without a name": encode(["enter", bytes(32), "", b"", bytes(64)]),
+    "invitation of 33 bytes": encode(["enter", bytes(32), "main", bytes(33), bytes(64)]),
+    "no invitation, not even an empty one": encode(["enter", bytes(32), "main", bytes(64)]),
+    "network of 65 characters": encode(["enter", bytes(32), "a" * 65, b"", bytes(64)]),
 }
 REFUSED_FROM_SERVER: dict[str, bytes] = {
     "a message of a client": encode(Ask(1)),
@@ -167,6 +170,7 @@ JOIN_LINKS = [
     "http://127.0.0.1:8765/j#n=main",
     "https://example.org/cc/j#n=a.b_c-1",
     f"http://[::1]:8765/j#n=main&t={'0a' * 32}",
+    "https://example.org/j#n=lab&i=correct-horse_1",
 ]
 
 
@@ -189,6 +193,7 @@ def vectors() -> dict[str, Any]:
                 "websocket_url": JoinLink.parse(text).websocket_url,
                 "network": JoinLink.parse(text).network,
                 "task": None if (task := JoinLink.parse(text).task_id) is None else task.hex(),
+                "invite": JoinLink.parse(text).invite,
             }
             for text in JOIN_LINKS
         ],

@@ -129,7 +129,7 @@ class Runtime:
         self._closed = False
         self.totals = Totals()
         self.link = link
-        self.signaling = SignalingClient(link.websocket_url, identity, link.network, SystemRandom())
+        self.signaling = SignalingClient(link.websocket_url, identity, link.network, SystemRandom(), link.invite)
         self.signaling_detail = ""
         self.peer = Peer(config, identity, verify, _Entropy(), blobs, self._loop.time())
         self._connector = Connector(

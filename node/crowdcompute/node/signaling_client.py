@@ -4,7 +4,7 @@
         |                      |                              ^
         |                      '------- refused --------.     |
         '-- cannot connect, refused for now ------------+-----'
-        '-- refused for good (same key elsewhere, wrong signature) --> REFUSED
+        '-- refused for good (same key elsewhere, not invited) --> REFUSED
 
 Only new introductions need the server: links that exist do not notice when it dies.
 """
@@ -110,11 +110,12 @@ class SignalingClient:
     `rng` spreads the reconnects; it need not be unpredictable.
     """
 
-    def __init__(self, url: str, signer: Signer, network: str, rng: Random) -> None:
+    def __init__(self, url: str, signer: Signer, network: str, rng: Random, invite: str = "") -> None:
         self._url = url
         self._signer = signer
         self._network = network
         self._rng = rng
+        self._invite = invite
         self._outgoing: asyncio.Queue[FromClient] | None = None
         """None while not ENTERED."""
         self.state = SignalingState.CONNECTING
@@ -134,7 +135,7 @@ class SignalingClient:
             except (OSError, WebSocketException, RemoteProtocolError) as error:
                 detail = _plain(error)
             else:
-                if refusal.code in ("replaced", "signature", "malformed"):
+                if refusal.code in ("replaced", "signature", "malformed", "invite"):
                     self._change(SignalingState.REFUSED, refusal.reason, on_event)
                     return
                 detail = refusal.reason
@@ -177,7 +178,7 @@ class SignalingClient:
                     raise RemoteProtocolError("the server's first message is not a welcome")
                 self.clock_skew_s = welcome.time_s - time.time()
                 self.ice_servers = welcome.ice_servers
-                await websocket.send(encode(enter(self._signer, self._network, welcome.nonce)))
+                await websocket.send(encode(enter(self._signer, self._network, welcome.nonce, self._invite)))
             self._outgoing = asyncio.Queue()
             writer = asyncio.create_task(self._write(websocket, self._outgoing))
             try:

@@ -527,16 +527,24 @@ class CreatorRole:
         idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
         if not idle or self._hungry:
             return
+        confirming = self.ledger.manifest.policy.replication > 1
+        if confirming:
+            # The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the
+            # first voter commits, not after what that has still to do.
+            self._copy(idle, now, leased_for_s=0.0)
         idle -= self._deal_out(idle, now)
-        # With two votes needed the copy is the second one and costs nothing; else it is worth it for the slow only.
-        usual_s = self._lease_age_s * (1 if self.ledger.manifest.policy.replication > 1 else 2)
-        leased_for_s = max(self._config.endgame_after_s, usual_s)
+        # Where one vote is enough a copy is worth it for the slow only.
+        usual_s = self._lease_age_s * (1 if confirming else 2)
+        self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
+
+    def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
+        """Have up to `count` chunks executed that others have been on for so long."""
         for shard in range(self.ledger.shards):
-            while idle > 0:
+            while count > 0:
                 chunk = pick_endgame(self.ledger, shard, self._dealt, self._rng, now, leased_for_s=leased_for_s)
                 if chunk is None:
                     break
-                idle -= 1
+                count -= 1
                 self._dealt.add(chunk)
                 self._hungry.setdefault(chunk, now)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import TYPE_CHECKING, NewType, TypeAlias, assert_never
 
 from .codec import encode
@@ -37,6 +38,7 @@ from .signaling import (
     Undeliverable,
     Welcome,
     check_enter,
+    invitation_of,
     parse_from_client,
 )
 
@@ -72,6 +74,9 @@ class RendezvousConfig:
 
     enter_within_s: float = 10.0
     """A connection that has not entered by then is closed: it only costs us memory."""
+
+    invites: tuple[tuple[str, str], ...] = ()
+    """(network, invite) of the networks that only invited peers may enter; all others are open."""
 
     ice_servers: tuple[IceServer, ...] = ()
     """Told to every client. Empty by default: an unreachable STUN server delays every dial (m: 5 to 40 s)."""
@@ -177,6 +182,7 @@ class Rendezvous:
 
     def __init__(self, config: RendezvousConfig, rng: Random, verifier: Verifier = verify) -> None:
         self._config = config
+        self._invites = dict(config.invites)
         self._rng = rng
         self._verifier = verifier
         self._clients: dict[ClientId, _Client] = {}
@@ -277,6 +283,9 @@ class Rendezvous:
             check_enter(self._verifier, message, state.nonce)
         except RemoteProtocolError as error:
             return self._refuse(client, "signature", str(error))
+        if not self._is_invited(message, state.nonce):
+            reason = f"network {message.network} asks for an invitation: use the whole join link"
+            return self._refuse(client, "invite", reason)
         network = self._networks.get(message.network)
         if network is None:
             if len(self._networks) >= config.networks:
@@ -296,6 +305,10 @@ class Rendezvous:
         del self._waiting[client]
         outputs.append(_send(client, Entered(network.sample(PEERS_MAX, self._rng, besides=message.public_key))))
         return outputs
+
+    def _is_invited(self, message: Enter, nonce: bytes) -> bool:
+        invite = self._invites.get(message.network)
+        return invite is None or compare_digest(message.invitation, invitation_of(invite, message.public_key, nonce))
 
     def _left(self, client: ClientId) -> list[Output]:
         self._forget(client)

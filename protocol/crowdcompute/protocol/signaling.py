@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -65,10 +66,14 @@ class Welcome(Body, frozen=True, tag="welcome"):
 
 
 class Enter(Body, frozen=True, tag="enter"):
-    """First message of a client. The signature covers nonce and network: the key is really here, now."""
+    """First message of a client. The signature covers nonce and network: the key is really here, now.
+
+    `invitation` proves that the client knows the network's invite, without saying it; empty where it knows none.
+    """
 
     public_key: Bytes32
     network: NetworkName
+    invitation: Annotated[bytes, Meta(max_length=32)]
     signature: Bytes64
 
 
@@ -110,13 +115,14 @@ class Undeliverable(Body, frozen=True, tag="undeliverable"):
     to: Bytes32
 
 
-RefusalCode = Literal["malformed", "signature", "full", "rate", "replaced", "late"]
+RefusalCode = Literal["malformed", "signature", "invite", "full", "rate", "replaced", "late"]
 
 
 class Refused(Body, frozen=True, tag="refused"):
     """Last message of the server before it hangs up.
 
-    `malformed`: a message breaks the rules. `signature`: it does not verify. `full`: a cap of this server is reached.
+    `malformed`: a message breaks the rules. `signature`: it does not verify. `invite`: this network asks for an
+    invitation, and this is none or another one. `full`: a cap of this server is reached.
     `rate`: too many messages. `replaced`: the same key entered from elsewhere. `late`: no `Enter` came in time.
     """
 
@@ -153,13 +159,19 @@ def _check_length(data: bytes) -> None:
         raise RemoteProtocolError(f"a message of {len(data)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
 
 
-def enter(signer: Signer, network: str, nonce: bytes) -> Enter:
+def enter(signer: Signer, network: str, nonce: bytes, invite: str = "") -> Enter:
     """The message that enters `network` in answer to a welcome's nonce."""
-    return Enter(signer.public_key, network, signer.sign("cc/enter/1", nonce + network.encode()))
+    invitation = invitation_of(invite, signer.public_key, nonce) if invite else b""
+    return Enter(signer.public_key, network, invitation, signer.sign("cc/enter/1", nonce + network.encode()))
+
+
+def invitation_of(invite: str, public_key: bytes, nonce: bytes) -> bytes:
+    """The proof of knowing an invite: good for this key and this connection only."""
+    return sha256(b"cc/invite/1\0" + nonce + public_key + invite.encode()).digest()
 
 
 def check_enter(verifier: Verifier, message: Enter, nonce: bytes) -> None:
-    """Check that the client holds the key it enters with.
+    """Check that the client holds the key it enters with. Whether it is invited is the server's own question.
 
     Raises:
         RemoteProtocolError: The signature is not this key's over this nonce and network.
@@ -348,13 +360,15 @@ def check_candidate(candidate: str) -> None:
 class JoinLink:
     """Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
 
-    `http://host:port/j#n=NETWORK`, and `&t=TASK` (hex) to open one task's page.
+    `http://host:port/j#n=NETWORK`, `&t=TASK` (hex) to open one task's page, `&i=INVITE` where the network asks for it.
     """
 
     base_url: str
     """`http://host:port` or `https://…`, without a slash at the end."""
     network: str
     task_id: bytes | None = None
+    invite: str = ""
+    """What the server wants to see proof of; empty for a network that is open to all."""
 
     @classmethod
     def parse(cls, text: str) -> JoinLink:
@@ -389,17 +403,34 @@ class JoinLink:
             task_id = b""
         if task_id is not None and len(task_id) != 32:
             raise LocalProtocolError(f"the join link {text[:200]!r} names a task that is not 64 hex digits")
+        invite = fields.get("i", "")
+        if "i" in fields:
+            check_invite(invite)
         path = parts.path.rstrip("/").removesuffix("/j")
-        return cls(f"{parts.scheme}://{parts.netloc}{path}", network, task_id)
+        return cls(f"{parts.scheme}://{parts.netloc}{path}", network, task_id, invite)
 
     def __str__(self) -> str:
         task = f"&t={self.task_id.hex()}" if self.task_id is not None else ""
-        return f"{self.base_url}/j#n={quote(self.network)}{task}"
+        invite = f"&i={self.invite}" if self.invite else ""
+        return f"{self.base_url}/j#n={quote(self.network)}{task}{invite}"
 
     @property
     def websocket_url(self) -> str:
         """Where the signaling server's WebSocket is: `ws://…/ws`, or `wss://` below https."""
         return "ws" + self.base_url.removeprefix("http") + "/ws"
+
+
+_INVITE = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+def check_invite(invite: str) -> None:
+    """Check an invite a person typed.
+
+    Raises:
+        LocalProtocolError: It is too short or long, or has other characters than letters, digits, '_' and '-'.
+    """
+    if not _INVITE.fullmatch(invite):
+        raise LocalProtocolError("an invite has 8 to 64 letters, digits, '_' or '-': is the join link complete?")
 
 
 _NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")

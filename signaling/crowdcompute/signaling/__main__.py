@@ -43,6 +43,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     network: str | None = None,
+    invite: str | None = None,
     public_url: str | None = None,
     stun: str | None = None,
     clients_per_address: int | None = None,
@@ -58,6 +59,9 @@ def serve(
         TCP port (default 8765); 0 picks a free one.
     network
         Network named in the printed join link (default main).
+    invite
+        Only who knows it may enter that network; it becomes part of the join link. Better set as CC_SIGNALING_INVITE:
+        other users of this machine can read flags.
     public_url
         What others type to reach this server, when a proxy stands before it.
     stun
@@ -73,6 +77,7 @@ def serve(
         host=host,
         port=port,
         network=network,
+        invite=invite,
         public_url=public_url,
         stun=stun,
         clients_per_address=clients_per_address,

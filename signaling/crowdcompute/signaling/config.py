@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.rendezvous import RendezvousConfig
-from crowdcompute.protocol.signaling import IceServer, JoinLink, check_network_name
+from crowdcompute.protocol.signaling import IceServer, JoinLink, check_invite, check_network_name
 
 _ENV_PREFIX = "CC_SIGNALING_"
 _CAPS = RendezvousConfig()
@@ -21,6 +21,14 @@ _CAPS = RendezvousConfig()
 def _network_name(value: str) -> str:
     try:
         check_network_name(value)
+    except LocalProtocolError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _invite(value: str) -> str:
+    try:
+        check_invite(value)
     except LocalProtocolError as error:
         raise ValueError(str(error)) from None
     return value
@@ -44,6 +52,8 @@ class SignalingConfig(BaseSettings):
     """TCP port; 0 picks a free one."""
     network: Annotated[str, AfterValidator(_network_name)] = "main"
     """Network named in the join link. The server serves any other one too: networks begin when somebody enters."""
+    invite: Annotated[str, AfterValidator(_invite)] | None = None
+    """Only who knows it may enter `network`; it is part of the join link. None: the network is open to all."""
     public_url: Annotated[str, AfterValidator(_http_url)] | None = None
     """What others type to reach this server, when a proxy stands before it."""
     stun: Annotated[str, Field(pattern=r"^stun:[^\s?:@/]{1,253}(:\d{1,5})?$")] | None = None
@@ -65,6 +75,7 @@ class SignalingConfig(BaseSettings):
             clients_per_address=self.clients_per_address,
             messages_per_s=self.messages_per_s,
             messages_burst=self.messages_burst,
+            invites=() if self.invite is None else ((self.network, self.invite),),
             ice_servers=() if self.stun is None else (IceServer(self.stun, "", ""),),
         )
 
@@ -76,7 +87,7 @@ class SignalingConfig(BaseSettings):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def join_link(self, port: int) -> JoinLink:
-        return JoinLink(self.url(port), self.network)
+        return JoinLink(self.url(port), self.network, invite=self.invite or "")
 
 
 def load(**flags: Any) -> SignalingConfig:

@@ -76,7 +76,9 @@ async function begin(address: string): Promise<Station> {
   const { signer } = keys;
   if (keys.kind === "software key") await verifying.loadSoftware();
   const later = new Later(keys, openSandbox);
-  const signaling = new SignalingClient(websocketUrl(link), signer, link.network, (event) => connector.signaled(event));
+  const signaling = new SignalingClient(websocketUrl(link), signer, link.network, link.invite, (event) =>
+    connector.signaled(event),
+  );
   const onChanged = snapshots(() => made.snapshot());
   const settings = { ...defaultSettings(navigator.hardwareConcurrency), ...(await store.read("settings")) };
   const made = new Station({
@@ -107,7 +109,7 @@ async function begin(address: string): Promise<Station> {
       onSeek: () => connector.askPeers(),
       onNotice: (notice) => made.noticed(notice),
       onSaved: (records) => made.saved(records),
-      onChanged,
+      onChanged: () => onChanged(),
       onFailed: (error) => made.failed(error),
     },
     now,
@@ -135,7 +137,7 @@ async function begin(address: string): Promise<Station> {
 function linkOf(address: string): JoinLink {
   const { origin, hash } = new URL(address);
   const fields = new URLSearchParams(hash.slice(1));
-  return { baseUrl: origin, network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS, taskId: null };
+  return { baseUrl: origin, network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS, taskId: null, invite: fields.get("i") ?? "" };
 }
 
 function openSandbox(): Promise<MessagePort> {
@@ -145,19 +147,19 @@ function openSandbox(): Promise<MessagePort> {
   return sandbox.promise;
 }
 
-/** Post a snapshot after changes, the first at once, then no more than one in each interval. */
-function snapshots(take: () => ReturnType<Station["snapshot"]>): () => void {
+/** Post a snapshot after changes: what a person waits for at once, the rest no more than once in each interval. */
+function snapshots(take: () => ReturnType<Station["snapshot"]>): (isAwaited?: boolean) => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let postedMs = -Infinity;
-  return () => {
-    timer ??= setTimeout(
-      () => {
-        timer = undefined;
-        postedMs = performance.now();
-        post({ to: "screens", snapshot: take() });
-      },
-      Math.max(0, postedMs + SNAPSHOT_EVERY_MS - performance.now()),
-    );
+  const postNow = (): void => {
+    timer = undefined;
+    postedMs = performance.now();
+    post({ to: "screens", snapshot: take() });
+  };
+  return (isAwaited = false) => {
+    if (isAwaited) clearTimeout(timer);
+    if (isAwaited) timer = setTimeout(postNow, 0);
+    else timer ??= setTimeout(postNow, Math.max(0, postedMs + SNAPSHOT_EVERY_MS - performance.now()));
   };
 }
 

@@ -5,7 +5,7 @@
  *         |                      |                              ^
  *         |                      '------- refused --------.     |
  *         '-- cannot connect, refused for now ------------+-----'
- *         '-- refused for good (same key elsewhere, wrong signature) --> REFUSED
+ *         '-- refused for good (same key elsewhere, not invited) --> REFUSED
  *
  * Only new introductions need the server: links that exist do not notice when it dies.
  */
@@ -64,6 +64,7 @@ export class SignalingClient {
     private readonly url: string,
     private readonly signer: Signer,
     private readonly network: string,
+    private readonly invite: string,
     private readonly onEvent: (event: SignalingEvent) => void,
   ) {}
 
@@ -149,7 +150,7 @@ export class SignalingClient {
         this.onEvent({ kind: "peerAbsent", peerId: peerIdOf(message.to) });
         return;
       case "refused":
-        if (message.code === "replaced" || message.code === "signature" || message.code === "malformed") {
+        if (["replaced", "signature", "malformed", "invite"].includes(message.code)) {
           this.hangUp();
           this.change("refused", message.reason);
         } else {
@@ -160,7 +161,7 @@ export class SignalingClient {
 
   private async introduce(nonce: Uint8Array): Promise<void> {
     const socket = this.socket;
-    const message = enter(this.signer, this.network, nonce);
+    const message = enter(this.signer, this.network, nonce, this.invite);
     await this.signer.settled();
     if (socket?.readyState === WebSocket.OPEN) socket.send(encodeFromClient(message) as Uint8Array<ArrayBuffer>);
   }

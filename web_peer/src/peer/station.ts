@@ -82,7 +82,7 @@ export interface Parts {
   readonly cores: number;
   readonly now: () => number;
   readonly unixS: () => number;
-  readonly onChanged: () => void;
+  readonly onChanged: (isAwaited?: boolean) => void;
   /** Have the page remove the sandbox, with what still runs in it. */
   readonly removeSandbox: () => void;
 }
@@ -161,7 +161,10 @@ export class Station {
     const { what, taskId, peerId, chunk, detail } = notice;
     // Thousands of these a minute would push everything else off the list.
     if (what !== "chunk accepted") this.happened(what, { taskId, peerId, chunk, detail });
-    if (what === "task seen" && taskId !== null) this.fetchAhead([taskId]);
+    if (what === "task seen" && taskId !== null) {
+      this.fetchAhead([taskId]);
+      this.parts.onChanged(true); // Somebody waits for the question whether it may run.
+    }
     if (what === "task seen" || what === "task closed") queueMicrotask(() => this.adjust());
   }
 

@@ -605,12 +605,20 @@ export class CreatorRole {
       if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
     }
     if (idle === 0) return;
+    const isConfirming = this.ledger.manifest.policy.replication > 1;
+    // The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the first voter
+    // commits, not after what that has still to do.
+    if (isConfirming) this.copy(idle, now, 0);
     idle -= this.dealOut(idle, now);
-    // With two votes needed the copy is the second one and costs nothing; else it is worth it for the slow only.
-    const usualS = this.leaseAgeS * (this.ledger.manifest.policy.replication > 1 ? 1 : 2);
-    const leasedForS = Math.max(this.config.endgameAfterS, usualS);
-    for (let shard = 0; shard < this.ledger.shards && idle > 0; shard++) {
-      for (; idle > 0; idle--) {
+    // Where one vote is enough a copy is worth it for the slow only.
+    const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
+    this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
+  }
+
+  /** Have up to `count` chunks executed that others have been on for so long. */
+  private copy(count: number, now: number, leasedForS: number): void {
+    for (let shard = 0; shard < this.ledger.shards && count > 0; shard++) {
+      for (; count > 0; count--) {
         const chunk = pickEndgame(this.ledger, shard, this.dealt, this.rng, now, leasedForS);
         if (chunk === null) break;
         this.dealt.add(chunk);

@@ -7,6 +7,8 @@
  * can withhold a signal, but whoever is at the other end of the connection holds the key of the peer id we asked for.
  */
 
+import { sha256 } from "@noble/hashes/sha2.js";
+
 import { concat, equal, fromHex, type Hex } from "./bytes";
 import {
   array,
@@ -84,8 +86,11 @@ export const ANSWERED = {
 };
 
 export const FromClient = tagged("message of a client", {
-  /** First message of a client. The signature covers nonce and network: the key is really here, now. */
-  enter: { publicKey: bytes32, network: NetworkName, signature: bytes64 },
+  /**
+   * First message of a client. The signature covers nonce and network: the key is really here, now. `invitation` proves
+   * that the client knows the network's invite, without saying it; empty where it knows none.
+   */
+  enter: { publicKey: bytes32, network: NetworkName, invitation: bytes({ max: 32 }), signature: bytes64 },
   ...ASKED,
 });
 export type FromClient = Infer<typeof FromClient>;
@@ -100,11 +105,12 @@ export const FromServer = tagged("message of the server", {
   /**
    * Last message of the server before it hangs up.
    *
-   * `malformed`: a message breaks the rules. `signature`: it does not verify. `full`: a cap of this server is reached.
+   * `malformed`: a message breaks the rules. `signature`: it does not verify. `invite`: this network asks for an
+   * invitation, and this is none or another one. `full`: a cap of this server is reached.
    * `rate`: too many messages. `replaced`: the same key entered from elsewhere. `late`: no `enter` came in time.
    */
   refused: {
-    code: literal("malformed", "signature", "full", "rate", "replaced", "late"),
+    code: literal("malformed", "signature", "invite", "full", "rate", "replaced", "late"),
     reason: text({ max: 200 }),
   },
 });
@@ -151,9 +157,16 @@ function entering(network: string, nonce: Uint8Array): Uint8Array {
 }
 
 /** The message that enters `network` in answer to a welcome's nonce. Send it once the signer has settled. */
-export function enter(signer: Signer, network: string, nonce: Uint8Array): Enter {
+export function enter(signer: Signer, network: string, nonce: Uint8Array, invite = ""): Enter {
+  const { publicKey } = signer;
   const signature = signer.sign("cc/enter/1", entering(network, nonce));
-  return { kind: "enter", publicKey: signer.publicKey, network, signature };
+  const invitation = invite === "" ? new Uint8Array() : invitationOf(invite, publicKey, nonce);
+  return { kind: "enter", publicKey, network, invitation, signature };
+}
+
+/** The proof of knowing an invite: good for this key and this connection only. */
+function invitationOf(invite: string, publicKey: Uint8Array, nonce: Uint8Array): Uint8Array {
+  return sha256(concat(utf8.encode("cc/invite/1\0"), nonce, publicKey, utf8.encode(invite)));
 }
 
 /**
@@ -357,13 +370,15 @@ export function checkCandidate(line: string): void {
 /**
  * Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
  *
- * `http://host:port/j#n=NETWORK`, and `&t=TASK` (hex) to open one task's page.
+ * `http://host:port/j#n=NETWORK`, `&t=TASK` (hex) to open one task's page, `&i=INVITE` where the network asks for it.
  */
 export interface JoinLink {
   /** `http://host:port` or `https://…`, without a slash at the end. */
   readonly baseUrl: string;
   readonly network: string;
   readonly taskId: Hex | null;
+  /** What the server wants to see proof of; empty for a network that is open to all. */
+  readonly invite: string;
 }
 
 /**
@@ -399,12 +414,17 @@ export function parseJoinLink(pasted: string): JoinLink {
   if (taskId !== null && !/^[0-9a-f]{64}$/.test(taskId)) {
     throw new LocalProtocolError(`the join link ${shown} names a task that is not 64 hex digits`);
   }
-  return { baseUrl: `${url.origin}${path.slice(0, -"/j".length)}`, network, taskId };
+  const invite = fields.getAll("i").at(-1) ?? "";
+  if (fields.has("i") && !/^[A-Za-z0-9_-]{8,64}$/.test(invite)) {
+    throw new LocalProtocolError("an invite has 8 to 64 letters, digits, '_' or '-': is the join link complete?");
+  }
+  return { baseUrl: `${url.origin}${path.slice(0, -"/j".length)}`, network, taskId, invite };
 }
 
 export function formatJoinLink(link: JoinLink): string {
   const task = link.taskId === null ? "" : `&t=${link.taskId}`;
-  return `${link.baseUrl}/j#n=${encodeURIComponent(link.network)}${task}`;
+  const invite = link.invite === "" ? "" : `&i=${link.invite}`;
+  return `${link.baseUrl}/j#n=${encodeURIComponent(link.network)}${task}${invite}`;
 }
 
 /** Where the signaling server's WebSocket is: `ws://…/ws`, or `wss://` below https. */

@@ -94,9 +94,10 @@ export class SandboxClient {
     this.resize(slots);
   }
 
-  /** Run this many jobs at a time from now on. What runs goes on. */
+  /** Run this many jobs at a time from now on. What runs goes on. The page is opened before the first job comes. */
   resize(slots: number): void {
     this.#slotsMax = slots;
+    if (slots > 0) void this.#openedPage();
     while (this.#slots.length < slots) this.#slots.push({ order: null, worker: null });
     this.#shrink();
     this.#dispatch();

@@ -44,6 +44,8 @@ export const cases: Case[] = [
     check: () => {
       const message = enter(offerer, "main", fromHex(nonce));
       expectBytes(encodeFromClient(message), from_client.enter);
+      const invited = enter(offerer, "lab", fromHex(nonce), "correct-horse_1");
+      expectBytes(encodeFromClient(invited), from_client["enter invited"]);
       checkEnter(verify, message, fromHex(nonce));
       expectRefused(() => checkEnter(verify, message, new Uint8Array(32)));
     },
@@ -83,12 +85,13 @@ for (const [name, vector] of each<SignalVector>(signals)) {
     },
   );
 }
-for (const { link, websocket_url, network, task } of join_links) {
+for (const { link, websocket_url, network, task, invite } of join_links) {
   cases.push({
     name: `the join link ${link}`,
     check: () => {
       const parsed = parseJoinLink(link);
       expect([websocketUrl(parsed), parsed.network, parsed.taskId]).toEqual([websocket_url, network, task]);
+      expect(parsed.invite).toBe(invite);
       expect(formatJoinLink(parsed)).toBe(link);
     },
   });
