@@ -36,7 +36,9 @@ format: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev page
 	$(BIN)/python benchmarks/chunk_overhead.py
 	$(BIN)/python benchmarks/network.py
+	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/browser.py
+	$(BIN)/python -m crowdcompute.simulations report
 
 ## Pin what pyproject.toml asks for, with hashes and without any address.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \

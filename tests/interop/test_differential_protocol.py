@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from crowdcompute.protocol import merkle, policy, records
-from crowdcompute.protocol.batch import Leaf, open_commit, seal_commit
+from crowdcompute.protocol.batch import CUSTODIANS_MAX, Leaf, custodians_of, open_commit, seal_commit
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import U32, U53, Body, Bytes32, decode, encode
 from crowdcompute.protocol.errors import ProtocolError, RemoteProtocolError
@@ -732,7 +732,8 @@ def leaves(draw: st.DrawFn) -> list[Leaf]:
     for chunk in sorted(draw(st.sets(st.integers(0, 30), min_size=1, max_size=10))):
         status = draw(st.sampled_from(Status))
         if status is not Status.NO_RESULT and draw(st.booleans()):
-            made.append(Leaf(chunk, status, inline=False, size=draw(st.integers(0, 1 << 24)), data=draw(digests)))
+            size, sealed = draw(st.integers(0, 1 << 24)), draw(digests | st.just(b""))
+            made.append(Leaf(chunk, status, inline=False, size=size, data=draw(digests), sealed=sealed))
         else:
             data = draw(leaf_data)
             made.append(Leaf(chunk, status, inline=True, size=len(data), data=data))
@@ -745,14 +746,24 @@ def leaves(draw: st.DrawFn) -> list[Leaf]:
     seq=u53s,
     salt=st.binary(min_size=16, max_size=16),
     nonce=st.binary(min_size=12, max_size=12),
+    custodians=st.lists(digests, max_size=CUSTODIANS_MAX),
 )
 @settings(max_examples=40)
 def test_both_seal_and_open_the_same_batches(
-    typescript: Typescript, batch: list[Leaf], task: bytes, seq: int, salt: bytes, nonce: bytes
+    typescript: Typescript,
+    batch: list[Leaf],
+    task: bytes,
+    seq: int,
+    salt: bytes,
+    nonce: bytes,
+    custodians: list[bytes],
 ) -> None:
     author, creator = b"\1" * 32, b"\2" * 32
     worker = Identity(author)
-    commit = seal_commit(worker, Identity(creator).seal_key, task, seq, batch, salt=salt, nonce=nonce)
+    commit = seal_commit(
+        worker, Identity(creator).seal_key, task, seq, batch, salt=salt, nonce=nonce, custodians=custodians
+    )
+    assert custodians_of(Identity(creator), worker.seal_key, commit) == tuple(custodians)
     opened = open_commit(Identity(creator), worker.seal_key, worker.public_key, commit)
     theirs = typescript(
         "batch",
@@ -762,12 +773,16 @@ def test_both_seal_and_open_the_same_batches(
         seq=seq,
         salt=salt.hex(),
         nonce=nonce.hex(),
-        leaves=[[leaf.chunk, leaf.status, leaf.inline, leaf.size, leaf.data.hex()] for leaf in batch],
+        custodians=hexed(custodians),
+        leaves=[
+            [leaf.chunk, leaf.status, leaf.inline, leaf.size, leaf.data.hex(), leaf.sealed.hex()] for leaf in batch
+        ],
     )
     assert theirs == {
         "body": encode(commit).hex(),
         "signed": encode(records.sign(worker, commit)).hex(),
         "values": [leaf.value.hex() for leaf in opened],
+        "custodians": hexed(custodians),
     }
 
 

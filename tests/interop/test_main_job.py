@@ -98,6 +98,13 @@ def test_a_lying_node_changes_nothing_and_is_convicted(
     assert manifest.creator == signed.author
     assert peer_id_of(manifest.creator) == certificate["creator"]
 
+    # A stranger, who has nothing but the folder, comes to the same numbers.
+    exported = place.folder / "results"
+    audited = place.cc_task("audit", exported, "--results", exported, home="stranger")
+    assert audited.code == 0, audited.err
+    assert f"{TILES} files, each the certified one" in audited.out
+    assert certificate["statement"] in audited.out
+
 
 def test_the_first_7000_collatz_numbers_peak_at_2760_steps(
     place: Place, join: str, task_id: Callable[[Running], str]

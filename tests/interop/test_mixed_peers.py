@@ -404,6 +404,27 @@ def test_large_results_and_chunks_without_result_are_settled_by(mixture: str, ty
     assert world.role.progress().failed == 2
 
 
+@pytest.mark.parametrize("in_typescript", [{0, 1, 2, 3}, {4, 5, 6}], ids=["TypeScript creator", "Python creator"])
+def test_results_of_one_kind_are_kept_by_the_other_until_the_creator_is_back(
+    in_typescript: set[int], typescript: Typescript
+) -> None:
+    world = mixed(typescript, in_typescript, replication=1, chunk_s=1.0, task="result_bytes = 6_000")
+    executed: list[int] = []
+
+    def see(now: float, node: Node, event: Input | Output) -> None:
+        # What it executes before it has a result of every chunk: audits come after that.
+        if type(event) is Execute and node.index == 0 and world.role.state is TaskState.RUNNING:
+            executed.extend(chunk.chunk for chunk in event.chunks)
+
+    world.observers.append(see)
+    world.at(3.0, partial(faults.crash, world, world.creator, for_s=60.0, keep_state=True))
+    for node in world.nodes[1:4]:
+        world.at(60.0, partial(world.stop, node))
+    run(world)
+    assert world.role.progress().accepted == 30
+    assert executed == []
+
+
 @pytest.mark.parametrize("kind", ["alone", "colluding", "sleeper", "equivocator", "withholder"])
 @pytest.mark.parametrize("creator", [CREATOR, set()], ids=["TypeScript creator", "Python creator"])
 def test_liars_of_both_kinds_are_found(kind: str, creator: set[int], typescript: Typescript) -> None:

@@ -146,6 +146,14 @@ def test_check_tells_a_program_everything_in_one_document(cc_task: CcTask, bundl
     assert report["imports"] == []
     assert [sample["chunk"] for sample in report["samples"]] == [0, 1]
     assert report["cpu_seconds"] > 0
+    # Two chunks cannot show 1 in 100 by audits.
+    assert report["verification"]["audits_needed"] == 375
+    assert report["verification"]["own_executions_at_most"] == 2
+    (warning,) = report["warnings"]
+    assert "your own node will execute all 2 chunks" in warning
+    told = cc_task("check", bundle).out
+    assert warning in told
+    assert report["verification"]["certified_means"] in told
 
 
 def test_verify_shows_who_signed_what(cc_task: CcTask, bundle: Path) -> None:

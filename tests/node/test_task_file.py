@@ -170,3 +170,16 @@ def test_the_manual_lists_every_key() -> None:
             full = f"{name}.{key}" if name else key
             if full not in ("code", "split", "limits", "verify", "publish"):
                 assert re.search(rf"`{re.escape(full)}`", manual), full
+
+
+@pytest.mark.parametrize("liars", [0.5, 0.6, 1])
+def test_a_majority_of_liars_is_refused_with_the_reason(tmp_path: Path, liars: float) -> None:
+    said = refusal(tmp_path, HEAD + CODE + SPLIT + f"[verify]\nliars = {liars}\n")
+    assert "verify.liars" in said
+    assert "outvote the honest" in said
+    assert "run --local" in said
+
+
+def test_an_eps_that_no_task_is_large_enough_for_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, HEAD + CODE + SPLIT + "[verify]\neps = 1e-12\n")
+    assert "verify.eps: 1e-12 is less than one result of the largest task" in said

@@ -77,7 +77,7 @@ def test_what_suffices_is_at_least_what_the_policy_demands(
             task.audit(chunk, by_creator=False)
     for _ in range(convictions):
         task.convicted = True
-        task.auditor.convicted()
+        task.auditor.mistaken()
         assert not task.sufficient(), "what was audited while a liar was at work must not count"
         before = task.done.copy(), set(task.trusted)
         task.run_out(rng, creator_share=creator_share)
@@ -99,7 +99,7 @@ def test_a_conviction_asks_for_a_fresh_sample_over_all_chunks_without_replacemen
     for chunk in drawn:
         task.audit(chunk, by_creator=False)
     assert task.sufficient()
-    task.auditor.convicted()
+    task.auditor.mistaken()
     assert not task.sufficient()
 
 

@@ -13,11 +13,19 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol import merkle
 from crowdcompute.protocol.assigning import open_assignment
-from crowdcompute.protocol.batch import BATCH_BYTES_MAX, DETAIL_BYTES_MAX, Leaf, open_commit, seal_commit
+from crowdcompute.protocol.batch import (
+    BATCH_BYTES_MAX,
+    CUSTODIANS_MAX,
+    DETAIL_BYTES_MAX,
+    Leaf,
+    custodians_of,
+    open_commit,
+    seal_commit,
+)
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Status
-from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.identity import SEAL_BYTES, Identity
 from crowdcompute.protocol.records import COMMIT_CHUNKS_MAX, RECORD_BYTES_MAX, SHARD_CHUNKS, Assign, Commit, parse, sign
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.protocol.tally import NO_RESULT
@@ -35,17 +43,22 @@ TASK = bytes(range(200, 232))
 SALT = bytes(range(16))
 NONCE = bytes(range(100, 112))
 
+BOB, CAROL = bytes(range(1, 33)), bytes(range(2, 34))
+LARGE = bytes(1_000_000)
+SEALED = WORKER.seal(CREATOR.seal_key, b"result" + TASK, LARGE, NONCE)
+
 LEAVES = [
     Leaf(3, Status.OK, inline=True, size=5, data=b"hello"),
     Leaf(4, Status.OK, inline=True, size=0, data=b""),
     Leaf(9, Status.TASK_ERROR, inline=True, size=8, data=b"no prime"),
     Leaf(10, Status.NO_RESULT, inline=True, size=8, data=b"time out"),
-    Leaf(4_095, Status.OK, inline=False, size=1_000_000, data=sha256(bytes(1_000_000)).digest()),
+    Leaf(4_094, Status.OK, inline=False, size=5, data=sha256(b"hello").digest()),
+    Leaf(4_095, Status.OK, inline=False, size=len(LARGE), data=sha256(LARGE).digest(), sealed=sha256(SEALED).digest()),
 ]
 
 
 def sealed(leaves: list[Leaf] = LEAVES) -> Commit:
-    return seal_commit(WORKER, CREATOR.seal_key, TASK, 7, leaves, salt=SALT, nonce=NONCE)
+    return seal_commit(WORKER, CREATOR.seal_key, TASK, 7, leaves, salt=SALT, nonce=NONCE, custodians=[BOB, CAROL])
 
 
 def test_the_creator_and_the_author_open_a_commit_and_nobody_else_does() -> None:
@@ -54,6 +67,16 @@ def test_the_creator_and_the_author_open_a_commit_and_nobody_else_does() -> None
     assert open_commit(WORKER, CREATOR.seal_key, WORKER.public_key, commit) == LEAVES
     with pytest.raises(RemoteProtocolError):
         open_commit(STRANGER, WORKER.seal_key, WORKER.public_key, commit)
+
+
+def test_a_commit_says_who_is_asked_to_keep_its_large_results() -> None:
+    assert custodians_of(CREATOR, WORKER.seal_key, sealed()) == (BOB, CAROL)
+
+
+def test_where_a_result_is_kept_is_no_part_of_what_is_voted_on() -> None:
+    kept = LEAVES[-1]
+    assert kept._replace(sealed=b"").value == kept.value
+    assert sealed([kept._replace(sealed=b"")]).root == sealed([kept]).root
 
 
 def test_a_commit_copied_by_another_worker_does_not_open_as_its_own() -> None:
@@ -76,7 +99,7 @@ def test_a_commit_changed_in_any_field_does_not_open(field: str) -> None:
     changed: dict[str, Any] = {
         "task": bytes(32),
         "shard": 1,
-        "runs": ((3, 2), (9, 3)),
+        "runs": ((3, 2), (9, 4)),
         "root": bytes(32),
         "sealed": sealed().sealed[:-1] + b"\0",
     }
@@ -101,16 +124,27 @@ def _resealed(plaintext: bytes, root: bytes | None = None) -> Commit:
 
 REFUSED_BATCHES: dict[str, Commit] = {
     "not a batch": _resealed(b"\xc1"),
-    "no leaves": _resealed(encode((SALT, ()))),
-    "more leaves than chunks": _resealed(encode((SALT, ((0, True, 5, b"hello"), (0, True, 0, b""))))),
-    "another result than the root's": _resealed(encode((SALT, ((0, True, 5, b"jello"),)))),
-    "another status than the root's": _resealed(encode((SALT, ((1, True, 5, b"hello"),)))),
-    "another salt": _resealed(encode((bytes(16), ((0, True, 5, b"hello"),)))),
-    "a salt of 15 bytes": _resealed(encode((SALT[:15], ((0, True, 5, b"hello"),)))),
-    "a status nobody knows": _resealed(encode((SALT, ((3, True, 5, b"hello"),)))),
-    "a wrong size": _resealed(encode((SALT, ((0, True, 4, b"hello"),)))),
-    "a hash of 31 bytes": _resealed(encode((SALT, ((0, False, 5, bytes(31)),)))),
-    "no result, told by a hash": _resealed(encode((SALT, ((2, False, 5, bytes(32)),)))),
+    "no leaves": _resealed(encode((SALT, (), ()))),
+    "more leaves than chunks": _resealed(encode((SALT, ((0, True, 5, b"hello", b""), (0, True, 0, b"", b"")), ()))),
+    "another result than the root's": _resealed(encode((SALT, ((0, True, 5, b"jello", b""),), ()))),
+    "another status than the root's": _resealed(encode((SALT, ((1, True, 5, b"hello", b""),), ()))),
+    "another salt": _resealed(encode((bytes(16), ((0, True, 5, b"hello", b""),), ()))),
+    "a salt of 15 bytes": _resealed(encode((SALT[:15], ((0, True, 5, b"hello", b""),), ()))),
+    "a status nobody knows": _resealed(encode((SALT, ((3, True, 5, b"hello", b""),), ()))),
+    "a wrong size": _resealed(encode((SALT, ((0, True, 4, b"hello", b""),), ()))),
+    "a hash of 31 bytes": _resealed(encode((SALT, ((0, False, 5, bytes(31), b""),), ()))),
+    "no result, told by a hash": _resealed(encode((SALT, ((2, False, 5, bytes(32), b""),), ()))),
+    "no custodians": _resealed(encode((SALT, ((0, True, 5, b"hello", b""),)))),
+    "nine custodians": _resealed(encode((SALT, ((0, True, 5, b"hello", b""),), (bytes(32),) * 9))),
+    "a custodian of 31 bytes": _resealed(encode((SALT, ((0, True, 5, b"hello", b""),), (bytes(31),)))),
+    "a leaf that says nothing of a sealed result": _resealed(encode((SALT, ((0, True, 5, b"hello"),), ()))),
+    "an inline result that is sealed as well": _resealed(encode((SALT, ((0, True, 5, b"hello", bytes(32)),), ()))),
+    "a sealed result of 31 bytes": _resealed(
+        encode((SALT, ((0, False, 5, sha256(b"hello").digest(), bytes(31)),), ()))
+    ),
+    "a sealed result of 33 bytes": _resealed(
+        encode((SALT, ((0, False, 5, sha256(b"hello").digest(), bytes(33)),), ()))
+    ),
     "sealed for another purpose": msgspec.structs.replace(
         _resealed(b""), sealed=WORKER.seal(CREATOR.seal_key, b"assign" + TASK, b"", NONCE)
     ),
@@ -147,10 +181,22 @@ outcomes = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(outcomes)
-def test_outcomes_become_commits_that_say_the_same_and_fit(done: list[ChunkOutcome]) -> None:
+@given(outcomes, st.none() | st.lists(st.binary(min_size=32, max_size=32), max_size=3))
+def test_outcomes_become_commits_that_say_the_same_and_fit(
+    done: list[ChunkOutcome], custodians: list[bytes] | None
+) -> None:
     blobs, seqs = MemoryBlobStore(), iter(range(1_000))
-    commits = commits_of(WORKER, CREATOR.seal_key, TASK, lambda: next(seqs), done, blobs, Random(1), inline_bytes=4_096)
+    commits = commits_of(
+        WORKER,
+        CREATOR.seal_key,
+        TASK,
+        lambda: next(seqs),
+        done,
+        blobs,
+        Random(1),
+        inline_bytes=4_096,
+        custodians=custodians,
+    )
     opened = []
     for commit, leaves in commits:
         parse(sign(WORKER, commit))
@@ -170,14 +216,29 @@ def test_outcomes_become_commits_that_say_the_same_and_fit(done: list[ChunkOutco
             assert leaf.value == bytes((outcome.status,)) + sha256(outcome.data).digest()
             kept = leaf.data if leaf.inline else blobs.read(leaf.digest, 0, leaf.size)
             assert kept == outcome.data
+        assert bool(leaf.sealed) == (not leaf.inline and custodians is not None)
+        if leaf.sealed:
+            kept = blobs.read(leaf.sealed, 0, leaf.size + SEAL_BYTES)
+            assert sha256(kept).digest() == leaf.sealed
+            assert CREATOR.unseal(WORKER.seal_key, b"result" + TASK, kept) == outcome.data
 
 
-def test_the_worst_batch_still_fits_a_record() -> None:
-    done = [ChunkOutcome(2 * index, Status.OK, bytes(20)) for index in range(SHARD_CHUNKS // 2)]
+@pytest.mark.parametrize("result_bytes", [20, 5_000])
+def test_the_worst_batch_still_fits_a_record(result_bytes: int) -> None:
+    done = [ChunkOutcome(2 * index, Status.OK, bytes(result_bytes)) for index in range(SHARD_CHUNKS // 2)]
     commits = commits_of(
-        WORKER, CREATOR.seal_key, TASK, lambda: 2**53 - 1, done, MemoryBlobStore(), Random(1), inline_bytes=4_096
+        WORKER,
+        CREATOR.seal_key,
+        TASK,
+        lambda: 2**53 - 1,
+        done,
+        MemoryBlobStore(),
+        Random(1),
+        inline_bytes=4_096,
+        custodians=[bytes(32)] * CUSTODIANS_MAX,
     )
-    assert max(len(leaves) for _, leaves in commits) == COMMIT_CHUNKS_MAX
+    if result_bytes == 20:
+        assert max(len(leaves) for _, leaves in commits) == COMMIT_CHUNKS_MAX
     assert all(len(encode(commit)) <= RECORD_BYTES_MAX for commit, _ in commits)
     assert BATCH_BYTES_MAX < RECORD_BYTES_MAX
 
@@ -198,6 +259,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
                 "inline": leaf.inline,
                 "size": leaf.size,
                 "data": leaf.data.hex(),
+                "sealed": leaf.sealed.hex(),
                 "digest": leaf.digest.hex(),
                 "value": leaf.value.hex(),
                 "salt": salt.hex(),
@@ -218,11 +280,13 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
                 "batch_salt": SALT.hex(),
                 "nonce": NONCE.hex(),
                 "leaves": leaves,
+                "custodians": [BOB.hex(), CAROL.hex()],
                 "root": commit.root.hex(),
                 "plaintext": WORKER.unseal(CREATOR.seal_key, b"commit" + TASK, commit.sealed).hex(),
                 "sealed": commit.sealed.hex(),
                 "signed": encode(sign(WORKER, commit)).hex(),
             },
+            "result of zeros": {"size": len(LARGE), "nonce": NONCE.hex(), "sealed_sha256": sha256(SEALED).hexdigest()},
             "assignment": {
                 "chunks": open_assignment(WORKER, CREATOR.seal_key, assign),
                 "nonce": NONCE.hex(),

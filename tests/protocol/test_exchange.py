@@ -315,3 +315,10 @@ def test_it_always_ends_with_the_right_bytes_or_none(
     if any(kind == "honest" for kind in kinds) and not any(what == "cut" for _, what, _ in happenings):
         assert fetcher.finished[digest]
     assert not fetcher.exchange._load, "what was asked for is accounted for"
+
+
+def test_blobs_that_nobody_has_are_given_up_however_many_wait_for_a_peer_s_window() -> None:
+    fetcher = Fetcher(Provider("a", {}), Provider("b", {}))
+    digests = [fetcher.fetch(blob(0.1, seed), rooted=False) for seed in range(3 * CONFIG.blob_window)]
+    fetcher.run()
+    assert fetcher.finished == dict.fromkeys(digests, False)

@@ -23,6 +23,8 @@ from crowdcompute.protocol.frames import (
     Hello,
     IHave,
     IWant,
+    Keep,
+    Kept,
     Ping,
     Pong,
     Prune,
@@ -32,6 +34,16 @@ from crowdcompute.protocol.frames import (
     encode_frame,
 )
 from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.reconcile import (
+    CELL_BYTES,
+    CELLS_MAX,
+    CELLS_PER_FRAME,
+    IDS_PER_FRAME,
+    SET_MAX,
+    Reconcile,
+    ReconcileCells,
+    ReconcileIds,
+)
 from crowdcompute.protocol.records import RECORD_BYTES_MAX, Join, Signed, sign
 from crowdcompute.protocol.signaling import Ask, Peers, Relay, Relayed, Undeliverable
 
@@ -57,10 +69,18 @@ FRAMES: dict[str, Frame] = {
     "ihave": IHave(TASK, (DIGEST, TASK)),
     "ihave of nothing": IHave(TASK, ()),
     "iwant": IWant(TASK, (DIGEST,)),
+    "reconcile": Reconcile(TASK, DIGEST[:16], 0, 4_294_967_295, DIGEST[:8], bytes(range(128))),
+    "reconcile, a small set for the last time": Reconcile(b"", DIGEST[:16], 2, 3, DIGEST[:8], b""),
+    "reconcile-cells": ReconcileCells(DIGEST[:16], 8, bytes(range(CELL_BYTES))),
+    "reconcile-cells of equal sets": ReconcileCells(DIGEST[:16], 0, b""),
+    "reconcile-ids": ReconcileIds(DIGEST[:16], 2, DIGEST + TASK),
     "publish": Publish(TASK, (sign(WORKER, Join(TASK, WORKER.seal_key, 3)),)),
     "blob-want": BlobWant(DIGEST, 0, 16),
     "blob-piece": BlobPieceFrame(DIGEST, 65_540, 1, b"tail", (DIGEST,)),
     "blob-missing": BlobMissing(DIGEST),
+    "keep": Keep(TASK, 4_294_967_295, DIGEST, 20_028),
+    "kept": Kept(TASK, DIGEST, kept=True),
+    "kept, not": Kept(TASK, DIGEST, kept=False),
     "ask": Ask(32),
     "peers": Peers((DIGEST, TASK)),
     "peers, none": Peers(()),
@@ -91,6 +111,10 @@ REFUSED: dict[str, bytes] = {
     "too many topics": encode(("topics", tuple(index.to_bytes(4) for index in range(TOPICS_MAX + 1)), ())),
     "an id of 31 bytes": encode(("ihave", TASK, (bytes(31),))),
     "too many ids": encode(("iwant", TASK, (bytes(32),) * (IDS_MAX + 1))),
+    "a fourth attempt to reconcile": encode(("reconcile", TASK, DIGEST[:16], 3, 0, DIGEST[:8], b"")),
+    "a salt of 15 bytes": encode(("reconcile-cells", DIGEST[:15], 0, b"")),
+    "a table beyond every limit": encode(("reconcile-cells", DIGEST[:16], CELLS_MAX + 1, b"")),
+    "a set beyond every limit": encode(("reconcile-ids", DIGEST[:16], SET_MAX + 1, b"")),
     "a record that is none": encode(("publish", TASK, (("join", 1, 2, 3),))),
     "more than 1,024 records": encode(("publish", b"", (("join", bytes(32), b"", bytes(64)),) * 1_025))[
         :FRAME_BYTES_MAX
@@ -98,6 +122,8 @@ REFUSED: dict[str, bytes] = {
     "no piece wanted": encode(("blob-want", DIGEST, 0, 0)),
     "65 pieces wanted": encode(("blob-want", DIGEST, 0, 65)),
     "a proof of 41 hashes": encode(("blob-piece", DIGEST, 1, 0, b"", (DIGEST,) * 41)),
+    "a result to keep of 54 bits": encode(("keep", TASK, 0, DIGEST, 2**53)),
+    "kept as a number": encode(("kept", TASK, DIGEST, 1)),
     "nobody asked for": encode(("ask", 0)),
     "33 peers asked for": encode(("ask", 33)),
     "33 peers": encode(("peers", (DIGEST,) * 33)),
@@ -136,6 +162,8 @@ def test_every_frame_our_own_limits_allow_fits() -> None:
     largest = Signed("certificate", DIGEST, bytes(RECORD_BYTES_MAX), bytes(64))
     for frame in (
         IHave(bytes(36), (DIGEST,) * IDS_MAX),
+        ReconcileCells(bytes(16), CELLS_MAX, bytes(CELL_BYTES * CELLS_PER_FRAME)),
+        ReconcileIds(bytes(16), SET_MAX, bytes(32 * IDS_PER_FRAME)),
         Topics((bytes(36),) * TOPICS_MAX, (bytes(36),) * TOPICS_MAX),
         Publish(bytes(36), (largest,)),
         BlobPieceFrame(DIGEST, 2**53 - 1, 2**32 - 1, bytes(65_536), (DIGEST,) * 40),

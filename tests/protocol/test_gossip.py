@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdcompute.protocol import gossip
+from crowdcompute.protocol.comparing import AGAIN_AFTER_S, ASKED_FIRST_WITHIN_S, SILENT_AFTER_S, UNDER_WAY_MAX
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.frames import (
@@ -26,8 +28,15 @@ from crowdcompute.protocol.frames import (
     decode_frame,
     encode_frame,
 )
-from crowdcompute.protocol.gossip import ASK_AGAIN_AFTER_S, TOPICS_PER_NEIGHBOUR_MAX, WANTED_MAX, Gossip
+from crowdcompute.protocol.gossip import (
+    ASK_AGAIN_AFTER_S,
+    LISTED_MAX,
+    TOPICS_PER_NEIGHBOUR_MAX,
+    WANTED_MAX,
+    Gossip,
+)
 from crowdcompute.protocol.identity import PeerId
+from crowdcompute.protocol.reconcile import ALLOWED_IDS, Reconcile, ReconcileCells, ReconcileIds
 from crowdcompute.protocol.records import Signed
 
 if TYPE_CHECKING:
@@ -47,7 +56,7 @@ class Node:
 
     def __init__(self, name: str, config: ProtocolConfig = CONFIG) -> None:
         self.peer_id = PeerId(name)
-        self.gossip = Gossip(config, Random(name), self)
+        self.gossip = Gossip(config, self.peer_id, Random(name), self)
         self.shelf: dict[bytes, dict[bytes, Signed]] = {}
         self.asked: list[bytes] = []
         self.pushed = 0
@@ -57,6 +66,13 @@ class Node:
 
     def record(self, record_id: bytes) -> Signed | None:
         return next((held[record_id] for held in self.shelf.values() if record_id in held), None)
+
+    def hold(self, numbers: Iterable[int], topic: bytes = TOPIC) -> None:
+        """Have records, published long ago."""
+        for number in numbers:
+            signed = record(number)
+            self.shelf.setdefault(topic, {})[signed.record_id] = signed
+            self.gossip.mark_seen(signed.record_id)
 
     def take(self, topic: bytes, signed: Signed, now: float, source: PeerId | None = None) -> None:
         self.shelf.setdefault(topic, {})[signed.record_id] = signed
@@ -83,6 +99,7 @@ class Wire:
         self.links: set[tuple[PeerId, PeerId]] = set()
         self.silent: set[PeerId] = set()
         """Peers whose frames get lost."""
+        self.said: list[Frame] = []
         self.now = 0.0
 
     def link(self, one: Node, other: Node) -> None:
@@ -102,6 +119,7 @@ class Wire:
             if not flying:
                 return
             for node, to, frame in flying:
+                self.said.append(frame)
                 if (node.peer_id, to) in self.links and node.peer_id not in self.silent:
                     self.by_id[to].received(node.peer_id, decode_frame(encode_frame(frame)), self.now)
                 self.check()
@@ -234,10 +252,223 @@ def test_two_halves_that_meet_again_come_to_hold_the_same() -> None:
     assert all(len(node.shelf[TOPIC]) == 2 for node in wire.nodes)
 
 
-def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(2, 7),
+    held=st.integers(0, 150),
+    cuts=st.integers(0, 3),
+    rng=st.randoms(use_true_random=False),
+)
+def test_whatever_everybody_held_before_they_met_they_hold_the_same_in_the_end(
+    count: int, held: int, cuts: int, rng: Random
+) -> None:
+    wire = Wire(count)
+    for node in wire.nodes:
+        node.hold(number for number in range(held) if rng.random() < rng.choice((0.1, 0.9)))
+        if rng.random() < 0.5:
+            node.gossip.follow(TOPIC)
+    connect(wire, rng, 20)
+    for node in wire.nodes:
+        node.gossip.follow(TOPIC)
+        if rng.random() < 0.5:
+            wire.deliver()
+    for _ in range(cuts):
+        one, other = rng.sample(wire.nodes, 2)
+        if (one.peer_id, other.peer_id) in wire.links:
+            wire.cut(one, other)
+            wire.link(one, other)
+    wire.pass_time(15.0)
+    everything = set().union(*(node.shelf.get(TOPIC, {}) for node in wire.nodes))
+    for node in wire.nodes:
+        assert node.shelf.get(TOPIC, {}).keys() == everything
+        assert node.gossip.synced(TOPIC)
+
+
+def bytes_comparing(wire: Wire) -> int:
+    return sum(len(encode_frame(frame)) for frame in wire.said if not isinstance(frame, Publish))
+
+
+def test_after_a_partition_a_missing_record_costs_less_than_150_bytes_and_three_requests() -> None:
     wire = Wire(2)
-    one, other = wire.nodes
-    wire.link(one, other)
+    for node, own in zip(wire.nodes, (range(3_000, 3_050), range(3_050, 3_100)), strict=True):
+        node.hold(range(3_000))
+        node.hold(own)
+        node.gossip.follow(TOPIC)
+    wire.link(*wire.nodes)
+    wire.deliver()
+    assert [len(node.shelf[TOPIC]) for node in wire.nodes] == [3_100, 3_100]
+    assert bytes_comparing(wire) < 150 * 100
+    assert sum(isinstance(frame, Reconcile) for frame in wire.said) <= 3
+
+
+def test_a_newcomer_pays_for_the_set_once_however_many_neighbours_it_has() -> None:
+    wire = Wire(6)
+    *old, newcomer = wire.nodes
+    for node in old:
+        node.hold(range(2_000))
+        node.gossip.follow(TOPIC)
+        wire.link(newcomer, node)
+    wire.deliver()
+    wire.said.clear()
+    newcomer.gossip.follow(TOPIC)
+    wire.deliver()
+    assert newcomer.gossip.synced(TOPIC)
+    assert len(newcomer.shelf[TOPIC]) == newcomer.pushed == 2_000
+    # 32 bytes to hear of each and 34 to ask for it, and some for every neighbour.
+    assert bytes_comparing(wire) < (32 + 34) * 2_000 + 5 * 1_000
+
+
+def test_small_sets_are_told_at_once() -> None:
+    for held, told in ((LISTED_MAX, [LISTED_MAX]), (LISTED_MAX + 1, [])):
+        node = follower()
+        node.hold(range(held))
+        node.gossip.link_opened(PeerId("a"))
+        node.gossip.received(PeerId("a"), Topics((TOPIC,), ()), 0.0)
+        assert [len(frame.ids) for frame in frames_of(node) if isinstance(frame, IHave)] == told
+
+
+def requests(node: Node, now: float) -> list[tuple[PeerId, Reconcile]]:
+    if node.gossip.heartbeat_due(now):
+        node.gossip.heartbeat(now)
+    return [(to, frame) for to, frame in node.gossip.drain(now) if isinstance(frame, Reconcile)]
+
+
+SMALLER, LARGER = PeerId("a"), PeerId("z")
+"""Than "under test"."""
+
+
+def meeting(*neighbours: PeerId, held: int = 100) -> Node:
+    """A follower that has just met neighbours that follow the topic too."""
+    node = Node("under test")
+    node.hold(range(held))
+    node.gossip.follow(TOPIC)
+    for peer_id in neighbours:
+        node.gossip.link_opened(peer_id)
+        node.gossip.received(peer_id, Topics((TOPIC,), ()), 0.0)
+    return node
+
+
+def request_of(peer_id: PeerId) -> Reconcile:
+    asking = Node(peer_id)
+    asking.gossip.link_opened(PeerId("under test"))
+    asking.gossip.received(PeerId("under test"), Topics((TOPIC,), ()), 0.0)
+    asking.gossip.follow(TOPIC)
+    ((_, request),) = requests(asking, 0.0)
+    return request
+
+
+def test_the_smaller_id_asks_and_the_other_only_if_nobody_does() -> None:
+    assert [to for to, _ in requests(meeting(LARGER), 0.0)] == [LARGER]
+    node = meeting(SMALLER)
+    assert requests(node, ASKED_FIRST_WITHIN_S - 0.1) == []
+    assert [to for to, _ in requests(node, ASKED_FIRST_WITHIN_S + 1)] == [SMALLER]
+    node = meeting(SMALLER)
+    node.gossip.received(SMALLER, request_of(SMALLER), 1.0)
+    assert any(isinstance(frame, ReconcileIds) for frame in frames_of(node))
+    assert requests(node, ASKED_FIRST_WITHIN_S + 1) == []
+
+
+def test_who_does_not_answer_is_not_waited_for_and_asked_again_later() -> None:
+    silent, other = PeerId("y"), PeerId("z")
+    node = meeting(silent, other)
+    assert [to for to, _ in requests(node, 0.0)] == [silent]
+    assert requests(node, 2.0) == []
+    assert [to for to, _ in requests(node, SILENT_AFTER_S)] == [other]
+    node.gossip.link_closed(other)
+    assert requests(node, SILENT_AFTER_S + AGAIN_AFTER_S - 0.1) == []
+    assert [to for to, _ in requests(node, SILENT_AFTER_S + AGAIN_AFTER_S + 1)] == [silent]
+
+
+def test_what_is_no_answer_breaks_the_rules_and_the_next_neighbour_is_asked() -> None:
+    liar, other = PeerId("y"), PeerId("z")
+    node = meeting(liar, other)
+    ((_, request),) = requests(node, 0.0)
+    node.gossip.received(other, ReconcileCells(request.salt, 4, bytes(1)), 0.0)  # It was not asked: nobody minds.
+    with pytest.raises(RemoteProtocolError):
+        node.gossip.received(liar, ReconcileCells(request.salt, 4, bytes(1)), 0.0)
+    assert [to for to, _ in requests(node, 0.1)] == [other]
+    with pytest.raises(RemoteProtocolError):
+        node.gossip.received(liar, Reconcile(TOPIC, request.salt, 0, 5, bytes(8), bytes(3)), 0.0)
+
+
+def test_what_is_asked_about_a_topic_that_is_not_ours_stays_without_an_answer() -> None:
+    node = meeting(SMALLER)
+    frames_of(node)
+    request = request_of(SMALLER)
+    node.gossip.received(SMALLER, Reconcile(b"other", request.salt, 0, 5, bytes(8), b""), 0.0)
+    assert frames_of(node) == []
+
+
+def test_a_neighbour_that_has_us_compare_without_end_gets_no_answers() -> None:
+    node = meeting(SMALLER, held=1_000)
+    request = request_of(SMALLER)
+    node.gossip.drain(0.0)
+    answered = 0
+    for _ in range(2 * ALLOWED_IDS // 1_000):
+        node.gossip.received(SMALLER, request, 0.0)
+        answered += bool(node.gossip.drain(0.0))
+    assert answered == ALLOWED_IDS // 1_000
+
+
+def test_who_follows_a_topic_again_and_again_is_not_asked_each_time() -> None:
+    node = meeting(LARGER, held=1_000)
+    asked = 0
+    for _ in range(2 * ALLOWED_IDS // 1_000):
+        asked += len(requests(node, 0.0))
+        node.gossip.received(LARGER, Topics((), (TOPIC,)), 0.0)
+        node.gossip.received(LARGER, Topics((TOPIC,), ()), 0.0)
+    assert asked == ALLOWED_IDS // 1_000
+
+
+def test_few_comparisons_are_under_way_at_a_time_and_the_others_take_their_turn() -> None:
+    topics = [bytes([number]) for number in range(3 * UNDER_WAY_MAX)]
+    node = meeting(LARGER)
+    for topic in topics:
+        node.hold([1], topic)
+        node.gossip.follow(topic)
+    node.gossip.received(LARGER, Topics(tuple(topics), ()), 0.0)
+    compared = 0
+    while under_way := requests(node, 0.0):
+        compared += len(under_way)
+        assert len(under_way) <= UNDER_WAY_MAX
+        for _, request in under_way:
+            node.gossip.received(LARGER, ReconcileCells(request.salt, 0, b""), 0.0)
+    assert compared == 1 + len(topics)
+
+
+def test_more_than_may_be_wanted_comes_in_several_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gossip, "WANTED_MAX", 100)
+    wire = Wire(2)
+    wire.nodes[0].hold(range(450))
+    for node in wire.nodes:
+        node.gossip.follow(TOPIC)
+    wire.link(*wire.nodes)
+    wire.pass_time(15.0)
+    assert len(wire.nodes[1].shelf[TOPIC]) == 450
+
+
+def test_a_comparison_ends_with_the_topic_and_with_the_link() -> None:
+    for ends in ("leave", "link", "neighbour leaves"):
+        node = meeting(LARGER)
+        ((_, request),) = requests(node, 0.0)
+        if ends == "leave":
+            node.gossip.leave(TOPIC)
+        elif ends == "link":
+            node.gossip.link_closed(LARGER)
+            assert not node.gossip._comparisons._allowances
+            node.gossip.link_opened(LARGER)
+        else:
+            node.gossip.received(LARGER, Topics((), (TOPIC,)), 0.0)
+        frames_of(node)
+        node.gossip.received(LARGER, ReconcileIds(request.salt, 1, bytes(32)), 0.0)
+        assert frames_of(node) == []
+
+
+def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
+    wire = Wire(3)
+    one, other, third = wire.nodes
+    for left, right in combinations(wire.nodes, 2):
+        wire.link(left, right)
     for node in wire.nodes:
         node.gossip.follow(TOPIC)
     wire.deliver()
@@ -245,8 +476,22 @@ def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
     wire.deliver()
     one.take(TOPIC, record(1), wire.now)
     wire.pass_time(6.0)
+    assert TOPIC in third.shelf
     assert TOPIC not in other.shelf
     assert not other.gossip.follows(TOPIC)
+
+
+def test_who_follows_a_topic_alone_as_far_as_it_sees_tells_somebody() -> None:
+    wire = Wire(3)
+    one, between, far = wire.nodes
+    wire.link(one, between)
+    wire.link(between, far)
+    for node in (one, far):
+        node.gossip.follow(TOPIC)
+    wire.deliver()
+    one.take(TOPIC, record(1), wire.now)
+    wire.pass_time(6.0)
+    assert TOPIC in far.shelf
 
 
 def frames_of(node: Node) -> list[Frame]:

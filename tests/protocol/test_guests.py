@@ -105,7 +105,7 @@ def test_a_guest_that_has_done_everything_waits(volunteer: Volunteer) -> None:
             if isinstance(output, Execute):
                 outcomes = tuple(ChunkOutcome(chunk.chunk, Status.OK, b"result") for chunk in output.chunks)
                 done += len(outcomes)
-                volunteer.peer.handle(Executed(output.job, outcomes, 0.1), now=volunteer.now)
+                volunteer.tell(Executed(output.job, outcomes, 0.1))
         volunteer.outputs.clear()
     assert done == volunteer.ledger.manifest.chunks
     assert volunteer.peer.idle

@@ -322,8 +322,13 @@ def test_commits_are_let_go_when_all_their_chunks_are_closed_but_their_voters_st
 def test_the_creators_ledger_lets_no_commit_go(signed_manifest: Signed, manifest: Manifest) -> None:
     ledger = Ledger(signed_manifest, manifest, keep_commits=True)
     add(ledger, ALICE, commit(ledger.task, 1, (0, 2)))
+    add(ledger, BOB, commit(ledger.task, 1, (1, 2)))
     add(ledger, CREATOR, checkpoint(ledger, 0, 0, {0, 1}))
-    assert len(ledger.commits) == 1
+    assert len(ledger.commits) == 2
+    # Its tally rests on them, and nobody else needs to hear of the one that workers have let go.
+    by_author = {author: commit_id for commit_id, (author, _) in ledger.commits.items()}
+    assert set(ledger.record_ids(shard_topic(ledger.task, 0))) == {by_author[BOB.public_key]}
+    assert ledger.record(by_author[ALICE.public_key]) is not None
 
 
 def test_two_commits_with_one_seq_void_their_author_even_when_one_was_let_go(ledger: Ledger) -> None:

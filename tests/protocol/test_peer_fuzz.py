@@ -47,6 +47,7 @@ from crowdcompute.protocol.ledger import find_work
 from crowdcompute.protocol.manifest import Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.neighbours import KNOWN_MAX
 from crowdcompute.protocol.peer import NETWORK_TOPIC, Peer
+from crowdcompute.protocol.reconcile import Reconcile, ReconcileCells, ReconcileIds
 from crowdcompute.protocol.records import COMMIT_CHUNKS_MAX, Join, Lease, Signed, parse, runs_of, sign
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.protocol.voting import commits_of
@@ -151,6 +152,10 @@ def real_frames(manifest: Signed) -> list[bytes]:
         Prune(task),
         IHave(task, (join.record_id,)),
         IWant(NETWORK_TOPIC, (task,)),
+        Reconcile(NETWORK_TOPIC, bytes(16), 0, 3, bytes(8), b""),
+        Reconcile(task, bytes(16), 0, 3_000, bytes(8), bytes(128)),
+        ReconcileCells(bytes(16), 4, bytes(144)),
+        ReconcileIds(bytes(16), 1, task),
         Publish(NETWORK_TOPIC, (manifest,)),
         Publish(task, (join,)),
         Publish(shard, (lease,)),
@@ -220,7 +225,7 @@ def hostile_frame(rng: Random, manifest: Signed) -> Frame:
     topic = rng.choice([NETWORK_TOPIC, manifest.record_id, manifest.record_id + bytes(4), rng.randbytes(36)])
     stranger = rng.randbytes(32)
     lease = encode(Lease(manifest.record_id, 0, 0, rng.getrandbits(60), 15, ((0, 5),)))
-    match rng.randrange(8):
+    match rng.randrange(10):
         case 0:
             return Topics(tuple(rng.randbytes(36) for _ in range(5)), (rng.randbytes(36),))
         case 1:
@@ -235,6 +240,10 @@ def hostile_frame(rng: Random, manifest: Signed) -> Frame:
             return BlobWant(rng.choice([rng.randbytes(32), describe(CODE).sha256]), 0, 64)
         case 6:
             return BlobPieceFrame(rng.randbytes(32), 2**52, 5, rng.randbytes(100), ())
+        case 7:
+            return Reconcile(topic, rng.randbytes(16), rng.randrange(3), rng.randrange(5_000), bytes(8), bytes(128))
+        case 8:
+            return ReconcileIds(rng.randbytes(16), 5, rng.randbytes(32))
         case _:
             return Publish(topic, (Signed("lease", stranger, lease, rng.randbytes(64)),))
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.tally import Vote
 
 ADVERSARIES = Path(__file__).parents[2] / "simulations" / "scenarios" / "adversaries"
-SLOW = {"whitewasher", "sybils", "churn", "staller", "unequal", "partition"}
+SLOW = {"sybils", "churn", "unequal", "partition"}
 """More than five seconds on two busy cores."""
-ELSEWHERE = {"alone", "colluding", "rate", "sleeper", "equivocator", "withholder"}
+ELSEWHERE = {"alone", "colluding", "rate", "sleeper", "equivocator", "withholder", "staller"}
 """test_simulations.py runs these on smaller networks for each change."""
 
 

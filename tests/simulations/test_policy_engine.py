@@ -111,13 +111,13 @@ def test_credibility_voting_never_catches_pairs() -> None:
     assert result.wrong / SIZES["S2"].chunks == pytest.approx(0.01, rel=0.15)
 
 
-def test_a_whitewasher_cannot_keep_a_task_open_where_accusations_do_not_discard_the_sample() -> None:
-    kept = ran("S2", "proposed, 2 votes", "whitewasher", 0.1)
-    assert kept.certified
-    assert kept.wrong == 0
-    assert kept.executions < 2.3 * SIZES["S2"].chunks
-    # What the protocol does today; when it changes, so must docs/verification.md.
-    assert not ran(SMALL, "ours, 2 votes", "whitewasher", 0.1).certified
+@pytest.mark.parametrize(("scheme", "cost_max"), [(BULK, 1.3), (DEFAULT, 2.3)])
+@pytest.mark.parametrize("name", ["whitewasher", "lazy:0.1", "accuser"])
+def test_accusing_the_honest_does_not_keep_a_task_open(name: str, scheme: str, cost_max: float) -> None:
+    result = ran("S2", scheme, name, 0.1)
+    assert result.certified
+    assert result.wrong == result.undecided == result.honest_convicted == 0
+    assert result.executions < cost_max * SIZES["S2"].chunks
 
 
 @pytest.mark.parametrize("scheme", list(SCHEMES))

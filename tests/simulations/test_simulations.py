@@ -63,15 +63,37 @@ def test_the_churn_scenario_passes_all_its_checks() -> None:
     assert run(load_scenario(SCENARIOS / "churn.toml"), 1).failures == []
 
 
+@pytest.mark.slow
 def test_the_restart_scenario_passes_all_its_checks() -> None:
     assert run(load_scenario(SCENARIOS / "restart.toml"), 1).failures == []
 
 
+def test_what_audits_cannot_show_is_not_asked_of_volunteers() -> None:
+    # 37,447 audits would be needed: the creator has to execute these 60 chunks itself, whatever the others do.
+    outcome = run(scenario(chunks="60", eps="1e-4"), 1)
+    assert outcome.failures == []
+    assert outcome.figures["certified bound"] == 0
+    assert outcome.figures["votes per chunk"] < 5
+
+
+@pytest.mark.slow
 def test_a_creator_that_comes_back_after_an_hour_finds_its_job_computed() -> None:
     outcome = run(load_scenario(SCENARIOS / "away.toml"), 1)
     assert outcome.failures == []
     # What was sealed in its absence only had to be opened and confirmed.
     assert outcome.figures["closed after, s"] < 3_603 + 600
+
+
+def test_no_result_is_executed_again_because_its_makers_are_gone_while_a_custodian_lives() -> None:
+    text = (SCENARIOS / "custody.toml").read_text(encoding="utf-8")
+    kept = run(parse_scenario(text), 1)
+    assert kept.failures == []
+    assert kept.figures["executions by the creator"] == kept.figures["audits by the creator"]
+    lost = run(parse_scenario(text.replace("[protocol]", "[protocol]\ncustodians = 0")), 1)
+    assert lost.failures == []
+    assert lost.figures["executions by the creator"] > lost.figures["audits by the creator"] + 20
+    # Three copies of each 20 kB, and the one that the creator fetches.
+    assert kept.figures["bulk kB sent per peer, mean"] < 1.1 * 4 * 200 * 20.1 / 6
 
 
 def test_equal_seeds_give_equal_traces_whatever_the_hash_seed(tmp_path: Path) -> None:

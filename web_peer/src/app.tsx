@@ -10,19 +10,26 @@ import type { ScreenProps, TaskScreenProps } from "./screens/screen";
 import { Icon, type IconName, Mark } from "./widgets/icons";
 import { lazy } from "./widgets/lazy";
 
+const loadStyle = () => import("./screens.css");
+
+/** A screen that is fetched when it is first opened, and with the first such screen what they all wear. */
+function later<Props extends object>(load: () => Promise<ComponentType<Props>>): ComponentType<Props> {
+  return lazy(() => Promise.all([load(), loadStyle()]).then(([screen]) => screen));
+}
+
 // A volunteer first needs the question. The screen behind it is fetched meanwhile, every other when it is opened.
 const loadComputing = () => import("./screens/computing").then((module) => module.Computing);
-const Computing = lazy<ScreenProps>(loadComputing);
-const Tasks = lazy<ScreenProps>(() => import("./screens/tasks").then((module) => module.Tasks));
-const Task = lazy<TaskScreenProps>(() => import("./screens/task").then((module) => module.Task));
-const Publish = lazy<ScreenProps>(() => import("./screens/publish").then((module) => module.Publish));
-const Results = lazy<TaskScreenProps>(() => import("./screens/results").then((module) => module.Results));
-const Me = lazy<ScreenProps>(() => import("./screens/me").then((module) => module.Me));
-const Settings = lazy<ScreenProps>(() => import("./screens/settings").then((module) => module.Settings));
-const Doctor = lazy<ScreenProps>(() => import("./screens/doctor").then((module) => module.Doctor));
-const Badge = lazy<ScreenProps>(() => import("./screens/badge").then((module) => module.Badge));
-const About = lazy<ScreenProps>(() => import("./screens/about").then((module) => module.About));
-const Embed = lazy<ScreenProps & { linkedTaskId: string | null }>(() =>
+const Computing = later<ScreenProps>(loadComputing);
+const Tasks = later<ScreenProps>(() => import("./screens/tasks").then((module) => module.Tasks));
+const Task = later<TaskScreenProps>(() => import("./screens/task").then((module) => module.Task));
+const Publish = later<ScreenProps>(() => import("./screens/publish").then((module) => module.Publish));
+const Results = later<TaskScreenProps>(() => import("./screens/results").then((module) => module.Results));
+const Me = later<ScreenProps>(() => import("./screens/me").then((module) => module.Me));
+const Settings = later<ScreenProps>(() => import("./screens/settings").then((module) => module.Settings));
+const Doctor = later<ScreenProps>(() => import("./screens/doctor").then((module) => module.Doctor));
+const Badge = later<ScreenProps>(() => import("./screens/badge").then((module) => module.Badge));
+const About = later<ScreenProps>(() => import("./screens/about").then((module) => module.About));
+const Embed = later<ScreenProps & { linkedTaskId: string | null }>(() =>
   import("./screens/embed").then((module) => module.Embed),
 );
 
@@ -52,7 +59,9 @@ export function App({ console: peer }: { console: Console }) {
   useEffect(followAddress, []);
   useStateInTab(snapshot, TITLES[here.kind]);
   const isStarted = snapshot !== null;
-  useEffect(() => void (isStarted && loadComputing().catch(() => undefined)), [isStarted]);
+  useEffect(() => {
+    if (isStarted) Promise.all([loadComputing(), loadStyle()]).catch(() => undefined);
+  }, [isStarted]);
   const reading = readJoin(location.hash);
   const linkedTaskId = reading.kind === "join" ? reading.join.taskId : null;
   const notYet = failure === null ? <Starting /> : <Failed sentence={failure} />;

@@ -78,7 +78,7 @@ test("what suffices is at least what the policy demands", () => {
         }
         for (let conviction = 0; conviction < convictions; conviction++) {
           task.isConvicted = true;
-          task.auditor.convicted();
+          task.auditor.mistaken();
           expect(task.suffices()).toBe(false); // What was audited while a liar was at work must not count.
           const before = new Map(task.done);
           task.runOut(rng, creatorShare);
@@ -109,7 +109,7 @@ describe("a conviction", () => {
     expect(Math.abs(drawn.length - 4.605 / (0.01 * 0.8))).toBeLessThanOrEqual(2);
     for (const chunk of drawn) task.audit(chunk);
     expect(task.suffices()).toBe(true);
-    task.auditor.convicted();
+    task.auditor.mistaken();
     expect(task.suffices()).toBe(false);
   });
 

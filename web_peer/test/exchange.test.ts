@@ -182,3 +182,12 @@ test("what is here is not asked for, and what nobody asked for is not taken", ()
   fetcher.exchange.received("a", piece, 0);
   expect(fetcher.store.size(new Uint8Array(32))).toBe(null);
 });
+
+test("blobs that nobody has are given up, however many wait for a peer's window", () => {
+  const none = new Uint8Array(0);
+  const fetcher = new Fetcher(new Provider("a", none, "missing"), new Provider("b", none, "missing"));
+  const count = 3 * CONFIG.blobWindow;
+  for (let number = 0; number < count; number++) fetcher.fetch(Uint8Array.of(number), false);
+  fetcher.run();
+  expect([...fetcher.finished.values()]).toEqual(Array.from({ length: count }, () => false));
+});

@@ -6,9 +6,10 @@ import { expect, test } from "vitest";
 import { fromHex, hex, type Hex } from "../src/protocol/bytes";
 import { protocolConfig } from "../src/protocol/config";
 import { RemoteProtocolError } from "../src/protocol/errors";
-import { decodeFrame, encodeFrame, type Frame, IDS_MAX, TOPICS_MAX } from "../src/protocol/frames";
+import { decodeFrame, encodeFrame, type Frame, type GossipFrame, TOPICS_MAX } from "../src/protocol/frames";
 import { type Addressed, Gossip, type Shelf } from "../src/protocol/gossip";
 import type { PeerId } from "../src/protocol/identity";
+import type { Reconcile } from "../src/protocol/reconcile";
 import { recordKey, type Signed } from "../src/protocol/records";
 import { SeededRng } from "./seeded";
 
@@ -32,7 +33,7 @@ class Node implements Shelf {
     readonly peerId: PeerId,
     seed: number,
   ) {
-    this.gossip = new Gossip(CONFIG, new SeededRng(seed), this);
+    this.gossip = new Gossip(CONFIG, peerId, new SeededRng(seed), this);
   }
 
   recordIds(): Iterable<Hex> {
@@ -54,11 +55,8 @@ class Node implements Shelf {
         this.pushed++;
         if (!this.gossip.seen(recordKey(signed))) this.take(hex(frame.topic), signed, now, source);
       }
-    } else if (
-      frame.kind === "topics" || frame.kind === "graft" || frame.kind === "prune" || frame.kind === "ihave" ||
-      frame.kind === "iwant"
-    ) {
-      this.gossip.received(source, frame, now);
+    } else {
+      this.gossip.received(source, frame as GossipFrame, now);
     }
   }
 }
@@ -68,6 +66,7 @@ class Wire {
   readonly nodes: Node[];
   readonly links = new Set<string>();
   readonly silent = new Set<PeerId>();
+  readonly said: Frame[] = [];
   now = 0;
 
   constructor(count: number, seed = 1) {
@@ -99,6 +98,7 @@ class Wire {
   }
 
   private carry(node: Node, [to, frame]: Addressed): void {
+    this.said.push(frame);
     if (!this.links.has(`${node.peerId} ${to}`) || this.silent.has(node.peerId)) return;
     const other = this.nodes.find(({ peerId }) => peerId === to)!;
     other.received(node.peerId, decodeFrame(encodeFrame(frame)), this.now);
@@ -194,16 +194,28 @@ test("two halves that meet again come to hold the same", () => {
 });
 
 test("records of a topic do not go to those who left it", () => {
-  const wire = new Wire(2);
-  const [one, other] = wire.nodes as [Node, Node];
-  wire.link(one, other);
+  const wire = new Wire(3);
+  const [one, other, third] = wire.nodes as [Node, Node, Node];
+  everyPair(wire.nodes, (left, right) => wire.link(left, right));
   for (const { gossip } of wire.nodes) gossip.follow(TOPIC);
   wire.deliver();
   other.gossip.leave(TOPIC);
   wire.deliver();
   one.take(TOPIC, record(1), wire.now);
   wire.passTime(6);
-  expect(other.held.size).toBe(0);
+  expect([other.held.size, third.held.size]).toEqual([0, 1]);
+});
+
+test("who follows a topic alone, as far as it sees, tells somebody: the others may be behind them", () => {
+  const wire = new Wire(3);
+  const [one, between, far] = wire.nodes as [Node, Node, Node];
+  wire.link(one, between);
+  wire.link(between, far);
+  for (const { gossip } of [one, far]) gossip.follow(TOPIC);
+  wire.deliver();
+  one.take(TOPIC, record(1), wire.now);
+  wire.passTime(6);
+  expect(far.held.size).toBe(1);
 });
 
 /** A peer that follows the topic with neighbours that do too. */
@@ -305,11 +317,164 @@ test("a neighbour that follows more topics than anybody needs breaks the rules",
   }).toThrow(RemoteProtocolError);
 });
 
-test("ids in any number are announced in frames that fit", () => {
-  const node = follower();
-  for (let number = 0; number < IDS_MAX + 1; number++) node.take(TOPIC, record(number), 0);
-  node.gossip.linkOpened("a");
-  node.gossip.received("a", { kind: "topics", follow: [fromHex(TOPIC)], leave: [] }, 0);
-  const announced = said(node).flatMap((frame) => (frame.kind === "ihave" ? [frame.ids.length] : []));
-  expect(announced).toEqual([IDS_MAX, 1]);
+// ---- comparing
+
+/** Have records, published long ago. */
+function hold(node: Node, first: number, end: number): void {
+  for (let number = first; number < end; number++) {
+    const key = recordKey(record(number));
+    node.held.set(key, record(number));
+    node.gossip.markSeen(key);
+  }
+}
+
+function bytesComparing(wire: Wire): number {
+  return wire.said.reduce((sum, frame) => (frame.kind === "publish" ? sum : sum + encodeFrame(frame).length), 0);
+}
+
+test("after a partition a missing record costs less than 150 bytes and three requests", () => {
+  const wire = new Wire(2);
+  const [one, other] = wire.nodes as [Node, Node];
+  for (const node of wire.nodes) {
+    hold(node, 0, 3_000);
+    node.gossip.follow(TOPIC);
+  }
+  hold(one, 3_000, 3_050);
+  hold(other, 3_050, 3_100);
+  wire.link(one, other);
+  wire.deliver();
+  expect([one.held.size, other.held.size]).toEqual([3_100, 3_100]);
+  expect(bytesComparing(wire)).toBeLessThan(150 * 100);
+  expect(wire.said.filter(({ kind }) => kind === "reconcile").length).toBeLessThanOrEqual(3);
+});
+
+test("a newcomer pays for the set once, however many neighbours it has", () => {
+  const wire = new Wire(6);
+  const newcomer = wire.nodes[5]!;
+  for (const node of wire.nodes.slice(0, 5)) {
+    hold(node, 0, 2_000);
+    node.gossip.follow(TOPIC);
+    wire.link(newcomer, node);
+  }
+  wire.deliver();
+  wire.said.length = 0;
+  newcomer.gossip.follow(TOPIC);
+  wire.deliver();
+  expect(newcomer.gossip.synced(TOPIC)).toBe(true);
+  expect([newcomer.held.size, newcomer.pushed]).toEqual([2_000, 2_000]);
+  // 32 bytes to hear of each and 34 to ask for it, and some for every neighbour.
+  expect(bytesComparing(wire)).toBeLessThan((32 + 34) * 2_000 + 5 * 1_000);
+});
+
+test("small sets are told at once", () => {
+  const told = [20, 21].map((held) => {
+    const node = follower();
+    hold(node, 0, held);
+    node.gossip.linkOpened("a");
+    node.gossip.received("a", { kind: "topics", follow: [fromHex(TOPIC)], leave: [] }, 0);
+    return said(node).flatMap((frame) => (frame.kind === "ihave" ? [frame.ids.length] : []));
+  });
+  expect(told).toEqual([[20], []]);
+});
+
+/** A follower that has just met neighbours that follow the topic too; "a" is smaller than its id, "y" and "z" larger. */
+function meeting(...names: string[]): Node {
+  const node = new Node("under test", 1);
+  hold(node, 0, 1_000);
+  node.gossip.follow(TOPIC);
+  for (const name of names) {
+    node.gossip.linkOpened(name);
+    node.gossip.received(name, { kind: "topics", follow: [fromHex(TOPIC)], leave: [] }, 0);
+  }
+  return node;
+}
+
+function requests({ gossip }: Node, now: number): (readonly [PeerId, Reconcile])[] {
+  if (gossip.heartbeatDue(now)) gossip.heartbeat(now);
+  return gossip.drain(now).flatMap(([to, frame]) => (frame.kind === "reconcile" ? [[to, frame] as const] : []));
+}
+
+function asked(node: Node, now: number): PeerId[] {
+  return requests(node, now).map(([to]) => to);
+}
+
+const EMPTY = new Uint8Array(0);
+const REQUEST = {
+  kind: "reconcile",
+  topic: fromHex(TOPIC),
+  salt: new Uint8Array(16),
+  attempt: 0,
+  count: 0,
+  fingerprint: new Uint8Array(8),
+  sketch: EMPTY,
+} as const;
+
+test("the smaller id asks, and the other only if nobody does", () => {
+  expect(asked(meeting("z"), 0)).toEqual(["z"]);
+  const node = meeting("a");
+  expect([asked(node, 9.9), asked(node, 11)]).toEqual([[], ["a"]]);
+  const answering = meeting("a");
+  answering.gossip.received("a", REQUEST, 1);
+  expect(answering.gossip.drain(1).map(([, { kind }]) => kind)).toContain("reconcile-ids");
+  expect(asked(answering, 11)).toEqual([]);
+});
+
+test("who does not answer is not waited for, and asked again later", () => {
+  const node = meeting("y", "z");
+  expect([asked(node, 0), asked(node, 2), asked(node, 3)]).toEqual([["y"], [], ["z"]]);
+  node.gossip.linkClosed("z");
+  expect([asked(node, 32.9), asked(node, 34)]).toEqual([[], ["y"]]);
+});
+
+test("what is no answer breaks the rules, and the next neighbour is asked", () => {
+  const node = meeting("y", "z");
+  const { salt } = requests(node, 0)[0]![1];
+  const wrong = { kind: "reconcile-cells", salt, cells: 4, data: new Uint8Array(1) } as const;
+  node.gossip.received("z", wrong, 0); // It was not asked: nobody minds.
+  expect(() => node.gossip.received("y", wrong, 0)).toThrow(RemoteProtocolError);
+  expect(asked(node, 0.1)).toEqual(["z"]);
+});
+
+test("a neighbour that has us compare without end gets no answers", () => {
+  const node = meeting("a");
+  node.gossip.drain(0);
+  let answered = 0;
+  for (let turn = 0; turn < 800; turn++) {
+    node.gossip.received("a", REQUEST, 0);
+    if (node.gossip.drain(0).length > 0) answered++;
+  }
+  expect(answered).toBe(400);
+  node.gossip.received("a", { ...REQUEST, topic: EMPTY }, 1e6);
+  expect(node.gossip.drain(1e6)).toEqual([]);
+});
+
+test("who follows a topic again and again is not asked each time", () => {
+  const node = meeting("z");
+  const topic = [fromHex(TOPIC)];
+  let count = 0;
+  for (let turn = 0; turn < 800; turn++) {
+    count += asked(node, 0).length;
+    node.gossip.received("z", { kind: "topics", follow: [], leave: topic }, 0);
+    node.gossip.received("z", { kind: "topics", follow: topic, leave: [] }, 0);
+  }
+  expect(count).toBe(400);
+});
+
+test("a comparison ends with the topic and with the link", () => {
+  const ends: ((node: Node) => void)[] = [
+    ({ gossip }) => gossip.leave(TOPIC),
+    ({ gossip }) => {
+      gossip.linkClosed("z");
+      gossip.linkOpened("z");
+    },
+    ({ gossip }) => gossip.received("z", { kind: "topics", follow: [], leave: [fromHex(TOPIC)] }, 0),
+  ];
+  for (const end of ends) {
+    const node = meeting("z");
+    const { salt } = requests(node, 0)[0]![1];
+    end(node);
+    said(node);
+    node.gossip.received("z", { kind: "reconcile-ids", salt, count: 1, data: new Uint8Array(32) }, 0);
+    expect(said(node)).toEqual([]);
+  }
 });

@@ -238,6 +238,8 @@ describe("a stranger", () => {
       fc.record({ kind: fc.constantFrom("ihave" as const, "iwant" as const), topic, ids }),
       fc.record({ kind: fc.constant("blob-want" as const), sha256: id, first: u32, count: pieces }),
       fc.record({ kind: fc.constant("blob-missing" as const), sha256: id }),
+      fc.record({ kind: fc.constant("keep" as const), task: id, chunk: u32, sha256: id, size: u53 }),
+      fc.record({ kind: fc.constant("kept" as const), task: id, sha256: id, kept: fc.boolean() }),
       fc.record({
         kind: fc.constant("blob-piece" as const),
         sha256: id,

@@ -1,10 +1,12 @@
 /** Both parts a peer plays, at hand at once as in a native peer; src/peer/later.ts has them as a browser does. */
 
 import { CreatorRole } from "../src/protocol/creator";
+import { Custody } from "../src/protocol/custody";
 import type { Roles } from "../src/protocol/peer";
 import { WorkerRole } from "../src/protocol/worker";
 
 export const ROLES: Roles = {
   worker: (...parts) => new WorkerRole(...parts),
   creator: (...parts) => new CreatorRole(...parts),
+  custody: (...parts) => new Custody(...parts),
 };

@@ -177,12 +177,19 @@ export class World {
     machine.isSilent = true;
   }
 
-  /** A machine stops at once and starts again with what it had saved. Nobody is told. */
-  restart(machine: Machine): void {
+  /** A machine stops at once. Nobody is told. */
+  stop(machine: Machine): void {
     machine.life++;
+    machine.isSilent = true;
     machine.linked.clear();
     machine.running.clear();
     machine.wakeAt = Infinity;
+  }
+
+  /** A machine stops at once and starts again with what it had saved. Nobody is told. */
+  restart(machine: Machine): void {
+    this.stop(machine);
+    machine.isSilent = false;
     const rng = new SeededRng(machine.index + 77 * machine.life);
     machine.peer = new Peer(machine.config, machine.signer, this.verifier, rng, machine.blobs, ROLES, this.now);
     this.tell(machine, { kind: "recordsRestored", records: [...machine.saved] });

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +36,7 @@ from crowdcompute.protocol.signaling import JoinLink
 
 from .chromium import Chromium, Tab, check_page, chromium
 from .local_network import LOOPBACK, Volunteer, signaling_server, volunteer
-from .results import certificate, export, statement
+from .results import certificate, export, statement_of
 from .session import DISK_BYTES, Creator, online
 from .task_file import read_task_file
 from .watching import screen, until_closed
@@ -140,7 +140,7 @@ async def _play(
 ) -> None:
     stopping = Stopping()
     creator.store_bundle(bundle)
-    invitation = JoinLink(link.base_url, link.network, bundle.task_id)
+    invitation = replace(link, task_id=bundle.task_id)
     async with online(creator, link, hosts=(LOOPBACK,)) as runtime, _visit(peers.browser, invitation) as tab:
         playing = asyncio.create_task(_compute(runtime, bundle, peers, tab, show))
         stopped = asyncio.create_task(stopping.asked.wait())
@@ -156,7 +156,7 @@ async def _play(
         runpy.run_path(str(_example() / "render.py"))["render"](tiles).save(picture)
         seconds = time.monotonic() - started
         _tell(role, peers, show)
-        show("certificate", f"{output / 'certificate.json'}: {statement(role)}")
+        show("certificate", f"{output / 'certificate.json'}: {statement_of(role)}")
         show("note", "peers on one machine are not independent: real safety needs strangers' machines")
         show("picture", f"{picture}   {seconds:.1f} s")
         if show.quiet:

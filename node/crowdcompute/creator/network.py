@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +25,7 @@ from .code import examine
 from .commands import HERE, Json, Key
 from .report import SCHEMA, bundle_report, bundle_words
 from .report import show as show_report
-from .results import certificate, export, failures, statement
+from .results import CERTIFICATE_FILE, certificate, export, failures, statement_of
 from .session import Creator, online, open_creator
 from .task_file import TASK_FILE, read_task_file
 from .watching import report, screen, until_closed, words
@@ -83,7 +84,7 @@ def publish(
             raise CommandError("publish where? Give the network's join link with --link or CC_LINK", Exit.USAGE)
         where = JoinLink.parse(link)
         creator.store_bundle(bundle)
-        join = JoinLink(where.base_url, where.network, bundle.task_id)
+        join = replace(where, task_id=bundle.task_id)
 
         async def work(runtime: Runtime) -> CreatorRole:
             runtime.publish(bundle.signed)
@@ -161,7 +162,7 @@ def results(
     task
         The task's id, or its first digits.
     output
-        Folder for 000042.bin per chunk, results.ndjson and certificate.json.
+        Folder for 000042.bin per chunk, results.ndjson, certificate.json, and records.ccr, the evidence for it.
     """
     with open_creator(key) as creator:
         role = creator.role(creator.find(task).task_id)
@@ -171,11 +172,11 @@ def results(
         else:
             print(f"{count:,} of {role.ledger.manifest.chunks:,} results in {output}")
             _say_failures(role)
-            print(
-                f"certificate: {statement(role)}"
-                if role.state is TaskState.CLOSED
-                else f"no certificate yet, the task is {role.state.value}: `cc-task watch {task}` goes on with it"
-            )
+            if role.state is TaskState.CLOSED:
+                print(f"certificate: {statement_of(role)}")
+                print(f"anybody can check it: cc-task audit {output / CERTIFICATE_FILE} --results {output}")
+            else:
+                print(f"no certificate yet, the task is {role.state.value}: `cc-task watch {task}` goes on with it")
         return Exit.OK
 
 
@@ -247,7 +248,7 @@ def _finish(role: CreatorRole, *, as_json: bool, extra: dict[str, Any], judge: b
         for worker, count in sorted(role.wrong_votes().items()):
             _say(f"wrong     {count} votes by {peer_id_of(worker)}")
         _say_failures(role)
-        print(f"certificate: {statement(role)}")
+        print(f"certificate: {statement_of(role)}")
         print(f"next: cc-task results {role.ledger.task.hex()[:12]} -o DIR")
     if not judge:
         return Exit.OK

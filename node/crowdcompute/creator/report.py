@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import peer_id_of
-from crowdcompute.protocol.policy import audit_share, explain
+from crowdcompute.protocol.policy import explain
 
+from .assurance import Assurance
 from .local import describe_outcome
 
 if TYPE_CHECKING:
@@ -66,27 +67,30 @@ def bundle_report(manifest: Manifest, task_id: bytes, facts: CodeFacts) -> dict[
 
 
 def check_report(work: Work, facts: CodeFacts, sampled: Sample) -> dict[str, Any]:
-    executions = work.policy.replication + audit_share(work.policy, work.chunks)
+    assurance = Assurance(work.policy, work.chunks)
     return {
         "name": work.name,
         "chunks": work.chunks,
         **facts.report,
         "runtime": work.runtime,
-        "warnings": list(facts.warnings),
+        "warnings": [*facts.warnings, *assurance.warnings()],
         "deterministic": not sampled.differing and not sampled.disputed,
         "samples": [
             {"chunk": outcome.chunk, "status": outcome.status.name.lower(), "result": describe_outcome(outcome)}
             for outcome in sampled.outcomes
         ],
         "seconds_per_chunk": sampled.seconds_per_chunk,
-        "executions_per_chunk": executions,
-        "cpu_seconds": sampled.seconds_per_chunk * work.chunks * executions,
+        "executions_per_chunk": assurance.executions,
+        "cpu_seconds": sampled.seconds_per_chunk * work.chunks * assurance.executions,
+        "verification": assurance.report(),
     }
 
 
 def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str, Any]) -> list[tuple[str, str]]:
     chunk = _in_time_units(sampled.seconds_per_chunk)
     once = _in_time_units(sampled.seconds_per_chunk * work.chunks)
+    assurance = Assurance(work.policy, work.chunks)
+    least = "about" if assurance.audits_suffice else "at least"
     return [
         ("task", f"{work.name}, {work.chunks:,} chunks"),
         ("module", facts.words),
@@ -95,8 +99,9 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
         *_engines_words(sampled),
         ("speed", f"{chunk} a chunk on this machine: {once} for all, once"),
-        ("checking", explain(work.policy, work.chunks)),
-        ("cost", f"about {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
+        *assurance.lines(),
+        *(("beware", warning) for warning in assurance.warnings()),
+        ("cost", f"{least} {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
     ]
 
 

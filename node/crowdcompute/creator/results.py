@@ -3,6 +3,7 @@
 DIR/000042.bin        the accepted result of chunk 42, byte for byte; none where the chunk failed
 DIR/results.ndjson    one JSON object per chunk: index, status, sha256, size, votes, agreed, disagreed, reasons
 DIR/certificate.json  how well the whole was checked, with the creator's signed record
+DIR/records.ccr       every signed record, with the votes opened: what `cc-task audit` counts again
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.opening import write_shown
+from crowdcompute.protocol.records import CertificateBody, Verdict
 
 from .local import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from crowdcompute.protocol.creator import ChunkResult, CreatorRole
+    from crowdcompute.protocol.manifest import Manifest
+    from crowdcompute.protocol.records import Signed
 
 SCHEMA = 1
+CERTIFICATE_FILE = "certificate.json"
+RECORDS_FILE = "records.ccr"
 
 
 def chunk_file(chunk: int) -> str:
@@ -66,16 +73,28 @@ def _reasons(role: CreatorRole, result: ChunkResult) -> list[str]:
 
 def certificate(role: CreatorRole) -> dict[str, Any] | None:
     """The certificate as JSON, or None while the task is not closed."""
-    body = role.ledger.certificate
-    if body is None:
-        return None
-    signed = next(record for record in role.ledger.records() if record.kind == "certificate")
+    verdicts: dict[bytes, Verdict] = {}
+    for signed in role.ledger.records():
+        if signed.kind == "verdict":
+            verdict = decode(signed.body, Verdict)
+            verdicts[verdict.worker] = verdict
+        elif signed.kind == "certificate":
+            # Whoever was convicted later, by a commit on its way when the task closed, is no part of it.
+            return document(role.ledger.signed, role.ledger.manifest, signed, verdicts)
+    return None
+
+
+def document(
+    signed: Signed, manifest: Manifest, certified: Signed, verdicts: Mapping[bytes, Verdict]
+) -> dict[str, Any]:
+    """certificate.json of a manifest's and a certificate's record. It says nothing that does not follow from them."""
+    body = decode(certified.body, CertificateBody)
     return {
         "schema": SCHEMA,
-        "task": role.ledger.task.hex(),
-        "creator": peer_id_of(role.ledger.manifest.creator),
-        "name": role.ledger.manifest.name,
-        "statement": statement(role),
+        "task": signed.record_id.hex(),
+        "creator": peer_id_of(manifest.creator),
+        "name": manifest.name,
+        "statement": statement(manifest, body),
         "chunks": body.chunks,
         "accepted": body.accepted,
         "failed": body.failed,
@@ -84,20 +103,18 @@ def certificate(role: CreatorRole) -> dict[str, Any] | None:
         "audits": {"by_workers": body.worker_audits, "by_creator": body.creator_audits, "mismatches": body.mismatches},
         "convicted": [
             {"worker": peer_id_of(worker), "reason": verdict.reason, "chunk": verdict.chunk}
-            for worker, verdict in sorted(role.ledger.verdicts.items())
+            for worker, verdict in sorted(verdicts.items())
         ],
         "eps": body.eps,
         "bound": body.bound,
         "confidence": body.confidence,
-        "record": encode(signed).hex(),
-        "manifest": encode(role.ledger.signed).hex(),
+        "record": encode(certified).hex(),
+        "manifest": encode(signed).hex(),
     }
 
 
-def statement(role: CreatorRole) -> str:
+def statement(manifest: Manifest, body: CertificateBody) -> str:
     """What the certificate says, in one sentence."""
-    body = role.ledger.certificate
-    assert body is not None
     if body.bound == 0:
         return f"all {body.accepted} accepted results were re-executed by the creator's own node"
     words = (
@@ -105,8 +122,14 @@ def statement(role: CreatorRole) -> str:
         " confidence"
     )
     if body.worker_audits:
-        words += f", as long as at most {role.ledger.manifest.policy.liars:.0%} of the workers' audits lie"
+        words += f", as long as at most {manifest.policy.liars:.0%} of the workers' audits lie"
     return words
+
+
+def statement_of(role: CreatorRole) -> str:
+    """The same of a task of ours that is closed."""
+    assert role.ledger.certificate is not None
+    return statement(role.ledger.manifest, role.ledger.certificate)
 
 
 def export(role: CreatorRole, folder: Path) -> int:
@@ -121,17 +144,19 @@ def export(role: CreatorRole, folder: Path) -> int:
         # A task error's text is no result: whoever reads the files must not take it for one.
         data = role.result_bytes(chunk) if role.result(chunk).state == "ok" else None
         if data is not None:
-            _write(folder / chunk_file(chunk), data)
+            _write(folder / chunk_file(chunk), [data])
             count += 1
     lines = "".join(json.dumps(line) + "\n" for line in rows(role))
-    _write(folder / "results.ndjson", lines.encode())
+    _write(folder / "results.ndjson", [lines.encode()])
     stated = certificate(role)
     if stated is not None:
-        _write(folder / "certificate.json", json.dumps(stated, indent=2).encode() + b"\n")
+        _write(folder / RECORDS_FILE, write_shown(role.evidence()))
+        _write(folder / CERTIFICATE_FILE, [json.dumps(stated, indent=2).encode() + b"\n"])
     return count
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
+    with temporary.open("wb") as file:
+        file.writelines(pieces)
     temporary.replace(path)

@@ -21,6 +21,8 @@ from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Runtime, Split
 from crowdcompute.protocol.split import pack_items
 
+from .assurance import EPS_MIN, LIARS_BELOW
+
 TASK_FILE = "task.toml"
 
 _SIZE_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -162,15 +164,7 @@ def read_task_file(folder: Path) -> TaskFile:
                     seconds=task.limits.seconds,
                 ),
             ),
-            policy=_checked(
-                "verify",
-                Policy(
-                    replication=task.verify.replication,
-                    eps=task.verify.eps,
-                    liars=task.verify.liars,
-                    pow_bits=task.verify.pow_bits,
-                ),
-            ),
+            policy=_policy(task.verify),
             reward=task.publish.reward,
             lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
         )
@@ -219,6 +213,19 @@ def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | None]:
         return blocks, _read("split.blocks.file", folder / table.blocks.file)
     assert table.items is not None
     return Items(), _pack_folder(folder / table.items)
+
+
+def _policy(table: VerifyTable) -> Policy:
+    """What peers admit, less what no certificate could ever mean anything by."""
+    if table.liars >= LIARS_BELOW:
+        raise TaskFileError(
+            f"verify.liars: {table.liars:g} of the work cannot be liars', for they would outvote the honest: say less "
+            f"than {LIARS_BELOW:g}, or compute the task yourself with `cc-task run --local`"
+        )
+    policy = Policy(replication=table.replication, eps=table.eps, liars=table.liars, pow_bits=table.pow_bits)
+    if 0 < table.eps < EPS_MIN:
+        raise TaskFileError(f"verify.eps: {table.eps:g} is less than one result of the largest task: say {EPS_MIN:.1g}")
+    return _checked("verify", policy)
 
 
 def _pack_folder(folder: Path) -> bytes:

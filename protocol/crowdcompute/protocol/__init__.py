@@ -26,6 +26,8 @@ wants one error class should not wait for the whole peer.
     batch        sealed votes
     tally        what a set of votes says
     ledger       what a set of records says in public
+    opening      what a creator shows of a closed task
+    recount      a certificate checked from what was shown
     frames       what travels on a link
 
     signaling    how strangers meet: messages, offers and answers

@@ -7,8 +7,9 @@ a) nobody was convicted: all audits so far count; if they do not suffice, more c
 b) somebody was: whatever was audited while liars were at work proves little, so a fresh uniform sample over *all*
    chunks is drawn, without replacement. A sampled chunk that the creator has executed itself counts at once.
 
-A conviction in the middle of (b) discards the sample. A worker's audit counts (1 - liars), the creator's own fully,
-and a task all of whose chunks the creator executed has nothing left to be wrong.
+An accepted result that turns out wrong discards the sample; a conviction alone does not, or whoever accuses the honest
+under ever new keys would keep a task open (docs/verification.md). A worker's audit counts (1 - liars), the creator's
+own fully, and a task all of whose chunks the creator executed has nothing left to be wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from random import Random
 
     from .manifest import Policy
+
+
+PASSES_MAX = 2
+"""How often, on average, each chunk of an honest task may be audited for its certificate. A guess: a task so small that
+this does not suffice takes its creator less time than everybody else."""
 
 
 class Auditor:
@@ -62,8 +68,8 @@ class Auditor:
         """Audits this chunk still needs, given how many it has had."""
         return max(0, self._drawn.get(chunk, 0) - done)
 
-    def convicted(self) -> None:
-        """Somebody was found lying: a sample drawn before says nothing any more."""
+    def mistaken(self) -> None:
+        """An accepted result turned out wrong: a sample drawn before says nothing any more."""
         self._sample = None
 
     @property
@@ -88,6 +94,13 @@ class Auditor:
                 by_workers += min(1, max(0, done - before))
         return audit_strength(self._policy, by_workers, by_creator)
 
+    def gain(self, chunk: int, audits_of: Callable[[int], tuple[int, bool]]) -> float:
+        """What the creator's own execution of a chunk adds to the strength: in the sample it replaces an audit."""
+        if self._sample is None:
+            return 1.0
+        audited = min(1, max(0, audits_of(chunk)[0] - self._sample.get(chunk, 0)))
+        return 1.0 - audit_strength(self._policy, audited, 0)
+
     def required(self, *, convicted: bool) -> float:
         """The strength that certifies the task's eps."""
         alpha = 1 - (CONFIDENCE_AFTER_CONVICTION if convicted else CONFIDENCE)
@@ -103,15 +116,21 @@ class Auditor:
         """All chunks are closed and the strength does not suffice: draw further chunks uniformly.
 
         `by_workers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an
-        empty set means that no chunk is left to draw, and only the creator's own executions can add strength.
+        empty set means that audits cannot suffice, and only the creator's own executions can add strength. Then none
+        is asked for: volunteers' time is not wasted on what the creator has to do anyway.
         """
         if convicted and self._sample is None:
             self._sample, strength = {}, 0.0
             self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
-        elif not convicted and not self._unsampled:
-            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
         weight = (1 - self._policy.liars) if by_workers else 1.0
         missing = math.ceil((self.required(convicted=convicted) - strength) / weight - 1e-9)
+        if self._sample is not None and missing > len(self._unsampled):
+            self._sample.update((chunk, audits_of(chunk)[0]) for chunk in self._unsampled)
+            self._unsampled = []
+        elif self._sample is None and missing > PASSES_MAX * self._chunks:
+            return set()
+        elif self._sample is None and not self._unsampled:
+            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
         drawn: set[int] = set()
         while missing > 0 and self._unsampled:
             chunk = self._unsampled.pop()

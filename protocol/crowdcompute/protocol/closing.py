@@ -113,9 +113,9 @@ class Closing:
             self._worker_audits += after[0] - before[0]
             self._creator_audits += after[1] - before[1]
 
-    def convicted(self) -> None:
-        """Somebody was found lying."""
-        self._auditor.convicted()
+    def mistaken(self) -> None:
+        """An accepted result turned out wrong."""
+        self._auditor.mistaken()
 
     def assurance(self, *, convicted: bool, all_closed: bool) -> Assurance:
         all_trusted = all_closed and self._all_trusted()
@@ -136,16 +136,17 @@ class Closing:
         drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
         if drawn:
             return Confirm(tuple(sorted(drawn)))
-        # Every chunk is in the sample: what workers confirmed, the creator now confirms itself.
+        # What audits cannot show, the creator's own executions do, beginning with what nobody audited. When they do not
+        # suffice either, all chunks are executed, and nothing is left to be wrong.
         missing = required - self._strength()
+        left = [chunk for chunk in range(self._manifest.chunks) if self._creator not in self._referee.voters(chunk)]
+        gains = {chunk: self._auditor.gain(chunk, self._audits_of) for chunk in left}
         chunks = []
-        for chunk in range(self._manifest.chunks):
+        for chunk in sorted(left, key=lambda chunk: -gains[chunk]):
             if missing <= 0:
                 break
-            if self._creator not in self._referee.voters(chunk):
-                chunks.append(chunk)
-                # A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
-                missing -= self._manifest.policy.liars or 1.0
+            chunks.append(chunk)
+            missing -= gains[chunk]
         return ExecuteOurselves(tuple(chunks))
 
     # ---- inside

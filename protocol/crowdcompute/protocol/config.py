@@ -128,6 +128,16 @@ class ProtocolConfig:
     inline_result_bytes: int = 4_096
     """Results up to this size travel inside the sealed batch (DESIGN section 6)."""
 
+    custodians: int = 3
+    """Peers that are asked to keep a large result besides its maker (DESIGN section 6)."""
+
+    custody_after_s: float = 10.0
+    """A creator that is there takes a result within this time, mostly. What it has not taken by then is given to
+    custodians, or at once when nothing was heard of it for as long. A guess."""
+
+    custody_bytes: int = 128 * 1024 * 1024
+    """Results of others that we keep in memory, half of them of one task at most."""
+
     checkpoint_s: float = 2.0
     """A shard whose accepted set changed gets a new checkpoint at most this often."""
 

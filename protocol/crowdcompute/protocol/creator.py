@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 
 from . import merkle
 from .assigning import ASSIGN_CONTEXT, Assignments, open_assignment, seal_assignment
-from .batch import open_commit
+from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
+from .frames import Keep, Kept
 from .identity import NONCE_BYTES
+from .opening import Shown, shown_records
 from .picking import is_open, pick_endgame
+from .reclaiming import Copy, Reclaiming
 from .records import (
     LEAVING_TTL_S,
     SHARD_CHUNKS,
@@ -46,12 +49,12 @@ from .tally import ChunkState, ChunkTally
 from .voting import commits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from .config import ProtocolConfig
     from .desk import Desk
-    from .identity import Signer
+    from .identity import PeerId, Signer
     from .ledger import Ledger
     from .storage import BlobStore
 
@@ -64,6 +67,9 @@ SCAN_CHUNKS = 4_096
 
 DEALT_PER_WORKER = 16
 """Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
+
+LET_GO_MAX = 2
+"""A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever."""
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
@@ -132,8 +138,14 @@ class CreatorRole:
         self._closing = Closing(manifest, self._referee, self._failed, rng)
         self._votes = 0
         self._mismatches = 0
+        self._retracted: dict[int, bytes] = {}
+        """What was accepted of chunks that reopened: should something else be accepted now, it was wrong."""
         self._seq = 0
         self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
+        self._let_go: dict[int, list[bytes]] = {}
+        """Workers that were asked for a chunk and let it go, as often as they did."""
+        self._stalling: set[bytes] = set()
+        """Workers that leased what they were asked for and did not finish it: asked for nothing until they commit."""
         self._dealt: set[int] = set()
         """Chunks without a vote that somebody was asked for all the same."""
         self._scan_at = 0
@@ -141,11 +153,14 @@ class CreatorRole:
         self._own: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
+        self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
+        self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
         self._dirty: set[int] = set()
         self._checkpoint_at: float | None = None
         self._review_at: float | None = None
         self._restoring = False
         self._stirred = True
+        desk.custody.take_part(ledger.task, self)
         for shard in range(ledger.shards):
             desk.follow(ledger.task + shard.to_bytes(4))
 
@@ -215,7 +230,21 @@ class CreatorRole:
         self._stirred = True
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
-        """A result we fetched is here, or nobody who voted for it delivers it."""
+        """A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it."""
+        if here or not self._reclaiming.begin(digest, self._copies(digest), now):
+            self._result_settled(digest, here, now)
+
+    def custody_frame(self, peer_id: PeerId, frame: Keep | Kept, now: float) -> None:
+        """Whoever has a result for us needs nobody to keep it: we fetch it as soon as it counts."""
+        if isinstance(frame, Keep):
+            self._desk.tell(peer_id, Kept(frame.task, frame.sha256, kept=False))
+
+    def kept_arrived(self, sealed: bytes, here: bool, now: float) -> None:
+        """A sealed result that we looked for is here, or nobody we reach has it."""
+        for digest, found in self._reclaiming.arrived(sealed, now, here=here):
+            self._result_settled(digest, found, now)
+
+    def _result_settled(self, digest: bytes, here: bool, now: float) -> None:
         chunks = sorted(self._fetching.pop(digest, ()))
         if not here:
             # A vote without its result is worth nothing to the creator; its own execution replaces it.
@@ -327,6 +356,10 @@ class CreatorRole:
         leaf = self._referee.leaf(chunk, value)
         return leaf.data if leaf.inline else self._blobs.read(leaf.digest, 0, leaf.size)
 
+    def evidence(self) -> Iterator[Shown]:
+        """What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.py)."""
+        return shown_records(self._signer, self.ledger)
+
     @property
     def referee(self) -> Referee:
         """The opened votes, for whoever checks us."""
@@ -379,6 +412,7 @@ class CreatorRole:
         author = signed.author
         chunks = chunks_of(commit.shard, commit.runs)
         self._assignments.committed(author, chunks, now)
+        self._stalling.discard(author)
         if author == self._signer.public_key:
             seal_key = self._signer.seal_key
             self._seq = max(self._seq, commit.seq)
@@ -394,6 +428,9 @@ class CreatorRole:
                 self._convict(author, "malformed", chunks[0], signed.record_id, now)
             return
         self._votes += len(leaves)
+        if any(leaf.sealed for leaf in leaves):
+            named = (*custodians_of(self._signer, seal_key, commit), *self._custodians.get(author, ()))
+            self._custodians[author] = tuple(dict.fromkeys(named))[:CUSTODIANS_MAX]
         touched = self._referee.cast(author, leaves)
         self._mark_dirty(chunks[0], now)
         if author in self._referee.contradictors and not self._restoring and not self.ledger.is_void(author):
@@ -410,7 +447,6 @@ class CreatorRole:
 
     def _void(self, worker: bytes, now: float) -> None:
         self._members.discard(worker)
-        self._closing.convicted()
         for chunk in self._assignments.withdraw(worker):
             self._hungry.setdefault(chunk, now)
         self._review(self._referee.make_void(worker), now)
@@ -434,9 +470,8 @@ class CreatorRole:
         value = self._accepted.get(chunk)
         if value is not None and value != tally.value:
             del self._accepted[chunk]
+            self._retracted[chunk] = value
             self._mark_dirty(chunk, now)
-            if tally.state is ChunkState.AGREED:
-                self._mismatches += 1
             self._desk.notice(Notable.CHUNK_REOPENED, self.ledger, chunk=chunk, peer=None, detail="")
         if chunk in self._failed and tally.state is not ChunkState.FAILED:
             self._failed.discard(chunk)
@@ -466,6 +501,9 @@ class CreatorRole:
     def _agreed(self, chunk: int, tally: ChunkTally, now: float) -> None:
         assert tally.value is not None
         voters = self._referee.voters(chunk)
+        if self._retracted.pop(chunk, tally.value) != tally.value:
+            self._mismatches += 1
+            self._closing.mistaken()
         self._closing.agreed(chunk)
         if self._closing.due(chunk):
             self._want(chunk, now)
@@ -485,9 +523,18 @@ class CreatorRole:
         self._mark_dirty(chunk, now)
         self._desk.notice(Notable.CHUNK_ACCEPTED, self.ledger, chunk=chunk, peer=None, detail=leaf.status.name.lower())
 
+    def _copies(self, digest: bytes) -> list[Copy]:
+        """The sealed copies that votes for a result name."""
+        return [
+            Copy(worker, leaf, self._custodians[worker])
+            for chunk in sorted(self._fetching.get(digest, ()))
+            for worker, leaf in sorted(self._referee.copies(chunk).items())
+            if leaf.digest == digest
+        ]
+
     def _want(self, chunk: int, now: float) -> None:
         """Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already."""
-        if not self._members or self._members - self._referee.voters(chunk).keys():
+        if not self._members or self._members - self._unasked(chunk):
             self._hungry.setdefault(chunk, now)
         else:
             self._execute_ourselves(chunk)
@@ -557,11 +604,16 @@ class CreatorRole:
             leased = any(lease.worker == worker for lease in self.ledger.live_leases(chunk, now))
             if not leased or age_s >= patience_s:
                 self._assignments.withdraw(worker, [chunk])
-                self._hungry.setdefault(chunk, now)
+                # Who says that it is on a chunk, and never finishes, will not do so the next time.
+                if leased:
+                    self._stalling.add(worker)
+                self._let_go.setdefault(chunk, []).extend([worker] * (LET_GO_MAX if leased else 1))
+                if self._votes_wanted(chunk):
+                    self._want(chunk, now)
 
     def _dispatch(self, now: float) -> None:
         """Ask workers for what is wanted, oldest first, as far as they have room."""
-        active = self._active(now)
+        active = [worker for worker in self._active(now) if worker not in self._stalling]
         room = self._assignments.room(active)
         wanted: dict[int, int] = {}
         for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
@@ -572,7 +624,7 @@ class CreatorRole:
                 wanted[chunk] = count
         if not wanted:
             return
-        for worker, chunks in self._assignments.distribute(wanted, active, self._voters_of, now):
+        for worker, chunks in self._assignments.distribute(wanted, active, self._unasked, now):
             self._assign(worker, chunks)
             for chunk in chunks:
                 wanted[chunk] -= 1
@@ -584,11 +636,14 @@ class CreatorRole:
         for chunk in wanted:
             if now - self._hungry[chunk] < patience_s:
                 break  # The rest is hungry for less long.
-            if not any(worker not in self._referee.voters(chunk) for worker in active):
+            if not any(worker not in self._unasked(chunk) for worker in active):
                 self._execute_ourselves(chunk)
 
-    def _voters_of(self, chunk: int) -> frozenset[bytes]:
-        return frozenset(self._referee.voters(chunk))
+    def _unasked(self, chunk: int) -> frozenset[bytes]:
+        """Who is not asked for a chunk: those that have voted on it, and those that let it go too often."""
+        let_go = self._let_go.get(chunk, [])
+        stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
+        return frozenset(self._referee.voters(chunk)).union(stallers)
 
     def _execute_ourselves(self, chunk: int) -> None:
         if self._config.slots:

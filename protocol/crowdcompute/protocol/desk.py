@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .custody import Custody
     from .events import ChunkInput, Notable
+    from .frames import Frame
+    from .identity import PeerId
     from .ledger import Ledger
     from .records import Record
 
@@ -38,6 +41,19 @@ class Desk(Protocol):
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
         """Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had."""
+
+    def followers(self, topic: bytes) -> list[PeerId]:
+        """Neighbours that take part in a topic."""
+
+    def tell(self, peer_id: PeerId, frame: Frame) -> None:
+        """Send a neighbour a frame."""
+
+    def want(self, peer_id: PeerId) -> None:
+        """Have a link with this very peer, if it can be reached."""
+
+    @property
+    def custody(self) -> Custody:
+        """Where sealed results are that are kept for others."""
 
     def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
         """Tell whoever watches."""

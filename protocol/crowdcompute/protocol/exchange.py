@@ -48,7 +48,8 @@ class Exchange:
     def __init__(self, config: ProtocolConfig, blobs: BlobStore) -> None:
         self._config = config
         self._blobs = blobs
-        self._neighbours: set[PeerId] = set()
+        self.neighbours: set[PeerId] = set()
+        """Whom we can ask: they have said hello."""
         self._load: dict[PeerId, int] = {}  # pieces asked of each neighbour, over all blobs
         self._fetches: dict[bytes, _Fetch] = {}
         self._proofs: OrderedDict[bytes, list[bytes]] = OrderedDict()
@@ -56,11 +57,11 @@ class Exchange:
         self._finished: list[tuple[bytes, bool]] = []
 
     def link_opened(self, peer_id: PeerId, now: float) -> None:
-        self._neighbours.add(peer_id)
+        self.neighbours.add(peer_id)
         self._ask_all(now)
 
     def link_closed(self, peer_id: PeerId, now: float) -> None:
-        self._neighbours.discard(peer_id)
+        self.neighbours.discard(peer_id)
         for fetch in list(self._fetches.values()):
             self._forget_asked(fetch, peer_id)
         self._ask_all(now)
@@ -94,7 +95,7 @@ class Exchange:
                 if fetch is not None:
                     fetch.useless.add(peer_id)
                     self._forget_asked(fetch, peer_id)
-                    self._ask(fetch, now)
+                    self._ask_all(now)  # Others may have waited for room in this peer's window.
             case BlobPieceFrame(sha256=digest, index=index, data=data, proof=proof):
                 if not self.expects(peer_id, frame):
                     return  # It came too late, or was never asked for: only the link's share pays for it.
@@ -131,7 +132,7 @@ class Exchange:
                 self._answered(fetch, index)
                 fetch.useless.add(peer_id)
             if late:
-                self._ask(fetch, now)
+                self._ask_all(now)
             hopeless = all(peer in fetch.useless for peer in fetch.providers)
             if fetch.stuck_since is not None and (hopeless or now >= fetch.stuck_since + self._config.blob_timeout_s):
                 del self._fetches[fetch.assembly.digest]
@@ -153,7 +154,7 @@ class Exchange:
             self._ask(fetch, now)
 
     def _ask(self, fetch: _Fetch, now: float) -> None:
-        providers = [peer for peer in fetch.providers if peer in self._neighbours and peer not in fetch.useless]
+        providers = [peer for peer in fetch.providers if peer in self.neighbours and peer not in fetch.useless]
         if fetch.assembly.root is None and providers:
             providers = [self._only_source(fetch, providers)]
         if not providers:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from .codec import U32, U53, Body, Bytes32, decode, encode
 from .config import FRAME_BYTES_MAX
 from .errors import RemoteProtocolError
+from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import Signed
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 
@@ -98,6 +99,23 @@ class BlobMissing(Body, frozen=True, tag="blob-missing"):
     sha256: Bytes32
 
 
+class Keep(Body, frozen=True, tag="keep"):
+    """Please fetch this sealed result of mine and keep it until its chunk is closed (keeping.py)."""
+
+    task: Bytes32
+    chunk: U32
+    sha256: Bytes32
+    size: U53
+
+
+class Kept(Body, frozen=True, tag="kept"):
+    """The answer to `keep`: whether the sender has it now and keeps it."""
+
+    task: Bytes32
+    sha256: Bytes32
+    kept: bool
+
+
 Frame: TypeAlias = (
     Hello
     | Ping
@@ -108,10 +126,15 @@ Frame: TypeAlias = (
     | Prune
     | IHave
     | IWant
+    | Reconcile
+    | ReconcileCells
+    | ReconcileIds
     | Publish
     | BlobWant
     | BlobPieceFrame
     | BlobMissing
+    | Keep
+    | Kept
     | Ask
     | Peers
     | Relay

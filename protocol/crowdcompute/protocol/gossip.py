@@ -3,8 +3,8 @@
     a neighbour follows our topic:  OUTSIDE --graft--> MESH --prune--> OUTSIDE (and no graft for the backoff time)
 
 New records are pushed to the mesh at once; everybody else who follows the topic hears their ids (ihave) and asks for
-what is missing (iwant). When two neighbours discover that they follow the same topic, they tell each other all ids they
-hold, which is how a newcomer, or the two halves of a healed partition, come to hold the same set.
+what is missing (iwant). When two neighbours discover that they follow the same topic, they compare what they hold
+(comparing.py), which is how a newcomer, or the two halves of a healed partition, come to hold the same set.
 
 This module moves ids and opaque records; what a record means, and whether it is valid, the caller says. It asks the
 `Shelf` for what is held, because records live in the ledgers, once.
@@ -16,12 +16,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from .comparing import ASKED_FIRST_WITHIN_S, Comparisons
 from .config import FRAME_BYTES_MAX
 from .errors import RemoteProtocolError
 from .frames import IDS_MAX, TOPICS_MAX, Frame, Graft, IHave, IWant, Prune, Publish, Topics
+from .reconcile import Difference, Reconcile, ReconcileCells, ReconcileIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from random import Random
 
     from .config import ProtocolConfig
@@ -40,6 +42,9 @@ OFFERS_MAX = 16
 OFF_TOPIC_TRIES = 2
 """Heartbeats at which our record in a topic that is not ours is passed to others still, though somebody follows it."""
 ASK_AGAIN_AFTER_S = 3.0
+LISTED_MAX = 20
+"""A set of up to so many ids is told at once on meeting: that is shorter than a comparison, and a newcomer that holds
+nothing learns as quickly that its neighbour does not either."""
 _ENVELOPE_BYTES = 160
 
 
@@ -64,6 +69,7 @@ class _Wanted:
     """A record somebody offered: asked of one neighbour at a time, so that a newcomer hears each record once."""
 
     topic: bytes
+    asked_of: PeerId
     asked_at: float
     others: list[PeerId] = field(default_factory=list)
 
@@ -71,8 +77,9 @@ class _Wanted:
 class Gossip:
     """The mesh of one peer. Every method returns nothing; `drain` gives the frames that became due."""
 
-    def __init__(self, config: ProtocolConfig, rng: Random, shelf: Shelf) -> None:
+    def __init__(self, config: ProtocolConfig, peer_id: PeerId, rng: Random, shelf: Shelf) -> None:
         self._config = config
+        self._peer_id = peer_id
         self._rng = rng
         self._shelf = shelf
         self._neighbours: dict[PeerId, _Neighbour] = {}
@@ -80,6 +87,8 @@ class Gossip:
         self._backoff: dict[tuple[PeerId, bytes], float] = {}
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._wanted: dict[bytes, _Wanted] = {}
+        self._wanted_in: dict[bytes, int] = {}  # topic -> how many of `_wanted` are of it
+        self._comparisons = Comparisons(rng, shelf.record_ids)
         self._unheard: dict[bytes, set[PeerId]] = {}  # topic -> followers that have not told us what they hold
         self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
         self._frames: list[tuple[PeerId, Frame]] = []
@@ -99,6 +108,7 @@ class Gossip:
 
     def link_closed(self, peer_id: PeerId) -> None:
         self._neighbours.pop(peer_id, None)
+        self._comparisons.link_closed(peer_id)
         for mesh in self._topics.values():
             mesh.discard(peer_id)
         for unheard in self._unheard.values():
@@ -114,13 +124,14 @@ class Gossip:
             self._frames.append((peer_id, Topics((topic,), ())))
         for peer_id, neighbour in self._neighbours.items():
             if topic in neighbour.follows:
-                self._met(peer_id, topic)
+                self._met(peer_id, topic, 0.0, is_newcomer=True)
         self._maintain(topic, 0.0)
 
     def leave(self, topic: bytes) -> None:
         """Take no further part in a topic."""
         if self._topics.pop(topic, None) is not None:
             del self._unheard[topic]
+            self._comparisons.leave(topic)
             for peer_id in self._neighbours:
                 self._frames.append((peer_id, Topics((), (topic,))))
 
@@ -129,7 +140,7 @@ class Gossip:
 
     def synced(self, topic: bytes) -> bool:
         """Whether everything that the followers we met on joining the topic told us of has come."""
-        return not self._unheard.get(topic) and all(wanted.topic != topic for wanted in self._wanted.values())
+        return not self._unheard.get(topic) and topic not in self._wanted_in
 
     def followers(self, topic: bytes) -> list[PeerId]:
         """Neighbours that follow a topic."""
@@ -146,7 +157,7 @@ class Gossip:
 
     def mark_seen(self, record_id: bytes) -> None:
         self._seen[record_id] = None
-        self._wanted.pop(record_id, None)
+        self._unwant(record_id)
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
 
@@ -172,13 +183,14 @@ class Gossip:
             followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
             missing = self._config.mesh_target - len(targets)
             targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
+        lonely = not targets
         if source is not None:
             targets.discard(source)
         if wanted is not None:
             targets.difference_update(wanted.others)
-        if topic not in self._topics:
+        if topic not in self._topics or lonely:
             # We say something in a topic we do not follow: a vote we were asked for. Those near us who follow it may be
-            # few and cut off from the rest; if none does, somebody knows somebody who does.
+            # few and cut off from the rest. Or we alone follow it, as far as we see. Somebody knows somebody who does.
             tries = OFF_TOPIC_TRIES if targets else STRAY_TRIES
             if towards in self._neighbours and towards != source:
                 targets.add(towards)
@@ -211,7 +223,7 @@ class Gossip:
         """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
 
         Raises:
-            RemoteProtocolError: More topics than anybody needs, or wants for what nobody offered.
+            RemoteProtocolError: More topics than anybody needs, or what is no request to reconcile or answer to ours.
         """
         neighbour = self._neighbours[peer_id]
         match frame:
@@ -220,9 +232,10 @@ class Gossip:
                     if topic not in neighbour.follows:
                         neighbour.follows.add(topic)
                         if topic in self._topics:
-                            self._met(peer_id, topic)
+                            self._met(peer_id, topic, now)
                 for topic in leave:
                     neighbour.follows.discard(topic)
+                    self._comparisons.forget(peer_id, topic)
                     self._topics.get(topic, set()).discard(peer_id)
                 if len(neighbour.follows) > TOPICS_PER_NEIGHBOUR_MAX:
                     raise RemoteProtocolError(f"a neighbour follows more than {TOPICS_PER_NEIGHBOUR_MAX} topics")
@@ -242,7 +255,12 @@ class Gossip:
             case IHave(topic=topic, ids=ids):
                 if topic in self._topics:
                     self._unheard[topic].discard(peer_id)
-                    self._ask(peer_id, topic, ids, now)
+                    self._offered(peer_id, topic, ids, now)
+            case Reconcile(topic=topic):
+                if topic in self._topics:
+                    self._frames += ((peer_id, part) for part in self._comparisons.requested(peer_id, frame, now))
+            case ReconcileCells() | ReconcileIds():
+                self._answer_received(peer_id, frame, now)
             case IWant(topic=topic, ids=ids):
                 for record_id in ids:
                     record = self._shelf.record(record_id)
@@ -269,6 +287,7 @@ class Gossip:
         self._backoff = {key: until for key, until in self._backoff.items() if until > now}
         self._recent = [entry for entry in self._recent if now - entry[0] <= self._config.ihave_window_s]
         self._ask_again(now)
+        self._comparisons.give_up(now)
         self._send_strays()
         recent: dict[bytes, list[bytes]] = {}
         for _, topic, record_id in self._recent:
@@ -285,6 +304,7 @@ class Gossip:
     def drain(self, now: float) -> list[tuple[PeerId, Frame]]:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
         frames, self._frames = self._frames, []
+        frames += self._comparisons.begin(now, self._wanted_in.__contains__)
         if not self._due or now < self._push_at:
             return frames
         self._push_at = now + self._config.gossip_gap_s
@@ -309,32 +329,65 @@ class Gossip:
 
     # ---- inside
 
-    def _met(self, peer_id: PeerId, topic: bytes) -> None:
+    def _met(self, peer_id: PeerId, topic: bytes, now: float, *, is_newcomer: bool = False) -> None:
         """We and a neighbour found out that we follow the same topic: mesh if there is room, and compare sets."""
         mesh = self._topics[topic]
         if len(mesh) < self._config.mesh_target and (peer_id, topic) not in self._backoff:
             mesh.add(peer_id)
             self._frames.append((peer_id, Graft(topic)))
-        self._announce(peer_id, topic, list(self._shelf.record_ids(topic)))
+        ids = list(self._shelf.record_ids(topic))
+        if len(ids) <= LISTED_MAX:
+            self._announce(peer_id, topic, ids)
+        # A newcomer asks, because it pays for the set; else one of the two, and the other if nobody does.
+        asks_at_once = is_newcomer or self._peer_id < peer_id
+        due_at = now if asks_at_once else now + ASKED_FIRST_WITHIN_S
+        self._comparisons.plan(peer_id, topic, due_at, is_ours=is_newcomer)
 
-    def _announce(self, peer_id: PeerId, topic: bytes, ids: list[bytes]) -> None:
+    def _answer_received(self, peer_id: PeerId, frame: ReconcileCells | ReconcileIds, now: float) -> None:
+        match self._comparisons.received(peer_id, frame, now):
+            case (_, Reconcile() as again):
+                self._frames.append((peer_id, again))
+            case (topic, Difference(missing=missing, surplus=surplus)):
+                self._unheard[topic].discard(peer_id)
+                self._offered(peer_id, topic, missing, now)
+                self._announce(peer_id, topic, surplus)
+
+    def _announce(self, peer_id: PeerId, topic: bytes, ids: Sequence[bytes]) -> None:
         # An empty list is worth saying too: it tells a newcomer that it has missed nothing.
         for start in range(0, max(1, len(ids)), IDS_MAX):
             self._frames.append((peer_id, IHave(topic, tuple(ids[start : start + IDS_MAX]))))
 
-    def _ask(self, peer_id: PeerId, topic: bytes, ids: tuple[bytes, ...], now: float) -> None:
+    def _offered(self, peer_id: PeerId, topic: bytes, ids: Sequence[bytes], now: float) -> None:
+        """Ask for what is new of these. Of more than may be wanted at a time, the rest is compared again."""
         unasked = []
         for record_id in ids:
             if record_id in self._seen:
                 continue
             wanted = self._wanted.get(record_id)
-            if wanted is None and len(self._wanted) < WANTED_MAX:
-                self._wanted[record_id] = _Wanted(topic, now)
+            if wanted is not None:
+                if peer_id != wanted.asked_of and peer_id not in wanted.others and len(wanted.others) < OFFERS_MAX:
+                    wanted.others.append(peer_id)
+            elif len(self._wanted) < WANTED_MAX:
+                self._wanted[record_id] = _Wanted(topic, peer_id, now)
+                self._wanted_in[topic] = self._wanted_in.get(topic, 0) + 1
                 unasked.append(record_id)
-            elif wanted is not None and len(wanted.others) < OFFERS_MAX:
-                wanted.others.append(peer_id)
-        if unasked:
-            self._frames.append((peer_id, IWant(topic, tuple(unasked))))
+            else:
+                self._comparisons.plan(peer_id, topic, now)
+                break
+        self._want(peer_id, topic, unasked)
+
+    def _want(self, peer_id: PeerId, topic: bytes, ids: Sequence[bytes]) -> None:
+        for start in range(0, len(ids), IDS_MAX):
+            self._frames.append((peer_id, IWant(topic, tuple(ids[start : start + IDS_MAX]))))
+
+    def _unwant(self, record_id: bytes) -> None:
+        wanted = self._wanted.pop(record_id, None)
+        if wanted is None:
+            return
+        self._wanted_in[wanted.topic] -= 1
+        if not self._wanted_in[wanted.topic]:
+            del self._wanted_in[wanted.topic]
+            self._comparisons.look_again()
 
     def _ask_again(self, now: float) -> None:
         """Turn to the next neighbour that offered a record which the one asked has not sent."""
@@ -345,13 +398,12 @@ class Gossip:
             while wanted.others and wanted.others[0] not in self._neighbours:
                 wanted.others.pop(0)
             if wanted.others:
-                again.setdefault((wanted.others.pop(0), wanted.topic), []).append(record_id)
-                wanted.asked_at = now
+                wanted.asked_of, wanted.asked_at = wanted.others.pop(0), now
+                again.setdefault((wanted.asked_of, wanted.topic), []).append(record_id)
             else:
-                del self._wanted[record_id]
+                self._unwant(record_id)
         for (peer_id, topic), ids in again.items():
-            for start in range(0, len(ids), IDS_MAX):
-                self._frames.append((peer_id, IWant(topic, tuple(ids[start : start + IDS_MAX]))))
+            self._want(peer_id, topic, ids)
 
     def _maintain(self, topic: bytes, now: float) -> None:
         mesh = self._topics[topic]

@@ -29,6 +29,8 @@ PeerId = NewType("PeerId", str)
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 NONCE_BYTES = 12
+SEAL_BYTES = NONCE_BYTES + 16
+"""What a seal adds to what is inside: the nonce and the tag."""
 
 _MULTIHASH_PREFIX = bytes.fromhex("002408011220")
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

@@ -3,8 +3,9 @@
     a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
 
 Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
-cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
-at the creator) commits whose chunks a checkpoint has accepted.
+cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and commits
+whose chunks a checkpoint has closed. The creator's tally rests on assignments and commits still: it keeps them, and
+offers them to nobody.
 """
 
 from __future__ import annotations
@@ -318,13 +319,16 @@ class Ledger:
             if now - came_at < ASSIGN_KEPT_S:
                 break
             del self._assigned_at[record_id]
-            if self._keep_commits:
-                # The creator's tally rests on them still; nobody else needs to hear of them.
-                self._by_topic[self._records[record_id][0]].pop(record_id, None)
-            else:
-                self._remove(record_id)
+            self._let_go(record_id)
 
     # ---- inside
+
+    def _let_go(self, record_id: bytes) -> None:
+        """A record that nobody needs to hear of any more. The creator's tally rests on it still."""
+        if self._keep_commits:
+            self._by_topic[self._records[record_id][0]].pop(record_id, None)
+        else:
+            self._remove(record_id)
 
     def _remove(self, record_id: bytes) -> None:
         entry = self._records.pop(record_id, None)
@@ -358,13 +362,14 @@ class Ledger:
                 self._remove(self._checkpoint_ids[shard])
         self.checkpoints[shard] = checkpoint
         self._checkpoint_ids[shard] = record_id
-        if not self._keep_commits:
-            closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
-            open_ = ~closed
-            for commit_id, (_, commit) in list(self.commits.items()):
-                if commit.shard == shard and not open_ & mask(shard, commit.runs):
+        closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
+        open_ = ~closed
+        for commit_id in list(self._by_topic.get(shard_topic(self.task, shard), ())):
+            entry = self.commits.get(commit_id)
+            if entry is not None and not open_ & mask(shard, entry[1].runs):
+                self._let_go(commit_id)
+                if not self._keep_commits:
                     del self.commits[commit_id]
-                    self._remove(commit_id)
         return True
 
     def _add_lease(self, record_id: bytes, author: bytes, lease: Lease, now: float) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .creator import CreatorRole
+from .custody import Custody
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import (
     CancelJob,
@@ -65,6 +66,7 @@ from .introductions import Introductions
 from .ledger import Ledger, task_topic
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
+from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import Admit, Assign, Commit, Join, Lease, Record, Signed, parse, sign, verify_signature
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
@@ -120,8 +122,9 @@ class Peer:
         self._verifier = verifier
         self._rng = rng
         self._blobs = blobs
-        self._gossip = Gossip(config, rng, self)
+        self._gossip = Gossip(config, signer.peer_id, rng, self)
         self._exchange = Exchange(config, blobs)
+        self.custody = Custody(config, self, self._exchange.neighbours)
         self._neighbours = Neighbours(config, rng)
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
@@ -191,6 +194,7 @@ class Peer:
             for at in (
                 self._gossip.wake_at(),
                 self._exchange.wake_at(),
+                self.custody.wake_at(),
                 self._neighbours.wake_at(),
                 self._introductions.wake_at(),
                 *(role.wake_at() for role in self.workers.values()),
@@ -282,6 +286,15 @@ class Peer:
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
         self._fetches.append((digest, size, root, tuple(providers)))
 
+    def followers(self, topic: bytes) -> list[PeerId]:
+        return self._gossip.followers(topic)
+
+    def tell(self, peer_id: PeerId, frame: Frame) -> None:
+        self._send(peer_id, frame)
+
+    def want(self, peer_id: PeerId) -> None:
+        self._neighbours.want(peer_id, self._now)
+
     def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
         self._outputs.append(Notice(what, ledger.task, chunk, peer_id_of(peer) if peer else None, detail))
 
@@ -330,7 +343,7 @@ class Peer:
         try:
             frame = decode_frame(data)
             greeting = link.session.state is SessionState.GREETING
-            if not (isinstance(frame, BlobPieceFrame) and self._exchange.expects(peer_id, frame)):
+            if not (isinstance(frame, BlobPieceFrame) and self._is_expected(peer_id, frame)):
                 self._charge(link, len(data))
             for answer in link.session.received(frame, self._now):
                 self._send(peer_id, answer)
@@ -350,6 +363,9 @@ class Peer:
             self._penalise(peer_id, str(error))
         return True
 
+    def _is_expected(self, peer_id: PeerId, piece: BlobPieceFrame) -> bool:
+        return self._exchange.expects(peer_id, piece) or self.custody.expects(peer_id, piece)
+
     def _penalise(self, peer_id: PeerId, reason: str) -> None:
         link = self._links.get(peer_id)
         if link is None:
@@ -367,8 +383,10 @@ class Peer:
             raise RemoteProtocolError("more control bytes than the link's share")
 
     def _dispatch(self, peer_id: PeerId, frame: Frame) -> None:
+        if self.custody.takes(peer_id, frame, self._now):
+            return
         match frame:
-            case Topics() | Graft() | Prune() | IHave() | IWant():
+            case Topics() | Graft() | Prune() | IHave() | IWant() | Reconcile() | ReconcileCells() | ReconcileIds():
                 self._gossip.received(peer_id, frame, self._now)
             case BlobWant() | BlobPieceFrame() | BlobMissing():
                 self._exchange.received(peer_id, frame, self._now)
@@ -485,7 +503,7 @@ class Peer:
             role, wanted = self.workers.get(ledger.task), self._acceptable(ledger)
             if role is None and wanted and ledger.certificate is None:
                 own = [signed for signed in ledger.records() if signed.author == self.signer.public_key]
-                self._start_worker(ledger).restored([(signed, parse(signed)) for signed in own])
+                self._start_worker(ledger).restored([(signed, parse(signed)) for signed in own], self._now)
             elif role is not None and wanted:
                 role.resume(self._now)
             elif role is not None:
@@ -530,7 +548,7 @@ class Peer:
                 self._gossip.follow(task_topic(task))
                 role.restored(own, self._now)
             elif ledger.certificate is None and self._acceptable(ledger):
-                self._start_worker(ledger).restored(own)
+                self._start_worker(ledger).restored(own, self._now)
 
     def _roles_of(self, task: bytes, *, besides_creator: bool = False) -> list[WorkerRole | CreatorRole]:
         roles: list[WorkerRole | CreatorRole] = []
@@ -545,6 +563,7 @@ class Peer:
 
     def _advance_roles(self) -> None:
         now = self._now
+        self.custody.advance(now)
         for creator in self.creators.values():
             creator.advance(now)
         self._fill_slots()

@@ -42,7 +42,9 @@ def poisson_upper_limit(events: int, alpha: float) -> float:
 
 def audit_share(policy: Policy, chunks: int) -> float:
     """q_0: expected uniform audits per chunk, such that an honest task is certified when its last chunk is done."""
-    needed = poisson_upper_limit(0, 1 - CONFIDENCE) / (policy.eps * (1 - policy.liars) * chunks)
+    expected_wrong = policy.eps * (1 - policy.liars) * chunks
+    # A stranger's manifest may hold the smallest number there is: then the product is 0.
+    needed = poisson_upper_limit(0, 1 - CONFIDENCE) / expected_wrong if expected_wrong else math.inf
     return min(1.0, max(AUDIT_SHARE_MIN, needed))
 
 
@@ -65,8 +67,7 @@ def error_bound(strength: float, mismatches: int, *, convicted: bool) -> float:
     """Upper confidence limit on the share of wrong accepted results after audits of this total strength."""
     if strength <= 0:
         return 1.0
-    alpha = 1 - (CONFIDENCE_AFTER_CONVICTION if convicted else CONFIDENCE)
-    return min(1.0, poisson_upper_limit(mismatches, alpha) / strength)
+    return min(1.0, poisson_upper_limit(mismatches, _alpha(convicted=convicted)) / strength)
 
 
 def certified(policy: Policy, strength: float, *, convicted: bool) -> bool:
@@ -74,10 +75,25 @@ def certified(policy: Policy, strength: float, *, convicted: bool) -> bool:
     return error_bound(strength, 0, convicted=convicted) <= policy.eps
 
 
+def audits_needed(policy: Policy, *, convicted: bool) -> float:
+    """Clean audits by workers that certify the task's eps. Of a task with fewer chunks each must be audited often."""
+    weight = policy.eps * (1 - policy.liars)
+    return poisson_upper_limit(0, _alpha(convicted=convicted)) / weight if weight else math.inf
+
+
+def eps_within_reach(policy: Policy, chunks: int, *, convicted: bool) -> float:
+    """The smallest eps that one clean audit of each chunk, by a worker, certifies."""
+    return min(1.0, poisson_upper_limit(0, _alpha(convicted=convicted)) / ((1 - policy.liars) * chunks))
+
+
+def _alpha(*, convicted: bool) -> float:
+    return 1 - (CONFIDENCE_AFTER_CONVICTION if convicted else CONFIDENCE)
+
+
 def explain(policy: Policy, chunks: int) -> str:
     """The policy in plain words, for the creator who asked for it."""
     share = audit_share(policy, chunks)
-    needed = poisson_upper_limit(0, 1 - CONFIDENCE) / (policy.eps * (1 - policy.liars))
+    needed = audits_needed(policy, convicted=False)
     executions = policy.replication + share
     words = (
         f"each chunk is computed by {policy.replication} worker{'s' if policy.replication > 1 else ''} and audited "

@@ -30,6 +30,7 @@ class Referee:
         self._chunks_of: dict[bytes, set[int]] = {}
         self._assigned: dict[int, set[bytes]] = {}
         self._leaves: dict[int, dict[bytes, Leaf]] = {}
+        self._copies: dict[int, dict[bytes, Leaf]] = {}
         self._reports: dict[int, dict[bytes, str]] = {}
         self._cache: dict[int, ChunkTally] = {}
 
@@ -70,6 +71,8 @@ class Referee:
                 cast[worker] = Vote(worker, value, assigned, worker == self._creator)
             if value:
                 self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
+                if leaf.sealed:
+                    self._copies.setdefault(chunk, {})[worker] = leaf
             else:
                 self._reports.setdefault(chunk, {})[worker] = leaf.data.decode(errors="replace")
             chunks.add(chunk)
@@ -101,6 +104,10 @@ class Referee:
     def leaf(self, chunk: int, value: bytes) -> Leaf:
         """The leaf that carries, or names, the result of this value."""
         return self._leaves[chunk][value]
+
+    def copies(self, chunk: int) -> dict[bytes, Leaf]:
+        """The leaves that name a sealed copy of their result, by worker."""
+        return self._copies.get(chunk, {})
 
     def reports(self, chunk: int) -> dict[bytes, str]:
         """Why workers got no result, by worker."""

@@ -11,11 +11,15 @@ from .identity import NONCE_BYTES
 from .records import COMMIT_CHUNKS_MAX, Commit, shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
     from .identity import Signer
     from .storage import BlobStore
+
+
+RESULT_CONTEXT = b"result"
+"""With the task's id: what results are sealed for that others keep."""
 
 
 def commits_of(
@@ -28,11 +32,13 @@ def commits_of(
     rng: Random,
     *,
     inline_bytes: int,
+    custodians: Sequence[bytes] | None = None,
 ) -> list[tuple[Commit, list[Leaf]]]:
     """Commits over these outcomes, as few as their size allows, each of one shard.
 
     Results longer than `inline_bytes` are put into the blob store first, so that whoever is told their hash can have
-    them.
+    them. With `custodians` (the keys of those that are asked to keep them, perhaps none as yet) they are put there
+    sealed as well, so that others can keep them unread.
     """
     commits: list[tuple[Commit, list[Leaf]]] = []
     batch: list[Leaf] = []
@@ -40,12 +46,27 @@ def commits_of(
 
     def seal() -> None:
         commit = seal_commit(
-            signer, seal_key, task, next_seq(), batch, salt=rng.randbytes(16), nonce=rng.randbytes(NONCE_BYTES)
+            signer,
+            seal_key,
+            task,
+            next_seq(),
+            batch,
+            salt=rng.randbytes(16),
+            nonce=rng.randbytes(NONCE_BYTES),
+            custodians=(custodians or ()) if any(leaf.sealed for leaf in batch) else (),
         )
         commits.append((commit, batch))
 
+    def seal_result(data: bytes) -> bytes:
+        if custodians is None:
+            return b""
+        sealed = signer.seal(seal_key, RESULT_CONTEXT + task, data, rng.randbytes(NONCE_BYTES))
+        digest = sha256(sealed).digest()
+        blobs.put(digest, sealed)
+        return digest
+
     for outcome in sorted(outcomes):
-        leaf = _leaf(outcome, blobs, inline_bytes)
+        leaf = _leaf(outcome, blobs, inline_bytes, seal_result)
         if batch and (
             shard_of(batch[0].chunk) != shard_of(leaf.chunk)
             or len(batch) == COMMIT_CHUNKS_MAX
@@ -60,7 +81,7 @@ def commits_of(
     return commits
 
 
-def _leaf(outcome: ChunkOutcome, blobs: BlobStore, inline_bytes: int) -> Leaf:
+def _leaf(outcome: ChunkOutcome, blobs: BlobStore, inline_bytes: int, seal_result: Callable[[bytes], bytes]) -> Leaf:
     data = outcome.data
     if outcome.status is Status.NO_RESULT:
         data = outcome.detail.encode()[:DETAIL_BYTES_MAX]
@@ -69,4 +90,5 @@ def _leaf(outcome: ChunkOutcome, blobs: BlobStore, inline_bytes: int) -> Leaf:
         return Leaf(outcome.chunk, outcome.status, inline=True, size=len(data), data=data)
     digest = sha256(data).digest()
     blobs.put(digest, data)
-    return Leaf(outcome.chunk, outcome.status, inline=False, size=len(data), data=digest)
+    sealed = seal_result(data)
+    return Leaf(outcome.chunk, outcome.status, inline=False, size=len(data), data=digest, sealed=sealed)

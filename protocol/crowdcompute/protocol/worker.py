@@ -16,8 +16,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from .assigning import open_assignment
+from .batch import open_commit
 from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Status
+from .frames import Keep, Kept
+from .giving import Giving
+from .keeping import Keeping
 from .ledger import find_work, shard_topic, task_topic
 from .picking import pick_open
 from .records import (
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 
     from .config import ProtocolConfig
     from .desk import Desk
-    from .identity import Signer
+    from .identity import PeerId, Signer
     from .ledger import Ledger
     from .manifest import BlobRef
     from .storage import BlobStore
@@ -91,6 +95,7 @@ class WorkerRole:
         self.ledger = ledger
         self.state = WorkerState.FETCHING
         self.votes = 0
+        self._keeping = Keeping(config, ledger, desk)
         self._config = config
         self._signer = signer
         self._rng = rng
@@ -103,7 +108,7 @@ class WorkerRole:
         self._assigned: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._voted: set[int] = set()
-        self._made: dict[int, bytes] = {}
+        self._giving = Giving(config, rng, ledger, desk, blobs, now)
         self._seq = 0
         self._followed: list[int] = []
         self._empty_until: dict[int, float] = {}  # shards in which nothing was open
@@ -119,21 +124,29 @@ class WorkerRole:
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
         self._finishing = False
         self._resting = False
+        self._expires_at = ledger.manifest.expires_s - config.epoch_offset_s
+        desk.custody.take_part(ledger.task, self)
         desk.follow(task_topic(ledger.task))
         self._fetch_missing()
 
     # ---- what happens
 
-    def restored(self, own: list[tuple[Signed, Record]]) -> None:
-        """Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice."""
+    def restored(self, own: list[tuple[Signed, Record]], now: float) -> None:
+        """Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice.
+
+        The results of it that are still here, and not accepted, are kept and given to others to keep as new ones are.
+        """
         for signed, record in own:
             if signed.author == self._signer.public_key and isinstance(record, Commit | Lease):
                 self._seq = max(self._seq, record.seq)
                 if isinstance(record, Commit):
                     self._voted.update(chunks_of(record.shard, record.runs))
+                    self._remember_made(record, now)
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken somebody's record."""
+        if signed.author == self.ledger.manifest.creator:
+            self._giving.creator_heard(now)
         match record:
             case Admit(worker=worker) if worker == self._signer.public_key:
                 if self.state is WorkerState.JOINING:
@@ -146,8 +159,8 @@ class WorkerRole:
                 self.look_again(now)
             case Checkpoint() if self.ledger.creator_equivocated:
                 self._end()  # It signs one thing here and another there: nobody works for such a creator.
-            case Checkpoint(shard=shard):
-                self._release(shard)
+            case Checkpoint():
+                self._release()
                 self.look_again(now)
             case CertificateBody():
                 self._end()
@@ -160,6 +173,22 @@ class WorkerRole:
             self._join()
         elif not here and self.state is WorkerState.FETCHING:
             self._look_again_at = now + self._config.blob_timeout_s
+
+    def custody_frame(self, peer_id: PeerId, frame: Keep | Kept, now: float) -> None:
+        """A neighbour asks us to keep a result, or answers that it does.
+
+        Raises:
+            RemoteProtocolError: What it asks for cannot be a result of this task.
+        """
+        if isinstance(frame, Kept):
+            self._giving.answered(peer_id, frame, now)
+        else:
+            willing = not (self.done or self._resting or self._finishing) and now < self._expires_at
+            self._keeping.asked(peer_id, frame, now, willing=willing)
+
+    def kept_arrived(self, sealed: bytes, here: bool, now: float) -> None:
+        """A sealed result is here, or cannot be had: perhaps one we promised to keep."""
+        self._keeping.arrived(sealed, here=here)
 
     def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
         """Our own node executed a batch: commit it."""
@@ -196,7 +225,11 @@ class WorkerRole:
             self.look_again(now)
 
     def advance(self, now: float) -> None:
-        """Let time pass: fetch again, renew leases, say that we are idle."""
+        """Let time pass: fetch again, renew leases, say that we are idle, have results kept."""
+        self._giving.advance(now)
+        if now >= self._expires_at:
+            self._giving.release_all()
+            self._keeping.release_all()
         looked = self._look_again_at is not None and now >= self._look_again_at
         if looked:
             self._look_again_at = None
@@ -245,9 +278,10 @@ class WorkerRole:
     def wake_at(self) -> float | None:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
-            return None
+            return self._giving.wake_at()
         guest_at = self._guest_at if self.state is WorkerState.JOINING else None
-        return min(self._renew_at, *(at for at in (self._look_again_at, guest_at) if at is not None), math.inf)
+        due = (at for at in (self._look_again_at, guest_at) if at is not None)
+        return min(self._renew_at, self._giving.wake_at(), *due)
 
     # ---- inside
 
@@ -309,6 +343,7 @@ class WorkerRole:
             self._blobs,
             self._rng,
             inline_bytes=self._config.inline_result_bytes,
+            custodians=self._giving.custodians(now),
         )
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)
@@ -316,7 +351,7 @@ class WorkerRole:
                 self._voted.add(leaf.chunk)
                 self.votes += leaf.status is not Status.NO_RESULT
                 if not leaf.inline:
-                    self._made[leaf.chunk] = leaf.data
+                    self._giving.made(leaf, now)
 
     def _running(self) -> set[int]:
         return {chunk for chunks in self._jobs.values() for chunk in chunks}
@@ -421,13 +456,10 @@ class WorkerRole:
             self._desk.publish(self.ledger, gone)
         self._leases.clear()
 
-    def _release(self, shard: int) -> None:
+    def _release(self) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""
-        for chunk in [chunk for chunk in self._made if shard_of(chunk) == shard and self.ledger.is_accepted(chunk)]:
-            digest = self._made.pop(chunk)
-            # Chunks with equal results share one blob.
-            if digest not in self._made.values():
-                self._blobs.discard(digest)
+        self._giving.release()
+        self._keeping.release()
         for chunk in [chunk for chunk in self._assigned if self.ledger.is_closed(chunk)]:
             # An accepted chunk may still be wanted as an audit; only failed ones are not.
             if not self.ledger.is_accepted(chunk):
@@ -439,9 +471,17 @@ class WorkerRole:
             self._desk.cancel(job)
         self._jobs.clear()
         self._assigned.clear()
-        for digest in set(self._made.values()):
-            self._blobs.discard(digest)
-        self._made.clear()
+        self._giving.release_all()
+        self._keeping.release_all()
+
+    def _remember_made(self, commit: Commit, now: float) -> None:
+        try:
+            leaves = open_commit(self._signer, self.ledger.manifest.seal_key, self._signer.public_key, commit)
+        except RemoteProtocolError:
+            return  # Not as we seal: another program's, that had our keys before.
+        for leaf in leaves:
+            if leaf.sealed and not self.ledger.is_accepted(leaf.chunk) and self._blobs.size(leaf.sealed) is not None:
+                self._giving.made(leaf, now)
 
     def _next_seq(self, now: float) -> int:
         # Milliseconds since 1970: a worker that lost its store does not sign an old seq again.

@@ -74,7 +74,15 @@ def final_failures(world: World) -> list[str]:
             f"the task is {progress.state.value} at {world.now:.0f} s, not closed: {progress.accepted} of "
             f"{progress.chunks} chunks accepted, {progress.failed} failed"
         )
-    for check in (wrong_results, convictions, convicted_honest, uncaught_liars, unequal_records, unequal_tally):
+    for check in (
+        wrong_results,
+        convictions,
+        executions,
+        convicted_honest,
+        uncaught_liars,
+        unequal_records,
+        unequal_tally,
+    ):
         failures.extend(check(world))
     return failures
 
@@ -109,6 +117,13 @@ def convictions(world: World) -> Iterator[str]:
         yield f"{convicted} are convicted, not {checks.convicted_min} and more"
     if checks.convicted_max is not None and convicted > checks.convicted_max:
         yield f"{convicted} are convicted, more than {checks.convicted_max}"
+
+
+def executions(world: World) -> Iterator[str]:
+    """A chunk costs at most as many executions as the scenario says."""
+    most, made = world.scenario.checks.executions_max, world.executions / world.manifest.chunks
+    if most is not None and made > most:
+        yield f"{made:.2f} executions a chunk were made, more than {most:g}"
 
 
 def convicted_honest(world: World) -> Iterator[str]:

@@ -132,6 +132,7 @@ class Node:
     running: dict[int, Job] = field(default_factory=dict)
     bytes_sent: list[int] = field(default_factory=lambda: [0, 0])
     frames_sent: int = 0
+    executions: int = 0
     arrives_s: float = 0.0
 
     @property
@@ -458,6 +459,7 @@ class World:
         self._traced(node, 4, number.to_bytes(8))
         outcomes = tuple(node.behaviour.outcome(self._honest_outcome(chunk.chunk)) for chunk in running.job.chunks)
         self.executions += len(outcomes)
+        node.executions += len(outcomes)
         self._start_jobs(node)
         self.tell(node, Executed(number, outcomes, self.now - running.started_at))
 

@@ -125,6 +125,8 @@ class Checks(Table, frozen=True):
     convicted_min: Count = 0
     """Identities the creator must have convicted at the end."""
     convicted_max: Count | None = None
+    executions_max: Annotated[float, Meta(gt=0)] | None = None
+    """Executions a chunk, at most: what liars must not be able to drive up."""
     must_close: bool = True
 
 

@@ -13,18 +13,19 @@ import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.was
 import preludeUrl from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?url";
 
 import type { CreatorRole } from "../protocol/creator";
+import type { Custody } from "../protocol/custody";
 import type { Runtime } from "../protocol/manifest";
 import type { Roles } from "../protocol/peer";
 import type { WorkerRole } from "../protocol/worker";
 import type { SandboxClient } from "../sandbox/client";
 import type { Keys } from "./keys";
 
-
 const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
 
 export class Later implements Roles {
   private slots = 0;
   private workerRole: typeof WorkerRole | null = null;
+  private custodyPart: typeof Custody | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
   private fetching: Promise<void> | null = null;
@@ -61,10 +62,16 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, sealing, sandbox] = await reached(
-      Promise.all([import("../protocol/worker"), import("../protocol/sealing"), import("../sandbox/client")]),
+    const [worker, custody, sealing, sandbox] = await reached(
+      Promise.all([
+        import("../protocol/worker"),
+        import("../protocol/custody"),
+        import("../protocol/sealing"),
+        import("../sandbox/client"),
+      ]),
     );
     this.workerRole = worker.WorkerRole;
+    this.custodyPart = custody.Custody;
     this.keys.sealWith(sealing.SealKeys);
     this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
   }
@@ -84,6 +91,10 @@ export class Later implements Roles {
 
   worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole {
     return new this.workerRole!(...parts);
+  }
+
+  custody(...parts: ConstructorParameters<typeof Custody>): Custody {
+    return new this.custodyPart!(...parts);
   }
 
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole {

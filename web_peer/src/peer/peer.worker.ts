@@ -97,6 +97,7 @@ async function begin(address: string): Promise<Station> {
     epochOffsetS: unixS() - now(),
     slots: settings.slots,
     blobBytesMax: BLOB_BYTES_MAX,
+    custodyBytes: BLOB_BYTES_MAX / 8,
   });
   const runtime = new Runtime(
     ...([config, signer, verifying, blobs, store, later] as const),

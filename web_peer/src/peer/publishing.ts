@@ -5,12 +5,13 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { describe } from "../protocol/blobs";
 import { hex, type Hex } from "../protocol/bytes";
 import { readBundle, type Bundle } from "../protocol/bundle";
+import { checkInputs, chunkCount, chunkInput, seed } from "../protocol/chunks";
 import { LocalProtocolError, RemoteProtocolError } from "../protocol/errors";
 import type { Execute } from "../protocol/events";
 import type { Signer, Verifier } from "../protocol/identity";
 import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../protocol/manifest";
 import type { Signed } from "../protocol/records";
-import { checkInputs, chunkCount, chunkInput, CHUNKS_MAX, isNumbers, seed, type Split } from "../protocol/split";
+import { CHUNKS_MAX, isNumbers, type Split } from "../protocol/split";
 import { admit } from "../protocol/wasm";
 import type { Draft } from "./console";
 

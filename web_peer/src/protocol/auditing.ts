@@ -8,8 +8,9 @@
  * b) somebody was: whatever was audited while liars were at work proves little, so a fresh uniform sample over *all*
  *    chunks is drawn, without replacement. A sampled chunk that the creator has executed itself counts at once.
  *
- * A conviction in the middle of (b) discards the sample. A worker's audit counts (1 - liars), the creator's own fully,
- * and a task all of whose chunks the creator executed has nothing left to be wrong.
+ * An accepted result that turns out wrong discards the sample; a conviction alone does not, or whoever accuses the honest
+ * under ever new keys would keep a task open (docs/verification.md). A worker's audit counts (1 - liars), the creator's
+ * own fully, and a task all of whose chunks the creator executed has nothing left to be wrong.
  */
 
 import type { Policy } from "./manifest";
@@ -34,6 +35,12 @@ export type AuditsOf = (chunk: number) => Audited;
 
 /** Sums of strengths come out a rounding error beside what they should be. */
 export const STRENGTH_TOLERANCE = 1e-9;
+
+/**
+ * How often, on average, each chunk of an honest task may be audited for its certificate. A guess: a task so small that
+ * this does not suffice takes its creator less time than everybody else.
+ */
+const PASSES_MAX = 2;
 
 /** Draws audits and adds up what they prove. It asks `AuditsOf` for what has been done on a chunk so far. */
 export class Auditor {
@@ -70,8 +77,8 @@ export class Auditor {
     return Math.max(0, (this.drawn.get(chunk) ?? 0) - done);
   }
 
-  /** Somebody was found lying: a sample drawn before says nothing any more. */
-  convicted(): void {
+  /** An accepted result turned out wrong: a sample drawn before says nothing any more. */
+  mistaken(): void {
     this.sample = null;
   }
 
@@ -98,6 +105,13 @@ export class Auditor {
     return auditStrength(this.policy, byWorkers, byCreator);
   }
 
+  /** What the creator's own execution of a chunk adds to the strength; in the sample it replaces a worker's audit. */
+  gain(chunk: number, auditsOf: AuditsOf): number {
+    if (this.sample === null) return 1;
+    const audited = Math.min(1, Math.max(0, auditsOf(chunk).extra - (this.sample.get(chunk) ?? 0)));
+    return 1 - auditStrength(this.policy, audited, 0);
+  }
+
   /** The strength that certifies the task's eps. */
   required(isConvicted: boolean): number {
     return poissonUpperLimit(0, 1 - this.confidence(isConvicted)) / this.policy.eps;
@@ -112,7 +126,8 @@ export class Auditor {
    * All chunks are closed and the strength does not suffice: draw further chunks uniformly.
    *
    * `byWorkers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an empty
-   * list means that no chunk is left to draw, and only the creator's own executions can add strength.
+   * list means that audits cannot suffice, and only the creator's own executions can add strength. Then none is asked for:
+   * volunteers' time is not wasted on what the creator has to do anyway.
    */
   drawMore(strength: number, isConvicted: boolean, byWorkers: boolean, auditsOf: AuditsOf): number[] {
     let reached = strength;
@@ -120,11 +135,19 @@ export class Auditor {
       this.sample = new Map();
       reached = 0;
       this.shuffle();
-    } else if (!isConvicted && this.unsampledLeft === 0) {
-      this.shuffle();
     }
     const weight = byWorkers ? 1 - this.policy.liars : 1;
     let missing = Math.ceil((this.required(isConvicted) - reached) / weight - STRENGTH_TOLERANCE);
+    if (this.sample !== null && missing > this.unsampledLeft) {
+      for (; this.unsampledLeft > 0; this.unsampledLeft--) {
+        const chunk = this.unsampled.next().value!;
+        this.sample.set(chunk, auditsOf(chunk).extra);
+      }
+    } else if (this.sample === null && missing > PASSES_MAX * this.chunks) {
+      return [];
+    } else if (this.sample === null && this.unsampledLeft === 0) {
+      this.shuffle();
+    }
     const due: number[] = [];
     while (missing > 0 && this.unsampledLeft > 0) {
       this.unsampledLeft--;

@@ -9,12 +9,12 @@
 
 import { compare, concat, equal, hex, type Hex } from "./bytes";
 import { describe } from "./blobs";
+import { checkInputs } from "./chunks";
 import { decode } from "./codec";
 import { BundleError, LocalProtocolError, RemoteProtocolError } from "./errors";
 import { SIGNATURE_BYTES, type Verifier } from "./identity";
 import { type BlobRef, Manifest, openManifest } from "./manifest";
 import { RECORD_BYTES_MAX, recordId, type Signed } from "./records";
-import { checkInputs } from "./split";
 
 /** A bundle is read into memory, on phones too. A guess; larger inputs belong to blobs fetched in pieces. */
 export const BUNDLE_BYTES_MAX = 512 * 1024 * 1024;

@@ -95,9 +95,9 @@ export class Closing {
     this.creatorAudits += Number(isAudit) - Number(before.isAudit);
   }
 
-  /** Somebody was found lying. */
-  convicted(): void {
-    this.auditor.convicted();
+  /** An accepted result turned out wrong. */
+  mistaken(): void {
+    this.auditor.mistaken();
   }
 
   assurance(isConvicted: boolean, isAllClosed: boolean): Assurance {
@@ -117,14 +117,18 @@ export class Closing {
     if (isFresh && (this.strength() >= required || this.isAllTrusted())) return { kind: "certify" };
     const drawn = this.auditor.drawMore(this.strength(), isConvicted, byWorkers, this.auditsOf);
     if (drawn.length > 0) return { kind: "confirm", chunks: drawn.sort((left, right) => left - right) };
-    // Every chunk is in the sample: what workers confirmed, the creator now confirms itself.
+    // What audits cannot show, the creator's own executions do, beginning with what nobody audited. When they do not
+    // suffice either, all chunks are executed, and nothing is left to be wrong.
+    const left: { readonly chunk: number; readonly gain: number }[] = [];
+    for (let chunk = 0; chunk < this.manifest.chunks; chunk++) {
+      if (!this.referee.voters(chunk).has(this.creator)) left.push({ chunk, gain: this.auditor.gain(chunk, this.auditsOf) });
+    }
     const chunks: number[] = [];
     let missing = required - this.strength();
-    for (let chunk = 0; chunk < this.manifest.chunks && missing > 0; chunk++) {
-      if (this.referee.voters(chunk).has(this.creator)) continue;
+    for (const { chunk, gain } of left.sort((one, other) => other.gain - one.gain)) {
+      if (missing <= 0) break;
       chunks.push(chunk);
-      // A worker's audit counted (1 - liars) already. Without expected liars none can be missing.
-      missing -= this.manifest.policy.liars || 1;
+      missing -= gain;
     }
     return { kind: "executeOurselves", chunks };
   }

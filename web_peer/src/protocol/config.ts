@@ -125,6 +125,18 @@ export interface ProtocolConfig {
   /** Results up to this size travel inside the sealed batch (DESIGN section 6). */
   readonly inlineResultBytes: number;
 
+  /** Peers that are asked to keep a large result besides its maker (DESIGN section 6). */
+  readonly custodians: number;
+
+  /**
+   * A creator that is there takes a result within this time, mostly. What it has not taken by then is given to
+   * custodians, or at once when nothing was heard of it for as long. A guess.
+   */
+  readonly custodyAfterS: number;
+
+  /** Results of others that we keep in memory, half of them of one task at most. */
+  readonly custodyBytes: number;
+
   /** A shard whose accepted set changed gets a new checkpoint at most this often. */
   readonly checkpointS: number;
 
@@ -190,6 +202,9 @@ const DEFAULTS: ProtocolConfig = {
   creatorFirstS: 3,
   endgameAfterS: 1,
   inlineResultBytes: 4_096,
+  custodians: 3,
+  custodyAfterS: 10,
+  custodyBytes: 2 ** 27,
   checkpointS: 2,
   admitPerMinute: 600,
   activeS: 15,

@@ -11,14 +11,17 @@
  */
 
 import { Assignments, openAssignment, sealAssignment } from "./assigning";
-import { openCommit } from "./batch";
+import { CUSTODIANS_MAX, custodiansOf, openCommit } from "./batch";
 import { fromHex, hex, type Hex } from "./bytes";
+import { ChunkReader, seed } from "./chunks";
 import { Closing, type TaskState } from "./closing";
 import type { ProtocolConfig } from "./config";
+import { type Custodial, refusal } from "./custody";
 import type { Desk } from "./desk";
 import { RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
-import type { Signer } from "./identity";
+import type { Keep, Kept } from "./frames";
+import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
 import { isOpen, pickEndgame } from "./picking";
@@ -34,10 +37,10 @@ import {
   type Signed,
   type Verdict,
 } from "./records";
+import { type Copy, Reclaiming } from "./reclaiming";
 import { Referee } from "./referee";
 import type { Rng } from "./rng";
 import { BatchSizer } from "./sizing";
-import { ChunkReader, seed } from "./split";
 import type { BlobStore } from "./storage";
 import type { ChunkTally } from "./tally";
 import { commitsOf } from "./voting";
@@ -50,6 +53,9 @@ const SCAN_CHUNKS = 4_096;
 
 /** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
 const DEALT_PER_WORKER = 16;
+
+/** A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever. */
+const LET_GO_MAX = 2;
 
 /** How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run. */
 const REVIEW_S = 0.5;
@@ -85,7 +91,7 @@ export interface Progress {
 }
 
 /** One task of ours. */
-export class CreatorRole {
+export class CreatorRole implements Custodial {
   state: TaskState = "running";
   /** The opened votes, also for whoever checks us. */
   readonly referee: Referee;
@@ -107,6 +113,12 @@ export class CreatorRole {
   private readonly failed = new Set<number>();
   private votes = 0;
   private mismatches = 0;
+  /** What was accepted of chunks that reopened: should something else be accepted now, it was wrong. */
+  private readonly retracted = new Map<number, Hex>();
+  /** Workers that were asked for a chunk and let it go, as often as they did. */
+  private readonly letGo = new Map<number, Hex[]>();
+  /** Workers that leased what they were asked for and did not finish it: asked for nothing until they commit. */
+  private readonly stalling = new Set<Hex>();
   private seq = 0;
   /** Chunk that wants votes -> since when. */
   private readonly hungry = new Map<number, number>();
@@ -119,6 +131,9 @@ export class CreatorRole {
   private readonly jobs = new Map<number, readonly number[]>();
   /** Result -> chunks that have it. */
   private readonly fetching = new Map<Hex, Set<number>>();
+  /** Worker -> who keeps its results, the latest first. */
+  private readonly custodians = new Map<Hex, readonly Hex[]>();
+  private readonly reclaiming: Reclaiming;
   private readonly dirty = new Set<number>();
   private checkpointAt = Infinity;
   private reviewAt = -Infinity;
@@ -140,6 +155,8 @@ export class CreatorRole {
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.reader = new ChunkReader(manifest, (start, length) => this.readInputs(start, length));
     this.sizer = new BatchSizer(config.batchS);
+    this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
+    desk.custody.takePart(ledger.taskKey, this);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
   }
 
@@ -215,9 +232,25 @@ export class CreatorRole {
     this.isStirred = true;
   }
 
-  /** A result we fetched is here, or nobody who voted for it delivers it. */
+  /** A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it. */
   blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
     const key = hex(digest);
+    if (isHere || !this.reclaiming.begin(key, this.copies(key), now)) this.resultSettled(key, isHere, now);
+  }
+
+  /** Whoever has a result for us needs nobody to keep it: we fetch it as soon as it counts. */
+  custodyFrame(peerId: PeerId, frame: Keep | Kept): void {
+    if (frame.kind === "keep") this.desk.tell(peerId, refusal(frame));
+  }
+
+  /** A sealed result that we looked for is here, or nobody we reach has it. */
+  keptArrived(sealed: Uint8Array, isHere: boolean, now: number): void {
+    for (const { digest, isFound } of this.reclaiming.arrived(sealed, isHere, now)) {
+      this.resultSettled(digest, isFound, now);
+    }
+  }
+
+  private resultSettled(key: Hex, isHere: boolean, now: number): void {
     const chunks = [...(this.fetching.get(key) ?? [])].sort((left, right) => left - right);
     this.fetching.delete(key);
     if (!isHere) {
@@ -413,6 +446,7 @@ export class CreatorRole {
   private count(signed: Signed, author: Hex, commit: Commit, now: number): void {
     const chunks = chunksOf(commit.shard, commit.runs);
     this.assignments.committed(author, chunks, now);
+    this.stalling.delete(author);
     let sealKey = this.signer.sealKey;
     if (author === this.me) {
       this.seq = Math.max(this.seq, commit.seq);
@@ -430,6 +464,11 @@ export class CreatorRole {
       return;
     }
     this.votes += leaves.length;
+    if (leaves.some((leaf) => leaf.sealed.length > 0)) {
+      const named = custodiansOf(this.signer, sealKey, commit).map(hex);
+      const all = new Set([...named, ...(this.custodians.get(author) ?? [])]);
+      this.custodians.set(author, [...all].slice(0, CUSTODIANS_MAX));
+    }
     const touched = this.referee.cast(author, leaves);
     this.markDirty(chunks[0]!, now);
     if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
@@ -449,7 +488,6 @@ export class CreatorRole {
 
   private makeVoid(worker: Hex, now: number): void {
     this.members.delete(worker);
-    this.closing.convicted();
     this.starve(this.assignments.withdraw(worker), now);
     this.review(this.referee.makeVoid(worker), now);
   }
@@ -470,8 +508,8 @@ export class CreatorRole {
     const value = this.accepted.get(chunk);
     if (value !== undefined && value !== tally.value) {
       this.accepted.delete(chunk);
+      this.retracted.set(chunk, value);
       this.markDirty(chunk, now);
-      if (tally.state === "agreed") this.mismatches++;
       this.desk.notice("chunk reopened", this.ledger, { chunk });
     }
     if (tally.state !== "failed" && this.failed.delete(chunk)) this.markDirty(chunk, now);
@@ -505,6 +543,11 @@ export class CreatorRole {
   }
 
   private agreed(chunk: number, value: Hex, now: number): void {
+    if ((this.retracted.get(chunk) ?? value) !== value) {
+      this.mismatches++;
+      this.closing.mistaken();
+    }
+    this.retracted.delete(chunk);
     this.closing.agreed(chunk);
     if (this.closing.due(chunk) > 0) this.want(chunk, now);
     else this.hungry.delete(chunk);
@@ -533,17 +576,36 @@ export class CreatorRole {
     this.desk.fetch(digest, size, null, makers);
   }
 
+  /** The sealed copies that votes for a result name. */
+  private copies(digest: Hex): Copy[] {
+    const copies: Copy[] = [];
+    for (const chunk of [...(this.fetching.get(digest) ?? [])].sort((left, right) => left - right)) {
+      const leaves = this.referee.copies(chunk);
+      for (const maker of [...leaves.keys()].sort()) {
+        const leaf = leaves.get(maker)!;
+        if (hex(leaf.digest) === digest) copies.push({ maker, leaf, custodians: this.custodians.get(maker)! });
+      }
+    }
+    return copies;
+  }
+
   /** Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already. */
   private want(chunk: number, now: number): void {
     if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
     else this.executeOurselves(chunk);
   }
 
-  /** Whether any of these workers has not voted on a chunk. */
+  /** Whether any of these workers can be asked for a chunk. */
   private isAnyLeft(workers: Iterable<Hex>, chunk: number): boolean {
-    const voters = this.referee.voters(chunk);
-    for (const worker of workers) if (!voters.has(worker)) return true;
+    for (const worker of workers) if (!this.isUnasked(worker, chunk)) return true;
     return false;
+  }
+
+  /** Whether a worker is not asked for a chunk: it has voted on it, or let it go too often. */
+  private isUnasked(worker: Hex, chunk: number): boolean {
+    if (this.referee.voters(chunk).has(worker)) return true;
+    const times = this.letGo.get(chunk)?.filter((each) => each === worker).length ?? 0;
+    return times >= LET_GO_MAX;
   }
 
   private starve(chunks: readonly number[], now: number): void {
@@ -635,7 +697,11 @@ export class CreatorRole {
       const isLeased = this.ledger.liveLeases(chunk, now).some((lease) => lease.worker === worker);
       if (!isLeased || ageS >= patienceS) {
         this.assignments.withdraw(worker, [chunk]);
-        this.starve([chunk], now);
+        // Who says that it is on a chunk, and never finishes, will not do so the next time.
+        if (isLeased) this.stalling.add(worker);
+        const times = Array<Hex>(isLeased ? LET_GO_MAX : 1).fill(worker);
+        this.letGo.set(chunk, [...(this.letGo.get(chunk) ?? []), ...times]);
+        if (this.votesWanted(chunk) > 0) this.want(chunk, now);
       }
     }
   }
@@ -643,11 +709,11 @@ export class CreatorRole {
   /** Ask workers for what is wanted, oldest first, as far as they have room. */
   private dispatch(now: number): void {
     if (this.hungry.size === 0) return;
-    const active = this.active(now);
+    const active = this.active(now).filter((worker) => !this.stalling.has(worker));
     const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
     if (wanted.size === 0) return;
-    const isVoter = (worker: Hex, chunk: number): boolean => this.referee.voters(chunk).has(worker);
-    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isVoter, now)) {
+    const isUnasked = (worker: Hex, chunk: number): boolean => this.isUnasked(worker, chunk);
+    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isUnasked, now)) {
       this.assign(worker, chunks);
       for (const chunk of chunks) {
         const left = wanted.get(chunk)! - 1;

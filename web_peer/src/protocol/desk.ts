@@ -5,7 +5,10 @@
  */
 
 import type { Hex } from "./bytes";
+import type { Custody } from "./custody";
 import type { ChunkInput, Notable } from "./events";
+import type { Frame } from "./frames";
+import type { PeerId } from "./identity";
 import type { Ledger } from "./ledger";
 import type { LedgerRecord } from "./records";
 
@@ -38,6 +41,18 @@ export interface Desk {
 
   /** Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had. */
   fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void;
+
+  /** Neighbours that take part in a topic. */
+  followers(topic: Hex): readonly PeerId[];
+
+  /** Send a neighbour a frame. */
+  tell(peerId: PeerId, frame: Frame): void;
+
+  /** Have a link with this very peer, if it can be reached. */
+  want(peerId: PeerId): void;
+
+  /** Where sealed results are that are kept for others. */
+  readonly custody: Custody;
 
   /** Tell whoever watches. */
   notice(what: Notable, ledger: Ledger, about?: Subject): void;

@@ -48,7 +48,8 @@ export interface Finished {
 
 /** Serves what the blob store holds and fetches what it lacks. */
 export class Exchange {
-  private readonly neighbours = new Set<PeerId>();
+  /** Whom we can ask: they have said hello. */
+  readonly neighbours = new Set<PeerId>();
   /** Pieces asked of each neighbour, over all blobs. */
   private readonly load = new Map<PeerId, number>();
   private readonly fetches = new Map<Hex, Fetch>();
@@ -105,7 +106,7 @@ export class Exchange {
         if (fetch !== undefined) {
           fetch.useless.add(peerId);
           this.forgetAsked(fetch, peerId);
-          this.ask(fetch, now);
+          this.askAll(now); // Others may have waited for room in this peer's window.
         }
         return;
       }
@@ -129,7 +130,7 @@ export class Exchange {
         this.answered(fetch, index);
         fetch.useless.add(peerId);
       }
-      if (isLate) this.ask(fetch, now);
+      if (isLate) this.askAll(now);
       if (fetch.stuckSince === null) continue;
       const isHopeless = fetch.providers.every((peerId) => fetch.useless.has(peerId));
       if (isHopeless || now >= fetch.stuckSince + this.config.blobTimeoutS) this.finish(fetch, false);

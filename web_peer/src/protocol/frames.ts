@@ -1,8 +1,9 @@
 /** What travels on a link: one MessagePack array per frame, its first element the frame's kind (spec/session.md). */
 
-import { array, bytes, bytes32, decode, encode, type Infer, integer, tagged, text, u32, u53 } from "./codec";
+import { array, bool, bytes, bytes32, decode, encode, type Infer, integer, tagged, text, u32, u53 } from "./codec";
 import { FRAME_BYTES_MAX } from "./config";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
+import { RECONCILE_FRAMES } from "./reconcile";
 import { Signed } from "./records";
 import { ANSWERED, ASKED } from "./signaling";
 
@@ -33,6 +34,7 @@ export const Frame = tagged("Frame", {
   prune: { topic: Topic },
   ihave: { topic: Topic, ids: Ids },
   iwant: { topic: Topic, ids: Ids },
+  ...RECONCILE_FRAMES,
   /** Records of one topic, new or asked for. */
   publish: { topic: Topic, records: array(Signed, { max: RECORDS_MAX }) },
   /** Please send `count` pieces of a blob from piece `first` on. */
@@ -40,6 +42,10 @@ export const Frame = tagged("Frame", {
   "blob-piece": { sha256: bytes32, size: u53, index: u32, data: bytes(), proof: array(bytes32, { max: 40 }) },
   /** The sender does not have (or no longer has) this blob. */
   "blob-missing": { sha256: bytes32 },
+  /** Please fetch this sealed result of mine and keep it until its chunk is closed (keeping.ts). */
+  keep: { task: bytes32, chunk: u32, sha256: bytes32, size: u53 },
+  /** The answer to `keep`: whether the sender has it now and keeps it. */
+  kept: { task: bytes32, sha256: bytes32, kept: bool },
   // The signaling server's own messages, said between neighbours (introductions.ts).
   ...ASKED,
   ...ANSWERED,
@@ -52,8 +58,12 @@ export type Hello = FrameOf<"hello">;
 export type Publish = FrameOf<"publish">;
 export type BlobPiece = FrameOf<"blob-piece">;
 /** What the mesh is kept by; `Publish`, which carries the records, stands apart. */
-export type GossipFrame = FrameOf<"topics" | "graft" | "prune" | "ihave" | "iwant">;
+export type GossipFrame = FrameOf<
+  "topics" | "graft" | "prune" | "ihave" | "iwant" | keyof typeof RECONCILE_FRAMES
+>;
 export type BlobFrame = FrameOf<"blob-want" | "blob-piece" | "blob-missing">;
+export type Keep = FrameOf<"keep">;
+export type Kept = FrameOf<"kept">;
 export type IntroductionFrame = FrameOf<keyof typeof ASKED | keyof typeof ANSWERED>;
 
 /**

@@ -4,18 +4,20 @@
  *     a neighbour follows our topic:  OUTSIDE --graft--> MESH --prune--> OUTSIDE (and no graft for the backoff time)
  *
  * New records are pushed to the mesh at once; everybody else who follows the topic hears their ids (ihave) and asks for
- * what is missing (iwant). When two neighbours discover that they follow the same topic, they tell each other all ids
- * they hold, which is how a newcomer, or the two halves of a healed partition, come to hold the same set.
+ * what is missing (iwant). When two neighbours discover that they follow the same topic, they compare what they hold
+ * (comparing.ts), which is how a newcomer, or the two halves of a healed partition, come to hold the same set.
  *
  * This module moves ids and opaque records; what a record means, and whether it is valid, the caller says. It asks the
  * `Shelf` for what is held, because records live in the ledgers, once.
  */
 
 import { fromHex, hex, type Hex } from "./bytes";
+import { ASKED_FIRST_WITHIN_S, Comparisons } from "./comparing";
 import { FRAME_BYTES_MAX, type ProtocolConfig } from "./config";
 import { RemoteProtocolError } from "./errors";
 import { type Frame, type GossipFrame, IDS_MAX, type Publish, RECORDS_MAX, TOPICS_MAX } from "./frames";
 import type { PeerId } from "./identity";
+import type { Answer } from "./reconcile";
 import type { Signed } from "./records";
 import { type Rng, sample } from "./rng";
 
@@ -31,6 +33,11 @@ const OFF_TOPIC_TRIES = 2;
 /** Neighbours remembered as holders of one wanted record: the next to ask, and nobody to send it to. */
 const OFFERS_MAX = 16;
 const ASK_AGAIN_AFTER_S = 3;
+/**
+ * A set of up to so many ids is told at once on meeting: that is shorter than a comparison, and a newcomer that holds
+ * nothing learns as quickly that its neighbour does not either.
+ */
+const LISTED_MAX = 20;
 /** Followers outside the mesh that hear of recent ids at a heartbeat. */
 const ANNOUNCED_MAX = 6;
 const ENVELOPE_BYTES = 160;
@@ -51,6 +58,7 @@ interface Neighbour {
 /** A record somebody offered: asked of one neighbour at a time, so that a newcomer hears each record once. */
 interface Wanted {
   readonly topic: Hex;
+  askedOf: PeerId;
   askedAt: number;
   readonly others: PeerId[];
 }
@@ -82,6 +90,7 @@ export class Gossip {
   private readonly wantedIn = new Map<Hex, number>();
   /** Topic -> followers that have not told us what they hold. */
   private readonly unheard = new Map<Hex, Set<PeerId>>();
+  private readonly comparisons: Comparisons;
   private recent: Recent[] = [];
   private frames: Addressed[] = [];
   /** Neighbours whose outbox holds something. */
@@ -92,9 +101,12 @@ export class Gossip {
 
   constructor(
     private readonly config: ProtocolConfig,
+    private readonly peerId: PeerId,
     private readonly rng: Rng,
     private readonly shelf: Shelf,
-  ) {}
+  ) {
+    this.comparisons = new Comparisons(rng, (topic) => shelf.recordIds(topic));
+  }
 
   // ---- neighbours and topics
 
@@ -109,6 +121,7 @@ export class Gossip {
 
   linkClosed(peerId: PeerId): void {
     this.neighbours.delete(peerId);
+    this.comparisons.linkClosed(peerId);
     for (const mesh of this.topics.values()) mesh.delete(peerId);
     for (const unheard of this.unheard.values()) unheard.delete(peerId);
   }
@@ -120,7 +133,7 @@ export class Gossip {
     const followers = this.followers(topic);
     this.unheard.set(topic, new Set(followers));
     this.tellAll({ kind: "topics", follow: [fromHex(topic)], leave: [] });
-    for (const peerId of followers) this.met(peerId, topic);
+    for (const peerId of followers) this.met(peerId, topic, 0, true);
     this.maintain(topic, 0);
   }
 
@@ -128,6 +141,7 @@ export class Gossip {
   leave(topic: Hex): void {
     if (this.topics.delete(topic)) {
       this.unheard.delete(topic);
+      this.comparisons.leave(topic);
       this.tellAll({ kind: "topics", follow: [], leave: [fromHex(topic)] });
     }
   }
@@ -194,10 +208,11 @@ export class Gossip {
       const followers = this.followers(topic).filter((peerId) => mesh === undefined || !mesh.has(peerId));
       targets = targets.concat(sampleUpTo(this.rng, followers, this.config.meshTarget - targets.length));
     }
+    const isLonely = targets.length === 0;
     targets = targets.filter((peerId) => peerId !== source && !holders?.includes(peerId));
-    if (mesh === undefined) {
+    if (mesh === undefined || isLonely) {
       // We say something in a topic we do not follow: a vote we were asked for. Those near us who follow it may be few
-      // and cut off from the rest; if none does, somebody knows somebody who does.
+      // and cut off from the rest. Or we alone follow it, as far as we see. Somebody knows somebody who does.
       const triesLeft = targets.length > 0 ? OFF_TOPIC_TRIES : STRAY_TRIES;
       if (towards !== null && towards !== source && this.neighbours.has(towards)) {
         if (!targets.includes(towards)) targets.push(towards);
@@ -212,12 +227,13 @@ export class Gossip {
   /**
    * Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
    *
-   * @throws RemoteProtocolError when a neighbour follows more topics than anybody needs.
+   * @throws RemoteProtocolError when a neighbour follows more topics than anybody needs, or sends what is no request to
+   *   reconcile or answer to ours.
    */
   received(peerId: PeerId, frame: GossipFrame, now: number): void {
     switch (frame.kind) {
       case "topics":
-        return this.topicsReceived(peerId, frame.follow, frame.leave);
+        return this.topicsReceived(peerId, frame.follow, frame.leave, now);
       case "graft":
         return this.graftReceived(peerId, frame.topic);
       case "prune": {
@@ -234,10 +250,18 @@ export class Gossip {
         const topic = hex(frame.topic);
         if (this.topics.has(topic)) {
           this.unheard.get(topic)!.delete(peerId);
-          this.ask(peerId, frame.topic, topic, frame.ids, now);
+          this.offered(peerId, topic, frame.ids.map(hex), now);
         }
         return;
       }
+      case "reconcile":
+        if (this.topics.has(hex(frame.topic))) {
+          for (const part of this.comparisons.requested(peerId, frame, now)) this.frames.push([peerId, part]);
+        }
+        return;
+      case "reconcile-cells":
+      case "reconcile-ids":
+        return this.answerReceived(peerId, frame, now);
       case "iwant": {
         const topic = hex(frame.topic);
         for (const id of frame.ids) {
@@ -266,6 +290,7 @@ export class Gossip {
     for (const [key, until] of this.backoff) if (until <= now) this.backoff.delete(key);
     this.recent = this.recent.filter((entry) => now - entry.at <= this.config.ihaveWindowS);
     this.askAgain(now);
+    this.comparisons.giveUp(now);
     this.sendStrays();
     const recent = new Map<Hex, Hex[]>();
     for (const entry of this.recent) listIn(recent, entry.topic).push(entry.recordId);
@@ -282,6 +307,7 @@ export class Gossip {
   drain(now: number): readonly Addressed[] {
     const { frames } = this;
     this.frames = [];
+    frames.push(...this.comparisons.begin(now, (topic) => this.wantedIn.has(topic)));
     if (this.due.size === 0 || now < this.pushAt) return frames;
     this.pushAt = now + this.config.gossipGapS;
     const due = this.due;
@@ -311,17 +337,23 @@ export class Gossip {
 
   // ---- inside
 
-  private topicsReceived(peerId: PeerId, follow: readonly Uint8Array[], leave: readonly Uint8Array[]): void {
+  private topicsReceived(
+    peerId: PeerId,
+    follow: readonly Uint8Array[],
+    leave: readonly Uint8Array[],
+    now: number,
+  ): void {
     const { follows } = this.neighbour(peerId);
     for (const bytes of follow) {
       const topic = hex(bytes);
       if (follows.has(topic)) continue;
       follows.add(topic);
-      if (this.topics.has(topic)) this.met(peerId, topic);
+      if (this.topics.has(topic)) this.met(peerId, topic, now);
     }
     for (const bytes of leave) {
       const topic = hex(bytes);
       follows.delete(topic);
+      this.comparisons.forget(peerId, topic);
       this.topics.get(topic)?.delete(peerId);
     }
     if (follows.size > TOPICS_PER_NEIGHBOUR_MAX) {
@@ -370,13 +402,30 @@ export class Gossip {
   }
 
   /** We and a neighbour found out that we follow the same topic: mesh if there is room, and compare sets. */
-  private met(peerId: PeerId, topic: Hex): void {
+  private met(peerId: PeerId, topic: Hex, now: number, isNewcomer = false): void {
     const mesh = this.topics.get(topic)!;
     if (mesh.size < this.config.meshTarget && !this.backoff.has(backoffKey(peerId, topic))) {
       mesh.add(peerId);
       this.frames.push([peerId, { kind: "graft", topic: fromHex(topic) }]);
     }
-    this.announce([peerId], topic, [...this.shelf.recordIds(topic)]);
+    const ids = [...this.shelf.recordIds(topic)];
+    if (ids.length <= LISTED_MAX) this.announce([peerId], topic, ids);
+    // A newcomer asks, because it pays for the set; else one of the two, and the other if nobody does.
+    const asksAtOnce = isNewcomer || this.peerId < peerId;
+    this.comparisons.plan(peerId, topic, asksAtOnce ? now : now + ASKED_FIRST_WITHIN_S, isNewcomer);
+  }
+
+  private answerReceived(peerId: PeerId, frame: Answer, now: number): void {
+    const received = this.comparisons.received(peerId, frame, now);
+    if (received === null) return;
+    const [topic, next] = received;
+    if (next.kind === "reconcile") {
+      this.frames.push([peerId, next]);
+      return;
+    }
+    this.unheard.get(topic)!.delete(peerId);
+    this.offered(peerId, topic, next.missing, now);
+    this.announce([peerId], topic, next.surplus);
   }
 
   private announce(peerIds: readonly PeerId[], topic: Hex, ids: readonly Hex[]): void {
@@ -389,21 +438,32 @@ export class Gossip {
     }
   }
 
-  private ask(peerId: PeerId, topicBytes: Uint8Array, topic: Hex, ids: readonly Uint8Array[], now: number): void {
-    const unasked: Uint8Array[] = [];
-    for (const id of ids) {
-      const recordId = hex(id);
+  /** Ask for what is new of these. Of more than may be wanted at a time, the rest is compared again. */
+  private offered(peerId: PeerId, topic: Hex, ids: readonly Hex[], now: number): void {
+    const unasked: Hex[] = [];
+    for (const recordId of ids) {
       if (this.seenIds.has(recordId)) continue;
       const wanted = this.wanted.get(recordId);
       if (wanted !== undefined) {
-        if (wanted.others.length < OFFERS_MAX) wanted.others.push(peerId);
+        const isNew = peerId !== wanted.askedOf && !wanted.others.includes(peerId);
+        if (isNew && wanted.others.length < OFFERS_MAX) wanted.others.push(peerId);
       } else if (this.wanted.size < WANTED_MAX) {
-        this.wanted.set(recordId, { topic, askedAt: now, others: [] });
+        this.wanted.set(recordId, { topic, askedOf: peerId, askedAt: now, others: [] });
         this.wantedIn.set(topic, (this.wantedIn.get(topic) ?? 0) + 1);
-        unasked.push(id);
+        unasked.push(recordId);
+      } else {
+        this.comparisons.plan(peerId, topic, now);
+        break;
       }
     }
-    if (unasked.length > 0) this.frames.push([peerId, { kind: "iwant", topic: topicBytes, ids: unasked }]);
+    this.want(peerId, topic, unasked);
+  }
+
+  private want(peerId: PeerId, topic: Hex, ids: readonly Hex[]): void {
+    for (let start = 0; start < ids.length; start += IDS_MAX) {
+      const asked = ids.slice(start, start + IDS_MAX).map(fromHex);
+      this.frames.push([peerId, { kind: "iwant", topic: fromHex(topic), ids: asked }]);
+    }
   }
 
   private unwant(recordId: Hex): void {
@@ -411,8 +471,12 @@ export class Gossip {
     if (wanted === undefined) return;
     this.wanted.delete(recordId);
     const left = this.wantedIn.get(wanted.topic)! - 1;
-    if (left === 0) this.wantedIn.delete(wanted.topic);
-    else this.wantedIn.set(wanted.topic, left);
+    if (left > 0) {
+      this.wantedIn.set(wanted.topic, left);
+    } else {
+      this.wantedIn.delete(wanted.topic);
+      this.comparisons.lookAgain();
+    }
   }
 
   /** Turn to the next neighbour that offered a record which the one asked has not sent. */
@@ -429,15 +493,11 @@ export class Gossip {
       let byTopic = again.get(next);
       if (byTopic === undefined) again.set(next, (byTopic = new Map()));
       listIn(byTopic, wanted.topic).push(recordId);
+      wanted.askedOf = next;
       wanted.askedAt = now;
     }
     for (const [peerId, byTopic] of again) {
-      for (const [topic, ids] of byTopic) {
-        for (let start = 0; start < ids.length; start += IDS_MAX) {
-          const asked = ids.slice(start, start + IDS_MAX).map(fromHex);
-          this.frames.push([peerId, { kind: "iwant", topic: fromHex(topic), ids: asked }]);
-        }
-      }
+      for (const [topic, ids] of byTopic) this.want(peerId, topic, ids);
     }
   }
 

@@ -17,6 +17,8 @@ export type PeerId = string;
 export const KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 export const NONCE_BYTES = 12;
+/** What a seal adds to what is inside: the nonce and the tag. */
+export const SEAL_BYTES = NONCE_BYTES + 16;
 
 const MULTIHASH_PREFIX = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
 const BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";

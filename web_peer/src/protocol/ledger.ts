@@ -4,8 +4,9 @@
  *     a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
  *
  * Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
- * cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and (except
- * at the creator) commits whose chunks a checkpoint has accepted.
+ * cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and commits
+ * whose chunks a checkpoint has closed. The creator's tally rests on assignments and commits still: it keeps them, and
+ * offers them to nobody.
  *
  * Workers, records and topics are named by hexadecimal text here, because that is what maps can be keyed by.
  */
@@ -353,9 +354,7 @@ export class Ledger {
     for (const [id, cameAt] of this.assignedAt) {
       if (now - cameAt < ASSIGN_KEPT_S) break;
       this.assignedAt.delete(id);
-      // The creator's tally rests on them still; nobody else needs to hear of them.
-      if (this.keepCommits) this.byTopic.get(this.held.get(id)!.topic)?.delete(id);
-      else this.remove(id);
+      this.letGo(id);
     }
     for (const lease of [...this.leases()]) if (lease.expiresAt <= now) this.endLease(lease);
   }
@@ -418,6 +417,12 @@ export class Ledger {
     this.guestsBytes += size;
   }
 
+  /** A record that nobody needs to hear of any more. The creator's tally rests on it still. */
+  private letGo(id: Hex): void {
+    if (this.keepCommits) this.byTopic.get(this.held.get(id)!.topic)?.delete(id);
+    else this.remove(id);
+  }
+
   private remove(id: Hex): void {
     const held = this.held.get(id);
     if (held === undefined) return;
@@ -463,12 +468,11 @@ export class Ledger {
     }
     this.checkpoints.set(shard, checkpoint);
     this.checkpointIds.set(shard, id);
-    if (!this.keepCommits) {
-      for (const [commitId, { commit }] of this.commits) {
-        if (commit.shard === shard && this.areClosed(commit.runs)) {
-          this.commits.delete(commitId);
-          this.remove(commitId);
-        }
+    for (const commitId of this.recordIds(shardTopic(this.task, shard))) {
+      const held = this.commits.get(commitId);
+      if (held !== undefined && this.areClosed(held.commit.runs)) {
+        this.letGo(commitId);
+        if (!this.keepCommits) this.commits.delete(commitId);
       }
     }
     return true;

@@ -12,6 +12,7 @@
 import { hex, type Hex } from "./bytes";
 import type { ProtocolConfig } from "./config";
 import type { CreatorRole } from "./creator";
+import type { Custody } from "./custody";
 import type { Desk, Subject } from "./desk";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { Channel, type ChunkInput, type Input, type Notable, type Output } from "./events";
@@ -70,6 +71,7 @@ type Role = WorkerRole | CreatorRole;
 export interface Roles {
   worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole;
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole;
+  custody(...parts: ConstructorParameters<typeof Custody>): Custody;
 }
 
 /**
@@ -91,6 +93,8 @@ export class Peer implements Desk, Shelf {
   private readonly me: Hex;
   private readonly gossip: Gossip;
   private readonly exchange: Exchange;
+  /** Made with our first role: before it there is nothing to keep. */
+  private keeper: Custody | null = null;
   private readonly neighbourhood: Neighbours;
   private readonly introductions: Introductions;
   private readonly links = new Map<PeerId, Link>();
@@ -119,7 +123,7 @@ export class Peer implements Desk, Shelf {
   ) {
     this.peerId = signer.peerId;
     this.me = hex(signer.publicKey);
-    this.gossip = new Gossip(config, rng, this);
+    this.gossip = new Gossip(config, this.peerId, rng, this);
     this.exchange = new Exchange(config, blobs);
     this.neighbourhood = new Neighbours(config, rng);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
@@ -199,6 +203,7 @@ export class Peer implements Desk, Shelf {
       this.sessionsAt,
       this.gossip.wakeAt() ?? Infinity,
       this.exchange.wakeAt() ?? Infinity,
+      this.keeper?.wakeAt() ?? Infinity,
       this.neighbourhood.wakeAt() ?? Infinity,
       this.introductions.wakeAt() ?? Infinity,
     );
@@ -297,6 +302,22 @@ export class Peer implements Desk, Shelf {
     this.wishes.push({ digest, size, root, makers: providers });
   }
 
+  followers(topic: Hex): readonly PeerId[] {
+    return this.gossip.followers(topic);
+  }
+
+  tell(peerId: PeerId, frame: Frame): void {
+    this.send(peerId, frame);
+  }
+
+  want(peerId: PeerId): void {
+    this.neighbourhood.want(peerId, this.now);
+  }
+
+  get custody(): Custody {
+    return (this.keeper ??= this.roles.custody(this.config, this, this.exchange.neighbours));
+  }
+
   notice(what: Notable, ledger: Ledger, { chunk, peer, detail }: Subject = {}): void {
     this.outputs.push({
       kind: "notice",
@@ -363,7 +384,8 @@ export class Peer implements Desk, Shelf {
     const { session } = link;
     const frame = decodeFrame(data);
     const isGreeting = session.state === "greeting";
-    if (frame.kind !== "blob-piece" || !this.exchange.expects(peerId, frame)) this.charge(link, data.length);
+    const exchange = frame.kind === "blob-piece" && this.keeper?.expects(peerId, frame) ? this.keeper : this.exchange;
+    if (frame.kind !== "blob-piece" || !exchange.expects(peerId, frame)) this.charge(link, data.length);
     for (const answer of session.received(frame, this.now)) this.send(peerId, answer);
     link.isSuspected = false;
     if (isGreeting) {
@@ -381,12 +403,19 @@ export class Peer implements Desk, Shelf {
       case "prune":
       case "ihave":
       case "iwant":
+      case "reconcile":
+      case "reconcile-cells":
+      case "reconcile-ids":
         this.gossip.received(peerId, frame, this.now);
         break;
       case "blob-want":
       case "blob-piece":
       case "blob-missing":
-        this.exchange.received(peerId, frame, this.now);
+        if (!this.keeper?.takes(peerId, frame, this.now)) this.exchange.received(peerId, frame, this.now);
+        break;
+      case "keep":
+      case "kept":
+        this.keeper?.takes(peerId, frame, this.now);
         break;
       case "ask":
       case "peers":
@@ -555,7 +584,7 @@ export class Peer implements Desk, Shelf {
         if (isWanted) role.resume(this.now);
         else role.rest();
       } else if (isWanted && ledger.certificate === null) {
-        this.startWorker(ledger).restored(this.ownRecords(ledger));
+        this.startWorker(ledger).restored(this.ownRecords(ledger), this.now);
       }
     }
   }
@@ -610,12 +639,16 @@ export class Peer implements Desk, Shelf {
     }
     for (const [task, ledger] of this.ledgers) {
       const restored = byTask.get(task) ?? [];
-      if (hex(ledger.manifest.creator) === this.me) this.startCreator(ledger).restored(restored, this.now);
-      else if (ledger.certificate === null && this.isAcceptable(ledger)) this.startWorker(ledger).restored(restored);
+      if (hex(ledger.manifest.creator) === this.me) {
+        this.startCreator(ledger).restored(restored, this.now);
+      } else if (ledger.certificate === null && this.isAcceptable(ledger)) {
+        this.startWorker(ledger).restored(restored, this.now);
+      }
     }
   }
 
   private advanceRoles(): void {
+    this.keeper?.advance(this.now);
     for (const creator of this.creators.values()) creator.advance(this.now);
     this.fillSlots();
     for (const worker of this.workers.values()) worker.advance(this.now);

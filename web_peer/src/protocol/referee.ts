@@ -11,6 +11,7 @@ import { type ChunkTally, NO_RESULT, saysMore, tallyChunk, type Vote } from "./t
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
 const NO_VOTES: ReadonlyMap<Hex, Vote> = new Map();
+const NO_LEAVES: ReadonlyMap<Hex, Leaf> = new Map();
 const NO_REPORTS: ReadonlyMap<Hex, string> = new Map();
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -25,6 +26,7 @@ export class Referee {
   private readonly chunksOf = new Map<Hex, Set<number>>();
   private readonly assigned = new Map<number, Set<Hex>>();
   private readonly leaves = new Map<number, Map<Hex, Leaf>>();
+  private readonly sealedCopies = new Map<number, Map<Hex, Leaf>>();
   private readonly noResults = new Map<number, Map<Hex, string>>();
   private readonly cache = new Map<number, ChunkTally>();
 
@@ -78,6 +80,7 @@ export class Referee {
       } else {
         const byValue = inner(this.leaves, chunk, () => new Map<Hex, Leaf>());
         if (!byValue.has(value)) byValue.set(value, leaf);
+        if (leaf.sealed.length > 0) inner(this.sealedCopies, chunk, () => new Map<Hex, Leaf>()).set(worker, leaf);
       }
       chunks.add(chunk);
       touched.push(chunk);
@@ -119,6 +122,11 @@ export class Referee {
   /** The leaf that carries, or names, the result of this value. */
   leaf(chunk: number, value: Hex): Leaf {
     return this.leaves.get(chunk)!.get(value)!;
+  }
+
+  /** The leaves that name a sealed copy of their result, by worker. */
+  copies(chunk: number): ReadonlyMap<Hex, Leaf> {
+    return this.sealedCopies.get(chunk) ?? NO_LEAVES;
   }
 
   /** Why workers got no result, by worker. */

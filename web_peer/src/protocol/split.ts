@@ -1,30 +1,16 @@
 /**
- * From a manifest and an index to one chunk's input bytes (spec/manifest.md, "Split").
- *
- * `range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `items`, `lines` and `blocks`
- * cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes.
- *
- * What is wrong with the inputs is the creator's fault, for every peer has checked the blob's hash: it comes out as
- * `RemoteProtocolError`, and equally on every peer, in every language.
+ * How a task's work is cut into chunks (spec/manifest.md, "Split"), as far as the manifest alone tells. What a chunk's
+ * input is, chunks.ts says: a browser loads that later.
  */
 
 import { bigInteger, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
-import { concat } from "./bytes";
-import { LocalProtocolError, RemoteProtocolError } from "./errors";
-import { contentId } from "./identity";
+import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
 
 export const CHUNKS_MAX = 2 ** 31 - 1;
-
-/** `read(start, length)`: bytes of the inputs blob, fewer at its end. */
-export type Reader = (start: number, length: number) => Uint8Array;
-/** The inputs blob; null for `range` and `grid`, which have none. */
-export type Inputs = Uint8Array | Reader | null;
-
-const COUNT_BYTES = 4;
-const END_BYTES = 8;
-const SCAN_BYTES = 1024 * 1024;
-const LINE_FEED = 0x0a;
+/** The table of an `items` blob: how many, and where each ends. */
+export const COUNT_BYTES = 4;
+export const END_BYTES = 8;
 
 const positive = integer(1, 2 ** 31 - 1);
 
@@ -51,26 +37,8 @@ export function isNumbers(split: Split): boolean {
   return split.kind === "range" || split.kind === "grid";
 }
 
-/**
- * The u64 that seeds a chunk's random numbers: the first 8 bytes, little-endian, of a hash over task and chunk.
- *
- * The hash is `contentId("cc/seed/1", task id ‖ chunk as u32 little-endian)`: equal on every peer, different in every
- * chunk, and fixed only once the task is signed, so a creator cannot choose it.
- */
-export function seed(taskId: Uint8Array, chunk: number): bigint {
-  const index = new Uint8Array(COUNT_BYTES);
-  viewOf(index).setUint32(0, chunk, true);
-  return viewOf(contentId("cc/seed/1", taskId, index)).getBigUint64(0, true);
-}
-
-/**
- * How many chunks `split` makes, as a bigint: a range can make more than a number counts. `items` and `lines` can only
- * tell with the inputs at hand.
- *
- * @throws LocalProtocolError for `items` or `lines` without inputs.
- * @throws RemoteProtocolError when the table of an `items` blob does not fit the blob.
- */
-export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null): bigint {
+/** How many chunks a split makes whose inputs need not be looked at, as a bigint: a range can make very many. */
+export function countPlainly(split: Exclude<Split, { readonly kind: "items" | "lines" }>, inputsSize: number): bigint {
   switch (split.kind) {
     case "range":
       return split.stop <= split.start ? 0n : ceilDiv(split.stop - split.start, split.step);
@@ -80,10 +48,6 @@ export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null):
       );
     case "blocks":
       return BigInt(Math.ceil(inputsSize / split.size));
-    case "items":
-      return BigInt(openItems(inputsSize, readerOf(inputs)).count);
-    case "lines":
-      return BigInt(lineStarts(inputsSize, readerOf(inputs), split.perChunk).length);
   }
 }
 
@@ -98,14 +62,14 @@ export function checkChunkCount(manifest: Manifest): void {
     if (inputs !== null) {
       throw new RemoteProtocolError(`a ${split.kind} split takes no inputs, but the manifest names an inputs blob`);
     }
-    expectChunks(chunks, chunkCount(split));
+    expectChunks(chunks, countPlainly(split, 0));
     return;
   }
   if (inputs === null) {
     throw new RemoteProtocolError(`a ${split.kind} split needs inputs, but the manifest names no inputs blob`);
   }
   if (split.kind === "blocks") {
-    expectChunks(chunks, chunkCount(split, inputs.size));
+    expectChunks(chunks, countPlainly(split, inputs.size));
     expectFit(Math.min(split.size, inputs.size), manifest);
     return;
   }
@@ -121,215 +85,15 @@ export function checkChunkCount(manifest: Manifest): void {
   }
 }
 
-/**
- * Check the inputs blob itself: that it gives exactly `chunks` chunks, and every chunk's input is in bounds.
- *
- * A creator does this before signing and whoever opens a bundle does it once; a worker need not, since
- * `ChunkReader.read` checks the part it reads.
- *
- * @throws RemoteProtocolError when it does not. The message is one sentence.
- */
-export function checkInputs(manifest: Manifest, inputs: Inputs): void {
-  const size = manifest.inputs?.size ?? 0;
-  const split = manifest.split;
-  if (split.kind !== "items" && split.kind !== "lines") {
-    checkChunkCount(manifest);
-    return;
-  }
-  let boundaries: number[];
-  if (split.kind === "items") {
-    boundaries = openItems(size, readerOf(inputs)).boundaries();
-  } else {
-    boundaries = lineStarts(size, readerOf(inputs), split.perChunk);
-    boundaries.push(size);
-  }
-  expectChunks(manifest.chunks, BigInt(boundaries.length - 1));
-  let largest = 0;
-  for (let index = 1; index < boundaries.length; index++) {
-    largest = Math.max(largest, boundaries[index]! - boundaries[index - 1]!);
-  }
-  expectFit(largest, manifest);
-}
-
-/** Reads the input of any chunk of one task, and remembers where lines begin, which takes one pass to find. */
-export class ChunkReader {
-  private readonly size: number;
-  private starts: number[] | null = null;
-
-  constructor(
-    private readonly manifest: Manifest,
-    private readonly inputs: Inputs = null,
-  ) {
-    this.size = manifest.inputs?.size ?? 0;
-  }
-
-  /**
-   * The input bytes of chunk `index`.
-   *
-   * @throws LocalProtocolError when there is no such chunk, or a split that needs the inputs blob was given none.
-   * @throws RemoteProtocolError when the inputs do not hold what the manifest says: the creator's fault. Other chunks
-   *   may still be fine.
-   */
-  read(index: number): Uint8Array {
-    const split = this.manifest.split;
-    this.expectIndex(index);
-    if (split.kind === "range") {
-      const begin = split.start + BigInt(index) * split.step;
-      const end = begin + split.step;
-      return packed(begin, end < split.stop ? end : split.stop);
-    }
-    if (split.kind === "grid") {
-      const columns = Math.ceil(split.width / split.tileWidth);
-      const x = (index % columns) * split.tileWidth;
-      const y = Math.floor(index / columns) * split.tileHeight;
-      const width = Math.min(split.tileWidth, split.width - x);
-      const height = Math.min(split.tileHeight, split.height - y);
-      return packed(BigInt(x), BigInt(y), BigInt(width), BigInt(height));
-    }
-    const [begin, end] = this.span(index);
-    expectFit(end - begin, this.manifest);
-    const data = readerOf(this.inputs)(begin, end - begin);
-    if (data.length !== end - begin) {
-      throw new RemoteProtocolError(`the inputs blob ends before the input of chunk ${index} does`);
-    }
-    return data;
-  }
-
-  /**
-   * Where in the inputs blob the input of chunk `index` begins and ends: the pieces a worker has to fetch.
-   *
-   * Throws as `read` does; a split without inputs has no spans.
-   */
-  span(index: number): readonly [number, number] {
-    const split = this.manifest.split;
-    this.expectIndex(index);
-    switch (split.kind) {
-      case "range":
-      case "grid":
-        throw new LocalProtocolError(`a ${split.kind} split has no inputs blob`);
-      case "blocks":
-        return [index * split.size, Math.min(this.size, (index + 1) * split.size)];
-      case "items": {
-        const items = openItems(this.size, readerOf(this.inputs));
-        expectChunks(this.manifest.chunks, BigInt(items.count));
-        return items.span(index);
-      }
-      case "lines": {
-        this.starts ??= lineStarts(this.size, readerOf(this.inputs), split.perChunk);
-        expectChunks(this.manifest.chunks, BigInt(this.starts.length));
-        return [this.starts[index]!, this.starts[index + 1] ?? this.size];
-      }
-    }
-  }
-
-  private expectIndex(index: number): void {
-    if (!(index >= 0 && index < this.manifest.chunks)) {
-      throw new LocalProtocolError(`there is no chunk ${index}: the task has ${this.manifest.chunks}`);
-    }
-  }
-}
-
-/** The input bytes of one chunk: `ChunkReader.read` for a caller who wants only one. */
-export function chunkInput(manifest: Manifest, index: number, inputs: Inputs = null): Uint8Array {
-  return new ChunkReader(manifest, inputs).read(index);
-}
-
-/** An inputs blob for an `items` split: u32 count, one u64 end offset for each item, then the items themselves. */
-export function packItems(items: readonly Uint8Array[]): Uint8Array {
-  const table = new Uint8Array(COUNT_BYTES + END_BYTES * items.length);
-  const view = viewOf(table);
-  view.setUint32(0, items.length, true);
-  let end = table.length;
-  for (const [index, item] of items.entries()) {
-    end += item.length;
-    view.setBigUint64(COUNT_BYTES + END_BYTES * index, BigInt(end), true);
-  }
-  return concat(table, ...items);
-}
-
-/** The table at the head of an `items` blob: where each item ends, counted from the blob's first byte. */
-interface Items {
-  readonly count: number;
-  span(index: number): readonly [number, number];
-  /** Where every item begins, and where the last one ends: checked to cover the blob without a gap. */
-  boundaries(): number[];
-}
-
-function openItems(size: number, read: Reader): Items {
-  const head = read(0, COUNT_BYTES);
-  const count = head.length === COUNT_BYTES ? viewOf(head).getUint32(0, true) : 0;
-  const tableEnd = COUNT_BYTES + END_BYTES * count;
-  if (count > CHUNKS_MAX || tableEnd > size) {
-    throw new RemoteProtocolError(`the inputs blob is too short for a table of ${count} items`);
-  }
-
-  function ends(first: number, length: number): DataView {
-    const raw = read(COUNT_BYTES + END_BYTES * first, END_BYTES * length);
-    if (raw.length !== END_BYTES * length) {
-      throw new RemoteProtocolError("the inputs blob ends within its table of items");
-    }
-    return viewOf(raw);
-  }
-
-  return {
-    count,
-    span(index) {
-      const begin = index === 0 ? tableEnd : endAt(ends(index - 1, 1), 0);
-      const end = endAt(ends(index, 1), 0);
-      if (!(tableEnd <= begin && begin <= end && end <= size)) {
-        throw new RemoteProtocolError(`item ${index} lies outside the inputs blob`);
-      }
-      return [begin, end];
-    },
-    boundaries() {
-      const table = [tableEnd];
-      const all = ends(0, count);
-      let isAscending = true;
-      for (let index = 0; index < count; index++) {
-        const end = endAt(all, index);
-        isAscending &&= end >= table[index]!;
-        table.push(end);
-      }
-      if (!isAscending || table[count] !== size) {
-        throw new RemoteProtocolError("the items do not cover the inputs blob in order and to its end");
-      }
-      return table;
-    },
-  };
-}
-
-/** Beyond 53 bits an end comes rounded: it lies outside of every blob all the same. */
-function endAt(table: DataView, index: number): number {
-  return Number(table.getBigUint64(END_BYTES * index, true));
-}
-
-/** Where every chunk of `perChunk` lines begins. A last line needs no line feed; nothing after one is no line. */
-function lineStarts(size: number, read: Reader, perChunk: number): number[] {
-  const starts = size > 0 ? [0] : [];
-  let lines = 0;
-  for (let windowStart = 0; windowStart < size; windowStart += SCAN_BYTES) {
-    const window = read(windowStart, SCAN_BYTES);
-    for (let at = window.indexOf(LINE_FEED); at >= 0; at = window.indexOf(LINE_FEED, at + 1)) {
-      lines++;
-      if (lines % perChunk === 0 && windowStart + at + 1 < size) starts.push(windowStart + at + 1);
-    }
-  }
-  return starts;
-}
-
-function readerOf(inputs: Inputs): Reader {
-  if (inputs === null) throw new LocalProtocolError("the inputs blob is needed to split this task");
-  return inputs instanceof Uint8Array ? (start, length) => inputs.slice(start, start + length) : inputs;
-}
-
-function expectChunks(stated: number, derived: bigint): void {
+/** @throws RemoteProtocolError when a manifest says another number of chunks than its split makes. */
+export function expectChunks(stated: number, derived: bigint): void {
   if (BigInt(stated) !== derived) {
     throw new RemoteProtocolError(`the manifest says ${stated} chunks, but its split makes ${derived}`);
   }
 }
 
 /** An input larger than the chunk's memory could only waste a volunteer's bandwidth. */
-function expectFit(size: number, manifest: Manifest): void {
+export function expectFit(size: number, manifest: Manifest): void {
   if (size > manifest.limits.memoryBytes) {
     throw new RemoteProtocolError(`a chunk's input of ${size} bytes is larger than the chunk's memory limit`);
   }
@@ -337,16 +101,4 @@ function expectFit(size: number, manifest: Manifest): void {
 
 function ceilDiv(numerator: bigint, denominator: bigint): bigint {
   return (numerator + denominator - 1n) / denominator;
-}
-
-/** Little-endian i64s, one after another. */
-function packed(...values: readonly bigint[]): Uint8Array {
-  const bytes = new Uint8Array(8 * values.length);
-  const view = viewOf(bytes);
-  for (const [index, value] of values.entries()) view.setBigInt64(8 * index, value, true);
-  return bytes;
-}
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

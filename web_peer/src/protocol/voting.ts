@@ -3,6 +3,7 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { BATCH_BYTES_MAX, DETAIL_BYTES_MAX, type Leaf, leafBytes, makeLeaf, sealCommit } from "./batch";
+import { concat } from "./bytes";
 import { type ChunkOutcome, Status } from "./events";
 import { NONCE_BYTES, type Signer } from "./identity";
 import { type Commit, COMMIT_CHUNKS_MAX, shardOf } from "./records";
@@ -17,11 +18,17 @@ export interface Sealed {
 
 const utf8 = new TextEncoder();
 
+/** What results are sealed for that others keep. */
+export function resultContext(task: Uint8Array): Uint8Array {
+  return concat(utf8.encode("result"), task);
+}
+
 /**
  * Commits over these outcomes, as few as their size allows, each of one shard.
  *
  * Results longer than `inlineBytes` are put into the blob store first, so that whoever is told their hash can have
- * them.
+ * them. With `custodians` (the keys of those that are asked to keep them, perhaps none as yet) they are put there
+ * sealed as well, so that others can keep them unread.
  */
 export function commitsOf(
   signer: Signer,
@@ -32,6 +39,7 @@ export function commitsOf(
   blobs: BlobStore,
   rng: Rng,
   inlineBytes: number,
+  custodians: readonly Uint8Array[] | null = null,
 ): Sealed[] {
   const commits: Sealed[] = [];
   let batch: Leaf[] = [];
@@ -41,14 +49,23 @@ export function commitsOf(
     const commit = sealCommit(signer, sealKey, task, nextSeq(), batch, {
       salt: rng.bytes(16),
       nonce: rng.bytes(NONCE_BYTES),
+      custodians: batch.some((leaf) => leaf.sealed.length > 0) ? (custodians ?? []) : [],
     });
     commits.push({ commit, leaves: batch });
     batch = [];
     batchBytes = 0;
   }
 
+  function sealResult(data: Uint8Array): Uint8Array {
+    if (custodians === null) return new Uint8Array();
+    const sealed = signer.seal(sealKey, resultContext(task), data, rng.bytes(NONCE_BYTES));
+    const digest = sha256(sealed);
+    blobs.put(digest, sealed);
+    return digest;
+  }
+
   for (const outcome of [...outcomes].sort((left, right) => left.chunk - right.chunk)) {
-    const leaf = leafOf(outcome, blobs, inlineBytes);
+    const leaf = leafOf(outcome, blobs, inlineBytes, sealResult);
     const first = batch[0];
     if (
       first !== undefined &&
@@ -65,7 +82,12 @@ export function commitsOf(
   return commits;
 }
 
-function leafOf({ chunk, status, data, detail }: ChunkOutcome, blobs: BlobStore, inlineBytes: number): Leaf {
+function leafOf(
+  { chunk, status, data, detail }: ChunkOutcome,
+  blobs: BlobStore,
+  inlineBytes: number,
+  sealResult: (data: Uint8Array) => Uint8Array,
+): Leaf {
   if (status === Status.NO_RESULT) {
     const reason = utf8.encode(detail).slice(0, DETAIL_BYTES_MAX);
     return makeLeaf(chunk, status, true, reason.length, reason);
@@ -73,5 +95,5 @@ function leafOf({ chunk, status, data, detail }: ChunkOutcome, blobs: BlobStore,
   if (data.length <= inlineBytes) return makeLeaf(chunk, status, true, data.length, data);
   const digest = sha256(data);
   blobs.put(digest, data);
-  return makeLeaf(chunk, status, false, data.length, digest);
+  return makeLeaf(chunk, status, false, data.length, digest, sealResult(data));
 }

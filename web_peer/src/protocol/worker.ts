@@ -12,18 +12,25 @@
  */
 
 import { openAssignment } from "./assigning";
-import { hex, type Hex } from "./bytes";
+import { type Leaf, openCommit } from "./batch";
+import { equal, hex, type Hex } from "./bytes";
+import { ChunkReader, seed } from "./chunks";
 import type { ProtocolConfig } from "./config";
+import type { Custodial } from "./custody";
 import type { Desk } from "./desk";
 import { ProtocolError, RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
-import type { Signer } from "./identity";
+import type { Keep, Kept } from "./frames";
+import { Giving } from "./giving";
+import type { PeerId, Signer } from "./identity";
+import { Keeping } from "./keeping";
 import { findWork, type Ledger, shardTopic, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { pickOpen } from "./picking";
 import {
   type Assign,
   chunksOf,
+  type Commit,
   COMMIT_CHUNKS_MAX,
   LEAVING_TTL_S,
   type LedgerRecord,
@@ -34,7 +41,6 @@ import {
 } from "./records";
 import { type Rng, weighted } from "./rng";
 import { BatchSizer } from "./sizing";
-import { ChunkReader, seed } from "./split";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
 
@@ -59,10 +65,12 @@ interface Said {
 }
 
 /** One task we work for. */
-export class WorkerRole {
+export class WorkerRole implements Custodial {
   state: WorkerState = "fetching";
   votes = 0;
   private readonly me: Hex;
+  private readonly giving: Giving;
+  private readonly keeping: Keeping;
   private readonly reader: ChunkReader;
   private readonly sizer: BatchSizer;
   private shard: number | null = null;
@@ -70,10 +78,6 @@ export class WorkerRole {
   private readonly assigned = new Set<number>();
   private readonly jobs = new Map<number, readonly number[]>();
   private readonly voted = new Set<number>();
-  /** Large results of ours that nobody has accepted yet, by chunk. */
-  private readonly made = new Map<number, Uint8Array>();
-  /** How many chunks have this result: chunks with equal results share one blob. */
-  private readonly makers = new Map<Hex, number>();
   private seq = 0;
   private readonly followed: number[] = [];
   /** Shards in which nothing was open, and until when. */
@@ -90,6 +94,7 @@ export class WorkerRole {
   private guestAt: number | null = null;
   private isFinishing = false;
   private isResting = false;
+  private readonly expiresAt: number;
 
   constructor(
     private readonly config: ProtocolConfig,
@@ -104,24 +109,35 @@ export class WorkerRole {
     this.reader = new ChunkReader(ledger.manifest, (start, length) => this.readInputs(start, length));
     this.sizer = new BatchSizer(config.batchS);
     this.settledAt = now;
+    this.giving = new Giving(config, rng, ledger, desk, blobs, now);
+    this.keeping = new Keeping(config, ledger, desk);
+    this.expiresAt = ledger.manifest.expiresS - config.epochOffsetS;
     this.nothingUntil = now;
+    desk.custody.takePart(ledger.taskKey, this);
     desk.follow(taskTopic(ledger.task));
     this.fetchMissing();
   }
 
   // ---- what happens
 
-  /** Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice. */
-  restored(own: Iterable<readonly [Signed, LedgerRecord]>): void {
+  /**
+   * Remember what we voted in an earlier life: never a second vote on a chunk, never a seq used twice.
+   *
+   * The results of it that are still here, and not accepted, are kept and given to others to keep as new ones are.
+   */
+  restored(own: Iterable<readonly [Signed, LedgerRecord]>, now: number): void {
     for (const [signed, record] of own) {
       if ((record.kind !== "commit" && record.kind !== "lease") || hex(signed.author) !== this.me) continue;
       this.seq = Math.max(this.seq, record.seq);
-      if (record.kind === "commit") for (const chunk of chunksOf(record.shard, record.runs)) this.voted.add(chunk);
+      if (record.kind !== "commit") continue;
+      for (const chunk of chunksOf(record.shard, record.runs)) this.voted.add(chunk);
+      this.rememberMade(record, now);
     }
   }
 
   /** The ledger has taken somebody's record. */
-  recordAdded(_signed: Signed, record: LedgerRecord, now: number): void {
+  recordAdded(signed: Signed, record: LedgerRecord, now: number): void {
+    if (equal(signed.author, this.ledger.manifest.creator)) this.giving.creatorHeard(now);
     switch (record.kind) {
       case "admit":
         if (this.state === "joining" && hex(record.worker) === this.me) this.state = "working";
@@ -137,7 +153,7 @@ export class WorkerRole {
         if (this.ledger.creatorEquivocated) {
           this.end(); // It signs one thing here and another there: nobody works for such a creator.
         } else {
-          this.release(record.shard);
+          this.release();
           this.lookAgain(now);
         }
         break;
@@ -152,6 +168,25 @@ export class WorkerRole {
     if (this.state !== "fetching") return;
     if (this.missing().length === 0) this.join();
     else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
+  }
+
+  /**
+   * A neighbour asks us to keep a result, or answers that it does.
+   *
+   * @throws RemoteProtocolError when what it asks for cannot be a result of this task.
+   */
+  custodyFrame(peerId: PeerId, frame: Keep | Kept, now: number): void {
+    if (frame.kind === "kept") {
+      this.giving.answered(peerId, frame, now);
+    } else {
+      const isWilling = !this.isDone && !this.isResting && !this.isFinishing && now < this.expiresAt;
+      this.keeping.asked(peerId, frame, isWilling, now);
+    }
+  }
+
+  /** A sealed result is here, or cannot be had: perhaps one we promised to keep. */
+  keptArrived(sealed: Uint8Array, isHere: boolean): void {
+    this.keeping.arrived(sealed, isHere);
   }
 
   /** Our own slots executed a batch: commit it. */
@@ -189,8 +224,13 @@ export class WorkerRole {
     this.lookAgain(now);
   }
 
-  /** Let time pass: fetch again, renew leases, say that we are idle. */
+  /** Let time pass: fetch again, renew leases, say that we are idle, have results kept. */
   advance(now: number): void {
+    this.giving.advance(now);
+    if (now >= this.expiresAt) {
+      this.giving.releaseAll();
+      this.keeping.releaseAll();
+    }
     const isLooking = now >= this.lookAgainAt;
     if (isLooking) this.lookAgainAt = Infinity;
     this.waitForAdmission(now);
@@ -252,9 +292,9 @@ export class WorkerRole {
 
   /** When to look again: for leases to renew or to run out, and for new work. */
   wakeAt(): number | null {
-    if (this.isDone) return null;
+    if (this.isDone) return this.giving.wakeAt();
     const guestAt = this.state === "joining" ? (this.guestAt ?? Infinity) : Infinity;
-    return Math.min(this.renewAt, this.lookAgainAt, guestAt);
+    return Math.min(this.renewAt, this.lookAgainAt, guestAt, this.giving.wakeAt());
   }
 
   // ---- inside
@@ -330,21 +370,16 @@ export class WorkerRole {
       this.blobs,
       this.rng,
       this.config.inlineResultBytes,
+      this.giving.custodians(now),
     );
     for (const { commit, leaves } of commits) {
       this.desk.publish(ledger, commit);
       for (const leaf of leaves) {
         this.voted.add(leaf.chunk);
         if (leaf.status !== Status.NO_RESULT) this.votes++;
-        if (!leaf.inline) this.keep(leaf.chunk, leaf.data);
+        if (!leaf.inline) this.giving.made(leaf, now);
       }
     }
-  }
-
-  private keep(chunk: number, digest: Uint8Array): void {
-    const key = hex(digest);
-    this.made.set(chunk, digest);
-    this.makers.set(key, (this.makers.get(key) ?? 0) + 1);
   }
 
   private running(): Set<number> {
@@ -476,19 +511,9 @@ export class WorkerRole {
   }
 
   /** A checkpoint says the creator has these results: ours need not be kept any longer. */
-  private release(shard: number): void {
-    for (const [chunk, digest] of this.made) {
-      if (shardOf(chunk) !== shard || !this.ledger.isAccepted(chunk)) continue;
-      this.made.delete(chunk);
-      const key = hex(digest);
-      const left = this.makers.get(key)! - 1;
-      if (left > 0) {
-        this.makers.set(key, left);
-      } else {
-        this.makers.delete(key);
-        this.blobs.discard(digest);
-      }
-    }
+  private release(): void {
+    this.giving.release();
+    this.keeping.release();
     for (const chunk of this.assigned) {
       // An accepted chunk may still be wanted as an audit; only failed ones are not.
       if (this.ledger.isClosed(chunk) && !this.ledger.isAccepted(chunk)) this.assigned.delete(chunk);
@@ -498,15 +523,28 @@ export class WorkerRole {
   private end(): void {
     this.state = "done";
     this.cancelJobs();
-    for (const digest of this.made.values()) this.blobs.discard(digest);
-    this.made.clear();
-    this.makers.clear();
+    this.giving.releaseAll();
+    this.keeping.releaseAll();
   }
 
   private cancelJobs(): void {
     for (const job of this.jobs.keys()) this.desk.cancel(job);
     this.jobs.clear();
     this.assigned.clear();
+  }
+
+  private rememberMade(commit: Commit, now: number): void {
+    let leaves: readonly Leaf[];
+    try {
+      leaves = openCommit(this.signer, this.ledger.manifest.sealKey, this.signer.publicKey, commit);
+    } catch (error) {
+      if (error instanceof RemoteProtocolError) return; // Not as we seal: another program's, that had our keys before.
+      throw error;
+    }
+    for (const leaf of leaves) {
+      const isHere = leaf.sealed.length > 0 && this.blobs.size(leaf.sealed) !== null;
+      if (isHere && !this.ledger.isAccepted(leaf.chunk)) this.giving.made(leaf, now);
+    }
   }
 
   private nextSeq(now: number): number {

@@ -7,7 +7,7 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { makeLeaf, openCommit, sealCommit } from "../../src/protocol/batch";
+import { custodiansOf, makeLeaf, openCommit, sealCommit } from "../../src/protocol/batch";
 import { describe } from "../../src/protocol/blobs";
 import { concat, fromHex, hex, type Hex } from "../../src/protocol/bytes";
 import { array, bytes, decode, encode, nullable, type Schema, struct, text, tuple, u32 } from "../../src/protocol/codec";
@@ -20,7 +20,7 @@ import * as merkle from "../../src/protocol/merkle";
 import * as policy from "../../src/protocol/policy";
 import * as records from "../../src/protocol/records";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
-import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/split";
+import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/chunks";
 import { type Ballot, type ChunkTally, tally, type Value } from "../../src/protocol/tally";
 import { Sample } from "../sample";
 
@@ -177,7 +177,8 @@ interface Batch {
   readonly creator: Hex;
   readonly task: Hex;
   readonly seq: number;
-  readonly leaves: readonly [number, Status, boolean, number, Hex][];
+  readonly leaves: readonly [number, Status, boolean, number, Hex, Hex][];
+  readonly custodians: readonly Hex[];
   readonly salt: Hex;
   readonly nonce: Hex;
 }
@@ -189,18 +190,19 @@ function identity(seed: Hex): SoftwareIdentity {
   return found;
 }
 
-function batch({ author, creator, task, seq, leaves, salt, nonce }: Batch): unknown {
+function batch({ author, creator, task, seq, leaves, salt, nonce, custodians }: Batch): unknown {
   const worker = identity(author);
-  const made = leaves.map(([chunk, status, inline, size, data]) => {
-    return makeLeaf(chunk, status, inline, size, fromHex(data));
+  const made = leaves.map(([chunk, status, inline, size, data, sealed]) => {
+    return makeLeaf(chunk, status, inline, size, fromHex(data), fromHex(sealed));
   });
-  const chances = { salt: fromHex(salt), nonce: fromHex(nonce) };
+  const chances = { salt: fromHex(salt), nonce: fromHex(nonce), custodians: custodians.map(fromHex) };
   const commit = sealCommit(worker, identity(creator).sealKey, fromHex(task), seq, made, chances);
   const opened = openCommit(identity(creator), worker.sealKey, worker.publicKey, commit);
   return {
     body: hex(encode(records.Commit, commit)),
     signed: hex(encode(records.Signed, records.sign(worker, commit))),
     values: opened.map((leaf) => leaf.value),
+    custodians: custodiansOf(identity(creator), worker.sealKey, commit).map(hex),
   };
 }
 

@@ -2,7 +2,8 @@ import { expect } from "vitest";
 
 import { describe } from "../../src/protocol/blobs";
 import type { Manifest } from "../../src/protocol/manifest";
-import { checkInputs, chunkCount, ChunkReader, isNumbers, seed, type Split } from "../../src/protocol/split";
+import { checkInputs, chunkCount, ChunkReader, seed } from "../../src/protocol/chunks";
+import { isNumbers, type Split } from "../../src/protocol/split";
 import { camelCase, type Case, expectBytes, expectRefused, fromHex, vectors } from "./read";
 
 const { cases: splits, refused_items, refused_splits, seeds } = vectors("split");

@@ -20,6 +20,7 @@ class Whitewasher(Colluding):
         self._after_s = after_s
 
     def begin(self, world: World, node: Node) -> None:
+        super().begin(world, node)
         self._world, self._node = world, node
         self._look_later()
 

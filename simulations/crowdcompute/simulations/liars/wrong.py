@@ -10,6 +10,7 @@ from .behaviour import Behaviour, wrong
 if TYPE_CHECKING:
     from crowdcompute.protocol.events import ChunkOutcome
     from crowdcompute.protocol.identity import Signer
+    from crowdcompute.simulations.network import Node, World
 
 ALL_ALIKE = b"all alike"
 
@@ -34,13 +35,17 @@ class Colluding(Behaviour):
     def __init__(self, rate: float, after: int) -> None:
         self._rate = rate
         self._honest_left = after
+        self._choice = b""
+
+    def begin(self, world: World, node: Node) -> None:
+        # The task and the chunk decide, so that all of them lie about the same ones, and about others with each seed.
+        self._choice = b"choice" + world.task
 
     def outcome(self, honest: ChunkOutcome) -> ChunkOutcome:
         if self._honest_left > 0:
             self._honest_left -= 1
             return honest
-        # The chunk decides, so that all of them lie about the same ones.
-        return wrong(honest, ALL_ALIKE) if _chance(b"choice", honest.chunk) < self._rate else honest
+        return wrong(honest, ALL_ALIKE) if _chance(self._choice, honest.chunk) < self._rate else honest
 
 
 class Flaky(Behaviour):

@@ -95,6 +95,13 @@ class Rate(Adversary):
         return lies.astype(np.int32)
 
 
+class BluntRate(Rate):
+    """`Rate` without its caution: wrong on its chunks also where it is asked to confirm somebody honest."""
+
+    def values(self, ballots: Ballots) -> NDArray[np.int32]:
+        return self._lies[ballots.chunks].astype(np.int32)
+
+
 class WhitewashingRate(Rate):
     """`Rate`, and back under a new key after each conviction."""
 
@@ -167,6 +174,7 @@ _PLAIN: dict[str, Callable[[], Adversary]] = {
 }
 _WITH_NUMBER: dict[str, Callable[[float], Adversary]] = {
     "rate": Rate,
+    "blunt": BluntRate,
     "sleeper": Sleeper,
     "lazy": LazyAuditor,
     "flaky": Flaky,

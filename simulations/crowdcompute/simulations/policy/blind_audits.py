@@ -56,17 +56,12 @@ def blind_audits(
     *,
     replication: int,
     assumed: float = ASSUMED_LIARS,
-    keeps_sample: bool = False,
 ) -> Result:
-    """One task with the creator online, from its first vote to its certificate.
-
-    Args:
-        keeps_sample: A proposal, not what the protocol does: a conviction discards the final sample only where an
-            accepted result turned out wrong, and not because somebody accused the honest.
-    """
+    """One task with the creator online, from its first vote to its certificate."""
     policy = Policy(replication=replication, eps=size.eps, liars=assumed, pow_bits=0)
-    task = _Task(size, policy, adversary, liars, np.random.default_rng(seed), keeps_sample=keeps_sample)
+    task = _Task(size, policy, adversary, liars, np.random.default_rng(seed))
     task.run()
+    task.check_invariants()
     result = task.result()
     result.check_invariants(size)
     return result
@@ -74,20 +69,12 @@ def blind_audits(
 
 class _Task:
     def __init__(
-        self,
-        size: Size,
-        policy: Policy,
-        adversary: Adversary,
-        liars: float,
-        rng: np.random.Generator,
-        *,
-        keeps_sample: bool,
+        self, size: Size, policy: Policy, adversary: Adversary, liars: float, rng: np.random.Generator
     ) -> None:
         chunks = size.chunks
         self._size = size
         self._policy = policy
         self._rng = rng
-        self._keeps_sample = keeps_sample
         self._crew = Crew(size.workers, liars, adversary, chunks, rng)
         self._audit_share = audit_share(policy, chunks)
         self._probation = np.array([probation_share(policy, chunks, probed) for probed in range(_PROBED_AT_MOST + 1)])
@@ -118,8 +105,6 @@ class _Task:
         self._creator_audits = 0
         self._convicted = 0
         self._honest_convicted = 0
-        self._found_wrong = False
-        """Whether an accepted result turned out wrong since the last conviction."""
         self._sample: Chunks | None = None
         self._before: NDArray[np.int16] = np.empty(0, np.int16)
         self._unsampled: Chunks = np.empty(0, np.int64)
@@ -141,6 +126,15 @@ class _Task:
                 self._pick(workers)
             elif not left and not len(self._queue):
                 self._close()
+
+    def check_invariants(self) -> None:
+        """What a convict voted on was confirmed by two others at least, or by the creator; counts match the votes."""
+        workers, chunks = self._log_worker[: self._logged], self._log_chunk[: self._logged]
+        counts = self._crew.alive[workers]
+        votes = np.bincount(chunks[counts], minlength=self._size.chunks)
+        assert (votes == self._votes).all()
+        tainted = chunks[~counts]
+        assert not self._certified or (self._trusted[tainted] | (self._weight(tainted) >= 2)).all()
 
     def result(self) -> Result:
         accepted = self._trusted | (self._weight(slice(None)) >= self._needed[self._tainted.astype(np.intp)])
@@ -225,7 +219,7 @@ class _Task:
         if not len(chunks):
             return np.empty(0, np.int32)
         self._creator_executions += len(chunks)
-        self._found_wrong |= bool(((self._value[chunks] != 0) & (self._surplus(chunks) >= 0)).any())
+        self._retract(chunks)
         before = self._voters[chunks[self._value[chunks] != 0]].ravel()
         self._value[chunks] = 0
         self._trusted[chunks] = True
@@ -273,10 +267,7 @@ class _Task:
         void[workers] = True
         theirs = np.flatnonzero(void[self._log_worker[: self._logged]])
         chunks = self._log_chunk[theirs]
-        self._found_wrong |= bool(((self._value[chunks] != 0) & (self._surplus(chunks) >= 0)).any())
-        if self._found_wrong or not self._keeps_sample:
-            self._sample = None
-        self._found_wrong = False
+        self._retract(chunks)
         np.subtract.at(self._votes, chunks, 1)
         np.subtract.at(self._asked, chunks[self._log_asked[theirs]], 1)
         np.subtract.at(self._honest, chunks[~self._crew.liar[self._log_worker[theirs]]], 1)
@@ -286,6 +277,11 @@ class _Task:
         self._value[empty] = 0
         self._reopened = np.concatenate((self._reopened, empty))
         self._want(chunks)
+
+    def _retract(self, chunks: Chunks) -> None:
+        """The creator takes another look at these: an accepted result that is wrong discards the final sample."""
+        if ((self._value[chunks] != 0) & (self._surplus(chunks) >= 0)).any():
+            self._sample = None
 
     # ---- the end
 
@@ -335,7 +331,7 @@ class _Task:
         self._creator_audits += len(chunks)
         self._trusted[chunks] = True
         offenders = self._voters[wrong].ravel()
-        self._found_wrong |= len(wrong) > 0
+        self._retract(wrong)
         self._value[chunks] = 0
         if len(wrong):
             self._convict(offenders[offenders >= 0])

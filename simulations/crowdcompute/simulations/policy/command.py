@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def report(arguments: list[str]) -> int:
             "machine": f"{platform.machine()}, one core, Python {platform.python_version()}, numpy {np.__version__}",
             "rows": [row.as_json() for row in rows],
         }
-        _write(options.json, json.dumps(told, indent=1) + "\n")
+        _write(options.json, _one_row_a_line(told))
     _write(options.html, page(rows, f"{told['made']}, {told['minutes']} minutes on {told['machine']}."))
     if options.markdown:
         _write(options.markdown, markdown(rows))
@@ -95,6 +95,13 @@ def _run(plans: tuple[Plan, ...], seeds: int | None) -> Iterator[Row]:
             flush=True,
         )
         yield row
+
+
+def _one_row_a_line(told: dict[str, Any]) -> str:
+    """JSON that a person can search and a diff can show."""
+    rows = ",\n".join(json.dumps(row) for row in told["rows"])
+    head = json.dumps({name: value for name, value in told.items() if name != "rows"})[:-1]
+    return f'{head}, "rows": [\n{rows}\n]}}\n'
 
 
 def _write(path: Path, text: str) -> None:

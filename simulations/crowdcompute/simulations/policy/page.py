@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 _COLORS = {
     "ours, 1 vote": "#0b6e4f",
     "ours, 2 votes": "#2a9df4",
-    "proposed, 1 vote": "#7fb800",
-    "proposed, 2 votes": "#5c4d9f",
     "first 2 equal": "#8d8d8d",
     "2 of 3": "#444444",
     "BOINC adaptive": "#d1495b",
@@ -110,7 +108,7 @@ def _table(adversary: str, rows: Sequence[Row], eps: float | None) -> str:
 def _cell(row: Row, eps: float | None) -> str:
     error = "0" if not row.error else f"{row.error:.1e}"
     over = ' class="over"' if eps is not None and row.error > eps else ""
-    ends = "" if row.certified or not row.scheme.startswith(("ours", "proposed")) else ", does not close"
+    ends = "" if row.certified or not row.scheme.startswith("ours") else ", does not close"
     detail = (
         f"error {row.error_low:.2g} to {row.error_high:.2g}, at most {row.error_max:.2g}; cost {row.cost_low:.3f} to "
         f"{row.cost_high:.3f}; the creator {row.creator:.2%}; {row.convicted:g} convicted, "

@@ -22,14 +22,11 @@ class Scheme(Protocol):
 
 
 OURS = ("ours, 1 vote", "ours, 2 votes")
-PROPOSED = ("proposed, 1 vote", "proposed, 2 votes")
 BASELINES = ("first 2 equal", "2 of 3", "BOINC adaptive", "credibility")
 
 SCHEMES: Mapping[str, Scheme] = {
     "ours, 1 vote": partial(blind_audits, replication=1),
     "ours, 2 votes": partial(blind_audits, replication=2),
-    "proposed, 1 vote": partial(blind_audits, replication=1, keeps_sample=True),
-    "proposed, 2 votes": partial(blind_audits, replication=2, keeps_sample=True),
     "first 2 equal": first_two,
     "2 of 3": two_of_three,
     "BOINC adaptive": adaptive_replication,

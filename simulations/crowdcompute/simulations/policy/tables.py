@@ -27,7 +27,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _cell(row: Row) -> str:
-    open_ = "" if row.certified or not row.scheme.startswith(("ours", "proposed")) else ", open"
+    open_ = "" if row.certified or not row.scheme.startswith("ours") else ", open"
     if not row.error:
         return f"0 / {row.cost:.2f}{open_}"
     return f"{_short(row.error)} [{_short(row.error_low)}, {_short(row.error_high)}] / {row.cost:.2f}{open_}"

@@ -1,0 +1,351 @@
+"""A certificate checked from the records alone, by anybody (spec/verification.md, "Evidence").
+
+The records are taken up as a peer takes them up, signatures and all; the votes shown are held against the roots their
+authors signed; then everything is counted again by the definition (tally.py) and compared with what the creator
+certified. What no record can show is in `CANNOT_CHECK`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import merkle
+from .errors import ProtocolError, RemoteProtocolError
+from .events import Status
+from .ledger import Ledger, bit
+from .manifest import Manifest, open_manifest
+from .opening import opened_chunks, opened_votes
+from .policy import CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, audit_strength, error_bound
+from .records import SHARD_CHUNKS, Assign, CertificateBody, Commit, Verdict, parse, verify_signature
+from .tally import Ballot, ChunkState, ChunkTally, Tally, equivocators, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .identity import Verifier
+    from .opening import Shown
+    from .records import Record, Signed
+
+CANNOT_CHECK = (
+    "that audits were drawn at random and blindly: the creator threw the dice",
+    "which votes the creator asked for, as it says: assignments are sealed to their workers, who can tell",
+    "that no record was left out: whoever holds one that is missing here can tell",
+    "that the workers are different people",
+)
+CANNOT_CHECK_MALFORMED = "that the commits of workers convicted as malformed do not open: only the creator could try"
+CANNOT_CHECK_SAMPLE = (
+    "which chunks were in the fresh sample after the conviction: the bound is as good as these audits allow at best"
+)
+CANNOT_CHECK_MISMATCHES = (
+    "how many of the wrong votes had been accepted for a while: the certificate's number is possible"
+)
+
+_TOLERANCE = 1e-9
+"""Of a bound that another language computed (spec/verification.md: nine significant digits)."""
+
+
+class DoesNotHold(ProtocolError):
+    """The first thing found that is not as certified, in one sentence; where there is one, the chunk and the worker."""
+
+    def __init__(self, what: str, *, chunk: int | None = None, worker: bytes | None = None) -> None:
+        super().__init__(what)
+        self.chunk = chunk
+        self.worker = worker
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """What the records say, all of it as certified."""
+
+    signed: Signed
+    """The manifest's record."""
+    manifest: Manifest
+    certificate_signed: Signed
+    certificate: CertificateBody
+    verdicts: Mapping[bytes, Verdict]
+    values: Mapping[int, bytes]
+    """The value of each accepted chunk."""
+    records: Mapping[str, int]
+    """How many there are of each kind."""
+    peers: int
+    """Authors of records."""
+    wrong_votes: Mapping[bytes, int]
+    """Votes that differ from the accepted result, by worker."""
+    cannot_check: tuple[str, ...]
+
+    def digest(self, chunk: int) -> bytes | None:
+        """SHA-256 of a chunk's result; None where it has none: it failed, or the task itself reported an error."""
+        value = self.values.get(chunk)
+        return value[1:] if value is not None and value[0] == Status.OK else None
+
+
+def recount(shown: Iterable[Shown], verifier: Verifier) -> Recount:
+    """Count again what a certificate certifies.
+
+    Raises:
+        DoesNotHold: Something is not as certified.
+        RemoteProtocolError: The records are damaged.
+    """
+    evidence = _Evidence(shown, verifier)
+    evidence.check_closed()
+    evidence.check_void()
+    evidence.check_verdicts()
+    evidence.check_chunks()
+    evidence.check_checkpoints()
+    evidence.check_certificate()
+    return evidence.result()
+
+
+class _Evidence:
+    """The records taken up, and the checks on them in the order in which they rest on each other."""
+
+    def __init__(self, shown: Iterable[Shown], verifier: Verifier) -> None:
+        entries = iter(shown)
+        first = next(entries, None)
+        if first is None:
+            raise RemoteProtocolError("the file holds no records")
+        self.manifest = open_manifest(first.signed, verifier)
+        self.creator = self.manifest.creator
+        self.ledger = Ledger(first.signed, self.manifest, keep_commits=True)
+        self.certificate: CertificateBody | None = None
+        self.certificate_signed = first.signed
+        self.kinds = Counter({"manifest": 1})
+        self.authors = {self.creator}
+        self.ballots: list[Ballot] = []
+        self.unopened: dict[bytes, bytes] = {}  # commit that is not shown -> its author
+        self.assigned: set[tuple[bytes, int]] = set()
+        for number, entry in enumerate(entries, start=1):
+            self._take(number, entry, verifier)
+        self.tally: Tally = tally(
+            self.ballots,
+            replication=self.manifest.policy.replication,
+            creator=self.creator,
+            admitted=self.ledger.admits.keys(),
+            convicted=self.ledger.verdicts.keys(),
+            assigned=self.assigned,
+        )
+        self.votes: dict[int, dict[bytes, set[bytes]]] = {}
+        """Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several."""
+        for ballot in self.ballots:
+            for chunk, value in ballot.values.items():
+                results = self.votes.setdefault(chunk, {}).setdefault(ballot.worker, set())
+                if value:
+                    results.add(value)
+        self.values = {
+            chunk: counted.value for chunk, counted in self.tally.chunks.items() if counted.value is not None
+        }
+
+    def _take(self, number: int, entry: Shown, verifier: Verifier) -> None:
+        signed = entry.signed
+        author = signed.author
+        if self.certificate is not None:
+            raise DoesNotHold(f"record {number} comes after the certificate, which cannot rest on it")
+        record: Record | None = None
+        try:
+            record = parse(signed)
+            self.ledger.check(signed, record)
+            verify_signature(verifier, signed)
+            if signed.kind == "lease" or not self.ledger.add(signed, record, 0.0):
+                raise RemoteProtocolError(f"a {signed.kind} that no certificate rests on")
+            if isinstance(record, Commit) and author != self.creator and author not in self.ledger.joins:
+                raise RemoteProtocolError("a commit of a worker that has not joined")
+            self._open(signed, record, entry.opened)
+        except RemoteProtocolError as error:
+            chunk = record.runs[0][0] if isinstance(record, Commit) else None
+            raise DoesNotHold(f"record {number}: {error}", chunk=chunk, worker=author) from None
+        self.kinds[signed.kind] += 1
+        self.authors.add(author)
+        if isinstance(record, CertificateBody):
+            self.certificate, self.certificate_signed = record, signed
+
+    def _open(self, signed: Signed, record: Record, opened: bytes) -> None:
+        match record:
+            case Commit() if opened:
+                leaves = opened_votes(signed.author, record, opened)
+                values = {leaf.chunk: leaf.value for leaf in leaves}
+                self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
+            case Commit():
+                self.unopened[signed.record_id] = signed.author
+            case Assign(worker=worker):
+                self.assigned.update((worker, chunk) for chunk in opened_chunks(opened))
+            case _ if opened:
+                raise RemoteProtocolError(f"a {signed.kind} seals nothing that could be shown")
+            case _:
+                pass
+
+    def check_closed(self) -> None:
+        """There is a certificate at all."""
+        if self.certificate is None:
+            raise DoesNotHold("the records hold no certificate: the task is not closed")
+
+    def check_void(self) -> None:
+        """Whoever contradicted itself or kept its votes from being counted was convicted."""
+        for worker in sorted(self.ledger.equivocators | self.tally.void):
+            if worker not in self.ledger.verdicts:
+                raise DoesNotHold(
+                    "a worker signed two things that exclude each other, and was not convicted", worker=worker
+                )
+        for author in sorted(set(self.unopened.values())):
+            if author not in self.ledger.verdicts:
+                raise DoesNotHold("a commit is not opened, and its author was not convicted", worker=author)
+
+    def check_verdicts(self) -> None:
+        """The records show what every convicted worker did, as far as others can see it."""
+        caught = equivocators(self.ballots) | self.ledger.equivocators
+        for worker, verdict in sorted(self.ledger.verdicts.items()):
+            match verdict.reason:
+                case "wrong":
+                    voted = self.votes.get(verdict.chunk, {})
+                    own, theirs = voted.get(self.creator, set()), voted.get(worker, set())
+                    shows = bool(own and theirs - own)
+                case "equivocated":
+                    shows = worker in caught
+                case "malformed":
+                    shows = self.unopened.get(verdict.commit) == worker
+            if not shows:
+                raise DoesNotHold(
+                    f"a worker was convicted as {verdict.reason}, and the records do not show it",
+                    chunk=verdict.chunk if verdict.reason == "wrong" else None,
+                    worker=worker,
+                )
+
+    def check_chunks(self) -> None:
+        """Every chunk is settled by its votes."""
+        for chunk in range(self.manifest.chunks):
+            counted = self._counted(chunk)
+            for worker in counted.offenders:
+                raise DoesNotHold(
+                    "a worker voted otherwise than the creator itself computed, and was not convicted",
+                    chunk=chunk,
+                    worker=worker,
+                )
+            if counted.state not in (ChunkState.AGREED, ChunkState.FAILED):
+                raise DoesNotHold(f"the votes leave a chunk {counted.state.value}", chunk=chunk)
+
+    def check_checkpoints(self) -> None:
+        """The last checkpoint of every shard says what its votes say."""
+        if self.ledger.creator_equivocated:
+            raise DoesNotHold("the creator signed two different checkpoints with one number", worker=self.creator)
+        for shard in range(self.ledger.shards):
+            checkpoint = self.ledger.checkpoints.get(shard)
+            if checkpoint is None:
+                raise DoesNotHold("a shard has no checkpoint", chunk=shard * SHARD_CHUNKS)
+            hashes = []
+            for index in range(self.ledger.shard_size(shard)):
+                chunk = shard * SHARD_CHUNKS + index
+                value = self.values.get(chunk)
+                is_said = bit(checkpoint.accepted, index), bit(checkpoint.failed, index)
+                if is_said != (value is not None, value is None):
+                    raise DoesNotHold("a checkpoint says another outcome of a chunk than its votes", chunk=chunk)
+                if value is not None:
+                    hashes.append(merkle.leaf_hash(chunk.to_bytes(4) + value))
+            if merkle.root(hashes) != checkpoint.root:
+                raise DoesNotHold(
+                    "a checkpoint's root is not that of the results voted for", chunk=shard * SHARD_CHUNKS
+                )
+
+    def check_certificate(self) -> None:
+        """Every number of the certificate follows from the votes."""
+        said = self.certificate
+        assert said is not None
+        roots = b"".join(self.ledger.checkpoints[shard].root for shard in range(self.ledger.shards))
+        is_anyone_convicted = bool(self.ledger.verdicts)
+        counted: dict[str, object] = {
+            "chunks": self.manifest.chunks,
+            "accepted": len(self.values),
+            "failed": self.manifest.chunks - len(self.values),
+            "root": merkle.leaf_hash(roots),
+            "executions": sum(len(ballot.values) for ballot in self.ballots),
+            "worker_audits": sum(counted.extra for counted in self.tally.chunks.values()),
+            "creator_audits": sum(self._is_audited_by_creator(chunk) for chunk in self.votes),
+            "convicted": len(self.ledger.verdicts),
+            "eps": self.manifest.policy.eps,
+            "confidence": CONFIDENCE_AFTER_CONVICTION if is_anyone_convicted else CONFIDENCE,
+        }
+        for field, value in counted.items():
+            certified = getattr(said, field)
+            if certified != value:
+                raise DoesNotHold(f"the certificate says {field} {_plain(certified)}, the records {_plain(value)}")
+        # A chunk's accepted result may have changed more than once, but each time by another vote.
+        most = sum(len(self.votes[chunk]) - 1 for chunk in self._wrongly_voted())
+        if said.mismatches > most:
+            raise DoesNotHold(f"the certificate says mismatches {said.mismatches:,}, the votes allow {most:,} at most")
+        self._check_bound(said.bound, convicted=is_anyone_convicted)
+
+    def _check_bound(self, bound: float, *, convicted: bool) -> None:
+        best = self._best_bound(convicted=convicted)
+        at_best = "at best " if convicted else ""
+        is_right = bound >= best * (1 - _TOLERANCE) if convicted else math.isclose(bound, best, rel_tol=_TOLERANCE)
+        if not is_right or (best == 0) != (bound == 0):
+            raise DoesNotHold(f"the certificate says bound {bound:.9g}, the audits give {at_best}{best:.9g}")
+        if bound > self.manifest.policy.eps * (1 + _TOLERANCE):
+            raise DoesNotHold(
+                f"the bound {bound:.9g} is more than the {self.manifest.policy.eps:.9g} that was asked for"
+            )
+
+    def _best_bound(self, *, convicted: bool) -> float:
+        """The bound. After a conviction only a sample counts that nobody else knows: then the best that is possible."""
+        executed = {chunk for chunk, voted in self.votes.items() if self.creator in voted}
+        if self.values.keys() <= executed:
+            return 0.0
+        chunks = self.tally.chunks.items()
+        if convicted:
+            by_creator = len(executed)
+            by_workers = sum(min(1, counted.extra) for chunk, counted in chunks if chunk not in executed)
+        else:
+            by_creator = sum(map(self._is_audited_by_creator, self.votes))
+            by_workers = sum(counted.extra for _, counted in chunks)
+        strength = audit_strength(self.manifest.policy, by_workers, by_creator)
+        return error_bound(strength, 0, convicted=convicted)
+
+    def result(self) -> Recount:
+        assert self.certificate is not None
+        open_points = list(CANNOT_CHECK)
+        if self.ledger.verdicts:
+            open_points.append(CANNOT_CHECK_SAMPLE)
+        if self.unopened:
+            open_points.append(CANNOT_CHECK_MALFORMED)
+        if self._wrongly_voted():
+            open_points.append(CANNOT_CHECK_MISMATCHES)
+        wrong = Counter(
+            worker
+            for chunk, accepted in self.values.items()
+            for worker, results in self.votes[chunk].items()
+            for result in results
+            if result != accepted
+        )
+        return Recount(
+            self.ledger.signed,
+            self.manifest,
+            self.certificate_signed,
+            self.certificate,
+            self.ledger.verdicts,
+            self.values,
+            self.kinds,
+            len(self.authors),
+            wrong,
+            tuple(open_points),
+        )
+
+    def _counted(self, chunk: int) -> ChunkTally:
+        return self.tally.chunks.get(chunk, ChunkTally(ChunkState.OPEN, None, 0, (), 0))
+
+    def _is_audited_by_creator(self, chunk: int) -> bool:
+        """Whether the creator executed what others had voted on, and not because one of them was found lying."""
+        voted = self.votes[chunk]
+        return self.creator in voted and len(voted) > 1 and not self.tally.void & voted.keys()
+
+    def _wrongly_voted(self) -> list[int]:
+        """Accepted chunks somebody voted otherwise on."""
+        return [
+            chunk
+            for chunk, accepted in self.values.items()
+            if any(results - {accepted} for results in self.votes[chunk].values())
+        ]
+
+
+def _plain(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else f"{value:,}" if isinstance(value, int) else str(value)
