@@ -15,7 +15,7 @@ def test_a_tab_computes_for_a_creator_that_is_away_and_is_counted_when_it_return
     place: Any, join: str, tabs: Any, task_id: Callable[[Any], str], wait_until: Callable[..., Any]
 ) -> None:
     (alice,) = place.nodes(join, "alice")
-    folder, expected = place.slow_task(40, 100_000_000, "[verify]\nreplication = 1\neps = 0.2\n")
+    folder, expected = place.slow_task(60, 400_000_000, "[verify]\nreplication = 1\neps = 0.2\n")
     publishing = place.start_publish(folder, join)
     task = task_id(publishing)
     wait_until(
@@ -28,7 +28,6 @@ def test_a_tab_computes_for_a_creator_that_is_away_and_is_counted_when_it_return
     tab.works_for(task)
     tab.until("shown.total.done >= 1")
     assert tab.shown["total"]["confirmed"] == 0
-    wait_until(lambda: alice.votes() + tab.shown["total"]["done"] >= 40, "all chunks are computed")
 
     watched = place.cc_task("watch", task, "--host", "127.0.0.1")
     assert watched.code == 0, watched.err
