@@ -406,7 +406,6 @@ async def joins(place: Place, devtools: Devtools, rounds: int) -> list[Row]:
                 voted.append(time.monotonic() - opened)
                 cold.append(await result_of(peer_id, opened, set()))
                 # The browser keeps the page for the next time in the background.
-                await page.tab.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
                 await page.tab.close()
                 await network.until(lambda gone=peer_id: gone not in network.runtime.peer.neighbours)  # type: ignore[misc]
 
@@ -674,7 +673,6 @@ async def idle(place: Place, seconds: float) -> list[Row]:
         empty_mb, empty_cpu = (value / len(empty) for value in await watched(empty, seconds))
         page = await Page.open(devtools, network.join())
         await page.until("shown.peers.filter(({ state }) => state === 'open').length === 2")
-        await page.tab.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
         page_mb, page_cpu = await watched(await renderers(devtools) - empty, seconds)
     return [
         Row("an idle page with two peers, memory (PSS)", page_mb, "MB", "", {"an empty tab": empty_mb}),
