@@ -58,7 +58,7 @@ def test_the_liars_scenario_passes_all_its_checks() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_the_churn_scenario_passes_all_its_checks() -> None:
     assert run(load_scenario(SCENARIOS / "churn.toml"), 1).failures == []
 

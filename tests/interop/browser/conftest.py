@@ -185,7 +185,7 @@ def chromium() -> Iterator[Browser]:
     # One for each file: while Playwright runs, no other test of this thread could have an event loop.
     executable = shutil.which("chromium")
     if executable is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
+        pytest.fail("there is no Chromium: apt-get install chromium")
     if not PAGE.exists():
         pytest.fail("the page is not built: python web_peer/build_page.py builds it, and so does make test")
     with sync_playwright() as playwright:

@@ -25,7 +25,7 @@ DEMO = (sys.executable, "-m", "crowdcompute.node", "demo", "--browser", "--json"
 @pytest.mark.slow
 def test_the_browser_is_one_of_the_peers_and_its_votes_count_and_nothing_of_it_stays(place: Any) -> None:
     if shutil.which("chromium") is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
+        pytest.fail("there is no Chromium: apt-get install chromium")
     temporary = place.folder / "tmp"
     temporary.mkdir()
     demo = place.start(DEMO, "-o", place.folder / "out", home="demo", settings={"TMPDIR": str(temporary)})

@@ -91,7 +91,7 @@ class Devtools:
 def devtools(tmp_path: Path) -> Iterator[Devtools]:
     executable = shutil.which("chromium")
     if executable is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
+        pytest.fail("there is no Chromium: apt-get install chromium")
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
     with subprocess.Popen(
         [executable, *flags, "--remote-debugging-port=0", f"--user-data-dir={tmp_path}", "about:blank"],

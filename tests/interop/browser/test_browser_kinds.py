@@ -19,16 +19,18 @@ CHANNELS_STAY = """
 """What browsers do that cannot transfer data channels to a Worker."""
 
 
-TRIAL = """
+WITH_A_DRAFT = """
 async () => {
   const source = new TextEncoder().encode("export default () => 'here'");
   const split = { kind: "range", start: "0", stop: "1", step: "1" };
   const limits = { seconds: 5, memoryBytes: 16777216, outputBytes: 100 };
   const policy = { replication: 1, eps: 0.5 };
   const draft = { name: "x", description: "", link: "", runtime: "js", source, split, ...limits, ...policy };
-  return (await window.ask("testRun", { chunk: 0, draft })).status;
+  return (await %s).status;
 }
 """
+TRIAL = WITH_A_DRAFT % 'window.ask("testRun", { chunk: 0, draft })'
+PUBLISH = WITH_A_DRAFT % 'window.ask("publishDraft", { draft })'
 
 FIRST_BYTES = """
 (module
@@ -113,9 +115,9 @@ def test_a_page_loaded_before_starts_and_computes_without_the_server(place: Any,
     join = desk.join("twice")
     tab = tabs.open(join)
     tab.until("shown.signaling === 'connected'")
-    # The page does this itself after its first chunk.
-    kept = "navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready).then(() => undefined)"
-    tab.page.evaluate(kept)
+    # With a task of its own, or its first chunk, a page is one to keep: not before, or that would delay the chunk.
+    tab.page.evaluate(PUBLISH)
+    tab.page.evaluate("navigator.serviceWorker.ready.then(() => undefined)")
     assert tab.page.evaluate(TRIAL) == "ok"
     key = tab.peer_id
     desk.kill()
