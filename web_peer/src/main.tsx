@@ -14,7 +14,8 @@ render(<App console={peer} />, document.querySelector("#app")!);
 const keepPage = ({ total, tasks }: Snapshot): void => {
   if (total.done === 0 && !tasks.some(({ isMine }) => isMine)) return;
   stop();
-  void navigator.serviceWorker.register("/sw.js");
+  // A server that is gone by now costs only the copy: the page goes on, and is kept at its next load.
+  navigator.serviceWorker.register("/sw.js").catch(() => undefined);
 };
 // Insecure origins have no service workers; while developing, a cached page would hide changes.
 const isKept = import.meta.env.PROD && "serviceWorker" in navigator;

@@ -39,7 +39,12 @@ FLAGS = (
     # A name without https, as a LAN's machines have: browsers do not trust such a page with their keys.
     "--host-resolver-rules=MAP lan.test 127.0.0.1",
 )
-EXPECTED = ("WebSocket connection", "net::ERR_CONNECTION_", "Cross-Origin-Opener-Policy header has been ignored")
+EXPECTED = (
+    "WebSocket connection",
+    "net::ERR_CONNECTION_",
+    "An unknown error occurred when fetching the script.",
+    "Cross-Origin-Opener-Policy header has been ignored",
+)
 """What Chromium itself logs of a server that a test has stopped, and of plain http."""
 
 PHONE, DESKTOP = (390, 844), (1440, 900)
