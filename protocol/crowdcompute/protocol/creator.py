@@ -3,28 +3,28 @@
     a chunk:  OPEN --votes--> SEALED --enough--> AGREED --result here--> accepted
                                  '--two values--> DISPUTED --our own execution--'   (tally.py)
 
-Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes
-chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
-certificate (closing.py). Its own executions are commits like any other, signed by the creator and sealed to itself:
-what it has accepted can be rebuilt from the records after a crash at any moment.
+Workers choose what to execute first; the creator chooses who confirms it (dispatching.py), opens the sealed votes, and
+executes chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
+certificate (executing.py, closing.py). Its own executions are commits like any other, signed by the creator and sealed
+to itself: what it has accepted can be rebuilt from the records after a crash at any moment.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import merkle
-from .assigning import ASSIGN_CONTEXT, Assignments, open_assignment, seal_assignment
+from .assigning import ASSIGN_CONTEXT, open_assignment, seal_assignment
 from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
+from .dispatching import Dispatch
 from .errors import RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
+from .executing import Executing
 from .frames import Keep, Kept
 from .identity import NONCE_BYTES
 from .opening import Shown, shown_records
-from .picking import is_open, pick_endgame
 from .reclaiming import Copy, Reclaiming
 from .records import (
     LEAVING_TTL_S,
@@ -43,8 +43,6 @@ from .records import (
     shard_of,
 )
 from .referee import Referee
-from .sizing import BatchSizer
-from .split import ChunkReader, seed
 from .tally import ChunkState, ChunkTally
 from .voting import commits_of
 
@@ -58,18 +56,6 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .storage import BlobStore
 
-
-DISPATCH_SPARE = 256
-"""Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others."""
-
-SCAN_CHUNKS = 4_096
-"""Chunks looked at in one review for open ones to deal out: some milliseconds."""
-
-DEALT_PER_WORKER = 16
-"""Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
-
-LET_GO_MAX = 2
-"""A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever."""
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
@@ -121,37 +107,18 @@ class CreatorRole:
         self._desk = desk
         self._blobs = blobs
         self._referee = Referee(manifest.creator, manifest.policy.replication)
-        self._assignments = Assignments(rng, config.batch_s)
-        self._reader = ChunkReader(manifest, self._read_inputs)
-        self._sizer = BatchSizer(config.batch_s)
-        self._members: set[bytes] = set()
-        """Admitted workers that are not void."""
-        self._heard_at: dict[bytes, float] = {}
-        self._home: dict[bytes, int] = {}
-        """The shard in which each worker listens."""
-        self._idle: set[bytes] = set()
-        """Workers that say they have nothing to do."""
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
         self._failed: set[int] = set()
         self._closing = Closing(manifest, self._referee, self._failed, rng)
+        self._executing = Executing(config, ledger, self._read_inputs)
+        self._dispatch = Dispatch(config, rng, ledger, self._referee, self._closing, self._executing, self._assign)
         self._votes = 0
         self._mismatches = 0
         self._retracted: dict[int, bytes] = {}
         """What was accepted of chunks that reopened: should something else be accepted now, it was wrong."""
         self._seq = 0
-        self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
-        self._let_go: dict[int, list[bytes]] = {}
-        """Workers that were asked for a chunk and let it go, as often as they did."""
-        self._stalling: set[bytes] = set()
-        """Workers that leased what they were asked for and did not finish it: asked for nothing until they commit."""
-        self._dealt: set[int] = set()
-        """Chunks without a vote that somebody was asked for all the same."""
-        self._scan_at = 0
-        self._lease_age_s = 0.0
-        self._own: dict[int, None] = {}
-        self._jobs: dict[int, tuple[int, ...]] = {}
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
         self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
         self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
@@ -186,7 +153,7 @@ class CreatorRole:
         author = signed.author
         match record:
             case Join():
-                self._heard_at[author] = now
+                self._dispatch.heard(author, now)
                 if not self._restoring:
                     self._waiting_joins.append(author)
                     self._admit(now)
@@ -194,17 +161,11 @@ class CreatorRole:
                 self._admitted(worker, now)
             case Lease(runs=(), ttl_s=ttl_s) if ttl_s == LEAVING_TTL_S:
                 self.worker_silent(author, now)
-            case Lease(home=home, runs=runs):
-                self._heard_at[author] = now
-                self._home[author] = home
-                if runs:
-                    self._idle.discard(author)
-                else:
-                    self._idle.add(author)
+            case Lease():
+                self._dispatch.leased(author, record, now)
+                if not record.runs:
                     self._review_at = now  # See at once what there is for it.
             case Commit():
-                self._heard_at[author] = now
-                self._learn_lease_age(author, record, now)
                 self._count(signed, record, now)
             case Assign(worker=worker):
                 join = self.ledger.joins.get(worker)
@@ -223,10 +184,7 @@ class CreatorRole:
 
     def worker_silent(self, worker: bytes, now: float) -> None:
         """A neighbour is suspected: what it was asked for goes to somebody else."""
-        self._heard_at.pop(worker, None)
-        self._idle.discard(worker)
-        for chunk in self._assignments.withdraw(worker):
-            self._hungry.setdefault(chunk, now)
+        self._dispatch.silent(worker, now)
         self._stirred = True
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
@@ -248,17 +206,13 @@ class CreatorRole:
         chunks = sorted(self._fetching.pop(digest, ()))
         if not here:
             # A vote without its result is worth nothing to the creator; its own execution replaces it.
-            self._own.update(dict.fromkeys(chunks))
+            self._executing.want(chunks)
         self._review(chunks, now)
 
     def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
         """Our own node executed chunks for us: they become votes that settle them."""
-        chunks = self._jobs.pop(job, None)
-        if chunks is None:
+        if not self._executing.finished(job, seconds):
             return
-        self._sizer.finished(len(outcomes), seconds)
-        for chunk in chunks:
-            self._own.pop(chunk, None)
         commits = commits_of(
             self._signer,
             self._signer.seal_key,
@@ -282,34 +236,24 @@ class CreatorRole:
             self._review_at = now + REVIEW_S
             self._stirred = True
             self._admit(now)
-            self._withdraw_overdue(now)
-            self._employ_idle(now)
+            self._dispatch.review(now)
         if self._stirred:
             self._stirred = False
-            self._dispatch(now)
+            self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING)
             self._finish(now)
         if self._checkpoint_at is not None and now >= self._checkpoint_at:
             self._checkpoint(now)
 
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch for our own node, or None. `job_started` must follow."""
-        if not self._own or self.state is TaskState.CLOSED:
-            return None
-        taken = {chunk for chunks in self._jobs.values() for chunk in chunks}
-        batch = []
-        for chunk in self._own:
-            if chunk not in taken:
-                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
-                if len(batch) >= self._sizer.size():
-                    break
-        return batch or None
+        return self._executing.take_job() if self.state is not TaskState.CLOSED else None
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
-        self._jobs[job] = tuple(chunk.chunk for chunk in batch)
+        self._executing.job_started(job, batch)
 
     @property
     def jobs_running(self) -> int:
-        return len(self._jobs)
+        return self._executing.jobs_running
 
     def wake_at(self) -> float | None:
         if self.state is TaskState.CLOSED:
@@ -400,19 +344,13 @@ class CreatorRole:
 
     def _admitted(self, worker: bytes, now: float) -> None:
         if not self.ledger.is_void(worker):
-            self._members.add(worker)
+            self._dispatch.admitted(worker)
         self._review(self._referee.admit(worker), now)
-
-    def _learn_lease_age(self, author: bytes, commit: Commit, now: float) -> None:
-        lease = self.ledger.leases.get((author, commit.shard))
-        if lease is not None and commit.runs[0][0] in lease.since:
-            self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * (now - lease.since[commit.runs[0][0]])
 
     def _count(self, signed: Signed, commit: Commit, now: float) -> None:
         author = signed.author
         chunks = chunks_of(commit.shard, commit.runs)
-        self._assignments.committed(author, chunks, now)
-        self._stalling.discard(author)
+        self._dispatch.committed(author, commit, chunks, now)
         if author == self._signer.public_key:
             seal_key = self._signer.seal_key
             self._seq = max(self._seq, commit.seq)
@@ -446,9 +384,7 @@ class CreatorRole:
         self._void(worker, now)
 
     def _void(self, worker: bytes, now: float) -> None:
-        self._members.discard(worker)
-        for chunk in self._assignments.withdraw(worker):
-            self._hungry.setdefault(chunk, now)
+        self._dispatch.dismiss(worker, now)
         self._review(self._referee.make_void(worker), now)
 
     # ---- chunk by chunk
@@ -478,17 +414,16 @@ class CreatorRole:
             self._mark_dirty(chunk, now)
         match tally.state:
             case ChunkState.OPEN:
-                self._hungry.pop(chunk, None)
-                self._dealt.discard(chunk)
+                self._dispatch.reopened(chunk)
             case ChunkState.SEALED:
-                self._want(chunk, now)
+                self._dispatch.want(chunk, now)
             case ChunkState.DISPUTED:
-                self._hungry.pop(chunk, None)
-                if chunk not in self._own:
-                    self._own[chunk] = None
+                self._dispatch.satisfied(chunk)
+                if chunk not in self._executing:
+                    self._executing.want([chunk])
                     self._desk.notice(Notable.DISPUTE, self.ledger, chunk=chunk, peer=None, detail="")
             case ChunkState.FAILED:
-                self._hungry.pop(chunk, None)
+                self._dispatch.satisfied(chunk)
                 if chunk not in self._failed:
                     self._failed.add(chunk)
                     self._mark_dirty(chunk, now)
@@ -506,9 +441,9 @@ class CreatorRole:
             self._closing.mistaken()
         self._closing.agreed(chunk)
         if self._closing.due(chunk):
-            self._want(chunk, now)
+            self._dispatch.want(chunk, now)
         else:
-            self._hungry.pop(chunk, None)
+            self._dispatch.satisfied(chunk)
         if chunk in self._accepted:
             return
         leaf = self._referee.leaf(chunk, tally.value)
@@ -532,128 +467,10 @@ class CreatorRole:
             if leaf.digest == digest
         ]
 
-    def _want(self, chunk: int, now: float) -> None:
-        """Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already."""
-        if not self._members or self._members - self._unasked(chunk):
-            self._hungry.setdefault(chunk, now)
-        else:
-            self._execute_ourselves(chunk)
-
-    # ---- asking workers
-
-    def _active(self, now: float) -> list[bytes]:
-        return sorted(
-            worker
-            for worker, at in self._heard_at.items()
-            if now - at < self._config.active_s and worker in self._members and worker in self._home
-        )
-
-    def _votes_wanted(self, chunk: int) -> int:
-        tally = self._referee.chunk(chunk)
-        if tally.state is ChunkState.AGREED:
-            return self._closing.due(chunk)
-        if tally.state is ChunkState.OPEN and chunk in self._dealt:
-            return 1
-        return tally.missing if tally.state is ChunkState.SEALED else 0
-
-    def _deal_out(self, idle: int, now: float) -> int:
-        """Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most."""
-        count, found = self.ledger.manifest.chunks, 0
-        for _ in range(min(count, SCAN_CHUNKS)):
-            chunk = self._scan_at = (self._scan_at + 1) % count
-            if chunk not in self._dealt and is_open(self.ledger, chunk, now):
-                self._dealt.add(chunk)
-                self._hungry.setdefault(chunk, now)
-                found += 1
-                if found == idle * DEALT_PER_WORKER:
-                    break
-        return min(idle, found)
-
-    def _employ_idle(self, now: float) -> None:
-        """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long."""
-        idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
-        if not idle or self._hungry:
-            return
-        confirming = self.ledger.manifest.policy.replication > 1
-        if confirming:
-            # The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the
-            # first voter commits, not after what that has still to do.
-            self._copy(idle, now, leased_for_s=0.0)
-        idle -= self._deal_out(idle, now)
-        # Where one vote is enough a copy is worth it for the slow only.
-        usual_s = self._lease_age_s * (1 if confirming else 2)
-        self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
-
-    def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
-        """Have up to `count` chunks executed that others have been on for so long."""
-        for shard in range(self.ledger.shards):
-            while count > 0:
-                chunk = pick_endgame(self.ledger, shard, self._dealt, self._rng, now, leased_for_s=leased_for_s)
-                if chunk is None:
-                    break
-                count -= 1
-                self._dealt.add(chunk)
-                self._hungry.setdefault(chunk, now)
-
-    def _withdraw_overdue(self, now: float) -> None:
-        patience_s = self._config.assignment_max_s + self.ledger.manifest.limits.seconds
-        for worker, chunk, at in self._assignments.outstanding():
-            age_s = now - at
-            if age_s < self._config.accept_assignment_s:
-                continue
-            leased = any(lease.worker == worker for lease in self.ledger.live_leases(chunk, now))
-            if not leased or age_s >= patience_s:
-                self._assignments.withdraw(worker, [chunk])
-                # Who says that it is on a chunk, and never finishes, will not do so the next time.
-                if leased:
-                    self._stalling.add(worker)
-                self._let_go.setdefault(chunk, []).extend([worker] * (LET_GO_MAX if leased else 1))
-                if self._votes_wanted(chunk):
-                    self._want(chunk, now)
-
-    def _dispatch(self, now: float) -> None:
-        """Ask workers for what is wanted, oldest first, as far as they have room."""
-        active = [worker for worker in self._active(now) if worker not in self._stalling]
-        room = self._assignments.room(active)
-        wanted: dict[int, int] = {}
-        for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
-            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk))
-            if count <= 0 or chunk in self._own:
-                del self._hungry[chunk]
-            else:
-                wanted[chunk] = count
-        if not wanted:
-            return
-        for worker, chunks in self._assignments.distribute(wanted, active, self._unasked, now):
-            self._assign(worker, chunks)
-            for chunk in chunks:
-                wanted[chunk] -= 1
-                if not wanted[chunk]:
-                    del self._hungry[chunk], wanted[chunk]
-        # Between two audits nobody is waited for whom only luck would bring: each round would take as long.
-        auditing = self.state is TaskState.AUDITING and bool(active)
-        patience_s = 0.0 if auditing else self._config.referee_after_s
-        for chunk in wanted:
-            if now - self._hungry[chunk] < patience_s:
-                break  # The rest is hungry for less long.
-            if not any(worker not in self._unasked(chunk) for worker in active):
-                self._execute_ourselves(chunk)
-
-    def _unasked(self, chunk: int) -> frozenset[bytes]:
-        """Who is not asked for a chunk: those that have voted on it, and those that let it go too often."""
-        let_go = self._let_go.get(chunk, [])
-        stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
-        return frozenset(self._referee.voters(chunk)).union(stallers)
-
-    def _execute_ourselves(self, chunk: int) -> None:
-        if self._config.slots:
-            self._own.setdefault(chunk)
-
-    def _assign(self, worker: bytes, chunks: list[int]) -> None:
+    def _assign(self, worker: bytes, home: int, chunks: list[int]) -> None:
         join = self.ledger.joins[worker]
         sealed = seal_assignment(self._signer, join.seal_key, self.ledger.task, chunks, self._rng)
         self._referee.assign(worker, chunks)
-        home = self._home[worker]
         self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
 
     # ---- the end
@@ -666,19 +483,19 @@ class CreatorRole:
         return bool(self.ledger.verdicts)
 
     def _finish(self, now: float) -> None:
-        if not self._all_closed() or self._own or self._jobs or self._hungry or self._assignments:
+        if not self._all_closed() or self._executing or self._dispatch.is_waiting:
             self.state = TaskState.RUNNING if not self._all_closed() else TaskState.AUDITING
             return
         self.state = TaskState.AUDITING
-        by_workers = len(self._members) > self.ledger.manifest.policy.replication
+        by_workers = self._dispatch.members > self.ledger.manifest.policy.replication
         match self._closing.next_step(convicted=self._is_anyone_convicted, by_workers=by_workers):
             case Certify():
                 self._close(now)
             case Confirm(chunks):
                 for chunk in chunks:
-                    self._want(chunk, now)
+                    self._dispatch.want(chunk, now)
             case ExecuteOurselves(chunks):
-                self._own.update(dict.fromkeys(chunks))
+                self._executing.want(chunks)
 
     def _close(self, now: float) -> None:
         self._checkpoint(now)

@@ -4,32 +4,31 @@
  *     a chunk:  OPEN --votes--> SEALED --enough--> AGREED --result here--> accepted
  *                                  '--two values--> DISPUTED --our own execution--'   (tally.ts)
  *
- * Workers choose what to execute first; the creator chooses who confirms it, opens the sealed votes, and executes
- * chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
- * certificate (closing.ts). Its own executions are commits like any other, signed by the creator and sealed to itself:
- * what it has accepted can be rebuilt from the records after a crash at any moment.
+ * Workers choose what to execute first; the creator chooses who confirms it (dispatching.ts), opens the sealed votes, and
+ * executes chunks itself where votes differ, where nobody else is left to ask, or where its own word is needed for the
+ * certificate (executing.ts, closing.ts). Its own executions are commits like any other, signed by the creator and
+ * sealed to itself: what it has accepted can be rebuilt from the records after a crash at any moment.
  */
 
-import { Assignments, openAssignment, sealAssignment } from "./assigning";
+import { openAssignment, sealAssignment } from "./assigning";
 import { CUSTODIANS_MAX, custodiansOf, openCommit } from "./batch";
 import { fromHex, hex, type Hex } from "./bytes";
-import { ChunkReader, seed } from "./chunks";
 import { Closing, type TaskState } from "./closing";
 import type { ProtocolConfig } from "./config";
 import { type Custodial, refusal } from "./custody";
 import type { Desk } from "./desk";
+import { Dispatch } from "./dispatching";
 import { RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
+import { Executing } from "./executing";
 import type { Keep, Kept } from "./frames";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
-import { isOpen, pickEndgame } from "./picking";
 import {
   chunksOf,
   type Commit,
   LEAVING_TTL_S,
-  type Lease,
   type LedgerRecord,
   recordId,
   SHARD_CHUNKS,
@@ -40,22 +39,9 @@ import {
 import { type Copy, Reclaiming } from "./reclaiming";
 import { Referee } from "./referee";
 import type { Rng } from "./rng";
-import { BatchSizer } from "./sizing";
 import type { BlobStore } from "./storage";
 import type { ChunkTally } from "./tally";
 import { commitsOf } from "./voting";
-
-/** Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block more. */
-const DISPATCH_SPARE = 256;
-
-/** Chunks looked at in one review for open ones to deal out: some milliseconds. */
-const SCAN_CHUNKS = 4_096;
-
-/** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
-const DEALT_PER_WORKER = 16;
-
-/** A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever. */
-const LET_GO_MAX = 2;
 
 /** How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run. */
 const REVIEW_S = 0.5;
@@ -96,17 +82,9 @@ export class CreatorRole implements Custodial {
   /** The opened votes, also for whoever checks us. */
   readonly referee: Referee;
   private readonly me: Hex;
-  private readonly assignments: Assignments;
   private readonly closing: Closing;
-  private readonly reader: ChunkReader;
-  private readonly sizer: BatchSizer;
-  /** Admitted workers that are not void. */
-  private readonly members = new Set<Hex>();
-  private readonly heardAt = new Map<Hex, number>();
-  /** The shard in which each worker listens. */
-  private readonly home = new Map<Hex, number>();
-  /** Workers that say they have nothing to do. */
-  private readonly idle = new Set<Hex>();
+  private readonly executing: Executing;
+  private readonly dispatch: Dispatch;
   private admittedAt: number[] = [];
   private readonly waitingJoins: Hex[] = [];
   private readonly accepted = new Map<number, Hex>();
@@ -115,20 +93,7 @@ export class CreatorRole implements Custodial {
   private mismatches = 0;
   /** What was accepted of chunks that reopened: should something else be accepted now, it was wrong. */
   private readonly retracted = new Map<number, Hex>();
-  /** Workers that were asked for a chunk and let it go, as often as they did. */
-  private readonly letGo = new Map<number, Hex[]>();
-  /** Workers that leased what they were asked for and did not finish it: asked for nothing until they commit. */
-  private readonly stalling = new Set<Hex>();
   private seq = 0;
-  /** Chunk that wants votes -> since when. */
-  private readonly hungry = new Map<number, number>();
-  /** Chunks without a vote that somebody was asked for all the same. */
-  private readonly dealt = new Set<number>();
-  private scanAt = 0;
-  private leaseAgeS = 0;
-  /** Chunks that we execute ourselves. */
-  private readonly own = new Set<number>();
-  private readonly jobs = new Map<number, readonly number[]>();
   /** Result -> chunks that have it. */
   private readonly fetching = new Map<Hex, Set<number>>();
   /** Worker -> who keeps its results, the latest first. */
@@ -151,10 +116,10 @@ export class CreatorRole implements Custodial {
     const { manifest } = ledger;
     this.me = hex(signer.publicKey);
     this.referee = new Referee(this.me, manifest.policy.replication);
-    this.assignments = new Assignments(rng, config.batchS);
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
-    this.reader = new ChunkReader(manifest, (start, length) => this.readInputs(start, length));
-    this.sizer = new BatchSizer(config.batchS);
+    this.executing = new Executing(config, ledger, (start, length) => this.readInputs(start, length));
+    const ask = (worker: Hex, home: number, chunks: readonly number[]): void => this.assign(worker, home, chunks);
+    this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask);
     this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
     desk.custody.takePart(ledger.taskKey, this);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
@@ -186,7 +151,7 @@ export class CreatorRole implements Custodial {
     const author = hex(signed.author);
     switch (record.kind) {
       case "join":
-        this.heardAt.set(author, now);
+        this.dispatch.heard(author, now);
         if (!this.isRestoring) {
           this.waitingJoins.push(author);
           this.admit(now);
@@ -196,11 +161,14 @@ export class CreatorRole implements Custodial {
         this.admitted(hex(record.worker), now);
         break;
       case "lease":
-        this.leaseAdded(author, record, now);
+        if (record.runs.length === 0 && record.ttlS === LEAVING_TTL_S) {
+          this.workerSilent(author, now);
+        } else {
+          this.dispatch.leased(author, record, now);
+          if (record.runs.length === 0) this.reviewAt = now; // See at once what there is for it.
+        }
         break;
       case "commit":
-        this.heardAt.set(author, now);
-        this.learnLeaseAge(author, record, now);
         this.count(signed, author, record, now);
         break;
       case "assign": {
@@ -226,9 +194,7 @@ export class CreatorRole implements Custodial {
 
   /** A neighbour is suspected, or a worker leaves: what it was asked for goes to somebody else. */
   workerSilent(worker: Hex, now: number): void {
-    this.heardAt.delete(worker);
-    this.idle.delete(worker);
-    this.starve(this.assignments.withdraw(worker), now);
+    this.dispatch.silent(worker, now);
     this.isStirred = true;
   }
 
@@ -255,18 +221,14 @@ export class CreatorRole implements Custodial {
     this.fetching.delete(key);
     if (!isHere) {
       // A vote without its result is worth nothing to the creator; its own execution replaces it.
-      for (const chunk of chunks) this.own.add(chunk);
+      this.executing.want(chunks);
     }
     this.review(chunks, now);
   }
 
   /** Our own slots executed chunks for us: they become votes that settle them. */
   executed(job: number, outcomes: readonly ChunkOutcome[], seconds: number, now: number): void {
-    const chunks = this.jobs.get(job);
-    if (chunks === undefined) return;
-    this.jobs.delete(job);
-    this.sizer.finished(outcomes.length, seconds);
-    for (const chunk of chunks) this.own.delete(chunk);
+    if (!this.executing.finished(job, seconds)) return;
     const commits = commitsOf(
       this.signer,
       this.signer.sealKey,
@@ -291,12 +253,11 @@ export class CreatorRole implements Custodial {
       this.reviewAt = now + REVIEW_S;
       this.isStirred = true;
       this.admit(now);
-      this.withdrawOverdue(now);
-      this.employIdle(now);
+      this.dispatch.review(now);
     }
     if (this.isStirred) {
       this.isStirred = false;
-      this.dispatch(now);
+      this.dispatch.dispatch(now, this.state === "auditing");
       this.finish(now);
     }
     if (now >= this.checkpointAt) this.checkpoint(now);
@@ -304,28 +265,15 @@ export class CreatorRole implements Custodial {
 
   /** The next batch for our own slots, or null. `jobStarted` must follow. */
   takeJob(): readonly ChunkInput[] | null {
-    if (this.own.size === 0 || this.state === "closed") return null;
-    const taken = new Set<number>();
-    for (const chunks of this.jobs.values()) for (const chunk of chunks) taken.add(chunk);
-    const size = this.sizer.size();
-    const batch: ChunkInput[] = [];
-    for (const chunk of this.own) {
-      if (taken.has(chunk)) continue;
-      batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.ledger.task, chunk) });
-      if (batch.length >= size) break;
-    }
-    return batch.length > 0 ? batch : null;
+    return this.state === "closed" ? null : this.executing.takeJob();
   }
 
   jobStarted(job: number, batch: readonly ChunkInput[]): void {
-    this.jobs.set(
-      job,
-      batch.map(({ chunk }) => chunk),
-    );
+    this.executing.jobStarted(job, batch);
   }
 
   get jobsRunning(): number {
-    return this.jobs.size;
+    return this.executing.jobsRunning;
   }
 
   wakeAt(): number | null {
@@ -419,34 +367,13 @@ export class CreatorRole implements Custodial {
   }
 
   private admitted(worker: Hex, now: number): void {
-    if (!this.ledger.isVoid(worker)) this.members.add(worker);
+    if (!this.ledger.isVoid(worker)) this.dispatch.admitted(worker);
     this.review(this.referee.admit(worker), now);
-  }
-
-  private leaseAdded(worker: Hex, lease: Lease, now: number): void {
-    if (lease.runs.length === 0 && lease.ttlS === LEAVING_TTL_S) {
-      this.workerSilent(worker, now);
-    } else {
-      this.heardAt.set(worker, now);
-      this.home.set(worker, lease.home);
-      if (lease.runs.length > 0) {
-        this.idle.delete(worker);
-      } else {
-        this.idle.add(worker);
-        this.reviewAt = now; // See at once what there is for it.
-      }
-    }
-  }
-
-  private learnLeaseAge(author: Hex, commit: Commit, now: number): void {
-    const since = this.ledger.lease(author, commit.shard)?.since.get(commit.runs[0]![0]);
-    if (since !== undefined) this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
   }
 
   private count(signed: Signed, author: Hex, commit: Commit, now: number): void {
     const chunks = chunksOf(commit.shard, commit.runs);
-    this.assignments.committed(author, chunks, now);
-    this.stalling.delete(author);
+    this.dispatch.committed(author, commit, chunks, now);
     let sealKey = this.signer.sealKey;
     if (author === this.me) {
       this.seq = Math.max(this.seq, commit.seq);
@@ -487,8 +414,7 @@ export class CreatorRole implements Custodial {
   }
 
   private makeVoid(worker: Hex, now: number): void {
-    this.members.delete(worker);
-    this.starve(this.assignments.withdraw(worker), now);
+    this.dispatch.dismiss(worker, now);
     this.review(this.referee.makeVoid(worker), now);
   }
 
@@ -515,21 +441,20 @@ export class CreatorRole implements Custodial {
     if (tally.state !== "failed" && this.failed.delete(chunk)) this.markDirty(chunk, now);
     switch (tally.state) {
       case "open":
-        this.hungry.delete(chunk);
-        this.dealt.delete(chunk);
+        this.dispatch.reopened(chunk);
         break;
       case "sealed":
-        this.want(chunk, now);
+        this.dispatch.want(chunk, now);
         break;
       case "disputed":
-        this.hungry.delete(chunk);
-        if (!this.own.has(chunk)) {
-          this.own.add(chunk);
+        this.dispatch.satisfied(chunk);
+        if (!this.executing.has(chunk)) {
+          this.executing.want([chunk]);
           this.desk.notice("dispute", this.ledger, { chunk });
         }
         break;
       case "failed":
-        this.hungry.delete(chunk);
+        this.dispatch.satisfied(chunk);
         if (!this.failed.has(chunk)) {
           this.failed.add(chunk);
           this.markDirty(chunk, now);
@@ -549,8 +474,8 @@ export class CreatorRole implements Custodial {
     }
     this.retracted.delete(chunk);
     this.closing.agreed(chunk);
-    if (this.closing.due(chunk) > 0) this.want(chunk, now);
-    else this.hungry.delete(chunk);
+    if (this.closing.due(chunk) > 0) this.dispatch.want(chunk, now);
+    else this.dispatch.satisfied(chunk);
     if (this.accepted.has(chunk)) return;
     const leaf = this.referee.leaf(chunk, value);
     if (!leaf.inline && this.blobs.size(leaf.data) === null) {
@@ -589,168 +514,14 @@ export class CreatorRole implements Custodial {
     return copies;
   }
 
-  /** Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already. */
-  private want(chunk: number, now: number): void {
-    if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
-    else this.executeOurselves(chunk);
-  }
-
-  /** Whether any of these workers can be asked for a chunk. */
-  private isAnyLeft(workers: Iterable<Hex>, chunk: number): boolean {
-    for (const worker of workers) if (!this.isUnasked(worker, chunk)) return true;
-    return false;
-  }
-
-  /** Whether a worker is not asked for a chunk: it has voted on it, or let it go too often. */
-  private isUnasked(worker: Hex, chunk: number): boolean {
-    if (this.referee.voters(chunk).has(worker)) return true;
-    const times = this.letGo.get(chunk)?.filter((each) => each === worker).length ?? 0;
-    return times >= LET_GO_MAX;
-  }
-
-  private starve(chunks: readonly number[], now: number): void {
-    for (const chunk of chunks) if (!this.hungry.has(chunk)) this.hungry.set(chunk, now);
-  }
-
-  private executeOurselves(chunk: number): void {
-    if (this.config.slots > 0) this.own.add(chunk);
-  }
-
   private reasons(chunk: number): string[] {
     return [...new Set(this.referee.reports(chunk).values())].sort();
   }
 
-  // ---- asking workers
-
-  private active(now: number): Hex[] {
-    const active: Hex[] = [];
-    for (const [worker, at] of this.heardAt) {
-      if (now - at < this.config.activeS && this.members.has(worker) && this.home.has(worker)) active.push(worker);
-    }
-    return active;
-  }
-
-  private votesWanted(chunk: number): number {
-    const tally = this.referee.chunk(chunk);
-    switch (tally.state) {
-      case "agreed":
-        return this.closing.due(chunk);
-      case "open":
-        return this.dealt.has(chunk) ? 1 : 0;
-      case "sealed":
-        return tally.missing;
-      default:
-        return 0;
-    }
-  }
-
-  /** Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most. */
-  private dealOut(idle: number, now: number): number {
-    const { chunks } = this.ledger.manifest;
-    const enough = idle * DEALT_PER_WORKER;
-    let found = 0;
-    for (let looked = 0; looked < Math.min(chunks, SCAN_CHUNKS) && found < enough; looked++) {
-      this.scanAt = (this.scanAt + 1) % chunks;
-      if (this.dealt.has(this.scanAt) || !isOpen(this.ledger, this.scanAt, now)) continue;
-      this.dealt.add(this.scanAt);
-      this.starve([this.scanAt], now);
-      found++;
-    }
-    return Math.min(idle, found);
-  }
-
-  /** While workers are idle: deal out open chunks, then ask for copies of those others have been on for long. */
-  private employIdle(now: number): void {
-    if (this.hungry.size > 0) return;
-    let idle = 0;
-    for (const worker of this.active(now)) {
-      if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
-    }
-    if (idle === 0) return;
-    const isConfirming = this.ledger.manifest.policy.replication > 1;
-    // The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the first voter
-    // commits, not after what that has still to do.
-    if (isConfirming) this.copy(idle, now, 0);
-    idle -= this.dealOut(idle, now);
-    // Where one vote is enough a copy is worth it for the slow only.
-    const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
-    this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
-  }
-
-  /** Have up to `count` chunks executed that others have been on for so long. */
-  private copy(count: number, now: number, leasedForS: number): void {
-    for (let shard = 0; shard < this.ledger.shards && count > 0; shard++) {
-      for (; count > 0; count--) {
-        const chunk = pickEndgame(this.ledger, shard, this.dealt, this.rng, now, leasedForS);
-        if (chunk === null) break;
-        this.dealt.add(chunk);
-        this.starve([chunk], now);
-      }
-    }
-  }
-
-  private withdrawOverdue(now: number): void {
-    const patienceS = this.config.assignmentMaxS + this.ledger.manifest.limits.seconds;
-    for (const [worker, chunk, at] of this.assignments.outstanding()) {
-      const ageS = now - at;
-      if (ageS < this.config.acceptAssignmentS) continue;
-      const isLeased = this.ledger.liveLeases(chunk, now).some((lease) => lease.worker === worker);
-      if (!isLeased || ageS >= patienceS) {
-        this.assignments.withdraw(worker, [chunk]);
-        // Who says that it is on a chunk, and never finishes, will not do so the next time.
-        if (isLeased) this.stalling.add(worker);
-        const times = Array<Hex>(isLeased ? LET_GO_MAX : 1).fill(worker);
-        this.letGo.set(chunk, [...(this.letGo.get(chunk) ?? []), ...times]);
-        if (this.votesWanted(chunk) > 0) this.want(chunk, now);
-      }
-    }
-  }
-
-  /** Ask workers for what is wanted, oldest first, as far as they have room. */
-  private dispatch(now: number): void {
-    if (this.hungry.size === 0) return;
-    const active = this.active(now).filter((worker) => !this.stalling.has(worker));
-    const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
-    if (wanted.size === 0) return;
-    const isUnasked = (worker: Hex, chunk: number): boolean => this.isUnasked(worker, chunk);
-    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isUnasked, now)) {
-      this.assign(worker, chunks);
-      for (const chunk of chunks) {
-        const left = wanted.get(chunk)! - 1;
-        if (left > 0) {
-          wanted.set(chunk, left);
-        } else {
-          wanted.delete(chunk);
-          this.hungry.delete(chunk);
-        }
-      }
-    }
-    // Between two audits nobody is waited for whom only luck would bring: each round would take as long.
-    const patienceS = this.state === "auditing" && active.length > 0 ? 0 : this.config.refereeAfterS;
-    for (const chunk of wanted.keys()) {
-      if (now - this.hungry.get(chunk)! < patienceS) break; // The rest is hungry for less long.
-      if (!this.isAnyLeft(active, chunk)) this.executeOurselves(chunk);
-    }
-  }
-
-  /** How many votes the longest hungry chunks want; those that want none any more are hungry no longer. */
-  private wanted(limit: number): Map<number, number> {
-    const wanted = new Map<number, number>();
-    let looked = 0;
-    for (const chunk of this.hungry.keys()) {
-      if (looked++ >= limit) break;
-      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size;
-      if (count <= 0 || this.own.has(chunk)) this.hungry.delete(chunk);
-      else wanted.set(chunk, count);
-    }
-    return wanted;
-  }
-
-  private assign(worker: Hex, chunks: readonly number[]): void {
+  private assign(worker: Hex, shard: number, chunks: readonly number[]): void {
     const { ledger } = this;
     const sealed = sealAssignment(this.signer, this.rng, ledger.joins.get(worker)!.sealKey, ledger.task, chunks);
     this.referee.assign(worker, chunks);
-    const shard = this.home.get(worker)!;
     const peer = fromHex(worker);
     this.desk.publish(ledger, { kind: "assign", task: ledger.task, shard, seq: this.nextSeq(), worker: peer, sealed });
   }
@@ -768,13 +539,13 @@ export class CreatorRole implements Custodial {
   private finish(now: number): void {
     const isAllClosed = this.isAllClosed;
     this.state = isAllClosed ? "auditing" : "running";
-    const isBusy = this.own.size > 0 || this.jobs.size > 0 || this.hungry.size > 0 || !this.assignments.isEmpty;
+    const isBusy = !this.executing.isEmpty || this.dispatch.isWaiting;
     if (!isAllClosed || isBusy) return;
-    const byWorkers = this.members.size > this.ledger.manifest.policy.replication;
+    const byWorkers = this.dispatch.memberCount > this.ledger.manifest.policy.replication;
     const step = this.closing.nextStep(this.isConvicted, byWorkers);
     if (step.kind === "certify") this.close(now);
-    else if (step.kind === "confirm") for (const chunk of step.chunks) this.want(chunk, now);
-    else for (const chunk of step.chunks) this.own.add(chunk);
+    else if (step.kind === "confirm") for (const chunk of step.chunks) this.dispatch.want(chunk, now);
+    else this.executing.want(step.chunks);
   }
 
   private close(now: number): void {

@@ -1,0 +1,270 @@
+"""Who is asked for what the creator wants executed (spec/ledger.md, "Assign").
+
+    a chunk:  --wanted--> HUNGRY --asked of a worker--> outstanding (assigning.py) --commit--> votes
+                 ^           '--nobody is eligible--> the creator executes it (executing.py)
+                 '-- no lease, too slow, silent or void --'
+
+What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
+are left for workers to pick from. Which of them it is, nobody who is asked can tell.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .assigning import Assignments
+from .picking import is_open, pick_endgame
+from .tally import ChunkState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from random import Random
+
+    from .closing import Closing
+    from .config import ProtocolConfig
+    from .executing import Executing
+    from .ledger import Ledger
+    from .records import Commit, Lease
+    from .referee import Referee
+
+
+DISPATCH_SPARE = 256
+"""Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block others."""
+
+SCAN_CHUNKS = 4_096
+"""Chunks looked at in one review for open ones to deal out: some milliseconds."""
+
+DEALT_PER_WORKER = 16
+"""Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
+
+LET_GO_MAX = 2
+"""A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever."""
+
+
+class Dispatch:
+    """The workers of one task of ours, and the chunks they are to be asked for.
+
+    Args:
+        ask: Signs an assignment of chunks to a worker that listens in a shard.
+    """
+
+    def __init__(
+        self,
+        config: ProtocolConfig,
+        rng: Random,
+        ledger: Ledger,
+        referee: Referee,
+        closing: Closing,
+        executing: Executing,
+        ask: Callable[[bytes, int, list[int]], None],
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._ledger = ledger
+        self._referee = referee
+        self._closing = closing
+        self._executing = executing
+        self._ask = ask
+        self._assignments = Assignments(rng, config.batch_s)
+        self._members: set[bytes] = set()
+        """Admitted workers that are not void."""
+        self._heard_at: dict[bytes, float] = {}
+        self._home: dict[bytes, int] = {}
+        """The shard in which each worker listens."""
+        self._idle: set[bytes] = set()
+        """Workers that say they have nothing to do."""
+        self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
+        self._let_go: dict[int, list[bytes]] = {}
+        """Workers that were asked for a chunk and let it go, as often as they did."""
+        self._stalling: set[bytes] = set()
+        """Workers that leased what they were asked for and did not finish it: asked for nothing until they commit."""
+        self._dealt: set[int] = set()
+        """Chunks without a vote that somebody was asked for all the same."""
+        self._scan_at = 0
+        self._lease_age_s = 0.0
+
+    @property
+    def members(self) -> int:
+        """Workers that may be asked."""
+        return len(self._members)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything is wanted, or asked for and not answered."""
+        return bool(self._hungry or self._assignments)
+
+    # ---- workers
+
+    def heard(self, worker: bytes, now: float) -> None:
+        """A worker is there."""
+        self._heard_at[worker] = now
+
+    def admitted(self, worker: bytes) -> None:
+        """A worker may be asked."""
+        self._members.add(worker)
+
+    def dismiss(self, worker: bytes, now: float) -> None:
+        """A worker is void: what it was asked for goes to somebody else."""
+        self._members.discard(worker)
+        self._starve(self._assignments.withdraw(worker), now)
+
+    def silent(self, worker: bytes, now: float) -> None:
+        """A worker is suspected or leaves: what it was asked for goes to somebody else."""
+        self._heard_at.pop(worker, None)
+        self._idle.discard(worker)
+        self._starve(self._assignments.withdraw(worker), now)
+
+    def leased(self, worker: bytes, lease: Lease, now: float) -> None:
+        """A worker says what it is on, or that it has nothing to do."""
+        self._heard_at[worker] = now
+        self._home[worker] = lease.home
+        if lease.runs:
+            self._idle.discard(worker)
+        else:
+            self._idle.add(worker)
+
+    def committed(self, worker: bytes, commit: Commit, chunks: list[int], now: float) -> None:
+        """A worker answers."""
+        self._heard_at[worker] = now
+        lease = self._ledger.leases.get((worker, commit.shard))
+        if lease is not None and chunks[0] in lease.since:
+            self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * (now - lease.since[chunks[0]])
+        self._assignments.committed(worker, chunks, now)
+        self._stalling.discard(worker)
+
+    # ---- chunks
+
+    def want(self, chunk: int, now: float) -> None:
+        """Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already."""
+        if not self._members or self._members - self._unasked(chunk):
+            self._hungry.setdefault(chunk, now)
+        else:
+            self._execute_ourselves(chunk)
+
+    def satisfied(self, chunk: int) -> None:
+        """Nothing more is wanted of a chunk."""
+        self._hungry.pop(chunk, None)
+
+    def reopened(self, chunk: int) -> None:
+        """Nobody has voted on a chunk (any more): workers pick it themselves."""
+        self._hungry.pop(chunk, None)
+        self._dealt.discard(chunk)
+
+    def review(self, now: float) -> None:
+        """Look for what was asked and not answered, and for whom to give something."""
+        self._withdraw_overdue(now)
+        self._employ_idle(now)
+
+    def dispatch(self, now: float, *, auditing: bool) -> None:
+        """Ask workers for what is wanted, oldest first, as far as they have room."""
+        active = [worker for worker in self._active(now) if worker not in self._stalling]
+        room = self._assignments.room(active)
+        wanted: dict[int, int] = {}
+        for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
+            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk))
+            if count <= 0 or chunk in self._executing:
+                del self._hungry[chunk]
+            else:
+                wanted[chunk] = count
+        if not wanted:
+            return
+        for worker, chunks in self._assignments.distribute(wanted, active, self._unasked, now):
+            self._ask(worker, self._home[worker], chunks)
+            for chunk in chunks:
+                wanted[chunk] -= 1
+                if not wanted[chunk]:
+                    del self._hungry[chunk], wanted[chunk]
+        # Between two audits nobody is waited for whom only luck would bring: each round would take as long.
+        patience_s = 0.0 if auditing and active else self._config.referee_after_s
+        for chunk in wanted:
+            if now - self._hungry[chunk] < patience_s:
+                break  # The rest is hungry for less long.
+            if not any(worker not in self._unasked(chunk) for worker in active):
+                self._execute_ourselves(chunk)
+
+    # ---- inside
+
+    def _active(self, now: float) -> list[bytes]:
+        return sorted(
+            worker
+            for worker, at in self._heard_at.items()
+            if now - at < self._config.active_s and worker in self._members and worker in self._home
+        )
+
+    def _votes_wanted(self, chunk: int) -> int:
+        tally = self._referee.chunk(chunk)
+        if tally.state is ChunkState.AGREED:
+            return self._closing.due(chunk)
+        if tally.state is ChunkState.OPEN and chunk in self._dealt:
+            return 1
+        return tally.missing if tally.state is ChunkState.SEALED else 0
+
+    def _deal_out(self, idle: int, now: float) -> int:
+        """Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most."""
+        count, found = self._ledger.manifest.chunks, 0
+        for _ in range(min(count, SCAN_CHUNKS)):
+            chunk = self._scan_at = (self._scan_at + 1) % count
+            if chunk not in self._dealt and is_open(self._ledger, chunk, now):
+                self._dealt.add(chunk)
+                self._hungry.setdefault(chunk, now)
+                found += 1
+                if found == idle * DEALT_PER_WORKER:
+                    break
+        return min(idle, found)
+
+    def _employ_idle(self, now: float) -> None:
+        """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long."""
+        idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
+        if not idle or self._hungry:
+            return
+        confirming = self._ledger.manifest.policy.replication > 1
+        if confirming:
+            # The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the
+            # first voter commits, not after what that has still to do.
+            self._copy(idle, now, leased_for_s=0.0)
+        idle -= self._deal_out(idle, now)
+        # Where one vote is enough a copy is worth it for the slow only.
+        usual_s = self._lease_age_s * (1 if confirming else 2)
+        self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
+
+    def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
+        """Have up to `count` chunks executed that others have been on for so long."""
+        for shard in range(self._ledger.shards):
+            while count > 0:
+                chunk = pick_endgame(self._ledger, shard, self._dealt, self._rng, now, leased_for_s=leased_for_s)
+                if chunk is None:
+                    break
+                count -= 1
+                self._dealt.add(chunk)
+                self._hungry.setdefault(chunk, now)
+
+    def _withdraw_overdue(self, now: float) -> None:
+        patience_s = self._config.assignment_max_s + self._ledger.manifest.limits.seconds
+        for worker, chunk, at in self._assignments.outstanding():
+            age_s = now - at
+            if age_s < self._config.accept_assignment_s:
+                continue
+            leased = any(lease.worker == worker for lease in self._ledger.live_leases(chunk, now))
+            if not leased or age_s >= patience_s:
+                self._assignments.withdraw(worker, [chunk])
+                # Who says that it is on a chunk, and never finishes, will not do so the next time.
+                if leased:
+                    self._stalling.add(worker)
+                self._let_go.setdefault(chunk, []).extend([worker] * (LET_GO_MAX if leased else 1))
+                if self._votes_wanted(chunk):
+                    self.want(chunk, now)
+
+    def _unasked(self, chunk: int) -> frozenset[bytes]:
+        """Who is not asked for a chunk: those that have voted on it, and those that let it go too often."""
+        let_go = self._let_go.get(chunk, [])
+        stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
+        return frozenset(self._referee.voters(chunk)).union(stallers)
+
+    def _starve(self, chunks: Iterable[int], now: float) -> None:
+        for chunk in chunks:
+            self._hungry.setdefault(chunk, now)
+
+    def _execute_ourselves(self, chunk: int) -> None:
+        if self._config.slots:
+            self._executing.want([chunk])

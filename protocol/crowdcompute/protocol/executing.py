@@ -1,0 +1,70 @@
+"""What the creator executes itself: where votes differ, where nobody else is left, where its own word is needed.
+
+a chunk:  WANTED --job--> RUNNING --outcome--> a vote that settles it (creator.py)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .events import ChunkInput
+from .sizing import BatchSizer
+from .split import ChunkReader, seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .config import ProtocolConfig
+    from .ledger import Ledger
+
+
+class Executing:
+    """The chunks of one task that our own node is to execute, and its jobs."""
+
+    def __init__(self, config: ProtocolConfig, ledger: Ledger, read_inputs: Callable[[int, int], bytes]) -> None:
+        self._task = ledger.task
+        self._reader = ChunkReader(ledger.manifest, read_inputs)
+        self._sizer = BatchSizer(config.batch_s)
+        self._wanted: dict[int, None] = {}
+        self._jobs: dict[int, tuple[int, ...]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything is to be executed, or is being executed."""
+        return bool(self._wanted or self._jobs)
+
+    def __contains__(self, chunk: int) -> bool:
+        return chunk in self._wanted
+
+    @property
+    def jobs_running(self) -> int:
+        return len(self._jobs)
+
+    def want(self, chunks: Iterable[int]) -> None:
+        """Execute these chunks as well."""
+        self._wanted.update(dict.fromkeys(chunks))
+
+    def take_job(self) -> list[ChunkInput] | None:
+        """The next batch, or None. `job_started` must follow."""
+        if not self._wanted:
+            return None
+        taken = {chunk for chunks in self._jobs.values() for chunk in chunks}
+        batch = []
+        for chunk in self._wanted:
+            if chunk not in taken:
+                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self._task, chunk)))
+                if len(batch) >= self._sizer.size():
+                    break
+        return batch or None
+
+    def job_started(self, job: int, batch: list[ChunkInput]) -> None:
+        self._jobs[job] = tuple(chunk.chunk for chunk in batch)
+
+    def finished(self, job: int, seconds: float) -> bool:
+        """A job is over and its chunks are wanted no more; False when it is none of ours."""
+        chunks = self._jobs.pop(job, None)
+        if chunks is None:
+            return False
+        self._sizer.finished(len(chunks), seconds)
+        for chunk in chunks:
+            self._wanted.pop(chunk, None)
+        return True

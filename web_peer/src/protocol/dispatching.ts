@@ -1,0 +1,292 @@
+/**
+ * Who is asked for what the creator wants executed (spec/ledger.md, "Assign").
+ *
+ *     a chunk:  --wanted--> HUNGRY --asked of a worker--> outstanding (assigning.ts) --commit--> votes
+ *                  ^           '--nobody is eligible--> the creator executes it (executing.ts)
+ *                  '-- no lease, too slow, silent or void --'
+ *
+ * What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
+ * are left for workers to pick from. Which of them it is, nobody who is asked can tell.
+ */
+
+import { Assignments } from "./assigning";
+import type { Hex } from "./bytes";
+import type { Closing } from "./closing";
+import type { ProtocolConfig } from "./config";
+import type { Executing } from "./executing";
+import type { Ledger } from "./ledger";
+import { isOpen, pickEndgame } from "./picking";
+import type { Commit, Lease } from "./records";
+import type { Referee } from "./referee";
+import type { Rng } from "./rng";
+
+/** Hungry chunks looked at beyond the room there is: those whose eligible workers are all full must not block more. */
+const DISPATCH_SPARE = 256;
+
+/** Chunks looked at in one review for open ones to deal out: some milliseconds. */
+const SCAN_CHUNKS = 4_096;
+
+/** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
+const DEALT_PER_WORKER = 16;
+
+/** A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever. */
+const LET_GO_MAX = 2;
+
+/** The workers of one task of ours, and the chunks they are to be asked for. */
+export class Dispatch {
+  private readonly assignments: Assignments;
+  /** Admitted workers that are not void. */
+  private readonly members = new Set<Hex>();
+  private readonly heardAt = new Map<Hex, number>();
+  /** The shard in which each worker listens. */
+  private readonly home = new Map<Hex, number>();
+  /** Workers that say they have nothing to do. */
+  private readonly idle = new Set<Hex>();
+  /** Chunk that wants votes -> since when. */
+  private readonly hungry = new Map<number, number>();
+  /** Workers that were asked for a chunk and let it go, as often as they did. */
+  private readonly letGo = new Map<number, Hex[]>();
+  /** Workers that leased what they were asked for and did not finish it: asked for nothing until they commit. */
+  private readonly stalling = new Set<Hex>();
+  /** Chunks without a vote that somebody was asked for all the same. */
+  private readonly dealt = new Set<number>();
+  private scanAt = 0;
+  private leaseAgeS = 0;
+
+  /** `ask` signs an assignment of chunks to a worker that listens in a shard. */
+  constructor(
+    private readonly config: ProtocolConfig,
+    private readonly rng: Rng,
+    private readonly ledger: Ledger,
+    private readonly referee: Referee,
+    private readonly closing: Closing,
+    private readonly executing: Executing,
+    private readonly ask: (worker: Hex, home: number, chunks: readonly number[]) => void,
+  ) {
+    this.assignments = new Assignments(rng, config.batchS);
+  }
+
+  /** How many workers may be asked. */
+  get memberCount(): number {
+    return this.members.size;
+  }
+
+  /** Whether anything is wanted, or asked for and not answered. */
+  get isWaiting(): boolean {
+    return this.hungry.size > 0 || !this.assignments.isEmpty;
+  }
+
+  // ---- workers
+
+  /** A worker is there. */
+  heard(worker: Hex, now: number): void {
+    this.heardAt.set(worker, now);
+  }
+
+  /** A worker may be asked. */
+  admitted(worker: Hex): void {
+    this.members.add(worker);
+  }
+
+  /** A worker is void: what it was asked for goes to somebody else. */
+  dismiss(worker: Hex, now: number): void {
+    this.members.delete(worker);
+    this.starve(this.assignments.withdraw(worker), now);
+  }
+
+  /** A worker is suspected or leaves: what it was asked for goes to somebody else. */
+  silent(worker: Hex, now: number): void {
+    this.heardAt.delete(worker);
+    this.idle.delete(worker);
+    this.starve(this.assignments.withdraw(worker), now);
+  }
+
+  /** A worker says what it is on, or that it has nothing to do. */
+  leased(worker: Hex, lease: Lease, now: number): void {
+    this.heardAt.set(worker, now);
+    this.home.set(worker, lease.home);
+    if (lease.runs.length > 0) this.idle.delete(worker);
+    else this.idle.add(worker);
+  }
+
+  /** A worker answers. */
+  committed(worker: Hex, commit: Commit, chunks: readonly number[], now: number): void {
+    this.heardAt.set(worker, now);
+    const since = this.ledger.lease(worker, commit.shard)?.since.get(chunks[0]!);
+    if (since !== undefined) this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
+    this.assignments.committed(worker, chunks, now);
+    this.stalling.delete(worker);
+  }
+
+  // ---- chunks
+
+  /** Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already. */
+  want(chunk: number, now: number): void {
+    if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
+    else this.executeOurselves(chunk);
+  }
+
+  /** Nothing more is wanted of a chunk. */
+  satisfied(chunk: number): void {
+    this.hungry.delete(chunk);
+  }
+
+  /** Nobody has voted on a chunk (any more): workers pick it themselves. */
+  reopened(chunk: number): void {
+    this.hungry.delete(chunk);
+    this.dealt.delete(chunk);
+  }
+
+  /** Look for what was asked and not answered, and for whom to give something. */
+  review(now: number): void {
+    this.withdrawOverdue(now);
+    this.employIdle(now);
+  }
+
+  /** Ask workers for what is wanted, oldest first, as far as they have room. */
+  dispatch(now: number, isAuditing: boolean): void {
+    if (this.hungry.size === 0) return;
+    const active = this.active(now).filter((worker) => !this.stalling.has(worker));
+    const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
+    if (wanted.size === 0) return;
+    const isUnasked = (worker: Hex, chunk: number): boolean => this.isUnasked(worker, chunk);
+    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isUnasked, now)) {
+      this.ask(worker, this.home.get(worker)!, chunks);
+      for (const chunk of chunks) {
+        const left = wanted.get(chunk)! - 1;
+        if (left > 0) {
+          wanted.set(chunk, left);
+        } else {
+          wanted.delete(chunk);
+          this.hungry.delete(chunk);
+        }
+      }
+    }
+    // Between two audits nobody is waited for whom only luck would bring: each round would take as long.
+    const patienceS = isAuditing && active.length > 0 ? 0 : this.config.refereeAfterS;
+    for (const chunk of wanted.keys()) {
+      if (now - this.hungry.get(chunk)! < patienceS) break; // The rest is hungry for less long.
+      if (!this.isAnyLeft(active, chunk)) this.executeOurselves(chunk);
+    }
+  }
+
+  // ---- inside
+
+  private active(now: number): Hex[] {
+    const active: Hex[] = [];
+    for (const [worker, at] of this.heardAt) {
+      if (now - at < this.config.activeS && this.members.has(worker) && this.home.has(worker)) active.push(worker);
+    }
+    return active;
+  }
+
+  private votesWanted(chunk: number): number {
+    const tally = this.referee.chunk(chunk);
+    switch (tally.state) {
+      case "agreed":
+        return this.closing.due(chunk);
+      case "open":
+        return this.dealt.has(chunk) ? 1 : 0;
+      case "sealed":
+        return tally.missing;
+      default:
+        return 0;
+    }
+  }
+
+  /** Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most. */
+  private dealOut(idle: number, now: number): number {
+    const { chunks } = this.ledger.manifest;
+    const enough = idle * DEALT_PER_WORKER;
+    let found = 0;
+    for (let looked = 0; looked < Math.min(chunks, SCAN_CHUNKS) && found < enough; looked++) {
+      this.scanAt = (this.scanAt + 1) % chunks;
+      if (this.dealt.has(this.scanAt) || !isOpen(this.ledger, this.scanAt, now)) continue;
+      this.dealt.add(this.scanAt);
+      this.starve([this.scanAt], now);
+      found++;
+    }
+    return Math.min(idle, found);
+  }
+
+  /** While workers are idle: deal out open chunks, then ask for copies of those others have been on for long. */
+  private employIdle(now: number): void {
+    if (this.hungry.size > 0) return;
+    let idle = 0;
+    for (const worker of this.active(now)) {
+      if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
+    }
+    if (idle === 0) return;
+    const isConfirming = this.ledger.manifest.policy.replication > 1;
+    // The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the first voter
+    // commits, not after what that has still to do.
+    if (isConfirming) this.copy(idle, now, 0);
+    idle -= this.dealOut(idle, now);
+    // Where one vote is enough a copy is worth it for the slow only.
+    const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
+    this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
+  }
+
+  /** Have up to `count` chunks executed that others have been on for so long. */
+  private copy(count: number, now: number, leasedForS: number): void {
+    for (let shard = 0; shard < this.ledger.shards && count > 0; shard++) {
+      for (; count > 0; count--) {
+        const chunk = pickEndgame(this.ledger, shard, this.dealt, this.rng, now, leasedForS);
+        if (chunk === null) break;
+        this.dealt.add(chunk);
+        this.starve([chunk], now);
+      }
+    }
+  }
+
+  private withdrawOverdue(now: number): void {
+    const patienceS = this.config.assignmentMaxS + this.ledger.manifest.limits.seconds;
+    for (const [worker, chunk, at] of this.assignments.outstanding()) {
+      const ageS = now - at;
+      if (ageS < this.config.acceptAssignmentS) continue;
+      const isLeased = this.ledger.liveLeases(chunk, now).some((lease) => lease.worker === worker);
+      if (!isLeased || ageS >= patienceS) {
+        this.assignments.withdraw(worker, [chunk]);
+        // Who says that it is on a chunk, and never finishes, will not do so the next time.
+        if (isLeased) this.stalling.add(worker);
+        const times = Array<Hex>(isLeased ? LET_GO_MAX : 1).fill(worker);
+        this.letGo.set(chunk, [...(this.letGo.get(chunk) ?? []), ...times]);
+        if (this.votesWanted(chunk) > 0) this.want(chunk, now);
+      }
+    }
+  }
+
+  /** How many votes the longest hungry chunks want; those that want none any more are hungry no longer. */
+  private wanted(limit: number): Map<number, number> {
+    const wanted = new Map<number, number>();
+    let looked = 0;
+    for (const chunk of this.hungry.keys()) {
+      if (looked++ >= limit) break;
+      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size;
+      if (count <= 0 || this.executing.has(chunk)) this.hungry.delete(chunk);
+      else wanted.set(chunk, count);
+    }
+    return wanted;
+  }
+
+  /** Whether any of these workers can be asked for a chunk. */
+  private isAnyLeft(workers: Iterable<Hex>, chunk: number): boolean {
+    for (const worker of workers) if (!this.isUnasked(worker, chunk)) return true;
+    return false;
+  }
+
+  /** Whether a worker is not asked for a chunk: it has voted on it, or let it go too often. */
+  private isUnasked(worker: Hex, chunk: number): boolean {
+    if (this.referee.voters(chunk).has(worker)) return true;
+    const times = this.letGo.get(chunk)?.filter((each) => each === worker).length ?? 0;
+    return times >= LET_GO_MAX;
+  }
+
+  private starve(chunks: readonly number[], now: number): void {
+    for (const chunk of chunks) if (!this.hungry.has(chunk)) this.hungry.set(chunk, now);
+  }
+
+  private executeOurselves(chunk: number): void {
+    if (this.config.slots > 0) this.executing.want([chunk]);
+  }
+}
