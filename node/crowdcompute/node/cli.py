@@ -123,6 +123,33 @@ def status(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = 
     return Exit.OK
 
 
+@app.command
+def doctor(
+    link: str | None = None,
+    /,
+    *,
+    host: list[str] | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Find out what keeps this machine from taking part: a row each, and what to do.
+
+    Exit code 1 if a row says ✗. The report names no address and no key.
+
+    Parameters
+    ----------
+    link
+        Join link of the network to try (default: the configured one).
+    host
+        Offer only this local address to other peers; may be given again.
+    as_json
+        Print one JSON document.
+    """
+    from . import config as settings
+    from .doctor.report import examine
+
+    return examine(settings.load(link=link, host=tuple(host) if host else None), as_json=as_json)
+
+
 @app.command(name="id")
 def identity() -> int:
     """This node's peer id; makes its key if there is none yet."""

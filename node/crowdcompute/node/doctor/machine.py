@@ -1,0 +1,128 @@
+"""What this machine itself can do: links, its local network, its disk, the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.signaling import fingerprint_of
+
+from .findings import Finding, bad, good, note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LINUX_LAYERS = ("process", "rlimits", "no_new_privs", "landlock", "seccomp")
+LINK_WITHIN_S = 5.0
+MDNS_WITHIN_S = 2.0
+
+
+async def udp(hosts: Sequence[str]) -> Finding:
+    """Connect two links of this process over its own addresses, as two peers of one machine would."""
+    from crowdcompute.node.transports.webrtc import WebRtcLink
+
+    loop = asyncio.get_running_loop()
+    one, other = (WebRtcLink(Identity(bytes([seed]) * 32).peer_id, hosts=hosts) for seed in (1, 2))
+    started = loop.time()
+    try:
+        async with asyncio.timeout(LINK_WITHIN_S):
+            offer = await one.make_offer()
+            answer = await other.accept_offer(offer)
+            await one.accept_answer(answer)
+            await asyncio.gather(one.opened(fingerprint_of(answer)), other.opened(fingerprint_of(offer)))
+        return good(f"Two links inside this machine reached each other in {(loop.time() - started) * 1000:.0f} ms.")
+    except (TimeoutError, ConnectionError):
+        return bad(
+            "Two links inside this machine do not reach each other: a firewall blocks UDP between programs, or "
+            "there is no network at all."
+        )
+    finally:
+        for link in (one, other):
+            link.close("the doctor is done")
+        await asyncio.gather(one.wait_closed(), other.wait_closed())
+
+
+async def mdns() -> Finding:
+    """Publish a name on the local network and hear our own question for it answered, over real multicast."""
+    from aioice import mdns as names
+
+    help_ = "peers of one local network then find each other through the signaling server only"
+    name = names.create_mdns_hostname()
+    try:
+        answering, asking = await names.create_mdns_protocol(), await names.create_mdns_protocol()
+    except OSError as error:
+        return bad(f"Port 5353 cannot be used for local names ({os.strerror(error.errno or 0)}); {help_}.")
+    try:
+        await answering.publish(name, "192.0.2.1")
+        heard = await asking.resolve(name, timeout=MDNS_WITHIN_S)
+    except OSError:
+        heard = None
+    finally:
+        await asyncio.gather(answering.close(), asking.close())
+    if heard is None:
+        return bad(f"Multicast does not come back, so names of the local network are not heard; {help_}.")
+    return good("Names of the local network are answered and heard.")
+
+
+async def disk(folder: Path, wanted_bytes: int) -> Finding:
+    """Free space where the node keeps its data, and whether what is written there can be made to stay."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing) as file:
+            file.write(b"?")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return bad(f"{folder} cannot be written ({error.strerror}): free some space, or choose another with CC_HOME.")
+    free = shutil.disk_usage(existing).free
+    if free < wanted_bytes:
+        return bad(
+            f"{_size(free)} free where the node may use {_size(wanted_bytes)}: free some space, or run with a "
+            "smaller --disk."
+        )
+    return good(f"{_size(free)} free; the node uses {_size(wanted_bytes)} at most.")
+
+
+async def sandbox() -> Finding:
+    """Start a worker process, and ask which layers hold it."""
+    from crowdcompute.node.executors.pool import WorkerPool
+
+    pool = WorkerPool(1)
+    try:
+        await pool.start()
+        layers = pool.describe().layers
+    except RuntimeError as error:
+        return bad(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    finally:
+        await pool.close()
+    missing = [layer for layer in LINUX_LAYERS if layer not in layers] if sys.platform == "linux" else []
+    if missing:
+        return bad(
+            f"Tasks are held by {', '.join(layers)} but not by {', '.join(missing)}: a newer kernel, or a container "
+            "that allows it, has them all."
+        )
+    if sys.platform != "linux":
+        return note(f"Tasks are held by {', '.join(layers)} and WebAssembly's own walls; Linux has more layers.")
+    return good(f"Tasks are held by {', '.join(layers)}.")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def host_for(hosts: Sequence[str]) -> str:
+    """The address to ask STUN servers from: the one that is offered to peers, if there is a single IPv4 one."""
+    for host in hosts:
+        try:
+            socket.inet_aton(host)
+        except OSError:
+            continue
+        return host
+    return "0.0.0.0"
