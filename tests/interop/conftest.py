@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import importlib.util
 import json
 import os
 import re
@@ -284,11 +286,12 @@ class Place:
         """Volunteers that have joined."""
         return [node.joined() for node in [self.node(join, name) for name in names]]
 
-    def start(self, command: tuple[str, ...], *arguments: object, home: str, **options: Any) -> Running:
+    def start(self, command: tuple[str, ...], *arguments: object, home: str, on: Any = None, **options: Any) -> Running:
+        """A command; `on` is a machine of a lab."""
         running: Running = self._added(
             Running(
                 " ".join(map(str, (home, *arguments))),
-                [*command, *map(str, arguments)],
+                [*(on.prefix if on is not None else ()), *command, *map(str, arguments)],
                 env=environment(self.folder / home, **options.pop("settings", {})),
                 **options,
             )
@@ -461,6 +464,55 @@ class Newcomer:
         self._loop.close()
 
 
+class Blocked:
+    """Where no direct path is:
+
+        left 10.77.1.2 --- 10.77.1.1 relay 10.77.2.1 --- 10.77.2.2 right
+
+    The relay forwards no packets. Its coturn and its signaling server have an address that both sides have a route to.
+    """
+
+    ADDRESS = "10.77.0.1"
+    SECRET = "north"
+
+    def __init__(self, place: Place, lab: Any) -> None:
+        if shutil.which("turnserver") is None:
+            pytest.fail("there is no coturn: apt-get install coturn")
+        self._place = place
+        self.relay, self.left, self.right = (lab.machine(name) for name in ("relay", "left", "right"))
+        lab.cable(self.relay, self.left, "10.77.1")
+        lab.cable(self.relay, self.right, "10.77.2")
+        self.relay.ip("address", "add", f"{self.ADDRESS}/32", "dev", "lo")
+        self.left.ip("route", "add", self.ADDRESS, "via", "10.77.1.1")
+        self.right.ip("route", "add", self.ADDRESS, "via", "10.77.2.1")
+        assert not self.left.reaches("10.77.2.2")
+        log = place.folder / "turnserver.log"
+        coturn = ["turnserver", "-n", "--listening-ip", self.ADDRESS, "--relay-ip", self.ADDRESS]
+        coturn += ["--use-auth-secret", "--static-auth-secret", self.SECRET, "--realm", "crowdcompute"]
+        coturn += ["--no-tls", "--no-dtls", "--no-cli", "--verbose", "--simple-log", "--log-file", str(log)]
+        coturn += ["--pidfile", str(place.folder / "turnserver.pid"), "--userdb", str(place.folder / "turndb")]
+        self.coturn = place.start(tuple(coturn), home="coturn", on=self.relay)
+        self._log = log
+        until(lambda: "UDP listener opened" in self.log, "coturn listens")
+
+    @property
+    def log(self) -> str:
+        """What coturn has done."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def relayed(self) -> set[str]:
+        """The peers for which the relay has carried something, by the names in their credentials."""
+        return set(re.findall(r"user <\d+:(\w+)>: incoming packet CHANNEL_BIND processed, success", self.log))
+
+    def signaling(self, *flags: str) -> str:
+        """A signaling server on the relay's machine; its base URL."""
+        serve = ["serve", "--host", self.ADDRESS, "--port", "0", "--ready-json", *flags]
+        server = self._place.start((*CC_SIGNALING, *serve), home="desk", on=self.relay)
+        url = json.loads(server.says(r"^\{.*\}$")[0])["url"]
+        assert isinstance(url, str)
+        return url
+
+
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     # Short, because a control socket's path has at most 103 bytes.
@@ -500,6 +552,39 @@ def newcomer() -> Iterator[Callable[[str], Newcomer]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def lab() -> Iterator[Any]:
+    """Machines in network namespaces (namespaces.py)."""
+    path = Path(__file__).with_name("namespaces.py")
+    spec = importlib.util.spec_from_file_location("cc_test_namespaces", path)
+    assert spec is not None
+    assert spec.loader is not None
+    namespaces = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(namespaces)
+    lab = namespaces.Lab()
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def blocked(place: Place, lab: Any) -> Blocked:
+    """Two machines that reach a third and not each other; on the third run coturn and a signaling server."""
+    return Blocked(place, lab)
+
+
+@pytest.fixture
+def cc_node(place: Place) -> Callable[..., Running]:
+    """Starts `cc-node`, on a machine of a lab if `on` says so."""
+    return functools.partial(place.start, CC_NODE)
+
+
+@pytest.fixture
+def cc_task(place: Place) -> Callable[..., Running]:
+    return functools.partial(place.start, CC_TASK)
 
 
 @pytest.fixture(scope="session")

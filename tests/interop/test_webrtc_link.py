@@ -531,6 +531,42 @@ async def test_an_unreachable_stun_server_delays_a_dial_by_two_seconds_at_most(
     silent.close()
 
 
+async def test_two_peers_that_have_only_ipv6_connect(server: str) -> None:
+    async with nodes(server, ALICE, BOB, hosts=("::1",)) as (alice, bob):
+        await connected(alice, bob)
+        bob.link.send(Channel.CONTROL, b"over IPv6")
+        await alice.until(lambda: alice.frames[Channel.CONTROL])
+
+
+class Asked(asyncio.DatagramProtocol):
+    """A STUN server that is down, and knows that it was asked."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.requests += 1
+
+
+async def test_a_stun_server_that_is_down_does_not_keep_the_others_from_being_asked(server: str) -> None:
+    # aiortc asks the first server of a kind only, so each connection begins at another.
+    loop = asyncio.get_running_loop()
+    made = [await loop.create_datagram_endpoint(Asked, local_addr=("127.0.0.1", 0)) for _ in range(2)]
+    ports = [transport.get_extra_info("sockname")[1] for transport, _ in made]
+    stun = tuple(IceServer(f"stun:127.0.0.1:{port}", "", "") for port in ports)
+    async with nodes(server, ALICE, BOB, ice_servers=stun) as (alice, bob):
+        await connected(alice, bob)
+        assert [asked.requests > 0 for _, asked in made] == [True, False]
+        bob.link.close("again")
+        await alice.until(lambda: alice.closed)
+        await bob.link.wait_closed()
+        bob.links.clear()
+        await connected(alice, bob)
+        assert made[1][1].requests > 0
+    for transport, _ in made:
+        transport.close()
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

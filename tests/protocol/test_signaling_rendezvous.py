@@ -32,6 +32,7 @@ from crowdcompute.protocol.signaling import (
     Entered,
     FromClient,
     FromServer,
+    Ice,
     Peers,
     RefusalCode,
     Refused,
@@ -42,6 +43,7 @@ from crowdcompute.protocol.signaling import (
     enter,
     parse_from_server,
 )
+from crowdcompute.protocol.turn import turn_server
 
 T = TypeVar("T")
 
@@ -109,6 +111,42 @@ def test_a_welcome_tells_the_time_and_a_nonce_that_is_never_the_same(server: Ser
     server.connect(2)
     assert server.last(1, Welcome).time_s == 5e8
     assert server.last(1, Welcome).nonce != server.last(2, Welcome).nonce
+
+
+def test_turn_credentials_are_for_one_peer_and_renewed_before_they_expire() -> None:
+    url = "turn:turn.example.org"
+    server = Server(RendezvousConfig(turn_urls=(url,), turn_secret="hush", turn_lifetime_s=1_000))
+    server.enter(1, KEYS[0])
+    assert server.told[1][1] == Ice((turn_server(url, "hush", KEYS[0].peer_id, int(5e8) + 1_000),))
+    assert isinstance(server.told[1][2], Entered), "who hears of peers can dial them at once"
+    server.now += 100
+    server.enter(2, KEYS[1])
+    assert server.told[2][1] != server.told[1][1]
+    for client, key in ((1, KEYS[0]), (2, KEYS[1])):
+        assert server.rules.wake_at is not None
+        server.now = server.rules.wake_at
+        server.feed(Woke())
+        expires_s = (
+            int(5e8 + server.now - 1_100) + 1_000
+        )  # Client 2 connected at 1,100, when the wall clock showed 5e8.
+        assert server.last(client, Ice) == Ice((turn_server(url, "hush", key.peer_id, expires_s),))
+    server.leave(1)
+    server.leave(2)
+    assert server.rules.wake_at is None
+
+
+def test_uninvited_strangers_get_no_credentials() -> None:
+    config = RendezvousConfig(invites=(("private", "horse-horse"),), turn_urls=("turn:a",), turn_secret="hush")
+    server = Server(config)
+    server.enter(1, KEYS[0], "private")
+    assert not any(isinstance(message, Ice) for message in server.told[1])
+
+
+def test_a_turn_password_is_what_the_servers_of_that_scheme_expect() -> None:
+    # printf '%s' "1795000000:$PEER_ID" | openssl dgst -sha1 -hmac north -binary | base64
+    made = turn_server("turn:a", "north", numbered(1).peer_id, 1_795_000_000)
+    assert made.username == f"1795000000:{numbered(1).peer_id}"
+    assert made.credential == "esPr6JWxK4AoviOjbJ8IJY3tmws="
 
 
 def test_who_enters_hears_of_those_who_are_there(server: Server) -> None:

@@ -17,6 +17,7 @@ from crowdcompute.protocol.signaling import (
     Entered,
     FromClient,
     FromServer,
+    Ice,
     IceServer,
     JoinLink,
     Offer,
@@ -34,6 +35,7 @@ from crowdcompute.protocol.signaling import (
     parse_signal,
     sign_signal,
 )
+from crowdcompute.protocol.turn import turn_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,12 +94,14 @@ FROM_CLIENT: dict[str, FromClient] = {
     "relay": Relay(ANSWERER.public_key, b"\x01\x02"),
 }
 FROM_SERVER: dict[str, FromServer] = {
-    "welcome": Welcome(NONCE, 1_795_000_000.5, ()),
-    "welcome with ICE servers": Welcome(
-        NONCE,
-        1_795_000_000.5,
-        (IceServer("stun:192.0.2.1:3478", "", ""), IceServer("turn:turn.example.org?transport=udp", "user", "secret")),
+    "welcome": Welcome(NONCE, 1_795_000_000.5),
+    "ice": Ice(
+        (
+            IceServer("stun:192.0.2.1:3478", "", ""),
+            turn_server("turn:turn.example.org?transport=udp", "secret", OFFERER.peer_id, 1_795_086_400),
+        )
     ),
+    "ice without servers": Ice(()),
     "entered alone": Entered(()),
     "entered": Entered((OFFERER.public_key, ANSWERER.public_key)),
     "peers": Peers((ANSWERER.public_key,)),
@@ -130,8 +134,8 @@ REFUSED_FROM_CLIENT: dict[str, bytes] = {
 REFUSED_FROM_SERVER: dict[str, bytes] = {
     "a message of a client": encode(Ask(1)),
     "33 peers": encode(["entered", [bytes(32)] * 33]),
-    "nine ICE servers": encode(["welcome", NONCE, 0.0, [["stun:a", "", ""]] * 9]),
-    "ICE server that is a page": encode(["welcome", NONCE, 0.0, [["http://a", "", ""]]]),
+    "nine ICE servers": encode(["ice", [["stun:a", "", ""]] * 9]),
+    "ICE server that is a page": encode(["ice", [["http://a", "", ""]]]),
     "unknown refusal": encode(["refused", "whim", ""]),
 }
 

@@ -27,6 +27,8 @@ from crowdcompute.protocol.signaling import (
     Entered,
     FromClient,
     FromServer,
+    Ice,
+    IceServer,
     JoinLink,
     Peers,
     Refused,
@@ -36,6 +38,7 @@ from crowdcompute.protocol.signaling import (
     enter,
     parse_from_server,
 )
+from crowdcompute.protocol.turn import turn_server
 
 pytestmark = pytest.mark.anyio
 
@@ -232,6 +235,10 @@ def test_a_port_in_use_is_one_sentence_and_exit_code_3() -> None:
         (("--host", "not a host"), {}, "cannot listen on not a host"),
         ((), {"CC_SIGNALING_PROT": "1"}, "CC_SIGNALING_PROT is no setting"),
         ((), {"CC_SIGNALING_CLIENTS": "many"}, "clients"),
+        (("--stun", "stun.example.org"), {}, "does not look like stun:host:port"),
+        (("--stun", "turn:turn.example.org"), {}, "--stun takes stun:host:port"),
+        (("--turn", "turn:turn.example.org"), {}, "--turn needs --turn-secret"),
+        (("--turn-secret", "hush"), {}, "--turn needs --turn-secret"),
     ],
 )
 def test_a_setting_that_is_not_usable_is_one_sentence_and_exit_code_3(
@@ -242,6 +249,21 @@ def test_a_setting_that_is_not_usable_is_one_sentence_and_exit_code_3(
     assert words in ended.stderr
     assert ended.stderr.startswith("cc-signaling: ")
     assert ended.stderr.count("\n") == 1
+
+
+async def test_ice_servers_come_with_credentials_for_who_enters() -> None:
+    turn = "turn:turn.example.org?transport=tcp"
+    settings = {"TURN_SECRET": "hush", "STUN": "stun:a.example.org,stun:b.example.org:1"}
+    with running("--turn", turn, **settings) as (_, ready):
+        async with client(ready["url"]) as alice:
+            welcome = await alice.receive(Welcome)
+            await alice.send(enter(ALICE, "main", welcome.nonce))
+            servers = (await alice.receive(Ice)).servers
+            await alice.receive(Entered)
+    assert servers[:2] == (IceServer("stun:a.example.org", "", ""), IceServer("stun:b.example.org:1", "", ""))
+    expires_s = int(servers[2].username.partition(":")[0])
+    assert servers[2] == turn_server(turn, "hush", ALICE.peer_id, expires_s)
+    assert 0 <= welcome.time_s + 24 * 3600 - expires_s < 60
 
 
 def test_wrong_usage_is_exit_code_2() -> None:

@@ -34,6 +34,8 @@ from crowdcompute.protocol.signaling import (
     Ask,
     Entered,
     FromClient,
+    FromServer,
+    Ice,
     IceServer,
     Peers,
     Refused,
@@ -122,7 +124,7 @@ class SignalingClient:
         self.clock_skew_s: float | None = None
         """The server's wall clock minus ours, once known. For a warning; no decision rests on a server's word."""
         self.ice_servers: tuple[IceServer, ...] = ()
-        """What the server recommends."""
+        """What the server recommends, with credentials that it renews while we are ENTERED."""
 
     async def run(self, on_event: Callable[[SignalingEvent], None]) -> None:
         """Stay connected until cancelled, telling everything to `on_event`. Returns only when REFUSED for good."""
@@ -177,13 +179,15 @@ class SignalingClient:
                 if not isinstance(welcome, Welcome):
                     raise RemoteProtocolError("the server's first message is not a welcome")
                 self.clock_skew_s = welcome.time_s - time.time()
-                self.ice_servers = welcome.ice_servers
+                self.ice_servers = ()
                 await websocket.send(encode(enter(self._signer, self._network, welcome.nonce, self._invite)))
             self._outgoing = asyncio.Queue()
             writer = asyncio.create_task(self._write(websocket, self._outgoing))
             try:
                 while True:
                     match await _receive(websocket):
+                        case Ice(servers):
+                            self.ice_servers = servers
                         case Entered(peers):
                             self._change(SignalingState.ENTERED, "", on_event)
                             on_event(PeersNamed(tuple(map(peer_id_of, peers))))
@@ -222,7 +226,7 @@ class SignalingClient:
         on_event(StateChanged(state, detail))
 
 
-async def _receive(websocket: ClientConnection) -> Welcome | Entered | Peers | Relayed | Undeliverable | Refused:
+async def _receive(websocket: ClientConnection) -> FromServer:
     data = await websocket.recv()
     if isinstance(data, str):
         raise RemoteProtocolError("the server sent text")

@@ -2,7 +2,7 @@
 
 One client's life. Whatever is not on the picture is answered with `Refused` and a disconnect:
 
-    connected --Welcome--> WAITING --Enter--> ENTERED --Ask, Relay--> ENTERED
+    connected --Welcome--> WAITING --Enter--> ENTERED --Ask, Relay, credentials half used up--> ENTERED
                               |                  |
                               '--late, refused---'--left, replaced, refused--> gone
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NewType, TypeAlias, assert_never
 
 from .codec import encode
 from .errors import RemoteProtocolError
-from .identity import verify
+from .identity import peer_id_of, verify
 from .signaling import (
     MESSAGE_BYTES_MAX,
     NONCE_BYTES,
@@ -29,6 +29,7 @@ from .signaling import (
     Enter,
     Entered,
     FromServer,
+    Ice,
     IceServer,
     Peers,
     RefusalCode,
@@ -41,6 +42,7 @@ from .signaling import (
     invitation_of,
     parse_from_client,
 )
+from .turn import turn_server
 
 if TYPE_CHECKING:
     from random import Random
@@ -79,7 +81,15 @@ class RendezvousConfig:
     """(network, invite) of the networks that only invited peers may enter; all others are open."""
 
     ice_servers: tuple[IceServer, ...] = ()
-    """Told to every client. Empty by default: an unreachable STUN server delays every dial (m: 5 to 40 s)."""
+    """STUN servers, told to everybody who enters. None by default: with one that is unreachable every dial waits."""
+
+    turn_urls: tuple[str, ...] = ()
+    turn_secret: str = ""
+    """What the TURN servers know as their static secret; needed when there are any."""
+
+    turn_lifetime_s: float = 24 * 3600.0
+    """How long credentials are good. Fresh ones come at half of it, so a link can begin at any time; what leaks is
+    worthless a day later."""
 
 
 # ---- inputs
@@ -188,6 +198,10 @@ class Rendezvous:
         self._clients: dict[ClientId, _Client] = {}
         self._waiting: dict[ClientId, float] = {}
         """Clients that have not entered and when they must have: in the order they connected, so by deadline."""
+        self._renewals: dict[ClientId, float] = {}
+        """When each client gets fresh TURN credentials: in that order, as all are good for the same time."""
+        self._epoch_offset_s = 0.0
+        """Unix time minus `now`."""
         self._networks: dict[str, _Network] = {}
         self._addresses: Counter[str] = Counter()
         self.relayed_messages = 0
@@ -204,8 +218,8 @@ class Rendezvous:
 
     @property
     def wake_at(self) -> float | None:
-        """When to feed `Woke`, on the clock of `now`; None when nobody is waited for."""
-        return next(iter(self._waiting.values()), None)
+        """When to feed `Woke`, on the clock of `now`; None when nothing is due."""
+        return min((next(iter(each.values())) for each in (self._waiting, self._renewals) if each), default=None)
 
     def handle(self, event: Input, *, now: float) -> list[Output]:
         """Apply one input and return what to do about it. No client's bytes raise anything."""
@@ -219,14 +233,17 @@ class Rendezvous:
             case Woke():
                 late = [client for client, enter_by in self._waiting.items() if enter_by <= now]
                 seconds = self._config.enter_within_s
-                return [
+                outputs = [
                     out for client in late for out in self._refuse(client, "late", f"no enter within {seconds:g} s")
                 ]
+                renewing = [client for client, renew_at in self._renewals.items() if renew_at <= now]
+                return outputs + [out for client in renewing for out in self._ice(client, now)]
             case _:
                 assert_never(event)
 
     def _connected(self, event: ClientConnected, now: float) -> list[Output]:
         config, client = self._config, event.client
+        self._epoch_offset_s = event.time_s - now
         full = ""
         if len(self._clients) >= config.clients:
             full = "this server has as many clients as it takes"
@@ -243,7 +260,7 @@ class Rendezvous:
         if full:
             return self._refuse(client, "full", full)
         self._waiting[client] = now + config.enter_within_s
-        return [_send(client, Welcome(self._clients[client].nonce, event.time_s, config.ice_servers))]
+        return [_send(client, Welcome(self._clients[client].nonce, event.time_s))]
 
     def _received(self, client: ClientId, data: bytes, now: float) -> list[Output]:
         state = self._clients[client]
@@ -258,7 +275,7 @@ class Rendezvous:
         except RemoteProtocolError as error:
             return self._refuse(client, "malformed", str(error))
         if isinstance(message, Enter):
-            return self._enter(client, state, message)
+            return self._enter(client, state, message, now)
         if not state.network:
             return self._refuse(client, "malformed", "the first message must be an enter")
         network = self._networks[state.network]
@@ -275,7 +292,7 @@ class Rendezvous:
             case _:
                 assert_never(message)
 
-    def _enter(self, client: ClientId, state: _Client, message: Enter) -> list[Output]:
+    def _enter(self, client: ClientId, state: _Client, message: Enter, now: float) -> list[Output]:
         config = self._config
         if state.network:
             return self._refuse(client, "malformed", "a second enter on one connection")
@@ -303,8 +320,21 @@ class Rendezvous:
         network.add(message.public_key, client)
         state.public_key, state.network = message.public_key, message.network
         del self._waiting[client]
+        outputs += self._ice(client, now)
         outputs.append(_send(client, Entered(network.sample(PEERS_MAX, self._rng, besides=message.public_key))))
         return outputs
+
+    def _ice(self, client: ClientId, now: float) -> list[Output]:
+        """Tell a client that has entered which ICE servers to use, with TURN credentials of its own."""
+        config = self._config
+        servers = list(config.ice_servers)
+        if config.turn_urls:
+            expires_s = int(now + self._epoch_offset_s + config.turn_lifetime_s)
+            peer_id = peer_id_of(self._clients[client].public_key)
+            servers += (turn_server(url, config.turn_secret, peer_id, expires_s) for url in config.turn_urls)
+            self._renewals.pop(client, None)
+            self._renewals[client] = now + config.turn_lifetime_s / 2
+        return [_send(client, Ice(tuple(servers)))] if servers else []
 
     def _is_invited(self, message: Enter, nonce: bytes) -> bool:
         invite = self._invites.get(message.network)
@@ -327,6 +357,7 @@ class Rendezvous:
         """Take a client out of everything but the count of connections, which only its leaving ends."""
         state = self._clients[client]
         self._waiting.pop(client, None)
+        self._renewals.pop(client, None)
         if state.network:
             network = self._networks[state.network]
             network.remove(state.public_key)
@@ -359,6 +390,8 @@ class Rendezvous:
             assert (client in self._waiting) == (not state.network and not state.dropped)
         assert entered.keys() <= self._clients.keys()
         assert list(self._waiting.values()) == sorted(self._waiting.values())
+        assert list(self._renewals.values()) == sorted(self._renewals.values())
+        assert self._renewals.keys() == (entered.keys() if config.turn_urls else set())
         assert sum(not state.dropped for state in self._clients.values()) <= config.clients
         assert +self._addresses == Counter(state.address for state in self._clients.values())
         assert all(self._addresses.values())

@@ -36,6 +36,9 @@ CANDIDATES_MAX = 64
 PEERS_MAX = 32
 """Peers named in one message: more than anybody needs to start gossiping."""
 
+ICE_SERVERS_MAX = 8
+"""STUN and TURN servers told to a client. Browsers warn above four."""
+
 NONCE_BYTES = 32
 
 NetworkName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
@@ -58,11 +61,10 @@ class IceServer(Body, frozen=True):
 
 
 class Welcome(Body, frozen=True, tag="welcome"):
-    """First message of the server: what to sign, its clock, and which ICE servers it offers."""
+    """First message of the server: what to sign, and its clock."""
 
     nonce: Bytes32
     time_s: float
-    ice_servers: Annotated[tuple[IceServer, ...], Meta(max_length=8)]
 
 
 class Enter(Body, frozen=True, tag="enter"):
@@ -81,6 +83,12 @@ class Entered(Body, frozen=True, tag="entered"):
     """The client is in. Some peers of its network, drawn at random."""
 
     peers: Annotated[tuple[Bytes32, ...], Meta(max_length=PEERS_MAX)]
+
+
+class Ice(Body, frozen=True, tag="ice"):
+    """The ICE servers to use from now on. Comes before `Entered` if there are any, and again before they expire."""
+
+    servers: Annotated[tuple[IceServer, ...], Meta(max_length=ICE_SERVERS_MAX)]
 
 
 class Ask(Body, frozen=True, tag="ask"):
@@ -131,7 +139,7 @@ class Refused(Body, frozen=True, tag="refused"):
 
 
 FromClient: TypeAlias = Enter | Ask | Relay
-FromServer: TypeAlias = Welcome | Entered | Peers | Relayed | Undeliverable | Refused
+FromServer: TypeAlias = Welcome | Ice | Entered | Peers | Relayed | Undeliverable | Refused
 
 
 def parse_from_client(data: bytes) -> FromClient:

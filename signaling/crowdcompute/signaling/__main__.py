@@ -45,7 +45,9 @@ def serve(
     network: str | None = None,
     invite: str | None = None,
     public_url: str | None = None,
-    stun: str | None = None,
+    stun: list[str] | None = None,
+    turn: list[str] | None = None,
+    turn_secret: str | None = None,
     clients_per_address: int | None = None,
     ready_json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -65,7 +67,12 @@ def serve(
     public_url
         What others type to reach this server, when a proxy stands before it.
     stun
-        STUN server told to clients, stun:host:port (default none).
+        STUN server told to clients, stun:host:port (default none); may be given again.
+    turn
+        TURN server told to clients, turn:host:port; may be given again, also as turn:host:port?transport=tcp.
+    turn_secret
+        The TURN servers' static-auth-secret: clients get credentials of their own, good for a day. Better set as
+        CC_SIGNALING_TURN_SECRET: other users of this machine can read flags.
     clients_per_address
         Connections taken from one IP address (default 256).
     ready_json
@@ -79,7 +86,9 @@ def serve(
         network=network,
         invite=invite,
         public_url=public_url,
-        stun=stun,
+        stun=tuple(stun) if stun else None,
+        turn=tuple(turn) if turn else None,
+        turn_secret=turn_secret,
         clients_per_address=clients_per_address,
     )
     try:

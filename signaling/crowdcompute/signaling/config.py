@@ -7,12 +7,14 @@ import socket
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from msgspec import ValidationError as MsgspecValidationError
+from msgspec import convert
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.rendezvous import RendezvousConfig
-from crowdcompute.protocol.signaling import IceServer, JoinLink, check_invite, check_network_name
+from crowdcompute.protocol.signaling import ICE_SERVERS_MAX, IceServer, JoinLink, check_invite, check_network_name
 
 _ENV_PREFIX = "CC_SIGNALING_"
 _CAPS = RendezvousConfig()
@@ -41,6 +43,27 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _urls(value: Any) -> Any:
+    """In the environment several are separated by commas."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _ice_url(value: str) -> str:
+    try:
+        convert([value, "", ""], IceServer)
+    except MsgspecValidationError:
+        raise ValueError(f"{value!r} does not look like stun:host:port or turn:host:port?transport=tcp") from None
+    return value
+
+
+Urls = Annotated[
+    tuple[Annotated[str, AfterValidator(_ice_url)], ...],
+    NoDecode,
+    BeforeValidator(_urls),
+    Field(max_length=ICE_SERVERS_MAX // 2),
+]
+
+
 class SignalingConfig(BaseSettings):
     """Read once at start; passed down, never changed."""
 
@@ -56,8 +79,14 @@ class SignalingConfig(BaseSettings):
     """Only who knows it may enter `network`; it is part of the join link. None: the network is open to all."""
     public_url: Annotated[str, AfterValidator(_http_url)] | None = None
     """What others type to reach this server, when a proxy stands before it."""
-    stun: Annotated[str, Field(pattern=r"^stun:[^\s?:@/]{1,253}(:\d{1,5})?$")] | None = None
-    """STUN server told to clients, `stun:host:port`. None on a LAN: an unreachable one delays every connection."""
+    stun: Urls = ()
+    """STUN servers told to clients, `stun:host:port`. None on a LAN: an unreachable one delays every connection."""
+    turn: Urls = ()
+    """TURN servers, `turn:host:port`, which relay for peers whose firewalls let nothing else through."""
+    turn_secret: Annotated[str, Field(min_length=1)] | None = None
+    """The static secret of the TURN servers (coturn's `static-auth-secret`): clients get credentials made with it."""
+    turn_lifetime_s: Annotated[float, Field(ge=60)] = _CAPS.turn_lifetime_s
+    """How long such credentials are good; clients get fresh ones at half of it."""
     peers_per_network: Annotated[int, Field(ge=1)] = _CAPS.peers_per_network
     networks: Annotated[int, Field(ge=1)] = _CAPS.networks
     clients: Annotated[int, Field(ge=1)] = _CAPS.clients
@@ -65,6 +94,16 @@ class SignalingConfig(BaseSettings):
     messages_per_s: Annotated[float, Field(gt=0)] = _CAPS.messages_per_s
     messages_burst: Annotated[float, Field(ge=1)] = _CAPS.messages_burst
     """Caps: see `RendezvousConfig`."""
+
+    @model_validator(mode="after")
+    def _turn_has_its_secret(self) -> SignalingConfig:
+        if any(not url.startswith("stun") for url in self.stun) or any(not url.startswith("turn") for url in self.turn):
+            raise ValueError("--stun takes stun:host:port, and --turn takes turn:host:port")
+        if bool(self.turn) != (self.turn_secret is not None):
+            raise ValueError(
+                "--turn needs --turn-secret, the TURN server's static-auth-secret, and the other way round"
+            )
+        return self
 
     def rendezvous(self) -> RendezvousConfig:
         """The part of the settings that the rules need."""
@@ -76,7 +115,10 @@ class SignalingConfig(BaseSettings):
             messages_per_s=self.messages_per_s,
             messages_burst=self.messages_burst,
             invites=() if self.invite is None else ((self.network, self.invite),),
-            ice_servers=() if self.stun is None else (IceServer(self.stun, "", ""),),
+            ice_servers=tuple(IceServer(url, "", "") for url in self.stun),
+            turn_urls=self.turn,
+            turn_secret=self.turn_secret or "",
+            turn_lifetime_s=self.turn_lifetime_s,
         )
 
     def url(self, port: int) -> str:
@@ -108,7 +150,9 @@ def load(**flags: Any) -> SignalingConfig:
         first = error.errors(include_url=False)[0]
         setting = str(first["loc"][0]) if first["loc"] else "settings"
         message = first["msg"].removeprefix("Value error, ")
-        raise LocalProtocolError(f"the setting {setting} = {first['input']!r} is not usable: {message}") from None
+        # What concerns several settings, such as a secret, is not repeated.
+        named = f"the setting {setting} = {first['input']!r} is" if first["loc"] else "the settings are"
+        raise LocalProtocolError(f"{named} not usable: {message}") from None
 
 
 def _own_address() -> str:

@@ -10,6 +10,8 @@ script keeps the Worker that the page makes. Nothing of this is in the page that
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "web_peer" / "dist" / "index.html"
@@ -199,6 +201,29 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+@pytest.fixture
+def tabs_on(tmp_path: Path) -> Iterator[Callable[[Any], Tabs]]:
+    """Chromium on a machine of a lab (tests/interop/namespaces.py), driven from this one through a pipe."""
+    with contextlib.ExitStack() as stack:
+
+        def launch(machine: Any) -> Tabs:
+            executable = shutil.which("chromium")
+            if executable is None:
+                pytest.fail("there is no Chromium: apt-get install chromium")
+            there = tmp_path / "chromium-there"
+            there.write_text(f'#!/bin/sh\nexec {shlex.join(machine.prefix)} {executable} "$@"\n')
+            there.chmod(0o755)
+            playwright = stack.enter_context(sync_playwright())
+            browser = playwright.chromium.launch(executable_path=there, args=list(FLAGS))
+            stack.callback(browser.close)
+            tabs = Tabs(browser)
+            stack.callback(lambda: [tab.close() for tab in tabs.opened])
+            stack.callback(tabs.check)
+            return tabs
+
+        yield launch
 
 
 @pytest.fixture

@@ -128,8 +128,11 @@ export class SignalingClient {
     switch (message.kind) {
       case "welcome":
         if (this.hasEntered) throw new RemoteProtocolError("the server sent a second welcome");
-        this.iceServers = message.iceServers;
+        this.iceServers = [];
         void this.introduce(message.nonce);
+        return;
+      case "ice":
+        this.iceServers = message.servers;
         return;
       case "entered":
         clearTimeout(this.timer);

@@ -44,6 +44,9 @@ export const CANDIDATES_MAX = 64;
 /** Peers named in one message: more than anybody needs to start gossiping. */
 export const PEERS_MAX = 32;
 
+/** STUN and TURN servers told to a client. Browsers warn above four. */
+export const ICE_SERVERS_MAX = 8;
+
 export const CONNECTION_BYTES = 16;
 
 const NetworkName = text({ pattern: /^[a-z0-9][a-z0-9._-]{0,63}$/ });
@@ -97,8 +100,10 @@ export type FromClient = Infer<typeof FromClient>;
 export type Enter = Extract<FromClient, { readonly kind: "enter" }>;
 
 export const FromServer = tagged("message of the server", {
-  /** First message of the server: what to sign, its clock, and which ICE servers it offers. */
-  welcome: { nonce: bytes32, timeS: float, iceServers: array(IceServer, { max: 8 }) },
+  /** First message of the server: what to sign, and its clock. */
+  welcome: { nonce: bytes32, timeS: float },
+  /** The ICE servers to use from now on. Comes before `entered` if there are any, and again before they expire. */
+  ice: { servers: array(IceServer, { max: ICE_SERVERS_MAX }) },
   /** The client is in. Some peers of its network, drawn at random. */
   entered: { peers: PeerKeys },
   ...ANSWERED,

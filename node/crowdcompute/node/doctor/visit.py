@@ -69,8 +69,8 @@ async def visit(link: JoinLink | None) -> Visit:
                 f"The server cannot be reached ({event.detail}): check the link, that `cc-signaling serve` runs there, "
                 "and that no proxy swallows WebSockets."
             )
-    welcomed = client.clock_skew_s is not None
-    return Visit(found, client.clock_skew_s, client.ice_servers if welcomed else None)
+    entered = event.state is SignalingState.ENTERED
+    return Visit(found, client.clock_skew_s, client.ice_servers if entered else None)
 
 
 def clock(seen: Visit) -> Finding:

@@ -130,6 +130,7 @@ class Connector:
         self._hosts = tuple(hosts)
         self._ice_servers = ice_servers
         self._attempts: dict[PeerId, _Attempt] = {}
+        self._attempts_made = 0
         self._links: dict[PeerId, WebRtcLink] = {}
         self._seen_offers: deque[bytes] = deque(maxlen=REMEMBERED_OFFERS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -257,6 +258,11 @@ class Connector:
         self, peer_id: PeerId, connection: bytes, *, dialled: bool, asked: bool, through: PeerId | None
     ) -> _Attempt:
         servers = self._signaling.ice_servers if self._ice_servers is None else self._ice_servers
+        if servers:
+            # aiortc asks the first of each kind only: were it dead, no other would ever be asked.
+            start = self._attempts_made % len(servers)
+            servers = (*servers[start:], *servers[:start])
+        self._attempts_made += 1
         link = self._link_class(peer_id, ice_servers=servers, hosts=self._hosts)
         attempt = self._attempts[peer_id] = _Attempt(peer_id, connection, dialled, link, asked, through)
         return attempt
