@@ -182,6 +182,14 @@ class Tabs:
         tab.page.goto(address)
         return tab
 
+    def close(self) -> None:
+        """Close every tab, and fail if anything went wrong in one."""
+        try:
+            self.check()
+        finally:
+            for tab in self.opened:
+                tab.close()
+
     def check(self) -> None:
         errors = [error for tab in self.opened for error in tab.errors]
         assert not errors, errors
@@ -219,8 +227,7 @@ def tabs_on(tmp_path: Path) -> Iterator[Callable[[Any], Tabs]]:
             browser = playwright.chromium.launch(executable_path=there, args=list(FLAGS))
             stack.callback(browser.close)
             tabs = Tabs(browser)
-            stack.callback(lambda: [tab.close() for tab in tabs.opened])
-            stack.callback(tabs.check)
+            stack.callback(tabs.close)
             return tabs
 
         yield launch
@@ -231,7 +238,5 @@ def tabs(chromium: Browser) -> Iterator[Tabs]:
     tabs = Tabs(chromium)
     try:
         yield tabs
-        tabs.check()
     finally:
-        for tab in tabs.opened:
-            tab.close()
+        tabs.close()
