@@ -45,14 +45,14 @@ class Host:
     """One peer's introductions with its neighbours, and what it said."""
 
     def __init__(self, *linked: Identity, identity: Identity = BERTA, config: ProtocolConfig = FEW) -> None:
-        self.neighbours = Neighbours(config, Random(1))
+        self.neighbours = Neighbours(config, Random(1), 0.0)
         self.host = Introductions(config, identity.public_key, verify, Random(1), self.neighbours, 0.0)
         for other in linked:
             self.link(other)
         self.said()
 
     def link(self, other: Identity, now: float = 0.0) -> None:
-        self.neighbours.opened(other.peer_id, now)
+        self.neighbours.opened(other.peer_id, now, dialled=True)
         self.host.link_opened(other.peer_id, now)
 
     def hears(
@@ -180,17 +180,21 @@ def test_the_signaling_server_is_asked_by_strangers_and_when_neighbours_know_nob
     assert host.said() == ([(ANNA.peer_id, Ask(32))], [])
 
 
-def test_nobody_is_asked_while_no_links_are_lacking() -> None:
+def test_while_no_links_are_lacking_only_the_signaling_server_is_asked_and_rarely() -> None:
     host = Host(ANNA, CARLA, DORA)
-    assert host.host.wake_at() is None
-    host.host.seek(100.0)
-    assert host.said() == ([], [])
+    for _ in range(3):
+        last = host.host.wake_at()
+        host.host.seek(last - 1.0)
+        assert host.said() == ([], [])
+        host.host.seek(last)
+        assert host.said() == ([], [SeekPeers()])
+        assert 0.5 * 300 <= host.host.wake_at() - last <= 1.5 * 300
 
 
 def test_a_peer_is_dialled_through_each_who_named_it_and_in_the_end_through_the_server() -> None:
-    neighbours = Neighbours(FEW, Random(1))
+    neighbours = Neighbours(FEW, Random(1), 0.0)
     for other in (ANNA, BERTA):
-        neighbours.opened(other.peer_id, 0.0)
+        neighbours.opened(other.peer_id, 0.0, dialled=True)
     assert neighbours.introduced([CARLA.peer_id, ANNA.peer_id], ANNA.peer_id, 0.0)
     assert not neighbours.introduced([CARLA.peer_id], BERTA.peer_id, 0.0)
     ways = []
@@ -205,9 +209,9 @@ def test_a_peer_is_dialled_through_each_who_named_it_and_in_the_end_through_the_
 
 
 def test_a_neighbour_whose_introductions_keep_failing_is_believed_no_more() -> None:
-    neighbours = Neighbours(FEW, Random(1))
+    neighbours = Neighbours(FEW, Random(1), 0.0)
     for other in (ANNA, BERTA):
-        neighbours.opened(other.peer_id, 0.0)
+        neighbours.opened(other.peer_id, 0.0, dialled=True)
     for number in range(FAILED_INTRODUCTIONS_MAX):
         nobody = Identity(bytes([100 + number]) * 32).peer_id
         neighbours.introduced([nobody], ANNA.peer_id, 0.0)

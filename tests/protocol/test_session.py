@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol.config import PROTOCOL_VERSION, ProtocolConfig
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.frames import Bye, Frame, Graft, Hello, Ping, Pong, encode_frame
+from crowdcompute.protocol.frames import Bye, Frame, Graft, Hello, Part, Ping, Pong, encode_frame
 from crowdcompute.protocol.session import Session, SessionState
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ def test_a_peer_that_leaves_is_gone_at_once() -> None:
     assert session.reason == "the peer left: bed time"
 
 
+def test_a_peer_that_parts_ends_the_link_and_is_not_thought_gone() -> None:
+    session = opened()
+    session.received(Part(), 1.0)
+    assert session.state is SessionState.GONE
+    assert session.parted
+
+
 def test_a_silent_peer_is_pinged_then_suspected_then_gone() -> None:
     session = opened()
     history = [(0.0, session.state, 0)]
@@ -117,6 +124,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Ping, st.integers(0, 3)),
     st.builds(Pong, st.integers(0, 3)),
     st.builds(Bye, st.just("")),
+    st.just(Part()),
     st.just(Graft(b"")),
 )
 NEXT = {
@@ -203,6 +211,7 @@ SCRIPTS: dict[str, list[tuple[float, str, Frame | None]]] = {
         (3.4, "received", Ping(9)),
         (4.0, "received", Bye("done")),
     ],
+    "a peer that has other neighbours": [(0.2, "received", HELLO), (0.3, "received", Part())],
     "silence": [
         (0.5, "received", HELLO),
         (2.0, "advance", None),

@@ -40,14 +40,14 @@ class Host {
 
   constructor(...linked: readonly LateSigner[]) {
     const config = protocolConfig({ neighboursTarget: 3, introductionsBurst: 5, introductionsPerS: 1 });
-    this.neighbours = new Neighbours(config, new SeededRng(1));
+    this.neighbours = new Neighbours(config, new SeededRng(1), 0);
     this.introductions = new Introductions(config, berta.publicKey, verifier, new SeededRng(1), this.neighbours, 0);
     for (const other of linked) this.link(other);
     this.introductions.drainFrames();
   }
 
   link({ peerId }: LateSigner): void {
-    this.neighbours.opened(peerId, 0);
+    this.neighbours.opened(peerId, 0, true);
     this.introductions.linkOpened(peerId, 0);
   }
 
@@ -140,4 +140,17 @@ test("the signaling server is asked by strangers and when neighbours know nobody
   expect(seek(40)).toEqual([[anna.peerId, { kind: "ask", count: 32 }]]);
   host.hears(anna, { kind: "peers", peers: [carla.publicKey] }, 40);
   expect(seek(60)).toEqual([{ kind: "seekPeers" }]);
+});
+
+test("while no links are lacking only the signaling server is asked, and rarely", () => {
+  const host = new Host(anna, carla, dora);
+  for (let number = 0; number < 3; number++) {
+    const last = host.introductions.wakeAt();
+    host.introductions.seek(last - 1);
+    expect(host.introductions.drainOutputs()).toEqual([]);
+    host.introductions.seek(last);
+    expect(host.introductions.drainOutputs()).toEqual([{ kind: "seekPeers" }]);
+    expect(host.introductions.wakeAt() - last).toBeGreaterThanOrEqual(150);
+    expect(host.introductions.wakeAt() - last).toBeLessThanOrEqual(450);
+  }
 });

@@ -30,6 +30,7 @@ test("no sequence of inputs breaks a session", () => {
     { kind: "ping", nonce: 3 },
     { kind: "pong", nonce: 3 },
     { kind: "bye", reason: "" },
+    { kind: "part" },
     { kind: "graft", topic: new Uint8Array() },
   );
   fc.assert(

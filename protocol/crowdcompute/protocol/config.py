@@ -77,6 +77,14 @@ class ProtocolConfig:
     """While links are lacking, somebody is asked for peers this often: newcomers are named those that were there
     before them, and asking again finds those that came later."""
 
+    visit_every_s: float = 60.0
+    """A peer that lacks no links dials one more this often, so that the halves of a healed partition meet again:
+    among 20 peers within seconds, and a link lasts a minute (simulations/scenarios/halves.toml)."""
+
+    strangers_every_s: float = 300.0
+    """A peer that lacks no links asks the signaling server for others this often: it may have forgotten, or never
+    have heard of, whoever was cut off for long. A guess: ten thousand peers ask 33 times a second."""
+
     introductions_per_s: float = 20.0
     introductions_burst: float = 200.0
     """Token bucket per link and direction over requests for peers and signals to pass on: the signaling server's."""

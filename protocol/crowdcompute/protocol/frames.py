@@ -45,6 +45,10 @@ class Bye(Body, frozen=True, tag="bye"):
     reason: Annotated[str, Meta(max_length=200)]
 
 
+class Part(Body, frozen=True, tag="part"):
+    """The sender closes this link and stays on the network: it has other neighbours."""
+
+
 class Topics(Body, frozen=True, tag="topics"):
     """Topics the sender follows from now on, and those it no longer does."""
 
@@ -121,6 +125,7 @@ Frame: TypeAlias = (
     | Ping
     | Pong
     | Bye
+    | Part
     | Topics
     | Graft
     | Prune

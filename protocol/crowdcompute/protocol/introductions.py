@@ -77,6 +77,7 @@ class Introductions:
         self._neighbours = neighbours
         self._acquaintances: dict[PeerId, _Acquaintance] = {}
         self._seek_at = now + config.seek_every_s
+        self._strangers_at = self._next_strangers(now)
         self._fruitless = False
         """The last neighbour we asked named nobody new."""
         self._frames: list[tuple[PeerId, IntroductionFrame]] = []
@@ -91,7 +92,7 @@ class Introductions:
         self._acquaintances[peer_id] = _Acquaintance(
             _Bucket(rate, burst, burst, now), _Bucket(_PACE * rate, _PACE * burst, _PACE * burst, now)
         )
-        if self._neighbours.lacking:
+        if self._neighbours.lacking or self._neighbours.is_visited(peer_id):
             self._ask(peer_id, now)
 
     def link_closed(self, peer_id: PeerId) -> None:
@@ -108,7 +109,14 @@ class Introductions:
             self._frames.append((through, Relay(public_key_of(to), signal)))
 
     def seek(self, now: float) -> None:
-        """If it is time and we lack links: ask a neighbour for its own, or, where none can help, whoever else can."""
+        """If it is time and we lack links: ask a neighbour for its own, or, where none can help, whoever else can.
+
+        Who lacks none asks the signaling server, rarely: our neighbours may be half of a network and know no more.
+        """
+        if now >= self._strangers_at:
+            self._strangers_at = self._next_strangers(now)
+            if not self._neighbours.lacking:
+                self._outputs.append(SeekPeers())
         if now < self._seek_at or not self._neighbours.lacking:
             return
         self._seek_at = now + self._config.seek_every_s
@@ -123,9 +131,12 @@ class Introductions:
             self._fruitless = False
             self._outputs.append(SeekPeers())
 
-    def wake_at(self) -> float | None:
+    def wake_at(self) -> float:
         """When `seek` has something to do, if nothing happens before."""
-        return self._seek_at if self._neighbours.lacking else None
+        return min(self._seek_at, self._strangers_at) if self._neighbours.lacking else self._strangers_at
+
+    def _next_strangers(self, now: float) -> float:
+        return now + self._config.strangers_every_s * (0.5 + self._rng.random())
 
     def _ask(self, peer_id: PeerId, now: float) -> None:
         acquaintance = self._acquaintances[peer_id]

@@ -6,10 +6,18 @@
 
 A peer is dialled through a neighbour that named it, through another if that fails, and in the end through the
 signaling server.
+
+Peers that all have as many links as they want would never dial again, and two halves of a network that were cut apart
+and filled their links among themselves would stay apart. So whoever lacks nothing pays a visit now and then:
+
+    LINKED enough --a minute--> dial one peer we are not linked with --link--> leave the link of the visit before
+
+or, as often, an older link of ours, which mixes the network. The two oldest links we dialled are never left.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +38,13 @@ FAILED_INTRODUCTIONS_MAX = 8
 """A neighbour with so many failed introductions in a row is believed no more while its link lasts."""
 
 
+OURS_KEPT = 2
+"""The oldest links that we dialled, never left for another: nobody else chose them (eclipse)."""
+
+SWAP_SHARE = 0.5
+"""How often a visit replaces an older link and not the one of the visit before."""
+
+
 @dataclass(slots=True)
 class _Known:
     dial_at: float
@@ -43,13 +58,19 @@ class _Known:
 class Neighbours:
     """Known peers and the links to some of them; says whom to dial next."""
 
-    def __init__(self, config: ProtocolConfig, rng: Random) -> None:
+    def __init__(self, config: ProtocolConfig, rng: Random, now: float) -> None:
         self._config = config
         self._rng = rng
         self._known: dict[PeerId, _Known] = {}
-        self._linked: set[PeerId] = set()
+        self._linked: dict[PeerId, bool] = {}
+        """The oldest first; whether we dialled it."""
         self._wanted: set[PeerId] = set()
         self._failed_introductions: dict[PeerId, int] = {}
+        self._visit_at = self._next_visit(now)
+        self._visiting: PeerId | None = None
+        self._visited: PeerId | None = None
+        """The link of the last visit."""
+        self._left: list[PeerId] = []
 
     @property
     def lacking(self) -> bool:
@@ -59,6 +80,10 @@ class Neighbours:
     def introduces(self, peer_id: PeerId) -> bool:
         """Whether a linked neighbour's introductions are worth trying."""
         return self._failed_introductions.get(peer_id, 0) < FAILED_INTRODUCTIONS_MAX
+
+    def is_visited(self, peer_id: PeerId) -> bool:
+        """Whether this link is a visit: its neighbours may be strangers to all of ours."""
+        return peer_id == self._visited
 
     def discovered(self, peer_ids: Iterable[PeerId], now: float) -> None:
         """The signaling server names these."""
@@ -84,8 +109,8 @@ class Neighbours:
             self._wanted.add(peer_id)
             self._known.setdefault(peer_id, _Known(now))
 
-    def opened(self, peer_id: PeerId, now: float) -> bool:
-        """A link is up. False when there are too many, and it should be closed."""
+    def opened(self, peer_id: PeerId, now: float, *, dialled: bool) -> bool:
+        """A link is up. False when there are too many, and it should be closed. Look at `left` afterwards."""
         known = self._known.setdefault(peer_id, _Known(now))
         if known.through is not None:
             self._failed_introductions.pop(known.through, None)
@@ -93,12 +118,22 @@ class Neighbours:
         self._wanted.discard(peer_id)
         if len(self._linked) >= self._config.neighbours_max:
             return False
-        self._linked.add(peer_id)
+        self._linked[peer_id] = dialled
+        if peer_id == self._visiting:
+            self._visiting = None
+            self._arrive(peer_id)
         return True
+
+    def left(self) -> list[PeerId]:
+        """Links to close because others took their places, once each."""
+        left, self._left = self._left, []
+        return left
 
     def closed(self, peer_id: PeerId, now: float) -> None:
         """A link is down, or a dial failed: try the next way at once, or again later, each time twice as late."""
-        self._linked.discard(peer_id)
+        self._linked.pop(peer_id, None)
+        self._visiting = None if peer_id == self._visiting else self._visiting
+        self._visited = None if peer_id == self._visited else self._visited
         self._failed_introductions.pop(peer_id, None)
         known = self._known.setdefault(peer_id, _Known(now))
         known.dialling = False
@@ -118,8 +153,11 @@ class Neighbours:
             self._wanted.discard(peer_id)
 
     def dials(self, now: float) -> list[tuple[PeerId, PeerId | None]]:
-        """Whom to dial now, and through whom: wanted ones, and others at random until the target is reached."""
-        if not self.lacking and not self._wanted:
+        """Whom to dial now, and through whom: wanted ones, others at random until the target is reached, a visit."""
+        visits = now >= self._visit_at
+        if visits:
+            self._visit_at = self._next_visit(now)
+        if not self.lacking and not self._wanted and not visits:
             return []
         ready = [
             peer_id
@@ -132,6 +170,9 @@ class Neighbours:
         others = [peer_id for peer_id in ready if peer_id not in self._wanted]
         if missing > 0:
             chosen += others if len(others) <= missing else self._rng.sample(others, missing)
+        elif visits and others and not self.lacking:
+            self._visiting = self._rng.choice(others)
+            chosen.append(self._visiting)
         return [(peer_id, self._begin_dial(self._known[peer_id])) for peer_id in chosen]
 
     def _begin_dial(self, known: _Known) -> PeerId | None:
@@ -140,16 +181,30 @@ class Neighbours:
         known.through = self._rng.choice(ways) if ways else None
         return known.through
 
-    def wake_at(self) -> float | None:
+    def _next_visit(self, now: float) -> float:
+        return now + self._config.visit_every_s * (0.5 + self._rng.random())
+
+    def _arrive(self, peer_id: PeerId) -> None:
+        """A visit has become a link: leave another, unless we lack links by now."""
+        before, self._visited = self._visited, peer_id
+        if before is None or len(self._linked) <= self._config.neighbours_target:
+            return
+        ours = [other for other, dialled in self._linked.items() if dialled and other not in (before, peer_id)]
+        swaps = len(ours) > OURS_KEPT and self._rng.random() < SWAP_SHARE
+        self._left.append(self._rng.choice(ours[OURS_KEPT:]) if swaps else before)
+
+    def wake_at(self) -> float:
+        """When `dials` has something to say, if nothing happens before."""
         if not self.lacking and not self._wanted:
-            return None
+            return self._visit_at
         dialling = sum(known.dialling for known in self._known.values())
         room = len(self._linked) + dialling < self._config.neighbours_target
         return min(
-            (
+            self._visit_at,
+            *(
                 known.dial_at
                 for peer_id, known in self._known.items()
                 if not known.dialling and peer_id not in self._linked and (room or peer_id in self._wanted)
             ),
-            default=None,
+            math.inf,
         )

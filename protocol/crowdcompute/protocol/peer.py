@@ -54,6 +54,7 @@ from .frames import (
     Graft,
     IHave,
     IWant,
+    Part,
     Prune,
     Publish,
     Topics,
@@ -125,7 +126,7 @@ class Peer:
         self._gossip = Gossip(config, signer.peer_id, rng, self)
         self._exchange = Exchange(config, blobs)
         self.custody = Custody(config, self, self._exchange.neighbours)
-        self._neighbours = Neighbours(config, rng)
+        self._neighbours = Neighbours(config, rng, now)
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
         self._jobs: dict[int, WorkerRole | CreatorRole] = {}
@@ -158,8 +159,8 @@ class Peer:
                 role = self._jobs.pop(job, None)
                 if role is not None:
                     role.executed(job, outcomes, seconds, now)
-            case LinkOpened(peer_id=peer_id):
-                self._link_opened(peer_id)
+            case LinkOpened(peer_id=peer_id, dialled=dialled):
+                self._link_opened(peer_id, dialled=dialled)
             case LinkClosed(peer_id=peer_id, reason=reason):
                 self._link_closed(peer_id, reason)
             case DialFailed(peer_id=peer_id):
@@ -300,29 +301,33 @@ class Peer:
 
     # ---- links
 
-    def _link_opened(self, peer_id: PeerId) -> None:
+    def _link_opened(self, peer_id: PeerId, *, dialled: bool) -> None:
         if peer_id in self._links:
-            self._link_closed(peer_id, "replaced by a new link")
-        if not self._neighbours.opened(peer_id, self._now):
+            self._link_closed(peer_id, "replaced by a new link", parted=True)
+        if not self._neighbours.opened(peer_id, self._now, dialled=dialled):
             self._outputs.append(CloseLink(peer_id, "too many neighbours"))
             return
         link = _Link(Session(self.config, self._now), self.config.link_bytes_burst, self._now)
         self._links[peer_id] = link
         self._sessions_at = min(self._sessions_at, link.session.wake_at())
         self._send(peer_id, link.session.greeting())
+        for other in self._neighbours.left():
+            self._send(other, Part())
+            self._drop_link(other, "we have other neighbours", parted=True)
 
-    def _link_closed(self, peer_id: PeerId, reason: str) -> None:
+    def _link_closed(self, peer_id: PeerId, reason: str, *, parted: bool = False) -> None:
         self._neighbours.closed(peer_id, self._now)
         if self._links.pop(peer_id, None) is None:
             return
         self._gossip.link_closed(peer_id)
         self._exchange.link_closed(peer_id, self._now)
         self._introductions.link_closed(peer_id)
-        self._silent(peer_id, reason)
+        if not parted:
+            self._silent(peer_id, reason)
 
-    def _drop_link(self, peer_id: PeerId, reason: str) -> None:
+    def _drop_link(self, peer_id: PeerId, reason: str, *, parted: bool = False) -> None:
         self._outputs.append(CloseLink(peer_id, reason))
-        self._link_closed(peer_id, reason)
+        self._link_closed(peer_id, reason, parted=parted)
 
     def _silent(self, peer_id: PeerId, reason: str) -> None:
         """A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves."""
@@ -354,7 +359,7 @@ class Peer:
                 self._exchange.link_opened(peer_id, self._now)
                 self._introductions.link_opened(peer_id, self._now)
             elif link.session.state is SessionState.GONE:
-                self._drop_link(peer_id, link.session.reason)
+                self._drop_link(peer_id, link.session.reason, parted=link.session.parted)
             elif isinstance(frame, Publish):
                 return self._records_received(peer_id, frame.records)
             else:

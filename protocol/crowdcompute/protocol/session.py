@@ -3,7 +3,7 @@
     GREETING --hello--> OPEN --silent 4 s--> SUSPECTED --silent 10 s--> GONE
        |                  ^                      |
        |                  '------- a frame ------'
-       '--no hello in time, or a foreign one--> GONE
+       '--no hello in time, or a foreign one--> GONE       (`bye` and `part` lead there, too)
 
 Any frame counts as life. While the other side is silent we ping, so that an idle but healthy peer answers before it
 is suspected. A channel's own state proves nothing: libwebrtc's stay 'open' after the peer has died.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .config import PROTOCOL_VERSION
 from .errors import RemoteProtocolError
-from .frames import Bye, Frame, Hello, Ping, Pong
+from .frames import Bye, Frame, Hello, Part, Ping, Pong
 
 if TYPE_CHECKING:
     from .config import ProtocolConfig
@@ -37,6 +37,8 @@ class Session:
         self.state = SessionState.GREETING
         self.agent = ""
         self.reason = ""
+        self.parted = False
+        """It is GONE because the peer has other neighbours: no reason to think that the peer itself is gone."""
         self._opened_at = now
         self._heard_at = now
         self._pinged_at: float | None = None
@@ -70,6 +72,9 @@ class Session:
                 return [Pong(nonce)]
             case Bye(reason=reason):
                 self._end(f"the peer left: {reason}")
+            case Part():
+                self.parted = True
+                self._end("the peer has other neighbours")
             case _:
                 pass
         return []

@@ -73,6 +73,18 @@ export interface ProtocolConfig {
    */
   readonly seekEveryS: number;
 
+  /**
+   * A peer that lacks no links dials one more this often, so that the halves of a healed partition meet again:
+   * among 20 peers within seconds, and a link lasts a minute (simulations/scenarios/halves.toml).
+   */
+  readonly visitEveryS: number;
+
+  /**
+   * A peer that lacks no links asks the signaling server for others this often: it may have forgotten, or never
+   * have heard of, whoever was cut off for long. A guess: ten thousand peers ask 33 times a second.
+   */
+  readonly strangersEveryS: number;
+
   /** Token bucket per link and direction over requests for peers and signals to pass on: the signaling server's. */
   readonly introductionsPerS: number;
   readonly introductionsBurst: number;
@@ -184,6 +196,8 @@ const DEFAULTS: ProtocolConfig = {
   linkBytesBurst: 32e6,
   scoreFloor: -40,
   seekEveryS: 20,
+  visitEveryS: 60,
+  strangersEveryS: 300,
   introductionsPerS: 20,
   introductionsBurst: 200,
   slots: 1,

@@ -28,6 +28,8 @@ export const Frame = tagged("Frame", {
   pong: { nonce: u53 },
   /** The sender is leaving on purpose. */
   bye: { reason: text({ max: 200 }) },
+  /** The sender closes this link and stays on the network: it has other neighbours. */
+  part: {},
   /** Topics the sender follows from now on, and those it no longer does. */
   topics: { follow: Topics, leave: Topics },
   graft: { topic: Topic },

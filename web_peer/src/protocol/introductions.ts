@@ -57,6 +57,7 @@ type Said = SignalArrived | SignalUndelivered | SeekPeers;
 export class Introductions {
   private readonly acquaintances = new Map<PeerId, Acquaintance>();
   private seekAt: number;
+  private strangersAt: number;
   /** The last neighbour we asked named nobody new. */
   private isFruitless = false;
   private frames: [PeerId, Frame][] = [];
@@ -71,6 +72,7 @@ export class Introductions {
     now: number,
   ) {
     this.seekAt = now + config.seekEveryS;
+    this.strangersAt = this.nextStrangers(now);
   }
 
   // ---- links
@@ -83,7 +85,7 @@ export class Introductions {
       ours: new Bucket(PACE * perS, PACE * burst, now),
       isAsked: false,
     });
-    if (this.neighbours.isLacking) this.ask(peerId, now);
+    if (this.neighbours.isLacking || this.neighbours.isVisited(peerId)) this.ask(peerId, now);
   }
 
   linkClosed(peerId: PeerId): void {
@@ -101,8 +103,16 @@ export class Introductions {
     }
   }
 
-  /** If it is time and we lack links: ask a neighbour for its own, or, where none can help, whoever else can. */
+  /**
+   * If it is time and we lack links: ask a neighbour for its own, or, where none can help, whoever else can.
+   *
+   * Who lacks none asks the signaling server, rarely: our neighbours may be half of a network and know no more.
+   */
   seek(now: number): void {
+    if (now >= this.strangersAt) {
+      this.strangersAt = this.nextStrangers(now);
+      if (!this.neighbours.isLacking) this.outputs.push({ kind: "seekPeers" });
+    }
     if (now < this.seekAt || !this.neighbours.isLacking) return;
     this.seekAt = now + this.config.seekEveryS;
     const willing: PeerId[] = [];
@@ -119,8 +129,12 @@ export class Introductions {
   }
 
   /** When `seek` has something to do, if nothing happens before. */
-  wakeAt(): number | null {
-    return this.neighbours.isLacking ? this.seekAt : null;
+  wakeAt(): number {
+    return this.neighbours.isLacking ? Math.min(this.seekAt, this.strangersAt) : this.strangersAt;
+  }
+
+  private nextStrangers(now: number): number {
+    return now + this.config.strangersEveryS * (0.5 + this.rng.random());
   }
 
   private ask(peerId: PeerId, now: number): void {

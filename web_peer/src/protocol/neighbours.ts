@@ -7,6 +7,13 @@
  *
  * A peer is dialled through a neighbour that named it, through another if that fails, and in the end through the
  * signaling server.
+ *
+ * Peers that all have as many links as they want would never dial again, and two halves of a network that were cut
+ * apart and filled their links among themselves would stay apart. So whoever lacks nothing pays a visit now and then:
+ *
+ *     LINKED enough --a minute--> dial one peer we are not linked with --link--> leave the link of the visit before
+ *
+ * or, as often, an older link of ours, which mixes the network. The two oldest links we dialled are never left.
  */
 
 import type { ProtocolConfig } from "./config";
@@ -22,6 +29,12 @@ const INTRODUCERS_MAX = 4;
 
 /** A neighbour with so many failed introductions in a row is believed no more while its link lasts. */
 const FAILED_INTRODUCTIONS_MAX = 8;
+
+/** The oldest links that we dialled, never left for another: nobody else chose them (eclipse). */
+const OURS_KEPT = 2;
+
+/** How often a visit replaces an older link and not the one of the visit before. */
+const SWAP_SHARE = 0.5;
 
 interface Known {
   dialAt: number;
@@ -47,13 +60,20 @@ export class Neighbours {
   private readonly config: ProtocolConfig;
   private readonly rng: Rng;
   private readonly known = new Map<PeerId, Known>();
-  private readonly linked = new Set<PeerId>();
+  /** The oldest first; whether we dialled it. */
+  private readonly linked = new Map<PeerId, boolean>();
   private readonly wanted = new Set<PeerId>();
   private readonly failedIntroductions = new Map<PeerId, number>();
+  private visitAt: number;
+  private visiting: PeerId | null = null;
+  /** The link of the last visit. */
+  private visited: PeerId | null = null;
+  private leaving: PeerId[] = [];
 
-  constructor(config: ProtocolConfig, rng: Rng) {
+  constructor(config: ProtocolConfig, rng: Rng, now: number) {
     this.config = config;
     this.rng = rng;
+    this.visitAt = this.nextVisit(now);
   }
 
   /** Whether we have fewer links than we want. */
@@ -64,6 +84,11 @@ export class Neighbours {
   /** Whether a linked neighbour's introductions are worth trying. */
   introduces(peerId: PeerId): boolean {
     return (this.failedIntroductions.get(peerId) ?? 0) < FAILED_INTRODUCTIONS_MAX;
+  }
+
+  /** Whether this link is a visit: its neighbours may be strangers to all of ours. */
+  isVisited(peerId: PeerId): boolean {
+    return peerId === this.visited;
   }
 
   /** The signaling server names these. */
@@ -96,20 +121,33 @@ export class Neighbours {
     }
   }
 
-  /** A link is up. False when there are too many, and it should be closed. */
-  opened(peerId: PeerId, now: number): boolean {
+  /** A link is up. False when there are too many, and it should be closed. Look at `left` afterwards. */
+  opened(peerId: PeerId, now: number, dialled: boolean): boolean {
     const known = this.known.get(peerId);
     if (known !== undefined && known.through !== null) this.failedIntroductions.delete(known.through);
     this.known.set(peerId, knownSince(now, known?.introducers));
     this.wanted.delete(peerId);
     if (this.linked.size >= this.config.neighboursMax) return false;
-    this.linked.add(peerId);
+    this.linked.set(peerId, dialled);
+    if (peerId === this.visiting) {
+      this.visiting = null;
+      this.arrive(peerId);
+    }
     return true;
+  }
+
+  /** Links to close because others took their places, once each. */
+  left(): readonly PeerId[] {
+    const left = this.leaving;
+    this.leaving = [];
+    return left;
   }
 
   /** A link is down, or a dial failed: try the next way at once, or again later, each time twice as late. */
   closed(peerId: PeerId, now: number): void {
     this.linked.delete(peerId);
+    if (peerId === this.visiting) this.visiting = null;
+    if (peerId === this.visited) this.visited = null;
     this.failedIntroductions.delete(peerId);
     const known = this.known.get(peerId) ?? knownSince(now);
     this.known.set(peerId, known);
@@ -134,9 +172,11 @@ export class Neighbours {
     }
   }
 
-  /** Whom to dial now, and through whom: wanted ones, and others at random until the target is reached. */
+  /** Whom to dial now, and through whom: wanted ones, others at random until the target is reached, a visit. */
   dials(now: number): Dial[] {
-    if (this.isSatisfied()) return [];
+    const visits = now >= this.visitAt;
+    if (visits) this.visitAt = this.nextVisit(now);
+    if (this.isSatisfied() && !visits) return [];
     const chosen: PeerId[] = [];
     const others: PeerId[] = [];
     for (const [peerId, known] of this.known) {
@@ -145,7 +185,12 @@ export class Neighbours {
       }
     }
     const missing = this.config.neighboursTarget - this.linked.size - this.dialling() - chosen.length;
-    if (missing > 0) chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
+    if (missing > 0) {
+      chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
+    } else if (visits && others.length > 0 && !this.isLacking) {
+      this.visiting = sample(this.rng, others, 1)[0]!;
+      chosen.push(this.visiting);
+    }
     return chosen.map((peerId) => ({ peerId, through: this.beginDial(this.known.get(peerId)!) }));
   }
 
@@ -156,16 +201,31 @@ export class Neighbours {
     return known.through;
   }
 
-  wakeAt(): number | null {
-    if (this.isSatisfied()) return null;
+  private nextVisit(now: number): number {
+    return now + this.config.visitEveryS * (0.5 + this.rng.random());
+  }
+
+  /** A visit has become a link: leave another, unless we lack links by now. */
+  private arrive(peerId: PeerId): void {
+    const before = this.visited;
+    this.visited = peerId;
+    if (before === null || this.linked.size <= this.config.neighboursTarget) return;
+    const ours = [...this.linked].filter(([other, dialled]) => dialled && other !== before && other !== peerId);
+    const swaps = ours.length > OURS_KEPT && this.rng.random() < SWAP_SHARE;
+    this.leaving.push(swaps ? sample(this.rng, ours.slice(OURS_KEPT), 1)[0]![0] : before);
+  }
+
+  /** When `dials` has something to say, if nothing happens before. */
+  wakeAt(): number {
+    if (this.isSatisfied()) return this.visitAt;
     const room = this.linked.size + this.dialling() < this.config.neighboursTarget;
-    let due = Infinity;
+    let due = this.visitAt;
     for (const [peerId, known] of this.known) {
       if (!known.dialling && !this.linked.has(peerId) && (room || this.wanted.has(peerId))) {
         due = Math.min(due, known.dialAt);
       }
     }
-    return due === Infinity ? null : due;
+    return due;
   }
 
   private isSatisfied(): boolean {

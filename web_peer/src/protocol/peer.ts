@@ -125,7 +125,7 @@ export class Peer implements Desk, Shelf {
     this.me = hex(signer.publicKey);
     this.gossip = new Gossip(config, this.peerId, rng, this);
     this.exchange = new Exchange(config, blobs);
-    this.neighbourhood = new Neighbours(config, rng);
+    this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
     this.expireAt = now + EXPIRE_EVERY_S;
@@ -156,7 +156,7 @@ export class Peer implements Desk, Shelf {
         break;
       }
       case "linkOpened":
-        this.linkOpened(event.peerId);
+        this.linkOpened(event.peerId, event.dialled);
         break;
       case "linkClosed":
         this.linkClosed(event.peerId, event.reason);
@@ -331,9 +331,9 @@ export class Peer implements Desk, Shelf {
 
   // ---- links
 
-  private linkOpened(peerId: PeerId): void {
-    if (this.links.has(peerId)) this.linkClosed(peerId, "replaced by a new link");
-    if (!this.neighbourhood.opened(peerId, this.now)) {
+  private linkOpened(peerId: PeerId, dialled: boolean): void {
+    if (this.links.has(peerId)) this.linkClosed(peerId, "replaced by a new link", true);
+    if (!this.neighbourhood.opened(peerId, this.now, dialled)) {
       this.outputs.push({ kind: "closeLink", peerId, reason: "too many neighbours" });
       return;
     }
@@ -342,20 +342,24 @@ export class Peer implements Desk, Shelf {
     this.links.set(peerId, { session, tokens, filledAt: this.now, score: 0, isSuspected: false });
     this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
     this.send(peerId, session.greeting());
+    for (const other of this.neighbourhood.left()) {
+      this.send(other, { kind: "part" });
+      this.dropLink(other, "we have other neighbours", true);
+    }
   }
 
-  private linkClosed(peerId: PeerId, reason: string): void {
+  private linkClosed(peerId: PeerId, reason: string, hasParted = false): void {
     this.neighbourhood.closed(peerId, this.now);
     if (!this.links.delete(peerId)) return;
     this.gossip.linkClosed(peerId);
     this.exchange.linkClosed(peerId, this.now);
     this.introductions.linkClosed(peerId);
-    this.silent(peerId, reason);
+    if (!hasParted) this.silent(peerId, reason);
   }
 
-  private dropLink(peerId: PeerId, reason: string): void {
+  private dropLink(peerId: PeerId, reason: string, hasParted = false): void {
     this.outputs.push({ kind: "closeLink", peerId, reason });
-    this.linkClosed(peerId, reason);
+    this.linkClosed(peerId, reason, hasParted);
   }
 
   /** A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves. */
@@ -425,7 +429,8 @@ export class Peer implements Desk, Shelf {
         this.introductions.received(peerId, frame, this.now);
         break;
       case "bye":
-        this.dropLink(peerId, session.reason);
+      case "part":
+        this.dropLink(peerId, session.reason, session.hasParted);
         break;
       case "hello":
       case "ping":

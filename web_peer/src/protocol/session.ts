@@ -4,7 +4,7 @@
  *     GREETING --hello--> OPEN --silent 4 s--> SUSPECTED --silent 10 s--> GONE
  *        |                  ^                      |
  *        |                  '------- a frame ------'
- *        '--no hello in time, or a foreign one--> GONE
+ *        '--no hello in time, or a foreign one--> GONE       (`bye` and `part` lead there, too)
  *
  * Any frame counts as life. While the other side is silent we ping, so that an idle but healthy peer answers before it
  * is suspected. A channel's own state proves nothing: libwebrtc's stay 'open' after the peer has died.
@@ -23,6 +23,8 @@ export class Session {
   state: SessionState = "greeting";
   agent = "";
   reason = "";
+  /** It is gone because the peer has other neighbours: no reason to think that the peer itself is gone. */
+  hasParted = false;
   private readonly config: ProtocolConfig;
   private readonly openedAt: number;
   private heardAt: number;
@@ -57,6 +59,9 @@ export class Session {
       return [{ kind: "pong", nonce: frame.nonce }];
     } else if (frame.kind === "bye") {
       this.end(`the peer left: ${frame.reason}`);
+    } else if (frame.kind === "part") {
+      this.hasParted = true;
+      this.end("the peer has other neighbours");
     }
     return NOTHING;
   }
