@@ -57,7 +57,7 @@ from crowdcompute.protocol.records import (
     Verdict,
 )
 from crowdcompute.protocol.split import ChunkReader, check_inputs, pack_items, seed
-from crowdcompute.protocol.tally import Ballot, ChunkState, tally
+from crowdcompute.protocol.tally import Ballot, ChunkState, Tally, tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -668,6 +668,25 @@ class StateRow(Body, frozen=True):
     extra: int
 
 
+def said_by(counted: Tally) -> dict[str, Any]:
+    """A tally as the other implementation answers it."""
+    rows = tuple(
+        StateRow(chunk, state.state.value, state.value, state.missing, state.offenders, state.extra)
+        for chunk, state in counted.chunks.items()
+    )
+    agreed = [
+        merkle.leaf_hash(chunk.to_bytes(4) + (state.value or b""))
+        for chunk, state in counted.chunks.items()
+        if state.state is ChunkState.AGREED
+    ]
+    return {
+        "void": sorted(hexed(counted.void)),
+        "states": [[chunk, state.state.value] for chunk, state in counted.chunks.items()],
+        "digest": sha256(encode(rows)).hexdigest(),
+        "root": merkle.root(agreed).hex(),
+    }
+
+
 @given(
     cast=ballots,
     replication=st.integers(1, 3),
@@ -687,15 +706,6 @@ def test_both_tally_the_same_votes_to_the_same_digest_and_root(
     counted = tally(
         cast, replication=replication, creator=CREATOR, admitted=admitted, convicted=convicted, assigned=assigned
     )
-    rows = tuple(
-        StateRow(chunk, state.state.value, state.value, state.missing, state.offenders, state.extra)
-        for chunk, state in counted.chunks.items()
-    )
-    agreed = [
-        merkle.leaf_hash(chunk.to_bytes(4) + (state.value or b""))
-        for chunk, state in counted.chunks.items()
-        if state.state is ChunkState.AGREED
-    ]
     theirs = typescript(
         "states",
         replication=replication,
@@ -713,12 +723,92 @@ def test_both_tally_the_same_votes_to_the_same_digest_and_root(
             for ballot in cast
         ],
     )
-    assert theirs == {
-        "void": sorted(hexed(counted.void)),
-        "states": [[chunk, state.state.value] for chunk, state in counted.chunks.items()],
-        "digest": sha256(encode(rows)).hexdigest(),
-        "root": merkle.root(agreed).hex(),
-    }
+    assert theirs == said_by(counted)
+
+
+# ---- record sets
+
+ELECTIONS = 1_000
+
+
+def record_set(task: bytes, chance: random.Random) -> tuple[list[Signed], dict[str, Any], dict[str, Any]]:
+    """A set of valid records of one task, and what the creator finds in its sealed votes and assignments."""
+
+    def signed(kind: str, author: bytes, body: Any) -> Signed:
+        return Signed(kind, author, encode(body), bytes(64))  # type: ignore[arg-type]
+
+    made = [signed("join", worker, Join(task, bytes(32), 0)) for worker in WORKERS]
+    made += [signed("admit", CREATOR, Admit(task, worker, bytes(16))) for worker in WORKERS if chance.randrange(5)]
+    votes: dict[str, list[tuple[int, str | None]]] = {}
+    asked: dict[str, list[int]] = {}
+    for number in range(chance.randrange(4, 24)):
+        chunks = chance.sample(range(7), chance.randint(1, 4))
+        # Mostly the truth, or nothing would ever agree.
+        said = [(chunk, chance.choice(["00aa", "00aa", "00aa", "00bb", "", None])) for chunk in sorted(chunks)]
+        author = chance.choice([CREATOR, *WORKERS, *WORKERS])
+        seq = number if chance.randrange(10) else 0
+        commit = Commit(task, 0, seq, records.runs_of(chunks), chance.choice((bytes(32), b"\1" * 32)), b"")
+        made.append(signed("commit", author, commit))
+        votes.setdefault(made[-1].record_id.hex(), said)
+    for number in range(chance.randrange(12)):
+        made.append(signed("assign", CREATOR, Assign(task, 0, number, chance.choice(WORKERS), b"")))
+        asked[made[-1].record_id.hex()] = chance.sample(range(7), chance.randint(1, 4))
+    if not chance.randrange(3):
+        made.append(signed("verdict", CREATOR, Verdict(task, chance.choice(WORKERS), "wrong", 0, bytes(32))))
+    return made, votes, asked
+
+
+def election(signed: Signed, manifest: Manifest, came: list[Signed], votes: Any, asked: Any) -> dict[str, Any]:
+    """Take up a set of records as they come, then tally what the ledger holds."""
+    ledger = Ledger(signed, manifest, keep_commits=True)
+    for record in came:
+        parsed = records.parse(record)
+        ledger.check(record, parsed)
+        ledger.add(record, parsed, 0.0)
+    bodies_held = [(record, records.parse(record)) for record in ledger.records() if record.kind == "assign"]
+    counted = tally(
+        [
+            Ballot(
+                author,
+                commit.seq,
+                record_id,
+                {c: None if v is None else bytes.fromhex(v) for c, v in votes[record_id.hex()]},
+            )
+            for record_id, (author, commit) in ledger.commits.items()
+        ],
+        replication=manifest.policy.replication,
+        creator=manifest.creator,
+        admitted=ledger.admits.keys(),
+        convicted=ledger.verdicts.keys(),
+        assigned={
+            (body.worker, chunk)
+            for record, body in bodies_held
+            if isinstance(body, Assign)
+            for chunk in asked[record.record_id.hex()]
+        },
+    )
+    return said_by(counted)
+
+
+def test_equal_record_sets_give_equal_tallies_in_both_languages_whatever_order_they_come_in(
+    typescript: Typescript,
+) -> None:
+    signed, manifest = TASKS[0]
+    asked_of_them, ours = [], []
+    for number in range(ELECTIONS):
+        chance = random.Random(number)
+        made, votes, asked = record_set(signed.record_id, chance)
+        others = made + chance.sample(made, 3)
+        chance.shuffle(others)
+        ours.append(election(signed, manifest, made, votes, asked))
+        assert election(signed, manifest, others, votes, asked) == ours[-1], f"seed {number}"
+        chance.shuffle(others)
+        data = [encode(record).hex() for record in others]
+        asked_of_them.append({"manifest": encode(signed).hex(), "records": data, "votes": votes, "asked": asked})
+    for number, (said, theirs) in enumerate(zip(ours, typescript("elections", items=asked_of_them), strict=True)):
+        assert theirs == said, f"seed {number}"
+    states = {state for said in ours for _, state in said["states"]}
+    assert states == {"open", "sealed", "disputed", "agreed", "failed"}, "a state that no seed reaches is not compared"
 
 
 # ---- batches and policies

@@ -58,6 +58,7 @@ def test_an_inner_node_is_no_leaf() -> None:
     pair = LEAVES[:2]
     inner = merkle.root(pair)
     assert merkle.leaf_hash(pair[0] + pair[1]) != inner
+    assert merkle.leaf_hash(b"\x01" + pair[0] + pair[1]) != inner
 
 
 def test_a_proof_of_a_leaf_that_is_not_there_cannot_be_asked_for() -> None:

@@ -153,6 +153,43 @@ function states({ ballots, replication, creator, admitted, convicted, assigned }
   };
 }
 
+interface RecordSet {
+  readonly manifest: Hex;
+  readonly records: readonly Hex[];
+  /** What the creator finds in sealed batches and assignments, by record. */
+  readonly votes: Readonly<Record<Hex, readonly [number, Value][]>>;
+  readonly asked: Readonly<Record<Hex, readonly number[]>>;
+}
+
+/** Take up a set of records as they come, then tally what the ledger holds. */
+function election({ manifest, records: came, votes, asked }: RecordSet): unknown {
+  const signed = signedOf(manifest);
+  const of = new Ledger(signed, openManifest(signed, trusting), { keepCommits: true });
+  for (const data of came) {
+    const record = signedOf(data);
+    const parsed = records.parse(record);
+    of.check(record, parsed);
+    of.add(record, parsed, 0);
+  }
+  const assigned = [...of.records()]
+    .filter(({ kind }) => kind === "assign")
+    .flatMap((record) => {
+      const worker = hex(decode(records.Assign, record.body).worker);
+      return asked[records.recordKey(record)]!.map((chunk) => [worker, chunk] as [Hex, number]);
+    });
+  const ballots = [...of.commits].map(([commit, { author, commit: { seq } }]) => {
+    return { worker: author, seq, commit, values: votes[commit]! };
+  });
+  return states({
+    ballots,
+    replication: of.manifest.policy.replication,
+    creator: hex(of.manifest.creator),
+    admitted: [...of.admits.keys()],
+    convicted: [...of.verdicts.keys()],
+    assigned,
+  });
+}
+
 function row(chunk: number, { state, value, missing, offenders, extra }: ChunkTally): never {
   const bytesOfValue = value === null ? null : fromHex(value);
   return { chunk, state, value: bytesOfValue, missing, offenders: offenders.map(fromHex), extra } as never;
@@ -247,6 +284,7 @@ const ANSWERS: Readonly<Record<string, (question: any) => unknown>> = {
   chunks: ({ shard, runs, allowNone }) => outcome(() => records.chunksOf(shard, runs, { allowNone })),
   ledger,
   states,
+  elections: ({ items }) => items.map(election),
   batch,
   split,
   tree,

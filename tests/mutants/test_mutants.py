@@ -1,0 +1,299 @@
+"""Deliberate bugs in a copy of the rules: the tests, vectors and checkers notice every one of them.
+
+Each bug is a line of the protocol replaced by another one, in a copy that a process of its own (judge.py)
+imports before ours. The
+copy without a bug passes the same tests, so what is noticed is the bug and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RULES = Path("crowdcompute") / "protocol"
+
+JUDGE = Path(__file__).with_name("judge.py")
+
+LIARS = """
+name = "mutants"
+network = {peers = 7}
+task = {chunks = 40, eps = 0.3, chunk_s = 1.0, replication = 2}
+checks = {stop_s = 900}
+liars = [{kind = "colluding", count = 3}]
+"""
+CHECKERS = "the checkers of a simulated network with three colluding liars"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    bug: str
+    module: str
+    line: str
+    instead: str
+    noticed_by: str
+    """A file of tests, perhaps with `-k` and what it selects; or `CHECKERS`."""
+
+
+TALLY, REFEREE, POLICY = "test_tally.py", "test_referee.py", "test_policy.py"
+AUDITING, CLOSING, PICKING, ASSIGNING = "test_auditing.py", "test_closing.py", "test_picking.py", "test_assigning.py"
+RECOUNT, BATCH, LEDGER, MERKLE = "test_recount.py", "test_batch.py", "test_ledger.py", "test_merkle.py"
+
+MUTANTS = (
+    Mutant(
+        "two friends who choose the same chunk are a quorum",
+        "tally",
+        "weight = min(len(cast), assigned + 1)",
+        "weight = len(cast)",
+        TALLY,
+    ),
+    Mutant(
+        "one vote settles a chunk that a liar voted on",
+        "tally",
+        "return max(replication, 2) if tainted else replication",
+        "return replication",
+        TALLY,
+    ),
+    Mutant(
+        "two values for one chunk are no equivocation",
+        "tally",
+        "if value and values.setdefault((ballot.worker, chunk), value) != value:",
+        "if False:",
+        TALLY,
+    ),
+    Mutant(
+        "a worker's last vote counts, whichever came last",
+        "tally",
+        "if previous is None or says_more(value, previous.value):",
+        "if True:",
+        TALLY,
+    ),
+    Mutant(
+        "votes of workers that were not admitted count",
+        "tally",
+        "if not trusted and ballot.worker not in admitted:",
+        "if False:",
+        TALLY,
+    ),
+    Mutant(
+        "the creator's own execution is one vote among others",
+        "tally",
+        "trusted = vote.value\n",
+        'by_value.setdefault(vote.value or b"", []).append(vote)\n',
+        TALLY,
+    ),
+    Mutant(
+        "of two results the one with more votes is right",
+        "tally",
+        "    if len(by_value) > 1:\n        return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)\n",
+        "    by_value = dict(sorted(by_value.items(), key=lambda item: -len(item[1]))[:1])\n",
+        CHECKERS,
+    ),
+    Mutant(
+        "a chunk's state is not counted again when a vote comes",
+        "referee",
+        "self._cache.pop(chunk, None)",
+        "pass",
+        REFEREE,
+    ),
+    Mutant(
+        "votes of the convicted count",
+        "referee",
+        "[vote for vote in admitted if vote.worker not in self.void]",
+        "admitted",
+        CHECKERS,
+    ),
+    Mutant(
+        "who was asked after its vote came counts as a volunteer",
+        "referee",
+        "self._votes[chunk][worker] = vote._replace(assigned=True)",
+        "pass",
+        REFEREE,
+    ),
+    Mutant(
+        "the confidence limit forgets the last event",
+        "policy",
+        "for k in range(1, events + 1):",
+        "for k in range(1, events):",
+        POLICY,
+    ),
+    Mutant(
+        "audits by workers count as if none of them lied",
+        "policy",
+        "return by_workers * (1 - policy.liars) + by_creator",
+        "return by_workers + by_creator",
+        POLICY,
+    ),
+    Mutant(
+        "a stranger's first result is not always checked",
+        "policy",
+        "return max(0.0, (1.0 + vetted) ** -2 - audit_share(policy, chunks))",
+        "return 0.0",
+        POLICY,
+    ),
+    Mutant(
+        "what was audited before a lie was found counts after it",
+        "auditing",
+        'says nothing any more."""\n        self._sample = None',
+        'says nothing any more."""',
+        AUDITING,
+    ),
+    Mutant(
+        "the fresh sample begins with the first chunks",
+        "auditing",
+        "self._unsampled = self._rng.sample(range(self._chunks), self._chunks)\n        weight",
+        "self._unsampled = list(range(self._chunks))\n        weight",
+        AUDITING,
+    ),
+    Mutant(
+        "a chunk whose votes agree again is audited again",
+        "auditing",
+        "if chunk in self._drawn:",
+        "if False:",
+        AUDITING,
+    ),
+    Mutant(
+        "a task in which somebody lied is certified without a fresh sample",
+        "closing",
+        "fresh = not convicted or self._auditor.sampling",
+        "fresh = True",
+        CLOSING,
+    ),
+    Mutant(
+        "settling a dispute is counted as an audit",
+        "closing",
+        "trusted and clean and len(voters) > 1",
+        "trusted",
+        f"{RECOUNT} -k follows_from_its_records and alone",
+    ),
+    Mutant("everybody starts with the first chunk", "picking", "start = rng.randrange(count)", "start = 0", PICKING),
+    Mutant(
+        "a closed chunk is computed again",
+        "picking",
+        "if bit(closed, index) or chunk in mine:",
+        "if chunk in mine:",
+        PICKING,
+    ),
+    Mutant(
+        "who voted on a chunk is asked to confirm it",
+        "assigning",
+        "if len(portion) < limit and worker not in barred[chunk] else rest",
+        "if len(portion) < limit else rest",
+        ASSIGNING,
+    ),
+    Mutant(
+        "the first two workers confirm everything",
+        "assigning",
+        "self._rng.sample(eligible, min(2, len(eligible)))",
+        "eligible[:2]",
+        ASSIGNING,
+    ),
+    Mutant(
+        "a certificate's numbers are believed",
+        "recount",
+        "if certified != value:",
+        "if False:",
+        f"{RECOUNT} -k another_number",
+    ),
+    Mutant(
+        "votes that are not shown are not missed",
+        "recount",
+        "for author in sorted(set(self.unopened.values())):",
+        "for author in ():",
+        f"{RECOUNT} -k not_shown",
+    ),
+    Mutant(
+        "whoever is accused is guilty",
+        "recount",
+        "if not shows:",
+        "if False:",
+        f"{RECOUNT} -k did_nothing_wrong",
+    ),
+    Mutant(
+        "a task's own error is taken for a result",
+        "voting",
+        "return Leaf(outcome.chunk, outcome.status, inline=True, size=len(data), data=data)\n    digest",
+        "return Leaf(outcome.chunk, Status.OK, inline=True, size=len(data), data=data)\n    digest",
+        BATCH,
+    ),
+    Mutant(
+        "a commit's root is the same for whoever copies it",
+        "batch",
+        'prefix = b"cc/leaf/1\\0" + task + worker',
+        'prefix = b"cc/leaf/1\\0" + task',
+        BATCH,
+    ),
+    Mutant("a node of the tree may be shown as a leaf", "merkle", 'sha256(b"\\x00" + data)', "sha256(data)", MERKLE),
+    Mutant(
+        "two commits with one number are no equivocation",
+        "ledger",
+        "if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:",
+        "if False:",
+        LEDGER,
+    ),
+    Mutant(
+        "anybody admits",
+        "ledger",
+        "if by_creator and signed.author != self.manifest.creator:",
+        "if False:",
+        LEDGER,
+    ),
+)
+
+
+@pytest.mark.slow
+def test_every_deliberate_bug_is_noticed_and_nothing_else_is(tmp_path: Path) -> None:
+    plain = tmp_path / "rules"
+    copy_of_the_rules(plain)
+    jobs = [(plain, noticed_by) for noticed_by in sorted({mutant.noticed_by for mutant in MUTANTS})]
+    selections = len(jobs)
+    for number, mutant in enumerate(MUTANTS):
+        folder = tmp_path / str(number)
+        copy_of_the_rules(folder)
+        source = folder / RULES / f"{mutant.module}.py"
+        text = source.read_text(encoding="utf-8")
+        assert text.count(mutant.line) == 1, f"{mutant.bug}: {mutant.module}.py says `{mutant.line}` no more, or twice"
+        source.write_text(text.replace(mutant.line, mutant.instead), encoding="utf-8")
+        jobs.append((folder, mutant.noticed_by))
+    judged = judge(tmp_path, jobs)
+    for (_, noticed_by), (code, said) in zip(jobs[:selections], judged[:selections], strict=True):
+        assert code == 0, f"the copy without a bug does not pass {noticed_by}:\n{said}"
+    survivors = [
+        f"{mutant.bug} ({code}):\n{said}"
+        for mutant, (code, said) in zip(MUTANTS, judged[selections:], strict=True)
+        if code != 1 or not is_complaint(said)
+    ]
+    assert not survivors, "nobody notices that " + "\nor that ".join(survivors)
+
+
+def copy_of_the_rules(folder: Path) -> None:
+    shutil.copytree(ROOT / "protocol" / RULES, folder / RULES, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def is_complaint(said: str) -> bool:
+    """Whether a check failed. A copy that cannot even be imported ends with an error as well: that proves nothing."""
+    return " failed" in said or "checks failed: seed" in said
+
+
+def judge(tmp_path: Path, jobs: list[tuple[Path, str]]) -> list[tuple[int, str]]:
+    """The exit code and the last words of each selection of tests, or of the checkers, about the rules in a folder."""
+    scenario = tmp_path / "liars.toml"
+    scenario.write_text(LIARS)
+    questions = []
+    for number, (folder, noticed_by) in enumerate(jobs):
+        name, _, selected = noticed_by.partition(" -k ")
+        test = str(ROOT / "tests" / "protocol" / name)
+        choice = ["-k", selected] if selected else []
+        arguments = ["simulate", str(scenario)] if noticed_by == CHECKERS else [test, *choice]
+        questions.append({"folder": str(folder), "arguments": arguments, "log": str(tmp_path / f"{number}.log")})
+    done = subprocess.run(
+        [sys.executable, JUDGE], input=json.dumps(questions), capture_output=True, text=True, check=True, timeout=110
+    )
+    codes = json.loads(done.stdout)
+    return [(code, Path(each["log"]).read_text()[-1_000:]) for code, each in zip(codes, questions, strict=True)]
