@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,7 +286,7 @@ def judge(tmp_path: Path, jobs: list[tuple[Path, str]]) -> list[tuple[int, str]]
     """The exit code and the last words of each selection of tests, or of the checkers, about the rules in a folder."""
     scenario = tmp_path / "liars.toml"
     scenario.write_text(LIARS)
-    questions = []
+    questions: list[dict[str, Any]] = []
     for number, (folder, noticed_by) in enumerate(jobs):
         name, _, selected = noticed_by.partition(" -k ")
         test = str(ROOT / "tests" / "protocol" / name)
