@@ -44,6 +44,7 @@ from crowdcompute.protocol.manifest import (
     open_manifest,
 )
 from crowdcompute.protocol.records import (
+    EVERYTHING,
     SHARD_CHUNKS,
     Admit,
     Assign,
@@ -214,6 +215,7 @@ bodies: dict[type[msgspec.Struct], st.SearchStrategy[Any]] = {
         reason=st.sampled_from(["wrong", "malformed", "equivocated"]),
         chunk=u32s,
         commit=digests,
+        void_to=u53s,
     ),
     Checkpoint: st.builds(
         Checkpoint,
@@ -530,7 +532,8 @@ def ledger_steps(task: bytes, chance: random.Random) -> list[tuple[Any, ...]]:
             case "assign":
                 return Assign(of, shard, seq, worker, b"")
             case "verdict":
-                return Verdict(of, worker, "wrong", 0, bytes(32))
+                reason: Any = chance.choice(("wrong", "wrong", "malformed"))
+                return Verdict(of, worker, reason, 0, bytes(32), chance.choice((1, 3, EVERYTHING)))
             case "checkpoint":
                 size = (SHARD_CHUNKS, 20, 20)[shard]
                 return Checkpoint(of, shard, seq, chance.randrange(30), bitmap(size), bitmap(size), root)
@@ -587,7 +590,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
         "went": went,
         "joins": hexed(ledger.joins),
         "admits": hexed(ledger.admits),
-        "verdicts": [[worker.hex(), verdict.reason] for worker, verdict in ledger.verdicts.items()],
+        "verdicts": [[worker.hex(), verdict.reason, verdict.void_to] for worker, verdict in ledger.verdicts.items()],
         "equivocators": sorted(hexed(ledger.equivocators)),
         "creatorEquivocated": ledger.creator_equivocated,
         "certified": ledger.certificate is not None,
@@ -680,7 +683,7 @@ def said_by(counted: Tally) -> dict[str, Any]:
         if state.state is ChunkState.AGREED
     ]
     return {
-        "void": sorted(hexed(counted.void)),
+        "void": sorted([worker.hex(), void_to] for worker, void_to in counted.void.items()),
         "states": [[chunk, state.state.value] for chunk, state in counted.chunks.items()],
         "digest": sha256(encode(rows)).hexdigest(),
         "root": merkle.root(agreed).hex(),
@@ -691,7 +694,7 @@ def said_by(counted: Tally) -> dict[str, Any]:
     cast=ballots,
     replication=st.integers(1, 3),
     admitted=st.sets(st.sampled_from(WORKERS)),
-    convicted=st.sets(st.sampled_from(WORKERS), max_size=2),
+    convicted=st.dictionaries(st.sampled_from(WORKERS), st.sampled_from([1, 3, EVERYTHING]), max_size=2),
     assigned=st.sets(st.tuples(st.sampled_from(WORKERS), st.integers(0, 6)), max_size=12),
 )
 @MANY
@@ -700,7 +703,7 @@ def test_both_tally_the_same_votes_to_the_same_digest_and_root(
     cast: list[Ballot],
     replication: int,
     admitted: set[bytes],
-    convicted: set[bytes],
+    convicted: dict[bytes, int],
     assigned: set[tuple[bytes, int]],
 ) -> None:
     counted = tally(
@@ -711,7 +714,7 @@ def test_both_tally_the_same_votes_to_the_same_digest_and_root(
         replication=replication,
         creator=CREATOR.hex(),
         admitted=hexed(admitted),
-        convicted=hexed(convicted),
+        convicted=[[worker.hex(), void_to] for worker, void_to in convicted.items()],
         assigned=[[worker.hex(), chunk] for worker, chunk in assigned],
         ballots=[
             {
@@ -754,7 +757,8 @@ def record_set(task: bytes, chance: random.Random) -> tuple[list[Signed], dict[s
         made.append(signed("assign", CREATOR, Assign(task, 0, number, chance.choice(WORKERS), b"")))
         asked[made[-1].record_id.hex()] = chance.sample(range(7), chance.randint(1, 4))
     if not chance.randrange(3):
-        made.append(signed("verdict", CREATOR, Verdict(task, chance.choice(WORKERS), "wrong", 0, bytes(32))))
+        void_to = chance.choice((3, 9, EVERYTHING))
+        made.append(signed("verdict", CREATOR, Verdict(task, chance.choice(WORKERS), "wrong", 0, bytes(32), void_to)))
     return made, votes, asked
 
 
@@ -779,7 +783,7 @@ def election(signed: Signed, manifest: Manifest, came: list[Signed], votes: Any,
         replication=manifest.policy.replication,
         creator=manifest.creator,
         admitted=ledger.admits.keys(),
-        convicted=ledger.verdicts.keys(),
+        convicted={worker: verdict.void_to for worker, verdict in ledger.verdicts.items()},
         assigned={
             (body.worker, chunk)
             for record, body in bodies_held

@@ -76,6 +76,20 @@ MUTANTS = (
         TALLY,
     ),
     Mutant(
+        "a strike voids everything",
+        "tally",
+        "if ballot.seq <= void.get(ballot.worker, -1):",
+        "if ballot.worker in void:",
+        TALLY,
+    ),
+    Mutant(
+        "a strike voids what it likes",
+        "recount",
+        "if not any(ballot.worker == worker and ballot.seq == strike.void_to for ballot in self.ballots):",
+        "if False:",
+        f"{RECOUNT} -k strike_voids",
+    ),
+    Mutant(
         "votes of workers that were not admitted count",
         "tally",
         "if not trusted and ballot.worker not in admitted:",
@@ -106,7 +120,7 @@ MUTANTS = (
     Mutant(
         "votes of the convicted count",
         "referee",
-        "[vote for vote in admitted if vote.worker not in self.void]",
+        "[vote for vote in admitted if not self._is_void(vote)]",
         "admitted",
         CHECKERS,
     ),
@@ -169,7 +183,7 @@ MUTANTS = (
     Mutant(
         "settling a dispute is counted as an audit",
         "closing",
-        "trusted and clean and len(voters) > 1",
+        "trusted and len(voters) > 1 and not self._referee.is_disowned(chunk)",
         "trusted",
         f"{RECOUNT} -k follows_from_its_records and alone",
     ),

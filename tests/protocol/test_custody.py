@@ -32,7 +32,7 @@ from crowdcompute.protocol.keeping import KEPT_BYTES_MIN, TASKS_MIN, Keeping
 from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.reclaiming import TRIED_MAX, Copy, Reclaiming
-from crowdcompute.protocol.records import Checkpoint, Join, sign
+from crowdcompute.protocol.records import EVERYTHING, Checkpoint, Join, Verdict, sign
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.checkers import final_failures
@@ -321,7 +321,8 @@ def test_a_result_is_refused_from_strangers_when_full_and_when_it_is_on_its_way_
 
 
 def test_a_result_of_a_void_worker_is_refused(ledger: Ledger) -> None:
-    ledger.equivocators.add(ALICE.public_key)
+    verdict = Verdict(ledger.task, ALICE.public_key, "equivocated", 0, bytes(32), EVERYTHING)
+    assert ledger.add(sign(CREATOR, verdict), verdict, 0.0)
     custodian = Custodian(ledger)
     custodian.ask(bytes(5_000))
     assert custodian.said() == [False]

@@ -22,6 +22,7 @@ from crowdcompute.protocol.ledger import (
 )
 from crowdcompute.protocol.manifest import Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.records import (
+    EVERYTHING,
     SHARD_CHUNKS,
     Admit,
     Assign,
@@ -106,7 +107,9 @@ def pool(signed_manifest: Signed, manifest: Manifest) -> Sequence[Entry]:
         records.append((worker, commit(task, 2, (1, 3), (10, 1))))
         records.append((worker, commit(task, 3, (SHARD_CHUNKS, 5))))
     records.append((CAROL, commit(task, 3, (20, 1), root=1)))
-    records.append((CREATOR, Verdict(task, BOB.public_key, "wrong", 1, bytes(32))))
+    records.append((CREATOR, Verdict(task, BOB.public_key, "wrong", 1, bytes(32), EVERYTHING)))
+    records.append((CREATOR, Verdict(task, ALICE.public_key, "wrong", 1, bytes(32), 1)))
+    records.append((CREATOR, Verdict(task, ALICE.public_key, "wrong", 2, bytes(32), 2)))
     records.append((CREATOR, checkpoint(ledger, 0, 0, {0})))
     records.append((CREATOR, checkpoint(ledger, 0, 1, {0, 1, 2}, {3})))
     records.append((CREATOR, checkpoint(ledger, 0, 2, {0, 1, 2, 10}, {3})))
@@ -119,7 +122,7 @@ def said_in_public(ledger: Ledger) -> dict[str, Any]:
     chunks = [*range(25), *range(SHARD_CHUNKS - 1, SHARD_CHUNKS + 6)]
     return {
         "voters": [sorted(ledger.voters(chunk)) for chunk in chunks],
-        "void": [ledger.is_void(worker.public_key) for worker in WORKERS],
+        "void": [ledger.void_to(worker.public_key) for worker in WORKERS],
         "equivocators": sorted(ledger.equivocators),
         "admitted": sorted(ledger.admits),
         "joined": sorted(ledger.joins),
@@ -161,7 +164,7 @@ def test_only_the_creator_admits_assigns_convicts_checkpoints_and_certifies(ledg
     for record in (
         Admit(task, key, bytes(16)),
         Assign(task, 0, 1, key, b"sealed"),
-        Verdict(task, key, "wrong", 0, bytes(32)),
+        Verdict(task, key, "wrong", 0, bytes(32), EVERYTHING),
         checkpoint(ledger, 0, 0, {1}),
         CertificateBody(task, 1, 1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95),
     ):
@@ -206,14 +209,19 @@ def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
         ),
         "an admission by a worker": (ALICE, Admit(task, BOB.public_key, bytes(16))),
         "an assignment by a worker": (ALICE, Assign(task, 0, 1, BOB.public_key, b"")),
-        "a verdict by a worker": (ALICE, Verdict(task, BOB.public_key, "wrong", 0, bytes(32))),
+        "a verdict by a worker": (ALICE, Verdict(task, BOB.public_key, "wrong", 0, bytes(32), EVERYTHING)),
         "a checkpoint by a worker": (ALICE, checkpoint(ledger, 0, 0, {1})),
         "a certificate by a worker": (
             ALICE,
             CertificateBody(task, 1, 1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95),
         ),
+        "a strike for a commit that does not open": (
+            CREATOR,
+            Verdict(task, BOB.public_key, "malformed", 0, bytes(32), 7),
+        ),
+        "a commit that no strike could end before": (ALICE, commit(task, EVERYTHING, (0, 1))),
         "another task's join": (ALICE, Join(bytes(32), ALICE.seal_key, 0)),
-        "another task's verdict": (CREATOR, Verdict(bytes(32), BOB.public_key, "wrong", 0, bytes(32))),
+        "another task's verdict": (CREATOR, Verdict(bytes(32), BOB.public_key, "wrong", 0, bytes(32), EVERYTHING)),
     }
 
 
@@ -268,9 +276,23 @@ def test_a_void_or_silent_worker_holds_no_lease(ledger: Ledger) -> None:
     ledger.release_leases(ALICE.public_key)
     assert ledger.leased_chunks(0, 1.0) == []
     add(ledger, BOB, Lease(ledger.task, 0, 0, 1, 15, ((3, 1),)))
-    add(ledger, CREATOR, Verdict(ledger.task, BOB.public_key, "malformed", 0, bytes(32)))
+    add(ledger, CREATOR, Verdict(ledger.task, BOB.public_key, "malformed", 0, bytes(32), EVERYTHING))
     assert ledger.leased_chunks(0, 1.0) == []
     assert not add(ledger, BOB, Lease(ledger.task, 0, 0, 2, 15, ((3, 1),)))
+
+
+def test_a_strike_voids_the_commits_until_then_and_a_ban_all(ledger: Ledger) -> None:
+    add(ledger, ALICE, commit(ledger.task, 5, (0, 2)))
+    add(ledger, CREATOR, Verdict(ledger.task, ALICE.public_key, "wrong", 1, bytes(32), 5))
+    add(ledger, ALICE, commit(ledger.task, 4, (2, 1)))
+    add(ledger, ALICE, commit(ledger.task, 6, (1, 1)))
+    assert not ledger.is_void(ALICE.public_key)
+    assert [ledger.voters(chunk) for chunk in range(3)] == [[], [ALICE.public_key], []]
+    assert add(ledger, CREATOR, Verdict(ledger.task, ALICE.public_key, "wrong", 1, bytes(32), EVERYTHING))
+    assert ledger.is_void(ALICE.public_key)
+    assert not ledger.has_voter(1)
+    # What follows a ban changes nothing but is the reason that it was the second.
+    assert ledger.strikes[ALICE.public_key].void_to == 5
 
 
 lease_steps = st.lists(

@@ -15,6 +15,7 @@ from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.ledger import find_work, joining_work
 from crowdcompute.protocol.records import (
     COMMIT_CHUNKS_MAX,
+    EVERYTHING,
     RECORD_BYTES_MAX,
     SHARD_CHUNKS,
     Admit,
@@ -54,7 +55,8 @@ RECORDS: dict[str, tuple[bytes, Record]] = {
     "a lease in another shard than home": (WORKER_SEED, Lease(TASK, 1, 0, 7, 15, ((4_096, 1_024),))),
     "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, ((5, 2),), bytes(32), b"sealed")),
     "an assignment (its seal is not a real one)": (CREATOR_SEED, Assign(TASK, 0, 9, WORKER.public_key, b"sealed")),
-    "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32))),
+    "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), EVERYTHING)),
+    "a strike": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), 1_800_000_000_123)),
     "a checkpoint of ten chunks": (CREATOR_SEED, Checkpoint(TASK, 0, 3, 9, b"\xff\x01", b"\x00\x02", bytes(32))),
     "a certificate": (
         CREATOR_SEED,
@@ -173,7 +175,7 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "runs that are adjacent": ("lease", _lease(runs=((0, 1), (1, 1)))),
     "a lease of another shard's chunks": ("lease", _lease(runs=((4_096, 1),))),
     "a commit of no chunk": ("commit", encode((TASK, 0, 1, (), bytes(32), b""))),
-    "an unknown reason": ("verdict", encode((TASK, WORKER.public_key, "unfriendly", 0, bytes(32)))),
+    "an unknown reason": ("verdict", encode((TASK, WORKER.public_key, "unfriendly", 0, bytes(32), 1))),
     "a bitmap longer than a shard": ("checkpoint", _checkpoint(accepted=bytes(513))),
     "a worker of 33 bytes": ("admit", encode((TASK, bytes(33), bytes(16)))),
     "a home of 33 bits": ("lease", _lease(home=2**32)),
@@ -187,7 +189,7 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "a root of 31 bytes": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(31), b""))),
     "a seal that is text": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(32), "sealed"))),
     "an assignment to nobody": ("assign", encode((TASK, 0, 1, b"", b""))),
-    "a chunk of 33 bits": ("verdict", encode((TASK, WORKER.public_key, "wrong", 2**32, bytes(32)))),
+    "a chunk of 33 bits": ("verdict", encode((TASK, WORKER.public_key, "wrong", 2**32, bytes(32), 1))),
     "a checkpoint of 33 bits": ("checkpoint", _checkpoint(seq=2**32)),
     "a checkpoint without bitmaps": ("checkpoint", _checkpoint(accepted=None)),
     "failures longer than a shard": ("checkpoint", _checkpoint(failed=bytes(513))),

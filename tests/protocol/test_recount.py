@@ -17,7 +17,7 @@ from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.merkle import leaf_hash
 from crowdcompute.protocol.opening import MAGIC, CommitOpening, Shown, read_shown, write_shown
-from crowdcompute.protocol.records import CertificateBody, Checkpoint, Commit, Record, Verdict, parse, sign
+from crowdcompute.protocol.records import EVERYTHING, CertificateBody, Checkpoint, Commit, Record, Verdict, parse, sign
 from crowdcompute.protocol.recount import DoesNotHold, Recount, recount
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.network import World
@@ -104,6 +104,8 @@ def refusal(shown: list[Shown]) -> DoesNotHold:
         ('liars = [{kind = "alone", count = 1}]', {}),
         ('liars = [{kind = "alone", count = 2}]', {"replication": 1}),
         ('liars = [{kind = "colluding", count = 2}]', {"replication": 1}),
+        ('liars = [{kind = "flaky", count = 2, rate = 0.1}]', {}),
+        ('liars = [{kind = "flaky", count = 2, rate = 0.1}]', {"replication": 1}),
         ('liars = [{kind = "equivocator", count = 1}]', {}),
         ('liars = [{kind = "copier", count = 1}]', {}),
         ('liars = [{kind = "whitewasher", count = 1}]', {}),
@@ -203,18 +205,33 @@ def test_a_worker_that_did_nothing_wrong_cannot_be_convicted(honest: Job) -> Non
     accused = next(entry.signed for entry in honest.shown if entry.signed.kind == "commit")
     chunk = parse(accused).runs[0][0]  # type: ignore[union-attr]
     for reason in ("wrong", "malformed", "equivocated"):
-        verdict = Verdict(parse(accused).task, accused.author, reason, chunk, accused.record_id)
+        verdict = Verdict(parse(accused).task, accused.author, reason, chunk, accused.record_id, EVERYTHING)
         shown = list(honest.shown)
         shown.insert(-1, Shown(sign(honest.creator, verdict), b""))
         error = refusal(shown)
         assert error.worker == accused.author
-        assert reason in str(error)
+        assert ("first wrong result" if reason == "wrong" else reason) in str(error)
+    struck = Verdict(parse(accused).task, accused.author, "wrong", chunk, bytes(32), parse(accused).seq)  # type: ignore[union-attr]
+    error = refusal([*honest.shown[:-1], Shown(sign(honest.creator, struck), b""), honest.shown[-1]])
+    assert (error.worker, error.chunk) == (accused.author, chunk)
+    assert "a strike, and the records do not show what for" in str(error)
+
+
+def test_a_strike_voids_no_more_and_no_less_than_it_says(lied_to: Job) -> None:
+    number = lied_to.index("verdict")
+    strike = decode(lied_to.shown[number].signed.body, Verdict)
+    assert not strike.is_ban
+    for void_to, why in ((strike.void_to + 1, "did not sign"), (strike.void_to - 1, "did not sign")):
+        assert why in str(refusal(lied_to.with_record(number, msgspec.structs.replace(strike, void_to=void_to))))
+    shown = lied_to.with_record(number, msgspec.structs.replace(strike, void_to=EVERYTHING))
+    banned = refusal([*shown[: number + 1], *(entry for entry in shown[number:] if entry.signed.kind != "verdict")])
+    assert "first wrong result" in str(banned)
+    assert banned.worker == strike.worker
 
 
 def test_a_liar_that_the_creator_lets_off_is_found(lied_to: Job) -> None:
-    number = lied_to.index("verdict")
     (liar,) = lied_to.world.role.ledger.verdicts
-    error = refusal([*lied_to.shown[:number], *lied_to.shown[number + 1 :]])
+    error = refusal([entry for entry in lied_to.shown if entry.signed.kind != "verdict"])
     assert error.worker == liar
     assert error.chunk is not None
     assert "not convicted" in str(error)

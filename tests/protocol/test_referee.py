@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.referee import Referee
 from crowdcompute.protocol.tally import Ballot, ChunkState, ChunkTally, equivocators, tally
 
@@ -27,6 +28,7 @@ steps: st.SearchStrategy[tuple[str, bytes, dict[int, bytes | None]]] = st.one_of
     st.tuples(st.just("cast"), st.sampled_from((CREATOR, *WORKERS)), leaves),
     st.tuples(st.just("admit"), st.sampled_from(WORKERS), st.just({})),
     st.tuples(st.just("void"), st.sampled_from(WORKERS), st.just({})),
+    st.tuples(st.just("strike"), st.sampled_from(WORKERS), st.just({})),
     st.tuples(st.just("assign"), st.sampled_from(WORKERS), leaves),
 )
 
@@ -39,7 +41,7 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(
     referee = Referee(CREATOR, replication)
     cast: list[Ballot] = []
     admitted: set[bytes] = set()
-    convicted: set[bytes] = set()
+    convicted: dict[bytes, int] = {}
     assigned: set[tuple[bytes, int]] = set()
     before: dict[int, ChunkTally] = {chunk: referee.chunk(chunk) for chunk in CHUNKS}
     for what, worker, named in sequence:
@@ -49,17 +51,21 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(
                 opened = [leaf(chunk, data) for chunk, data in named.items()]
                 seq = len(cast)
                 cast.append(Ballot(worker, seq, bytes((seq,)), {each.chunk: each.value for each in opened}))
-                touched.update(referee.cast(worker, opened))
+                touched.update(referee.cast(worker, opened, seq))
                 # The creator's role convicts whoever contradicts itself, itself included should it ever happen.
                 assert referee.contradictors == equivocators(cast)
                 for contradictor in referee.contradictors:
-                    touched.update(referee.make_void(contradictor))
+                    touched.update(referee.make_void(contradictor, EVERYTHING))
             case "admit":
                 admitted.add(worker)
                 touched.update(referee.admit(worker))
             case "void":
-                convicted.add(worker)
-                touched.update(referee.make_void(worker))
+                convicted[worker] = EVERYTHING
+                touched.update(referee.make_void(worker, EVERYTHING))
+            case "strike":
+                if worker not in convicted and any(ballot.worker == worker for ballot in cast):
+                    convicted[worker] = referee.last_seq(worker)
+                    touched.update(referee.make_void(worker, convicted[worker]))
             case "assign":
                 assigned.update((worker, chunk) for chunk in named)
                 touched.update(referee.assign(worker, named))
@@ -85,11 +91,11 @@ def test_it_does_not_matter_whether_a_worker_was_asked_before_or_after_its_vote_
         referee = Referee(CREATOR, 2)
         for worker in WORKERS:
             referee.admit(worker)
-        referee.cast(b"alice", [leaf(0, b"right")])
+        referee.cast(b"alice", [leaf(0, b"right")], 1)
         assert referee.chunk(0).missing == 1
         if asked_first:
             referee.assign(b"bob", [0])
-        referee.cast(b"bob", [leaf(0, b"right")])
+        referee.cast(b"bob", [leaf(0, b"right")], 1)
         if not asked_first:
             assert referee.chunk(0).state is ChunkState.SEALED
             referee.assign(b"bob", [0])
@@ -99,7 +105,7 @@ def test_it_does_not_matter_whether_a_worker_was_asked_before_or_after_its_vote_
 def test_the_leaf_of_an_agreed_value_carries_its_result() -> None:
     referee = Referee(CREATOR, 1)
     referee.admit(b"alice")
-    referee.cast(b"alice", [leaf(2, b"right")])
+    referee.cast(b"alice", [leaf(2, b"right")], 1)
     value = referee.chunk(2).value
     assert value is not None
     assert referee.leaf(2, value).data == b"right"
@@ -107,6 +113,6 @@ def test_the_leaf_of_an_agreed_value_carries_its_result() -> None:
 
 def test_the_reasons_for_no_result_are_kept_by_worker() -> None:
     referee = Referee(CREATOR, 1)
-    referee.cast(b"alice", [Leaf(0, Status.NO_RESULT, inline=True, size=4, data=b"\xfftra")])
+    referee.cast(b"alice", [Leaf(0, Status.NO_RESULT, inline=True, size=4, data=b"\xfftra")], 1)
     assert list(referee.reports(0)) == [b"alice"]
     assert referee.reports(0)[b"alice"].endswith("tra")

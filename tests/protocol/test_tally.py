@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.tally import (
     NO_RESULT,
     Ballot,
@@ -21,7 +23,7 @@ from crowdcompute.protocol.tally import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from tests.conftest import ExpectVectors
 
@@ -34,7 +36,7 @@ def count(
     *ballots: Ballot,
     replication: int = 2,
     admitted: Collection[bytes] = WORKERS,
-    convicted: Collection[bytes] = (),
+    convicted: Mapping[bytes, int] = MappingProxyType({}),
     assigned: Collection[tuple[bytes, int]] = (),
 ) -> Tally:
     return tally(
@@ -90,18 +92,29 @@ def test_three_reports_of_no_result_fail_a_chunk_and_convict_nobody() -> None:
 def test_a_chunk_that_a_convicted_worker_touched_needs_two_votes_though_one_would_do() -> None:
     honest = ballot(BOB, 1, c0=RIGHT)
     assert count(honest, replication=1).chunks[0].state is ChunkState.AGREED
-    tainted = count(honest, ballot(ALICE, 1, c0=RIGHT), replication=1, convicted={ALICE})
+    tainted = count(honest, ballot(ALICE, 1, c0=RIGHT), replication=1, convicted={ALICE: EVERYTHING})
     assert tainted.chunks[0] == ChunkTally(ChunkState.SEALED, None, 1, (), 0)
+
+
+def test_a_strike_voids_what_was_committed_until_then_and_no_more() -> None:
+    cast = [ballot(ALICE, 5, c0=RIGHT, c1=RIGHT), ballot(ALICE, 6, c2=RIGHT), ballot(BOB, 1, c0=RIGHT)]
+    result = count(*cast, replication=1, convicted={ALICE: 5})
+    assert [result.chunks[chunk].state for chunk in range(3)] == [
+        ChunkState.SEALED,
+        ChunkState.OPEN,
+        ChunkState.AGREED,
+    ]
+    assert count(ballot(ALICE, 7, c1=RIGHT), *cast, replication=1, convicted={ALICE: 5}).chunks[1].missing == 1
 
 
 def test_two_batches_with_one_seq_void_their_author() -> None:
     result = count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c1=RIGHT), replication=1)
-    assert result.void == {ALICE}
+    assert result.void == {ALICE: EVERYTHING}
     assert result.chunks[1].state is ChunkState.OPEN
 
 
 def test_two_values_for_one_chunk_void_their_author() -> None:
-    assert count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 2, c0=WRONG)).void == {ALICE}
+    assert count(ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 2, c0=WRONG)).void == {ALICE: EVERYTHING}
 
 
 def test_saying_the_same_again_is_no_crime() -> None:
@@ -137,11 +150,18 @@ workers = st.sets(st.sampled_from(WORKERS))
 assignments = st.sets(st.tuples(st.sampled_from(WORKERS), st.integers(0, 3)))
 
 
-@given(ballots, workers, workers, assignments, st.integers(1, 3), st.randoms(use_true_random=False))
+@given(
+    ballots,
+    workers,
+    st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)),
+    assignments,
+    st.integers(1, 3),
+    st.randoms(use_true_random=False),
+)
 def test_no_order_and_no_repetition_changes_the_tally(
     cast: list[Ballot],
     admitted: set[bytes],
-    convicted: set[bytes],
+    convicted: dict[bytes, int],
     assigned: set[tuple[bytes, int]],
     replication: int,
     rng: Any,
@@ -158,7 +178,9 @@ def test_no_order_and_no_repetition_changes_the_tally(
 def test_what_is_agreed_has_its_votes(cast: list[Ballot], assigned: set[tuple[bytes, int]], replication: int) -> None:
     result = count(*cast, replication=replication, assigned=assigned)
     for chunk, state in result.chunks.items():
-        honest = {b.worker for b in cast if b.worker not in result.void and b.values.get(chunk) == state.value}
+        honest = {
+            b.worker for b in cast if b.seq > result.void.get(b.worker, -1) and b.values.get(chunk) == state.value
+        }
         if state.state is ChunkState.AGREED and CREATOR not in honest:
             chosen = {worker for worker in honest if (worker, chunk) in assigned}
             assert len(honest) >= replication
@@ -208,7 +230,21 @@ CASES: dict[str, dict[str, Any]] = {
     "a convicted worker taints": {
         "ballots": [ballot(ALICE, 1, c0=RIGHT, c1=RIGHT), ballot(BOB, 1, c0=RIGHT)],
         "replication": 1,
-        "convicted": [ALICE],
+        "convicted": {ALICE: EVERYTHING},
+    },
+    "a strike taints what was committed until then": {
+        "ballots": [
+            ballot(ALICE, 5, c0=RIGHT, c1=RIGHT),
+            ballot(ALICE, 6, c1=RIGHT, c2=RIGHT),
+            ballot(BOB, 1, c0=RIGHT),
+        ],
+        "replication": 1,
+        "convicted": {ALICE: 5},
+    },
+    "a result before a strike and none after": {
+        "ballots": [ballot(ALICE, 5, c0=RIGHT), ballot(ALICE, 6, c0=NO_RESULT)],
+        "replication": 1,
+        "convicted": {ALICE: 5},
     },
     "one seq twice": {"ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c1=RIGHT)], "replication": 1},
     "two values for one chunk": {
@@ -221,7 +257,7 @@ CASES: dict[str, dict[str, Any]] = {
         "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(BOB, 1, c0=RIGHT)],
         "replication": 1,
         "admitted": [BOB],
-        "convicted": [ALICE],
+        "convicted": {ALICE: EVERYTHING},
     },
     "a result after none": {
         "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
@@ -244,7 +280,7 @@ def test_a_case_says_what_its_vector_says_in_any_order(name: str) -> None:
 def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
     vectors = []
     for name, case in CASES.items():
-        full = {"replication": 2, "admitted": WORKERS, "convicted": [], "assigned": [], **case}
+        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], **case}
         cast = full.pop("ballots")
         result = count(*cast, **full)
         vectors.append(
@@ -253,7 +289,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                 "creator": CREATOR.hex(),
                 "replication": full["replication"],
                 "admitted": [worker.hex() for worker in full["admitted"]],
-                "convicted": [worker.hex() for worker in full["convicted"]],
+                "convicted": [[worker.hex(), void_to] for worker, void_to in full["convicted"].items()],
                 "assigned": [[worker.hex(), chunk] for worker, chunk in full["assigned"]],
                 "ballots": [
                     {
@@ -264,7 +300,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                     }
                     for b in cast
                 ],
-                "void": sorted(worker.hex() for worker in result.void),
+                "void": sorted([worker.hex(), void_to] for worker, void_to in result.void.items()),
                 "chunks": [
                     {
                         "chunk": chunk,

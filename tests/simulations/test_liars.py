@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.tally import ChunkState, ChunkTally, tally_chunk
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.liars.registry import KINDS
@@ -81,3 +82,19 @@ def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: p
     monkeypatch.setattr("crowdcompute.protocol.referee.tally_chunk", blames_everybody)
     failures = run(load_scenario(ADVERSARIES / "accuser.toml"), 1).failures
     assert any("holds the honest" in failure for failure in failures)
+
+
+def test_a_machine_with_a_rare_error_loses_what_it_did_and_goes_on() -> None:
+    text = (ADVERSARIES / "flaky.toml").read_text().replace("rate = 0.05", "rate = 0.025")
+    world = World(parse_scenario(text), 3)
+    faults.schedule(world)
+    world.run()
+    ledger, role = world.role.ledger, world.role
+    assert role.state is TaskState.CLOSED
+    assert ledger.strikes
+    assert ledger.verdicts.keys() == ledger.strikes.keys()
+    for worker, strike in ledger.strikes.items():
+        assert not ledger.is_void(worker)
+        agreed = [chunk for chunk in range(150) if worker in role.result(chunk).agreed]
+        seqs = [role.referee.voters(chunk)[worker].seq for chunk in agreed]
+        assert sum(seq > strike.void_to for seq in seqs) > 5

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { ASSIGN_KEPT_S, LEASES_PER_WORKER_MAX, shardTopic } from "../src/protocol/ledger";
-import { SHARD_CHUNKS } from "../src/protocol/records";
+import { EVERYTHING, SHARD_CHUNKS } from "../src/protocol/records";
 import { alice, bob, carol, creator, keyOf, Task } from "./task";
 
 const CHUNKS = 40;
@@ -46,9 +46,34 @@ test("a void or silent worker holds no lease", () => {
   task.lease(bob, [3], 0);
   const commit = new Uint8Array(32);
   const worker = bob.publicKey;
-  task.add(creator, { kind: "verdict", task: ledger.task, worker, reason: "malformed", chunk: 0, commit });
+  const ban = { kind: "verdict", task: ledger.task, worker, reason: "malformed", chunk: 0, commit } as const;
+  task.add(creator, { ...ban, voidTo: EVERYTHING });
   expect(ledger.leasedChunks(0, 1)).toEqual([]);
   expect(task.lease(bob, [3], 1, 2)).toBe(false);
+});
+
+test("a strike voids the commits until then, and a ban all", () => {
+  const task = new Task(CHUNKS);
+  const { ledger } = task;
+  const strike = {
+    kind: "verdict",
+    task: ledger.task,
+    worker: alice.publicKey,
+    reason: "wrong",
+    chunk: 1,
+    commit: new Uint8Array(32),
+    voidTo: 5,
+  } as const;
+  task.vote(alice, [0, 1], 5);
+  task.add(creator, strike);
+  task.vote(alice, [2], 4);
+  task.vote(alice, [1], 6);
+  expect(ledger.isVoid(keyOf(alice))).toBe(false);
+  expect([0, 1, 2].map((chunk) => ledger.voters(chunk))).toEqual([[], [keyOf(alice)], []]);
+  expect(task.add(creator, { ...strike, voidTo: EVERYTHING })).toBe(true);
+  expect(ledger.isVoid(keyOf(alice))).toBe(true);
+  expect(ledger.hasVoter(1)).toBe(false);
+  expect(ledger.strikes.get(keyOf(alice))?.voidTo).toBe(5);
 });
 
 test("an assignment is let go when nobody waits for it any more", () => {

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 
 import { type Leaf, makeLeaf } from "../src/protocol/batch";
 import { Status } from "../src/protocol/events";
+import { EVERYTHING } from "../src/protocol/records";
 import { Referee } from "../src/protocol/referee";
 import { type Ballot, type ChunkTally, equivocators, tally, type Value } from "../src/protocol/tally";
 
@@ -25,7 +26,7 @@ const votes = fc.uniqueArray(fc.tuple(fc.constantFrom(...CHUNKS), results), {
 });
 const step = fc.oneof(
   fc.record({ what: fc.constant("cast" as const), worker: fc.constantFrom(CREATOR, ...WORKERS), votes }),
-  fc.record({ what: fc.constantFrom("admit" as const, "void" as const), worker: fc.constantFrom(...WORKERS) }),
+  fc.record({ what: fc.constantFrom("admit" as const, "void" as const, "strike" as const), worker: fc.constantFrom(...WORKERS) }),
   fc.record({ what: fc.constant("assign" as const), worker: fc.constantFrom(...WORKERS), votes }),
 );
 
@@ -35,7 +36,7 @@ test("after every step the referee says what the whole set says", () => {
       const referee = new Referee(CREATOR, replication);
       const ballots: Ballot[] = [];
       const admitted = new Set<string>();
-      const convicted = new Set<string>();
+      const convicted = new Map<string, number>();
       const assigned = new Set<string>();
       const before = new Map(CHUNKS.map((chunk) => [chunk, referee.chunk(chunk)]));
       for (const each of steps) {
@@ -46,10 +47,10 @@ test("after every step the referee says what the whole set says", () => {
             const leaves = each.votes.map(([chunk, result]) => leaf(chunk, result));
             const values = new Map<number, Value>(leaves.map(({ chunk, value }) => [chunk, value]));
             ballots.push({ worker: each.worker, seq: ballots.length, commit: `commit ${ballots.length}`, values });
-            touch(referee.cast(each.worker, leaves));
+            touch(referee.cast(each.worker, leaves, ballots.length - 1));
             // The creator's role convicts whoever contradicts itself, itself included should it ever happen.
             expect(referee.contradictors).toEqual(equivocators(ballots));
-            for (const contradictor of referee.contradictors) touch(referee.makeVoid(contradictor));
+            for (const contradictor of referee.contradictors) touch(referee.makeVoid(contradictor, EVERYTHING));
             break;
           }
           case "admit":
@@ -57,8 +58,13 @@ test("after every step the referee says what the whole set says", () => {
             touch(referee.admit(each.worker));
             break;
           case "void":
-            convicted.add(each.worker);
-            touch(referee.makeVoid(each.worker));
+            convicted.set(each.worker, EVERYTHING);
+            touch(referee.makeVoid(each.worker, EVERYTHING));
+            break;
+          case "strike":
+            if (convicted.has(each.worker) || !ballots.some(({ worker }) => worker === each.worker)) break;
+            convicted.set(each.worker, referee.lastSeq(each.worker));
+            touch(referee.makeVoid(each.worker, referee.lastSeq(each.worker)));
             break;
           case "assign": {
             const chunks = each.votes.map(([chunk]) => chunk);
@@ -91,10 +97,10 @@ test("it does not matter whether a worker was asked before or after its vote cam
   for (const isAskedFirst of [true, false]) {
     const referee = new Referee(CREATOR, 2);
     for (const worker of WORKERS) referee.admit(worker);
-    referee.cast("alice", [leaf(0, "right")]);
+    referee.cast("alice", [leaf(0, "right")], 1);
     expect(referee.chunk(0).missing).toBe(1);
     if (isAskedFirst) referee.assign("bob", [0]);
-    referee.cast("bob", [leaf(0, "right")]);
+    referee.cast("bob", [leaf(0, "right")], 1);
     if (!isAskedFirst) {
       expect(referee.chunk(0).state).toBe("sealed");
       referee.assign("bob", [0]);
@@ -105,6 +111,6 @@ test("it does not matter whether a worker was asked before or after its vote cam
 
 test("the reasons for no result are kept by worker", () => {
   const referee = new Referee(CREATOR, 1);
-  referee.cast("alice", [makeLeaf(0, Status.NO_RESULT, true, 4, Uint8Array.of(0xff, 0x74, 0x72, 0x61))]);
+  referee.cast("alice", [makeLeaf(0, Status.NO_RESULT, true, 4, Uint8Array.of(0xff, 0x74, 0x72, 0x61))], 1);
   expect([...referee.reports(0)]).toEqual([["alice", "\ufffdtra"]]);
 });

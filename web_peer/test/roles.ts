@@ -2,6 +2,7 @@
 
 import { CreatorRole } from "../src/protocol/creator";
 import { Custody } from "../src/protocol/custody";
+import { Exchange } from "../src/protocol/exchange";
 import type { Roles } from "../src/protocol/peer";
 import { WorkerRole } from "../src/protocol/worker";
 
@@ -9,4 +10,5 @@ export const ROLES: Roles = {
   worker: (...parts) => new WorkerRole(...parts),
   creator: (...parts) => new CreatorRole(...parts),
   custody: (...parts) => new Custody(...parts),
+  exchange: (...parts) => new Exchange(...parts),
 };

@@ -196,7 +196,8 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
     convicted = [
         (
             "convicted",
-            f"{peer_id_of(worker)}  {verdict.reason}, {counted.wrong_votes.get(worker, 0):,} wrong votes, all void",
+            f"{peer_id_of(worker)}  {verdict.reason}, {counted.wrong_votes.get(worker, 0):,} wrong votes; "
+            + ("banned, all it did is void" if verdict.is_ban else "a strike, what it did until then is void"),
         )
         for worker, verdict in sorted(counted.verdicts.items())
     ]

@@ -77,7 +77,8 @@ def certificate(role: CreatorRole) -> dict[str, Any] | None:
     for signed in role.ledger.records():
         if signed.kind == "verdict":
             verdict = decode(signed.body, Verdict)
-            verdicts[verdict.worker] = verdict
+            if verdict.worker not in verdicts or not verdicts[verdict.worker].is_ban:
+                verdicts[verdict.worker] = verdict
         elif signed.kind == "certificate":
             # Whoever was convicted later, by a commit on its way when the task closed, is no part of it.
             return document(role.ledger.signed, role.ledger.manifest, signed, verdicts)
@@ -102,7 +103,12 @@ def document(
         "executions": body.executions,
         "audits": {"by_workers": body.worker_audits, "by_creator": body.creator_audits, "mismatches": body.mismatches},
         "convicted": [
-            {"worker": peer_id_of(worker), "reason": verdict.reason, "chunk": verdict.chunk}
+            {
+                "worker": peer_id_of(worker),
+                "reason": verdict.reason,
+                "chunk": verdict.chunk,
+                "sentence": "banned" if verdict.is_ban else "struck",
+            }
             for worker, verdict in sorted(verdicts.items())
         ],
         "eps": body.eps,

@@ -165,6 +165,12 @@ class _Teller:
                 self(f"task{task} {notice.detail!r} by {notice.peer_id}")
             case Notable.TASK_CLOSED:
                 self(f"task{task} is closed")
+            case Notable.WORKER_CONVICTED if notice.detail == "a strike":
+                self(
+                    f"task{task} a result of this machine was wrong: what it did so far does not count, a second time ends it"
+                )
+            case Notable.WORKER_CONVICTED:
+                self(f"task{task} takes no more from this machine: {notice.detail}")
             case Notable.PEER_SUSPECTED:
                 self(f"peer {notice.peer_id}: {notice.detail}")
             case _:

@@ -106,12 +106,16 @@ class Closing:
         if trusted:
             self._trusted.add(chunk)
         before = self._counted.get(chunk, (0, False))
-        clean = not any(worker in self._referee.void for worker in voters)
-        after = (self._referee.chunk(chunk).extra, trusted and clean and len(voters) > 1)
+        drawn = trusted and len(voters) > 1 and not self._referee.is_disowned(chunk)
+        after = (self._referee.chunk(chunk).extra, drawn)
         if after != before:
             self._counted[chunk] = after
             self._worker_audits += after[0] - before[0]
             self._creator_audits += after[1] - before[1]
+
+    def struck(self, worker: bytes) -> None:
+        """A worker has a strike: it is trusted as little as a newcomer."""
+        self._vetted.pop(worker, None)
 
     def mistaken(self) -> None:
         """An accepted result turned out wrong."""

@@ -27,6 +27,7 @@ from .identity import NONCE_BYTES
 from .opening import Shown, shown_records
 from .reclaiming import Copy, Reclaiming
 from .records import (
+    EVERYTHING,
     LEAVING_TTL_S,
     SHARD_CHUNKS,
     Admit,
@@ -172,13 +173,13 @@ class CreatorRole:
                 if join is not None:
                     self._referee.assign(worker, open_assignment(self._signer, join.seal_key, record))
                 self._seq = max(self._seq, record.seq)
-            case Verdict(worker=worker):
-                self._void(worker, now)
+            case Verdict():
+                self._void(record, now)
             case Checkpoint():
                 pass
             case CertificateBody():
                 self.state = TaskState.CLOSED
-        if not self._restoring and author in self.ledger.equivocators and author not in self.ledger.verdicts:
+        if not self._restoring and author in self.ledger.equivocators and not self._is_banned(author):
             commit = signed.record_id if isinstance(record, Commit) else bytes(32)
             self._convict(author, "equivocated", 0, commit, now)
 
@@ -226,7 +227,7 @@ class CreatorRole:
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)
             self._votes += len(leaves)
-            self._review(self._referee.cast(self._signer.public_key, leaves), now)
+            self._review(self._referee.cast(self._signer.public_key, leaves, commit.seq), now)
 
     def advance(self, now: float) -> None:
         """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
@@ -369,23 +370,34 @@ class CreatorRole:
         if any(leaf.sealed for leaf in leaves):
             named = (*custodians_of(self._signer, seal_key, commit), *self._custodians.get(author, ()))
             self._custodians[author] = tuple(dict.fromkeys(named))[:CUSTODIANS_MAX]
-        touched = self._referee.cast(author, leaves)
+        touched = self._referee.cast(author, leaves, commit.seq)
         self._mark_dirty(chunks[0], now)
         if author in self._referee.contradictors and not self._restoring and not self.ledger.is_void(author):
             self._convict(author, "equivocated", chunks[0], signed.record_id, now)
         self._review(touched, now)
 
     def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
-        if worker in self.ledger.verdicts:
+        if self._is_banned(worker):
             return
         assert reason in ("wrong", "malformed", "equivocated")
-        self._desk.publish(self.ledger, Verdict(self.ledger.task, worker, reason, chunk, commit))  # type: ignore[arg-type]
-        self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=reason)
-        self._void(worker, now)
+        # Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
+        is_strike = reason == "wrong" and worker not in self.ledger.strikes
+        void_to = self._referee.last_seq(worker) if is_strike else EVERYTHING
+        verdict = Verdict(self.ledger.task, worker, reason, chunk, commit, void_to)  # type: ignore[arg-type]
+        self._desk.publish(self.ledger, verdict)
+        detail = "a strike" if is_strike else reason
+        self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=detail)
+        self._void(verdict, now)
 
-    def _void(self, worker: bytes, now: float) -> None:
-        self._dispatch.dismiss(worker, now)
-        self._review(self._referee.make_void(worker), now)
+    def _is_banned(self, worker: bytes) -> bool:
+        verdict = self.ledger.verdicts.get(worker)
+        return verdict is not None and verdict.is_ban
+
+    def _void(self, verdict: Verdict, now: float) -> None:
+        if verdict.is_ban:
+            self._dispatch.dismiss(verdict.worker, now)
+        self._closing.struck(verdict.worker)
+        self._review(self._referee.make_void(verdict.worker, verdict.void_to), now)
 
     # ---- chunk by chunk
 

@@ -1,6 +1,7 @@
 """One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
 
-    a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
+    a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --strike--> ADMITTED, its votes until then void
+                                                     '--ban or equivocation--> VOID
 
 Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
 cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and commits
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .errors import RemoteProtocolError
 from .records import (
+    EVERYTHING,
     SHARD_CHUNKS,
     Admit,
     Assign,
@@ -111,6 +113,9 @@ class Ledger:
         self.joins: dict[bytes, Join] = {}
         self.admits: dict[bytes, Admit] = {}
         self.verdicts: dict[bytes, Verdict] = {}
+        """Of each convicted worker the verdict that voids most."""
+        self.strikes: dict[bytes, Verdict] = {}
+        """Of each worker that has one the strike that counts, whether it was banned later or not."""
         self.equivocators: set[bytes] = set()
         self.checkpoints: dict[int, Checkpoint] = {}
         self.certificate: CertificateBody | None = None
@@ -125,7 +130,9 @@ class Ledger:
         self._leased: dict[int, list[LiveLease]] = {}
         self._shards_leased: dict[bytes, int] = {}
         self._seqs: dict[tuple[bytes, int], bytes] = {}
-        self._voters: dict[int, tuple[bytes, ...]] = {}
+        self._voters: dict[int, tuple[tuple[bytes, int], ...]] = {}  # chunk -> authors and seqs of its commits
+        self._void_to: dict[bytes, int] = {}
+        self._strike_ids: dict[bytes, bytes] = {}
         self._guest_bytes: dict[bytes, int] = {}
         self._guests_bytes = 0
         self._records[self.task] = (task_topic(self.task), signed)
@@ -162,6 +169,8 @@ class Ledger:
                     raise RemoteProtocolError("a record names chunks the task does not have")
                 if isinstance(record, Lease) and record.home >= self.shards:
                     raise RemoteProtocolError("a lease names a home shard the task does not have")
+                if isinstance(record, Commit) and record.seq == EVERYTHING:
+                    raise RemoteProtocolError("a commit with the last seq there is: no strike could end before it")
             case Assign(shard=shard):
                 if shard >= self.shards:
                     raise RemoteProtocolError("an assignment names a shard the task does not have")
@@ -172,6 +181,8 @@ class Ledger:
                 is_in, is_out = int.from_bytes(accepted, "little"), int.from_bytes(failed, "little")
                 if is_in & is_out or (is_in | is_out) >> self.shard_size(shard):
                     raise RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have")
+            case Verdict(reason=reason) if reason != "wrong" and not record.is_ban:
+                raise RemoteProtocolError("a strike for what no hardware error can cause")
             case _:
                 pass
 
@@ -190,11 +201,9 @@ class Ledger:
                     return False
                 self.admits[worker] = record
                 self._guests_bytes -= self._guest_bytes.pop(worker, 0)
-            case Verdict(worker=worker):
-                if worker in self.verdicts:
+            case Verdict():
+                if not self._add_verdict(record_id, record):
                     return False
-                self.verdicts[worker] = record
-                self.release_leases(worker)
             case Checkpoint():
                 if not self._add_checkpoint(record_id, record):
                     return False
@@ -231,19 +240,23 @@ class Ledger:
         return (used or 0) + size <= GUEST_BYTES_MAX and self._guests_bytes + size <= GUESTS_BYTES_MAX
 
     def is_void(self, worker: bytes) -> bool:
-        """Whether a worker's votes count for nothing."""
-        return worker in self.verdicts or worker in self.equivocators
+        """Whether a worker's votes count for nothing, whenever they were or will be cast."""
+        return self._void_to.get(worker, -1) == EVERYTHING
+
+    def void_to(self, worker: bytes) -> int:
+        """The seq up to which a worker's commits are void; below every seq where none is."""
+        return self._void_to.get(worker, -1)
 
     def shard_size(self, shard: int) -> int:
         return min(SHARD_CHUNKS, self.manifest.chunks - shard * SHARD_CHUNKS)
 
     def voters(self, chunk: int) -> list[bytes]:
-        """Workers with a commit on this chunk that are not void."""
-        return [worker for worker in self._voters.get(chunk, ()) if not self.is_void(worker)]
+        """Workers with a commit on this chunk that is not void."""
+        return list(dict.fromkeys(worker for worker, seq in self._voters.get(chunk, ()) if seq > self.void_to(worker)))
 
     def has_voter(self, chunk: int) -> bool:
         """Whether `voters` names anybody."""
-        return any(not self.is_void(worker) for worker in self._voters.get(chunk, ()))
+        return any(seq > self.void_to(worker) for worker, seq in self._voters.get(chunk, ()))
 
     def is_accepted(self, chunk: int) -> bool:
         checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
@@ -340,11 +353,33 @@ class Ledger:
         if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:
             # The two signed commits are the proof: everybody who holds both comes to this line.
             self.equivocators.add(author)
+            self._void_to[author] = EVERYTHING
             self.release_leases(author)
+        ballot = (author, commit.seq)
         for chunk in chunks_of(commit.shard, commit.runs):
-            voters = self._voters.get(chunk, ())
-            if author not in voters:
-                self._voters[chunk] = (*voters, author)
+            self._voters[chunk] = (*self._voters.get(chunk, ()), ballot)
+
+    def _add_verdict(self, record_id: bytes, verdict: Verdict) -> bool:
+        """One ban and one strike of a worker are held: of two strikes the one that voids more."""
+        worker = verdict.worker
+        if verdict.is_ban:
+            current = self.verdicts.get(worker)
+            if current is not None and current.is_ban:
+                return False
+            self.verdicts[worker] = verdict
+            self.release_leases(worker)
+        else:
+            strike = self.strikes.get(worker)
+            if strike is not None:
+                if strike.void_to >= verdict.void_to:
+                    return False
+                self._remove(self._strike_ids[worker])
+            self.strikes[worker] = verdict
+            self._strike_ids[worker] = record_id
+            if worker not in self.verdicts or not self.verdicts[worker].is_ban:
+                self.verdicts[worker] = verdict
+        self._void_to[worker] = max(self.void_to(worker), verdict.void_to)
+        return True
 
     def _add_checkpoint(self, record_id: bytes, checkpoint: Checkpoint) -> bool:
         shard = checkpoint.shard

@@ -32,6 +32,9 @@ COMMIT_CHUNKS_MAX = 1_024
 LEAVING_TTL_S = 1
 """A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more."""
 
+EVERYTHING = 2**53 - 1
+"""The greatest seq there can be: a verdict that voids commits up to it is for good."""
+
 Kind = Literal["manifest", "join", "admit", "lease", "commit", "assign", "verdict", "checkpoint", "certificate"]
 
 Run: TypeAlias = tuple[U32, U32]
@@ -117,13 +120,23 @@ class Assign(Body, frozen=True):
 
 
 class Verdict(Body, frozen=True):
-    """The creator convicts one worker: all its votes in the task are void."""
+    """The creator convicts one worker: its commits in the task up to a seq are void.
+
+    A first wrong result may be the hardware's: that is a **strike**, which voids what was committed until then. The
+    second one, and whatever else there is to convict for, is a **ban**, which voids everything.
+    """
 
     task: Bytes32
     worker: Bytes32
     reason: Literal["wrong", "malformed", "equivocated"]
     chunk: U32
     commit: Bytes32
+    void_to: U53
+
+    @property
+    def is_ban(self) -> bool:
+        """Whether the worker is out for good."""
+        return self.void_to == EVERYTHING
 
 
 class Checkpoint(Body, frozen=True):

@@ -19,7 +19,7 @@ from .ledger import Ledger, bit
 from .manifest import Manifest, open_manifest
 from .opening import opened_chunks, opened_votes
 from .policy import CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, audit_strength, error_bound
-from .records import SHARD_CHUNKS, Assign, CertificateBody, Commit, Verdict, parse, verify_signature
+from .records import EVERYTHING, SHARD_CHUNKS, Assign, CertificateBody, Commit, Verdict, parse, verify_signature
 from .tally import Ballot, ChunkState, ChunkTally, Tally, equivocators, tally
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Evidence:
             replication=self.manifest.policy.replication,
             creator=self.creator,
             admitted=self.ledger.admits.keys(),
-            convicted=self.ledger.verdicts.keys(),
+            convicted={worker: verdict.void_to for worker, verdict in self.ledger.verdicts.items()},
             assigned=self.assigned,
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
@@ -134,6 +134,13 @@ class _Evidence:
                 results = self.votes.setdefault(chunk, {}).setdefault(ballot.worker, set())
                 if value:
                     results.add(value)
+        self.disowned = {
+            chunk
+            for ballot in self.ballots
+            if ballot.seq <= self.tally.void.get(ballot.worker, -1)
+            for chunk in ballot.values
+        }
+        """Chunks on which a vote is void."""
         self.values = {
             chunk: counted.value for chunk, counted in self.tally.chunks.items() if counted.value is not None
         }
@@ -183,24 +190,36 @@ class _Evidence:
 
     def check_void(self) -> None:
         """Whoever contradicted itself or kept its votes from being counted was convicted."""
-        for worker in sorted(self.ledger.equivocators | self.tally.void):
-            if worker not in self.ledger.verdicts:
+        for worker in sorted(self.ledger.equivocators | equivocators(self.ballots)):
+            if not self._is_banned(worker):
                 raise DoesNotHold(
                     "a worker signed two things that exclude each other, and was not convicted", worker=worker
                 )
         for author in sorted(set(self.unopened.values())):
-            if author not in self.ledger.verdicts:
+            if not self._is_banned(author):
                 raise DoesNotHold("a commit is not opened, and its author was not convicted", worker=author)
 
     def check_verdicts(self) -> None:
         """The records show what every convicted worker did, as far as others can see it."""
         caught = equivocators(self.ballots) | self.ledger.equivocators
+        for worker, strike in sorted(self.ledger.strikes.items()):
+            if not any(ballot.worker == worker and ballot.seq == strike.void_to for ballot in self.ballots):
+                raise DoesNotHold("a strike voids commits up to one that its worker did not sign", worker=worker)
+            if not self._was_wrong(strike, range(strike.void_to + 1)):
+                raise DoesNotHold(
+                    "a worker has a strike, and the records do not show what for", chunk=strike.chunk, worker=worker
+                )
         for worker, verdict in sorted(self.ledger.verdicts.items()):
+            if not verdict.is_ban:
+                continue
             match verdict.reason:
                 case "wrong":
-                    voted = self.votes.get(verdict.chunk, {})
-                    own, theirs = voted.get(self.creator, set()), voted.get(worker, set())
-                    shows = bool(own and theirs - own)
+                    strike_to = self.ledger.strikes[worker].void_to if worker in self.ledger.strikes else None
+                    if strike_to is None:
+                        raise DoesNotHold(
+                            "a worker was banned for its first wrong result, which is a strike", worker=worker
+                        )
+                    shows = self._was_wrong(verdict, range(strike_to + 1, EVERYTHING + 1))
                 case "equivocated":
                     shows = worker in caught
                 case "malformed":
@@ -330,13 +349,27 @@ class _Evidence:
             tuple(open_points),
         )
 
+    def _is_banned(self, worker: bytes) -> bool:
+        verdict = self.ledger.verdicts.get(worker)
+        return verdict is not None and verdict.is_ban
+
+    def _was_wrong(self, verdict: Verdict, seqs: range) -> bool:
+        """Whether a commit with one of these seqs says otherwise of the verdict's chunk than the creator computed."""
+        own = self.votes.get(verdict.chunk, {}).get(self.creator, set())
+        cast = (
+            ballot.values.get(verdict.chunk)
+            for ballot in self.ballots
+            if ballot.worker == verdict.worker and ballot.seq in seqs
+        )
+        return any(own and value and value not in own for value in cast)
+
     def _counted(self, chunk: int) -> ChunkTally:
         return self.tally.chunks.get(chunk, ChunkTally(ChunkState.OPEN, None, 0, (), 0))
 
     def _is_audited_by_creator(self, chunk: int) -> bool:
         """Whether the creator executed what others had voted on, and not because one of them was found lying."""
         voted = self.votes[chunk]
-        return self.creator in voted and len(voted) > 1 and not self.tally.void & voted.keys()
+        return self.creator in voted and len(voted) > 1 and chunk not in self.disowned
 
     def _wrongly_voted(self) -> list[int]:
         """Accepted chunks somebody voted otherwise on."""

@@ -1,7 +1,8 @@
 """The creator's view of the votes: every batch opened, tallied chunk by chunk as records come in (spec/ledger.md).
 
 `tally.tally` is the definition; this class gives the same answers without counting everything again, because a state
-depends only on the votes on that chunk and on who is void (tests/protocol/test_referee.py holds the two together).
+depends only on the votes on that chunk and on which commits are void (tests/protocol/test_referee.py holds the two
+together).
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ class Referee:
     def __init__(self, creator: bytes, replication: int) -> None:
         self._creator = creator
         self._replication = replication
-        self.void: set[bytes] = set()
+        self.void: dict[bytes, int] = {}
+        """Worker -> the seq up to which its commits are void."""
         self.contradictors: set[bytes] = set()
         """Workers that signed two different values for one chunk; the caller convicts them."""
         self._admitted: set[bytes] = set()
         self._votes: dict[int, dict[bytes, Vote]] = {}
+        self._several: dict[tuple[int, bytes], list[Vote]] = {}
+        """All votes of workers that committed a chunk more than once."""
+        self._last_seq: dict[bytes, int] = {}
         self._chunks_of: dict[bytes, set[int]] = {}
         self._assigned: dict[int, set[bytes]] = {}
         self._leaves: dict[int, dict[bytes, Leaf]] = {}
@@ -39,12 +44,20 @@ class Referee:
         self._admitted.add(worker)
         return self._touched(self._chunks_of.get(worker, ()))
 
-    def make_void(self, worker: bytes) -> Iterable[int]:
-        """No vote of this worker counts any more; what it voted on is tainted."""
-        if worker in self.void:
+    def make_void(self, worker: bytes, to_seq: int) -> Iterable[int]:
+        """No commit of this worker up to this seq counts any more; what it voted on there is tainted."""
+        if to_seq <= self.void.get(worker, -1):
             return ()
-        self.void.add(worker)
-        return self._touched(self._chunks_of.get(worker, ()))
+        self.void[worker] = to_seq
+        chunks = self._chunks_of.get(worker, ())
+        for chunk in chunks:
+            if (chunk, worker) in self._several:
+                self._votes[chunk][worker] = self._counting(self._several[chunk, worker])
+        return self._touched(chunks)
+
+    def last_seq(self, worker: bytes) -> int:
+        """The greatest seq that a worker has cast votes with; a strike voids what was cast until then."""
+        return self._last_seq.get(worker, 0)
 
     def assign(self, worker: bytes, chunks: Iterable[int]) -> Iterable[int]:
         """The creator asked this worker for these chunks."""
@@ -54,10 +67,13 @@ class Referee:
             vote = self._votes.get(chunk, {}).get(worker)
             if vote is not None:
                 self._votes[chunk][worker] = vote._replace(assigned=True)
+                several = self._several.get((chunk, worker), [])
+                several[:] = [each._replace(assigned=True) for each in several]
         return self._touched(touched)
 
-    def cast(self, worker: bytes, leaves: Iterable[Leaf]) -> Iterable[int]:
+    def cast(self, worker: bytes, leaves: Iterable[Leaf], seq: int) -> Iterable[int]:
         """Count one opened batch."""
+        self._last_seq[worker] = max(seq, self._last_seq.get(worker, 0))
         chunks = self._chunks_of.setdefault(worker, set())
         touched = []
         for leaf in leaves:
@@ -66,9 +82,12 @@ class Referee:
             previous = cast.get(worker)
             if previous is not None and previous.value and value and previous.value != value:
                 self.contradictors.add(worker)
-            if previous is None or says_more(value, previous.value):
-                assigned = worker in self._assigned.get(chunk, ())
-                cast[worker] = Vote(worker, value, assigned, worker == self._creator)
+            assigned = worker in self._assigned.get(chunk, ())
+            vote = cast[worker] = Vote(worker, value, assigned, worker == self._creator, seq)
+            if previous is not None:
+                several = self._several.setdefault((chunk, worker), [previous])
+                several.append(vote)
+                cast[worker] = self._counting(several)
             if value:
                 self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
                 if leaf.sealed:
@@ -85,8 +104,9 @@ class Referee:
         if cached is None:
             cast = self._votes.get(chunk, {})
             admitted = [vote for worker, vote in cast.items() if vote.trusted or worker in self._admitted]
-            counted = [vote for vote in admitted if vote.worker not in self.void]
-            cached = tally_chunk(counted, self._replication, tainted=len(counted) < len(admitted))
+            counted = [vote for vote in admitted if not self._is_void(vote)]
+            tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
+            cached = tally_chunk(counted, self._replication, tainted=tainted)
             self._cache[chunk] = cached
         return cached
 
@@ -97,6 +117,10 @@ class Referee:
     def voters(self, chunk: int) -> dict[bytes, Vote]:
         """All votes on a chunk, void ones included."""
         return self._votes.get(chunk, {})
+
+    def is_disowned(self, chunk: int) -> bool:
+        """Whether a vote on a chunk is void, be its author admitted or not."""
+        return any(self._has_void_vote(chunk, vote) for vote in self._votes.get(chunk, {}).values())
 
     def voted_chunks(self, worker: bytes) -> Iterable[int]:
         return self._chunks_of.get(worker, ())
@@ -112,6 +136,21 @@ class Referee:
     def reports(self, chunk: int) -> dict[bytes, str]:
         """Why workers got no result, by worker."""
         return self._reports.get(chunk, {})
+
+    def _is_void(self, vote: Vote) -> bool:
+        return vote.seq <= self.void.get(vote.worker, -1)
+
+    def _has_void_vote(self, chunk: int, vote: Vote) -> bool:
+        """Whether this vote, or another one by its author on the chunk, is void."""
+        return self._is_void(vote) or any(map(self._is_void, self._several.get((chunk, vote.worker), ())))
+
+    def _counting(self, votes: list[Vote]) -> Vote:
+        """Of one worker's votes on one chunk the one that counts: the one that says most of those that are not void."""
+        best = votes[0]
+        for vote in votes[1:]:
+            if self._is_void(best) or (not self._is_void(vote) and says_more(vote.value, best.value)):
+                best = vote
+        return best
 
     def _touched(self, chunks: Iterable[int]) -> list[int]:
         touched = list(chunks)

@@ -8,8 +8,9 @@ A pure function of the set, evaluated in strata so that nothing depends on arriv
 
 1. validity (the ledger admits no invalid record);
 2. equivocators: two different commits of one worker with one seq, or two values for one chunk: all its votes are void;
-3. the creator's verdicts: all votes of a convicted worker are void;
-4. the votes that count, one per worker and chunk, from admitted workers that 2 and 3 left over;
+3. the creator's verdicts: the commits of a convicted worker are void up to the greatest seq that one of them names,
+   which is all of them when it was banned;
+4. the votes that count, one per worker and chunk, by admitted workers in the commits that 2 and 3 left over;
 5. each chunk's state from the votes on that chunk alone.
 
 Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
@@ -19,6 +20,8 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
+
+from .records import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -45,6 +48,8 @@ class Vote(NamedTuple):
     assigned: bool = False
     trusted: bool = False
     """The creator's own execution: it settles the chunk."""
+    seq: int = 0
+    """Of the commit it was cast in."""
 
 
 NO_RESULT = b""
@@ -119,7 +124,8 @@ class Ballot(NamedTuple):
 class Tally(NamedTuple):
     """What the whole set says."""
 
-    void: frozenset[bytes]
+    void: Mapping[bytes, int]
+    """Worker -> the seq up to which its commits are void."""
     chunks: Mapping[int, ChunkTally]
 
 
@@ -143,26 +149,31 @@ def tally(
     replication: int,
     creator: bytes,
     admitted: Collection[bytes],
-    convicted: Collection[bytes],
+    convicted: Mapping[bytes, int],
     assigned: Collection[tuple[bytes, int]],
 ) -> Tally:
-    """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with."""
-    void = equivocators(ballots) | frozenset(convicted)
+    """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with.
+
+    `convicted` says of each worker with a verdict up to which seq its commits are void.
+    """
+    void = dict(convicted) | dict.fromkeys(equivocators(ballots), EVERYTHING)
     votes: dict[int, dict[bytes, Vote]] = {}
-    tainted = set()
+    tainted: set[int] = set()
     for ballot in ballots:
         trusted = ballot.worker == creator
         if not trusted and ballot.worker not in admitted:
             continue
+        if ballot.seq <= void.get(ballot.worker, -1):
+            tainted.update(ballot.values)
+            continue
         for chunk, value in ballot.values.items():
-            if ballot.worker in void:
-                tainted.add(chunk)
-                continue
             cast = votes.setdefault(chunk, {})
             previous = cast.get(ballot.worker)
             # Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
             if previous is None or says_more(value, previous.value):
-                cast[ballot.worker] = Vote(ballot.worker, value, (ballot.worker, chunk) in assigned, trusted)
+                cast[ballot.worker] = Vote(
+                    ballot.worker, value, (ballot.worker, chunk) in assigned, trusted, ballot.seq
+                )
     touched = votes.keys() | tainted
     return Tally(
         void,

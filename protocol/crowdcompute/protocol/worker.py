@@ -2,7 +2,7 @@
 
     FETCHING --code and inputs here--> JOINING --admit--> WORKING <--nothing open / something open--> IDLE
                                           |                  |
-                                          '---- verdict -----+---- certificate ----> DONE
+                                          '---- ban ---------+---- certificate ----> DONE
 
 A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
 A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from .assigning import open_assignment
 from .batch import open_commit
 from .errors import ProtocolError, RemoteProtocolError
-from .events import ChunkInput, ChunkOutcome, Status
+from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .frames import Keep, Kept
 from .giving import Giving
 from .keeping import Keeping
@@ -154,7 +154,11 @@ class WorkerRole:
             case Assign(worker=worker) if worker == self._signer.public_key:
                 self._take_assignment(record, now)
             case Verdict(worker=worker) if worker == self._signer.public_key:
-                self.state = WorkerState.DONE
+                # A strike is no end: the next results may be right.
+                if record.is_ban:
+                    self.state = WorkerState.DONE
+                detail = record.reason if record.is_ban else "a strike"
+                self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=record.chunk, peer=worker, detail=detail)
             case Verdict():
                 self.look_again(now)
             case Checkpoint() if self.ledger.creator_equivocated:

@@ -215,7 +215,7 @@ def unequal_tally(world: World) -> Iterator[str]:
         replication=ledger.manifest.policy.replication,
         creator=signer.public_key,
         admitted=ledger.admits.keys(),
-        convicted=ledger.verdicts.keys(),
+        convicted={worker: verdict.void_to for worker, verdict in ledger.verdicts.items()},
         assigned=assigned,
     )
     if pure.void != role.referee.void:

@@ -49,6 +49,7 @@ def figures(world: World, times: ChunkTimes, gossip: GossipMeter) -> dict[str, f
         "workers": progress.workers,
         "liars who sign lies": len(world.convictable),
         "convicted": progress.convicted,
+        "banned": sum(verdict.is_ban for verdict in role.ledger.verdicts.values()),
         "wrong votes": sum(world.role.wrong_votes().values()),
         "audits by workers": progress.worker_audits,
         "audits by the creator": progress.creator_audits,

@@ -2,7 +2,8 @@
  * The parts of the program that come after the question "may this run here?", so that the question is there sooner.
  *
  *     first load    keys, links, gossip, ledgers            what shows a task and asks
- *     working       a worker's role, sealing, the sandbox    fetched while the person reads
+ *     working       a worker's role, blobs, sealing, the     fetched while the person reads
+ *                   sandbox
  *     scripts       what JavaScript tasks run in             with the first such task
  *     creating      a creator's role                         with a task of one's own
  *
@@ -14,6 +15,7 @@ import preludeUrl from "../../../protocol/crowdcompute/protocol/javascript/prelu
 
 import type { CreatorRole } from "../protocol/creator";
 import type { Custody } from "../protocol/custody";
+import type { Exchange } from "../protocol/exchange";
 import type { Runtime } from "../protocol/manifest";
 import type { Roles } from "../protocol/peer";
 import type { WorkerRole } from "../protocol/worker";
@@ -26,6 +28,7 @@ export class Later implements Roles {
   private slots = 0;
   private workerRole: typeof WorkerRole | null = null;
   private custodyPart: typeof Custody | null = null;
+  private exchangePart: typeof Exchange | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
   private fetching: Promise<void> | null = null;
@@ -62,16 +65,18 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, custody, sealing, sandbox] = await reached(
+    const [worker, custody, exchange, sealing, sandbox] = await reached(
       Promise.all([
         import("../protocol/worker"),
         import("../protocol/custody"),
+        import("../protocol/exchange"),
         import("../protocol/sealing"),
         import("../sandbox/client"),
       ]),
     );
     this.workerRole = worker.WorkerRole;
     this.custodyPart = custody.Custody;
+    this.exchangePart = exchange.Exchange;
     this.keys.sealWith(sealing.SealKeys);
     this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
   }
@@ -95,6 +100,10 @@ export class Later implements Roles {
 
   custody(...parts: ConstructorParameters<typeof Custody>): Custody {
     return new this.custodyPart!(...parts);
+  }
+
+  exchange(...parts: ConstructorParameters<typeof Exchange>): Exchange {
+    return new this.exchangePart!(...parts);
   }
 
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole {

@@ -88,11 +88,16 @@ export class Closing {
     if (isTrusted) this.trusted.add(chunk);
     const before = this.counted.get(chunk) ?? NOT_COUNTED;
     const { extra } = this.referee.chunk(chunk);
-    const isAudit = isTrusted && voters.size > 1 && !this.isAnyVoid(voters.keys());
+    const isAudit = isTrusted && voters.size > 1 && !this.referee.isDisowned(chunk);
     if (extra === before.extra && isAudit === before.isAudit) return;
     this.counted.set(chunk, { extra, isAudit });
     this.workerAudits += extra - before.extra;
     this.creatorAudits += Number(isAudit) - Number(before.isAudit);
+  }
+
+  /** A worker has a strike: it is trusted as little as a newcomer. */
+  struck(worker: Hex): void {
+    this.vetted.delete(worker);
   }
 
   /** An accepted result turned out wrong. */
@@ -131,11 +136,6 @@ export class Closing {
       missing -= gain;
     }
     return { kind: "executeOurselves", chunks };
-  }
-
-  private isAnyVoid(workers: Iterable<Hex>): boolean {
-    for (const worker of workers) if (this.referee.void.has(worker)) return true;
-    return false;
   }
 
   /** Whether we executed every chunk; a failed one has no result that could be wrong. */

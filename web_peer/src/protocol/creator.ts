@@ -26,6 +26,7 @@ import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
 import {
+  EVERYTHING,
   chunksOf,
   type Commit,
   LEAVING_TTL_S,
@@ -179,7 +180,7 @@ export class CreatorRole implements Custodial {
         break;
       }
       case "verdict":
-        this.makeVoid(hex(record.worker), now);
+        this.makeVoid(hex(record.worker), record.voidTo, now);
         break;
       case "checkpoint":
         break;
@@ -187,7 +188,7 @@ export class CreatorRole implements Custodial {
         this.state = "closed";
         break;
     }
-    if (!this.isRestoring && this.ledger.equivocators.has(author) && !this.ledger.verdicts.has(author)) {
+    if (!this.isRestoring && this.ledger.equivocators.has(author) && !this.isBanned(author)) {
       this.convict(author, "equivocated", 0, record.kind === "commit" ? recordId(signed) : NO_RECORD, now);
     }
   }
@@ -242,7 +243,7 @@ export class CreatorRole implements Custodial {
     for (const { commit, leaves } of commits) {
       this.desk.publish(this.ledger, commit);
       this.votes += leaves.length;
-      this.review(this.referee.cast(this.me, leaves), now);
+      this.review(this.referee.cast(this.me, leaves, commit.seq), now);
     }
   }
 
@@ -396,7 +397,7 @@ export class CreatorRole implements Custodial {
       const all = new Set([...named, ...(this.custodians.get(author) ?? [])]);
       this.custodians.set(author, [...all].slice(0, CUSTODIANS_MAX));
     }
-    const touched = this.referee.cast(author, leaves);
+    const touched = this.referee.cast(author, leaves, commit.seq);
     this.markDirty(chunks[0]!, now);
     if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
       this.convict(author, "equivocated", chunks[0]!, recordId(signed), now);
@@ -406,16 +407,24 @@ export class CreatorRole implements Custodial {
 
   private convict(worker: Hex, reason: Verdict["reason"], chunk: number, commit: Uint8Array, now: number): void {
     const { ledger } = this;
-    if (ledger.verdicts.has(worker)) return;
+    if (this.isBanned(worker)) return;
     const peer = fromHex(worker);
-    this.desk.publish(ledger, { kind: "verdict", task: ledger.task, worker: peer, reason, chunk, commit });
-    this.desk.notice("worker convicted", ledger, { chunk, peer, detail: reason });
-    this.makeVoid(worker, now);
+    // Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
+    const isStrike = reason === "wrong" && !ledger.strikes.has(worker);
+    const voidTo = isStrike ? this.referee.lastSeq(worker) : EVERYTHING;
+    this.desk.publish(ledger, { kind: "verdict", task: ledger.task, worker: peer, reason, chunk, commit, voidTo });
+    this.desk.notice("worker convicted", ledger, { chunk, peer, detail: isStrike ? "a strike" : reason });
+    this.makeVoid(worker, voidTo, now);
   }
 
-  private makeVoid(worker: Hex, now: number): void {
-    this.dispatch.dismiss(worker, now);
-    this.review(this.referee.makeVoid(worker), now);
+  private isBanned(worker: Hex): boolean {
+    return this.ledger.verdicts.get(worker)?.voidTo === EVERYTHING;
+  }
+
+  private makeVoid(worker: Hex, voidTo: number, now: number): void {
+    if (voidTo === EVERYTHING) this.dispatch.dismiss(worker, now);
+    this.closing.struck(worker);
+    this.review(this.referee.makeVoid(worker, voidTo), now);
   }
 
   // ---- chunk by chunk

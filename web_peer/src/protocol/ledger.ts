@@ -1,7 +1,8 @@
 /**
  * One task's records as every peer holds them: a grow-only set and what it says in public (spec/ledger.md).
  *
- *     a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --verdict or equivocation--> VOID
+ *     a worker:  UNKNOWN --join--> GUEST --admit--> ADMITTED --strike--> ADMITTED, its votes until then void
+ *                                                      '--ban or equivocation--> VOID
  *
  * Adding a record twice changes nothing, and the order of adding changes nothing about what the set says. Records that
  * cannot matter any more are let go: expired leases, old assignments, checkpoints that a newer one replaces, and commits
@@ -17,6 +18,7 @@ import { concat, equal, hex, type Hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
 import {
+  EVERYTHING,
   type Admit,
   type CertificateBody,
   type Checkpoint,
@@ -125,7 +127,10 @@ interface Held {
   readonly signed: Signed;
 }
 
-const NOBODY: readonly Hex[] = [];
+/** Whose commit, and its seq. */
+type Ballot = readonly [Hex, number];
+
+const NOBODY: readonly never[] = [];
 const NO_LEASES: readonly LiveLease[] = [];
 
 /** The public set of one task's records, and the answers a worker needs from it. */
@@ -135,7 +140,10 @@ export class Ledger {
   readonly shards: number;
   readonly joins = new Map<Hex, Join>();
   readonly admits = new Map<Hex, Admit>();
+  /** Of each convicted worker the verdict that voids most. */
   readonly verdicts = new Map<Hex, Verdict>();
+  /** Of each worker that has one the strike that counts, whether it was banned later or not. */
+  readonly strikes = new Map<Hex, Verdict>();
   readonly equivocators = new Set<Hex>();
   readonly checkpoints = new Map<number, Checkpoint>();
   readonly commits = new Map<Hex, HeldCommit>();
@@ -151,7 +159,10 @@ export class Ledger {
   private readonly leased = new Map<number, readonly LiveLease[]>();
   /** Author -> seq -> the first commit seen with it. */
   private readonly seqs = new Map<Hex, Map<number, Hex>>();
-  private readonly votersOf = new Map<number, readonly Hex[]>();
+  /** Chunk -> authors and seqs of its commits. */
+  private readonly votersOf = new Map<number, readonly Ballot[]>();
+  private readonly voidTos = new Map<Hex, number>();
+  private readonly strikeIds = new Map<Hex, Hex>();
   private readonly guestBytes = new Map<Hex, number>();
   private guestsBytes = 0;
   /** Id of an assignment -> when it came, oldest first. */
@@ -206,6 +217,9 @@ export class Ledger {
         if (record.kind === "lease" && record.home >= this.shards) {
           throw new RemoteProtocolError("a lease names a home shard the task does not have");
         }
+        if (record.kind === "commit" && record.seq === EVERYTHING) {
+          throw new RemoteProtocolError("a commit with the last seq there is: no strike could end before it");
+        }
         return;
       }
       default:
@@ -216,6 +230,9 @@ export class Ledger {
           throw new RemoteProtocolError("an assignment names a shard the task does not have");
         }
         if (record.kind === "checkpoint") this.checkCheckpoint(record);
+        if (record.kind === "verdict" && record.reason !== "wrong" && record.voidTo !== EVERYTHING) {
+          throw new RemoteProtocolError("a strike for what no hardware error can cause");
+        }
     }
   }
 
@@ -245,24 +262,32 @@ export class Ledger {
     return (used ?? 0) + size <= GUEST_BYTES_MAX && this.guestsBytes + size <= GUESTS_BYTES_MAX;
   }
 
-  /** Whether a worker's votes count for nothing. */
+  /** Whether a worker's votes count for nothing, whenever they were or will be cast. */
   isVoid(worker: Hex): boolean {
-    return this.verdicts.has(worker) || this.equivocators.has(worker);
+    return this.voidTo(worker) === EVERYTHING;
+  }
+
+  /** The seq up to which a worker's commits are void; below every seq where none is. */
+  voidTo(worker: Hex): number {
+    return this.voidTos.get(worker) ?? -1;
   }
 
   shardSize(shard: number): number {
     return Math.min(SHARD_CHUNKS, this.manifest.chunks - shard * SHARD_CHUNKS);
   }
 
-  /** Workers with a commit on this chunk that are not void. */
+  /** Workers with a commit on this chunk that is not void. */
   voters(chunk: number): Hex[] {
-    return (this.votersOf.get(chunk) ?? NOBODY).filter((worker) => !this.isVoid(worker));
+    const counting = (this.votersOf.get(chunk) ?? NOBODY).filter(this.counts);
+    return [...new Set(counting.map(([worker]) => worker))];
   }
 
   /** Whether `voters` names anybody. */
   hasVoter(chunk: number): boolean {
-    return (this.votersOf.get(chunk) ?? NOBODY).some((worker) => !this.isVoid(worker));
+    return (this.votersOf.get(chunk) ?? NOBODY).some(this.counts);
   }
+
+  private readonly counts = ([worker, seq]: Ballot): boolean => seq > this.voidTo(worker);
 
   isAccepted(chunk: number): boolean {
     const checkpoint = this.checkpoints.get(Math.floor(chunk / SHARD_CHUNKS));
@@ -387,12 +412,8 @@ export class Ledger {
         this.guestBytes.delete(worker);
         return true;
       }
-      case "verdict": {
-        const worker = hex(record.worker);
-        if (!addFirst(this.verdicts, worker, record)) return false;
-        this.releaseLeases(worker);
-        return true;
-      }
+      case "verdict":
+        return this.addVerdict(id, hex(record.worker), record);
       case "checkpoint":
         return this.addCheckpoint(id, record);
       case "certificate":
@@ -440,15 +461,32 @@ export class Ledger {
     } else if (first !== id) {
       // The two signed commits are the proof: everybody who holds both comes to this line.
       this.equivocators.add(author);
+      this.voidTos.set(author, EVERYTHING);
       this.releaseLeases(author);
     }
+    const ballot: Ballot = [author, commit.seq];
     for (const [start, count] of commit.runs) {
       for (let chunk = start; chunk < start + count; chunk++) {
-        const voters = this.votersOf.get(chunk);
-        if (voters === undefined) this.votersOf.set(chunk, [author]);
-        else if (!voters.includes(author)) this.votersOf.set(chunk, [...voters, author]);
+        this.votersOf.set(chunk, [...(this.votersOf.get(chunk) ?? NOBODY), ballot]);
       }
     }
+  }
+
+  /** One ban and one strike of a worker are held: of two strikes the one that voids more. */
+  private addVerdict(id: Hex, worker: Hex, verdict: Verdict): boolean {
+    const isBan = verdict.voidTo === EVERYTHING;
+    const held = (isBan ? this.verdicts : this.strikes).get(worker);
+    if (held !== undefined && held.voidTo >= verdict.voidTo) return false;
+    if (isBan) {
+      this.releaseLeases(worker);
+    } else {
+      this.remove(this.strikeIds.get(worker) ?? "");
+      this.strikeIds.set(worker, id);
+      this.strikes.set(worker, verdict);
+    }
+    if ((this.verdicts.get(worker)?.voidTo ?? -1) < verdict.voidTo) this.verdicts.set(worker, verdict);
+    this.voidTos.set(worker, Math.max(this.voidTo(worker), verdict.voidTo));
+    return true;
   }
 
   private addCheckpoint(id: Hex, checkpoint: Checkpoint): boolean {

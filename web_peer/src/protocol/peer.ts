@@ -16,7 +16,7 @@ import type { Custody } from "./custody";
 import type { Desk, Subject } from "./desk";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { Channel, type ChunkInput, type Input, type Notable, type Output } from "./events";
-import { Exchange } from "./exchange";
+import type { Exchange } from "./exchange";
 import { decodeFrame, type Frame } from "./frames";
 import { Gossip, type Shelf } from "./gossip";
 import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
@@ -72,6 +72,7 @@ export interface Roles {
   worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole;
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole;
   custody(...parts: ConstructorParameters<typeof Custody>): Custody;
+  exchange(...parts: ConstructorParameters<typeof Exchange>): Exchange;
 }
 
 /**
@@ -92,7 +93,8 @@ export class Peer implements Desk, Shelf {
   readonly creators = new Map<Hex, CreatorRole>();
   private readonly me: Hex;
   private readonly gossip: Gossip;
-  private readonly exchange: Exchange;
+  /** Made when the first blob is wanted: before that there is nothing to serve. */
+  private swaps: Exchange | null = null;
   /** Made with our first role: before it there is nothing to keep. */
   private keeper: Custody | null = null;
   private readonly neighbourhood: Neighbours;
@@ -124,7 +126,6 @@ export class Peer implements Desk, Shelf {
     this.peerId = signer.peerId;
     this.me = hex(signer.publicKey);
     this.gossip = new Gossip(config, this.peerId, rng, this);
-    this.exchange = new Exchange(config, blobs);
     this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
@@ -202,7 +203,7 @@ export class Peer implements Desk, Shelf {
       this.expireAt,
       this.sessionsAt,
       this.gossip.wakeAt() ?? Infinity,
-      this.exchange.wakeAt() ?? Infinity,
+      this.swaps?.wakeAt() ?? Infinity,
       this.keeper?.wakeAt() ?? Infinity,
       this.neighbourhood.wakeAt() ?? Infinity,
       this.introductions.wakeAt() ?? Infinity,
@@ -314,6 +315,16 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood.want(peerId, this.now);
   }
 
+  private get exchange(): Exchange {
+    if (this.swaps === null) {
+      this.swaps = this.roles.exchange(this.config, this.blobs);
+      for (const [peerId, { session }] of this.links) {
+        if (session.state !== "greeting") this.swaps.linkOpened(peerId, this.now);
+      }
+    }
+    return this.swaps;
+  }
+
   get custody(): Custody {
     return (this.keeper ??= this.roles.custody(this.config, this, this.exchange.neighbours));
   }
@@ -352,7 +363,7 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood.closed(peerId, this.now);
     if (!this.links.delete(peerId)) return;
     this.gossip.linkClosed(peerId);
-    this.exchange.linkClosed(peerId, this.now);
+    this.swaps?.linkClosed(peerId, this.now);
     this.introductions.linkClosed(peerId);
     if (!hasParted) this.silent(peerId, reason);
   }
@@ -388,14 +399,14 @@ export class Peer implements Desk, Shelf {
     const { session } = link;
     const frame = decodeFrame(data);
     const isGreeting = session.state === "greeting";
-    const exchange = frame.kind === "blob-piece" && this.keeper?.expects(peerId, frame) ? this.keeper : this.exchange;
-    if (frame.kind !== "blob-piece" || !exchange.expects(peerId, frame)) this.charge(link, data.length);
+    const exchange = frame.kind === "blob-piece" && this.keeper?.expects(peerId, frame) ? this.keeper : this.swaps;
+    if (frame.kind !== "blob-piece" || !exchange?.expects(peerId, frame)) this.charge(link, data.length);
     for (const answer of session.received(frame, this.now)) this.send(peerId, answer);
     link.isSuspected = false;
     if (isGreeting) {
       this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
       this.gossip.linkOpened(peerId);
-      this.exchange.linkOpened(peerId, this.now);
+      this.swaps?.linkOpened(peerId, this.now);
       this.introductions.linkOpened(peerId, this.now);
       return true;
     }
@@ -415,7 +426,9 @@ export class Peer implements Desk, Shelf {
       case "blob-want":
       case "blob-piece":
       case "blob-missing":
-        if (!this.keeper?.takes(peerId, frame, this.now)) this.exchange.received(peerId, frame, this.now);
+        if (this.keeper?.takes(peerId, frame, this.now)) break;
+        if (this.swaps !== null) this.swaps.received(peerId, frame, this.now);
+        else if (frame.kind === "blob-want") this.send(peerId, { kind: "blob-missing", sha256: frame.sha256 });
         break;
       case "keep":
       case "kept":
@@ -697,7 +710,7 @@ export class Peer implements Desk, Shelf {
     const { now } = this;
     if (now >= this.sessionsAt) this.advanceSessions();
     if (this.gossip.heartbeatDue(now)) this.gossip.heartbeat(now);
-    this.exchange.advance(now);
+    this.swaps?.advance(now);
     for (const dial of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", ...dial });
     this.introductions.seek(now);
     if (now >= this.expireAt) {
@@ -731,8 +744,8 @@ export class Peer implements Desk, Shelf {
   }
 
   private drain(): readonly Output[] {
-    for (;;) {
-      const finished = this.exchange.drainFinished();
+    while (this.swaps !== null) {
+      const finished = this.swaps.drainFinished();
       for (const { digest, isHere } of finished) {
         for (const worker of this.workers.values()) worker.blobArrived(digest, isHere, this.now);
         for (const creator of this.creators.values()) creator.blobArrived(digest, isHere, this.now);
@@ -740,7 +753,7 @@ export class Peer implements Desk, Shelf {
       if (finished.length === 0) break;
       this.advanceRoles();
     }
-    for (const [peerId, frame] of this.exchange.drainFrames()) this.send(peerId, frame);
+    for (const [peerId, frame] of this.swaps?.drainFrames() ?? []) this.send(peerId, frame);
     for (const [peerId, frame] of this.introductions.drainFrames()) this.send(peerId, frame);
     this.outputs.push(...this.introductions.drainOutputs());
     for (const [peerId, frame] of this.gossip.drain(this.now)) this.send(peerId, frame);

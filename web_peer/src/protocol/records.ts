@@ -36,6 +36,9 @@ export const RECORD_BYTES_MAX = 48 * 1024;
 /** Chunks of one commit: 1,024 hashes of 32 bytes still fit a record. */
 export const COMMIT_CHUNKS_MAX = 1_024;
 
+/** The greatest seq there can be: a verdict that voids commits up to it is for good. */
+export const EVERYTHING = Number.MAX_SAFE_INTEGER;
+
 /** A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more. */
 export const LEAVING_TTL_S = 1;
 
@@ -124,13 +127,19 @@ export const Assign = body("assign", {
 });
 export type Assign = Infer<typeof Assign>;
 
-/** The creator convicts one worker: all its votes in the task are void. */
+/**
+ * The creator convicts one worker: its commits in the task up to a seq are void.
+ *
+ * A first wrong result may be the hardware's: that is a **strike**, which voids what was committed until then. The second
+ * one, and whatever else there is to convict for, is a **ban**, which voids `EVERYTHING`.
+ */
 export const Verdict = body("verdict", {
   task: bytes32,
   worker: bytes32,
   reason: literal("wrong", "malformed", "equivocated"),
   chunk: u32,
   commit: bytes32,
+  voidTo: u53,
 });
 export type Verdict = Infer<typeof Verdict>;
 

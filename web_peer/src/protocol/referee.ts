@@ -2,7 +2,7 @@
  * The creator's view of the votes: every batch opened, tallied chunk by chunk as records come in (spec/ledger.md).
  *
  * `tally.tally` is the definition; this class gives the same answers without counting everything again, because a state
- * depends only on the votes on that chunk and on who is void (test/referee.test.ts holds the two together).
+ * depends only on the votes on that chunk and on which commits are void (test/referee.test.ts holds the two together).
  */
 
 import type { Leaf } from "./batch";
@@ -18,11 +18,15 @@ const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Incremental tally of one task. Methods return the chunks whose state may have changed. */
 export class Referee {
-  readonly void = new Set<Hex>();
+  /** Worker -> the seq up to which its commits are void. */
+  readonly void = new Map<Hex, number>();
   /** Workers that signed two different values for one chunk; the caller convicts them. */
   readonly contradictors = new Set<Hex>();
   private readonly admitted = new Set<Hex>();
   private readonly votes = new Map<number, Map<Hex, Vote>>();
+  /** Chunk -> worker -> all its votes there, of workers that committed it more than once. */
+  private readonly several = new Map<number, Map<Hex, Vote[]>>();
+  private readonly lastSeqs = new Map<Hex, number>();
   private readonly chunksOf = new Map<Hex, Set<number>>();
   private readonly assigned = new Map<number, Set<Hex>>();
   private readonly leaves = new Map<number, Map<Hex, Leaf>>();
@@ -41,11 +45,21 @@ export class Referee {
     return this.touch(this.votedChunks(worker));
   }
 
-  /** No vote of this worker counts any more; what it voted on is tainted. */
-  makeVoid(worker: Hex): number[] {
-    if (this.void.has(worker)) return [];
-    this.void.add(worker);
-    return this.touch(this.votedChunks(worker));
+  /** No commit of this worker up to this seq counts any more; what it voted on there is tainted. */
+  makeVoid(worker: Hex, toSeq: number): number[] {
+    if (toSeq <= (this.void.get(worker) ?? -1)) return [];
+    this.void.set(worker, toSeq);
+    const chunks = this.votedChunks(worker);
+    for (const chunk of chunks) {
+      const votes = this.several.get(chunk)?.get(worker);
+      if (votes !== undefined) this.votes.get(chunk)!.set(worker, this.counting(votes));
+    }
+    return this.touch(chunks);
+  }
+
+  /** The greatest seq that a worker has cast votes with; a strike voids what was cast until then. */
+  lastSeq(worker: Hex): number {
+    return this.lastSeqs.get(worker) ?? 0;
   }
 
   /** The creator asked this worker for these chunks. */
@@ -56,13 +70,18 @@ export class Referee {
       else asked.add(worker);
       const cast = this.votes.get(chunk);
       const vote = cast?.get(worker);
-      if (cast !== undefined && vote !== undefined) cast.set(worker, { ...vote, assigned: true });
+      if (cast === undefined || vote === undefined) continue;
+      cast.set(worker, { ...vote, assigned: true });
+      const votes = this.several.get(chunk);
+      const those = votes?.get(worker);
+      if (those !== undefined) votes!.set(worker, those.map((each) => ({ ...each, assigned: true })));
     }
     return this.touch(chunks);
   }
 
   /** Count one opened batch. */
-  cast(worker: Hex, leaves: readonly Leaf[]): number[] {
+  cast(worker: Hex, leaves: readonly Leaf[], seq: number): number[] {
+    this.lastSeqs.set(worker, Math.max(seq, this.lastSeq(worker)));
     const chunks = inner(this.chunksOf, worker, () => new Set<number>());
     const touched: number[] = [];
     for (const leaf of leaves) {
@@ -71,9 +90,14 @@ export class Referee {
       const cast = inner(this.votes, chunk, () => new Map<Hex, Vote>());
       const previous = cast.get(worker);
       if (previous?.value && value !== NO_RESULT && previous.value !== value) this.contradictors.add(worker);
-      if (previous === undefined || saysMore(value, previous.value)) {
-        const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
-        cast.set(worker, { worker, value, assigned, trusted: worker === this.creator });
+      const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
+      const vote: Vote = { worker, value, assigned, trusted: worker === this.creator, seq };
+      if (previous === undefined) {
+        cast.set(worker, vote);
+      } else {
+        const votes = inner(inner(this.several, chunk, () => new Map<Hex, Vote[]>()), worker, () => [previous]);
+        votes.push(vote);
+        cast.set(worker, this.counting(votes));
       }
       if (value === NO_RESULT) {
         inner(this.noResults, chunk, () => new Map<Hex, string>()).set(worker, utf8.decode(leaf.data));
@@ -96,8 +120,8 @@ export class Referee {
       let tainted = false;
       for (const vote of this.voters(chunk).values()) {
         if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
-        if (this.void.has(vote.worker)) tainted = true;
-        else counted.push(vote);
+        if (!this.isVoid(vote)) counted.push(vote);
+        if (this.hasVoidVote(chunk, vote)) tainted = true;
       }
       tally = tallyChunk(counted, this.replication, tainted);
       this.cache.set(chunk, tally);
@@ -113,6 +137,12 @@ export class Referee {
   /** All votes on a chunk by worker, void ones included. */
   voters(chunk: number): ReadonlyMap<Hex, Vote> {
     return this.votes.get(chunk) ?? NO_VOTES;
+  }
+
+  /** Whether a vote on a chunk is void, be its author admitted or not. */
+  isDisowned(chunk: number): boolean {
+    for (const vote of this.voters(chunk).values()) if (this.hasVoidVote(chunk, vote)) return true;
+    return false;
   }
 
   votedChunks(worker: Hex): ReadonlySet<number> {
@@ -132,6 +162,23 @@ export class Referee {
   /** Why workers got no result, by worker. */
   reports(chunk: number): ReadonlyMap<Hex, string> {
     return this.noResults.get(chunk) ?? NO_REPORTS;
+  }
+
+  private isVoid(vote: Vote): boolean {
+    return vote.seq <= (this.void.get(vote.worker) ?? -1);
+  }
+
+  /** Whether this vote, or another one by its author on the chunk, is void. */
+  private hasVoidVote(chunk: number, vote: Vote): boolean {
+    const others = this.several.get(chunk)?.get(vote.worker);
+    return this.isVoid(vote) || (others?.some((other) => this.isVoid(other)) ?? false);
+  }
+
+  /** Of one worker's votes on one chunk the one that counts: the one that says most of those that are not void. */
+  private counting(votes: readonly Vote[]): Vote {
+    return votes.reduce((best, vote) =>
+      this.isVoid(best) || (!this.isVoid(vote) && saysMore(vote.value, best.value)) ? vote : best,
+    );
   }
 
   private touch(chunks: Iterable<number>): number[] {

@@ -10,8 +10,9 @@
  * 1. validity (the ledger admits no invalid record);
  * 2. equivocators: two different commits of one worker with one seq, or two values for one chunk: all its votes are
  *    void;
- * 3. the creator's verdicts: all votes of a convicted worker are void;
- * 4. the votes that count, one per worker and chunk, from admitted workers that 2 and 3 left over;
+ * 3. the creator's verdicts: the commits of a convicted worker are void up to the greatest seq that one of them names,
+ *    which is all of them when it was banned;
+ * 4. the votes that count, one per worker and chunk, by admitted workers in the commits that 2 and 3 left over;
  * 5. each chunk's state from the votes on that chunk alone.
  *
  * Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
@@ -20,6 +21,7 @@
  */
 
 import type { Hex } from "./bytes";
+import { EVERYTHING } from "./records";
 
 export type ChunkState = "open" | "sealed" | "disputed" | "agreed" | "failed";
 
@@ -38,6 +40,8 @@ export interface Vote {
   readonly value: Value;
   readonly assigned: boolean;
   readonly trusted: boolean;
+  /** Of the commit it was cast in. */
+  readonly seq: number;
 }
 
 export const NO_RESULT: Hex = "";
@@ -109,7 +113,8 @@ export interface Ballot {
 
 /** What the whole set says; chunks ascending. */
 export interface Tally {
-  readonly void: ReadonlySet<Hex>;
+  /** Worker -> the seq up to which its commits are void. */
+  readonly void: ReadonlyMap<Hex, number>;
   readonly chunks: ReadonlyMap<number, ChunkTally>;
 }
 
@@ -140,7 +145,8 @@ export interface Electorate {
   readonly replication: number;
   readonly creator: Hex;
   readonly admitted: { has(worker: Hex): boolean };
-  readonly convicted: Iterable<Hex>;
+  /** Of each worker with a verdict the seq up to which its commits are void. */
+  readonly convicted: Iterable<readonly [Hex, number]>;
   /** Whether the creator asked this worker for this chunk. */
   isAssigned(worker: Hex, chunk: number): boolean;
 }
@@ -148,14 +154,14 @@ export interface Electorate {
 /** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
 export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally {
   const { replication, creator, admitted } = electorate;
-  const voided = equivocators(ballots);
-  for (const worker of electorate.convicted) voided.add(worker);
+  const voided = new Map(electorate.convicted);
+  for (const worker of equivocators(ballots)) voided.set(worker, EVERYTHING);
   const votes = new Map<number, Map<Hex, Vote>>();
   const tainted = new Set<number>();
-  for (const { worker, values } of ballots) {
+  for (const { worker, seq, values } of ballots) {
     const trusted = worker === creator;
     if (!trusted && !admitted.has(worker)) continue;
-    const isVoid = voided.has(worker);
+    const isVoid = seq <= (voided.get(worker) ?? -1);
     for (const [chunk, value] of values) {
       if (isVoid) {
         tainted.add(chunk);
@@ -166,7 +172,7 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
       const previous = cast.get(worker);
       // Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
       if (previous === undefined || saysMore(value, previous.value)) {
-        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted });
+        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted, seq });
       }
     }
   }

@@ -3,7 +3,7 @@
  *
  *     FETCHING --code and inputs here--> JOINING --admit--> WORKING <--nothing open / something open--> IDLE
  *                                           |                  |
- *                                           '---- verdict -----+---- certificate ----> DONE
+ *                                           '---- ban ---------+---- certificate ----> DONE
  *
  * A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
  *
@@ -28,6 +28,7 @@ import { findWork, type Ledger, shardTopic, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { pickOpen } from "./picking";
 import {
+  EVERYTHING,
   type Assign,
   chunksOf,
   type Commit,
@@ -146,8 +147,9 @@ export class WorkerRole implements Custodial {
         if (hex(record.worker) === this.me) this.takeAssignment(record, now);
         break;
       case "verdict":
-        if (hex(record.worker) === this.me) this.state = "done";
-        else this.lookAgain(now);
+        // A strike is no end: the next results may be right.
+        if (hex(record.worker) !== this.me) this.lookAgain(now);
+        else if (record.voidTo === EVERYTHING) this.state = "done";
         break;
       case "checkpoint":
         if (this.ledger.creatorEquivocated) {

@@ -89,7 +89,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
     went: went.map((each) => each ?? null),
     joins: [...of.joins.keys()],
     admits: [...of.admits.keys()],
-    verdicts: [...of.verdicts].map(([worker, verdict]) => [worker, verdict.reason]),
+    verdicts: [...of.verdicts].map(([worker, verdict]) => [worker, verdict.reason, verdict.voidTo]),
     equivocators: [...of.equivocators].sort(),
     creatorEquivocated: of.creatorEquivocated,
     certified: of.certificate !== null,
@@ -121,7 +121,7 @@ interface Election {
   readonly replication: number;
   readonly creator: Hex;
   readonly admitted: readonly Hex[];
-  readonly convicted: readonly Hex[];
+  readonly convicted: readonly [Hex, number][];
   readonly assigned: readonly [Hex, number][];
 }
 
@@ -185,7 +185,7 @@ function election({ manifest, records: came, votes, asked }: RecordSet): unknown
     replication: of.manifest.policy.replication,
     creator: hex(of.manifest.creator),
     admitted: [...of.admits.keys()],
-    convicted: [...of.verdicts.keys()],
+    convicted: [...of.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as [Hex, number]),
     assigned,
   });
 }

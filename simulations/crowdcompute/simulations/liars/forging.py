@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crowdcompute.protocol.records import Verdict, sign
+from crowdcompute.protocol.records import EVERYTHING, Verdict, sign
 
 from .behaviour import records_heard
 from .rewriting import Rewriting
@@ -35,4 +35,4 @@ class Forger(Rewriting):
     def records(self, to: PeerId, records: tuple[Signed, ...]) -> tuple[Signed, ...]:
         if self._victim is None or not any(signed.kind == "commit" for signed in records):
             return records
-        return (*records, sign(self._signer, Verdict(self._task, self._victim, "wrong", 0, bytes(32))))
+        return (*records, sign(self._signer, Verdict(self._task, self._victim, "wrong", 0, bytes(32), EVERYTHING)))

@@ -93,6 +93,7 @@ class _Task:
         self._log_worker = np.empty(2 * chunks, np.int32)
         self._log_chunk = np.empty(2 * chunks, np.int64)
         self._log_asked = np.empty(2 * chunks, np.bool_)
+        self._log_void = np.zeros(2 * chunks, np.bool_)
         self._logged = 0
         # What is to be done.
         self._next = 0
@@ -130,7 +131,8 @@ class _Task:
     def check_invariants(self) -> None:
         """What a convict voted on was confirmed by two others at least, or by the creator; counts match the votes."""
         workers, chunks = self._log_worker[: self._logged], self._log_chunk[: self._logged]
-        counts = self._crew.alive[workers]
+        counts = ~self._log_void[: self._logged]
+        assert counts[~self._crew.alive[workers]].sum() == 0
         votes = np.bincount(chunks[counts], minlength=self._size.chunks)
         assert (votes == self._votes).all()
         tainted = chunks[~counts]
@@ -232,9 +234,11 @@ class _Task:
             self._log_worker = np.resize(self._log_worker, longer)
             self._log_chunk = np.resize(self._log_chunk, longer)
             self._log_asked = np.resize(self._log_asked, longer)
+            self._log_void = np.resize(self._log_void, longer)
         self._log_worker[self._logged : end] = workers
         self._log_chunk[self._logged : end] = chunks
         self._log_asked[self._logged : end] = asked
+        self._log_void[self._logged : end] = False
         self._logged = end
         self._voters[chunks, self._voted[chunks] % _VOTERS_KEPT] = workers
         self._voted[chunks] += 1
@@ -259,13 +263,19 @@ class _Task:
         self._crew.standing[workers] += drawn
 
     def _convict(self, workers: Workers) -> None:
-        """All their votes are void; what they voted on is tainted, and reopens where nothing is left."""
-        workers = self._crew.convict(workers, self._round)
-        self._convicted += len(workers)
-        self._honest_convicted += int((~self._crew.liar[workers]).sum())
+        """Their votes so far are void; what they voted on is tainted, and reopens where nothing is left.
+
+        The first time is a strike, after which they go on; the second time they are banned.
+        """
+        again = workers[self._crew.struck[workers]]
+        struck = self._crew.strike(workers)
+        self._convicted += len(struck)
+        self._honest_convicted += int((~self._crew.liar[struck]).sum())
+        workers = np.concatenate((struck, self._crew.convict(again, self._round)))
         void = np.zeros(len(self._crew.alive), np.bool_)
         void[workers] = True
-        theirs = np.flatnonzero(void[self._log_worker[: self._logged]])
+        theirs = np.flatnonzero(void[self._log_worker[: self._logged]] & ~self._log_void[: self._logged])
+        self._log_void[theirs] = True
         chunks = self._log_chunk[theirs]
         self._retract(chunks)
         np.subtract.at(self._votes, chunks, 1)

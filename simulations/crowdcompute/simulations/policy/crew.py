@@ -29,6 +29,7 @@ class Crew:
         self._back: dict[int, int] = {}  # round -> identities that return in it
         self.liar = np.repeat([False, True], [machines - lying_machines, identities])
         self.alive = np.ones(len(self.liar), np.bool_)
+        self.struck = np.zeros(len(self.liar), np.bool_)
         self.standing = np.zeros(len(self.liar), np.int64)
         self.foresees = adversary.foresees and lying_machines > 0
         adversary.begin(chunks, rng)
@@ -39,6 +40,7 @@ class Crew:
         if returning:
             self.liar = np.append(self.liar, np.ones(returning, np.bool_))
             self.alive = np.append(self.alive, np.ones(returning, np.bool_))
+            self.struck = np.append(self.struck, np.zeros(returning, np.bool_))
             self.standing = np.append(self.standing, np.zeros(returning, np.int64))
         working = self.alive
         if self._speed < 1:
@@ -56,6 +58,14 @@ class Crew:
                 Ballots(workers[lying], chunks[lying], asked, friend_lied[lying], self.standing[workers[lying]])
             )
         return values
+
+    def strike(self, workers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Those of these that were never convicted have a strike now, and are trusted as little as newcomers."""
+        workers = np.unique(workers)
+        workers = workers[~self.struck[workers]]
+        self.struck[workers] = True
+        self.standing[workers] = 0
+        return workers
 
     def convict(self, workers: NDArray[np.int32], round_: int) -> NDArray[np.int32]:
         """These are void from now on; returns those that were not before."""
