@@ -167,7 +167,8 @@ class _Teller:
                 self(f"task{task} is closed")
             case Notable.WORKER_CONVICTED if notice.detail == "a strike":
                 self(
-                    f"task{task} a result of this machine was wrong: what it did so far does not count, a second time ends it"
+                    f"task{task} a result of this machine was wrong: what it did so far does not count, "
+                    "and a second wrong one ends it"
                 )
             case Notable.WORKER_CONVICTED:
                 self(f"task{task} takes no more from this machine: {notice.detail}")
