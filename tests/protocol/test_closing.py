@@ -34,7 +34,7 @@ class Job:
 
     def vote(self, worker: bytes, chunks: Iterable[int]) -> None:
         leaves = [Leaf(chunk, Status.OK, inline=True, size=4, data=b"true") for chunk in chunks]
-        for chunk in self.referee.cast(worker, leaves):
+        for chunk in self.referee.cast(worker, leaves, 1):
             self.closing.account(chunk)
 
     def confirm(self, worker: bytes, chunks: Iterable[int]) -> None:
