@@ -524,6 +524,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
+def places() -> Callable[[Path], Place]:
+    """Makes a place that several tests share; whoever makes it cleans it up."""
+    return Place
+
+
+@pytest.fixture(scope="session")
 def desk() -> Iterator[Signaling]:
     """A signaling server for all tests that do not harm it."""
     server = Signaling()

@@ -20,10 +20,12 @@ from crowdcompute.protocol.events import (
     LinkOpened,
     SendFrame,
     SlotsChanged,
+    TaskGivenUp,
     TasksChosen,
 )
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.recount import recount
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.checkers import final_failures
@@ -128,6 +130,34 @@ def test_workers_that_are_killed_come_back_and_nobody_is_convicted(keep_state: b
         small.at(at_s, partial(faults.crash, small, small.nodes[index], for_s=1.5, keep_state=keep_state))
     run(small)
     assert not small.role.ledger.verdicts
+
+
+def test_a_task_that_is_given_up_closes_with_what_it_has_and_says_so() -> None:
+    small = world(chunks=200)
+    small.step_until(8.0)
+    before = small.role.progress()
+    assert 0 < before.accepted < 200
+    small.tell(small.creator, TaskGivenUp(small.task))
+    small.run()
+    after = small.role.progress()
+    assert after.state is TaskState.CLOSED
+    assert (after.accepted + after.failed, after.accepted) == (200, before.accepted)
+    assert small.role.cancelled_chunks() == after.failed
+    counted = recount(small.role.evidence(), verify)
+    assert (counted.cancelled, counted.certificate.accepted) == (after.failed, after.accepted)
+    # What was given up was not looked at: audits of accepted chunks alone bound the error.
+    audited = [chunk for chunk in range(200) if small.role.result(chunk).state == "ok"]
+    assert after.creator_audits <= len(audited)
+    assert after.bound == 0 or after.bound <= 0.1
+
+
+def test_a_task_given_up_before_its_first_result_closes_at_once() -> None:
+    small = world(chunks=20)
+    small.step_until(0.5)
+    small.tell(small.creator, TaskGivenUp(small.task))
+    small.run()
+    assert small.role.state is TaskState.CLOSED
+    assert small.role.progress().failed == small.role.cancelled_chunks() == 20
 
 
 def test_a_worker_asked_to_finish_takes_no_new_work_and_does_not_spin() -> None:

@@ -108,7 +108,9 @@ def _compare(stated: dict[str, Any], counted: Recount) -> None:
     Raises:
         DoesNotHold: It does not.
     """
-    expected = document(counted.signed, counted.manifest, counted.certificate_signed, counted.verdicts)
+    expected = document(
+        counted.signed, counted.manifest, counted.certificate_signed, counted.verdicts, counted.cancelled
+    )
     if stated.get("task") != expected["task"]:
         raise DoesNotHold(f"the certificate is about another task than the records, which are of {expected['task']}")
     for key in [*expected, *(key for key in stated if key not in expected)]:
@@ -175,7 +177,7 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "task": counted.signed.record_id.hex(),
         "creator": peer_id_of(counted.manifest.creator),
         "name": counted.manifest.name,
-        "statement": statement(counted.manifest, body),
+        "statement": statement(counted.manifest, body, counted.cancelled),
         "records": dict(counted.records),
         "peers": counted.peers,
         "executions": body.executions,
@@ -210,6 +212,6 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
         ("results", f"{body.accepted:,} accepted and {body.failed:,} failed, as the votes say; {compared}"),
         ("audits", f"{body.worker_audits:,} by workers, {body.creator_audits:,} by the creator, as certified"),
         *(convicted or [("convicted", "nobody")]),
-        ("holds", statement(manifest, body)),
+        ("holds", statement(manifest, body, counted.cancelled)),
         *(("unchecked", point) for point in counted.cannot_check),
     ]

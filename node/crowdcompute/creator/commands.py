@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import sys
 import time
 from hashlib import sha256
@@ -25,7 +24,7 @@ from crowdcompute.protocol.manifest import sign_manifest, time_refusal
 
 from .build import build as build_module
 from .code import examine
-from .local import describe_outcome
+from .local import cores, describe_outcome
 from .local import run as run_chunks
 from .local import sample as sample_chunks
 from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, show
@@ -142,7 +141,7 @@ def run(
                 print(f"chunk {outcome.chunk}: {describe_outcome(outcome)}", file=sys.stderr)
             advance()
 
-        asyncio.run(run_chunks(work, jobs or _cores(), keep))
+        asyncio.run(run_chunks(work, jobs or cores(), keep))
     print(f"{counts[Status.OK]:,} of {work.chunks:,} chunks in {output}  {time.monotonic() - started:.1f} s")
     if counts[Status.OK] < work.chunks:
         raise CommandError(f"{work.chunks - counts[Status.OK]:,} chunks have no result: see above")
@@ -214,8 +213,3 @@ def _progress(work: Work) -> Iterator[Callable[[], None]]:
     ) as bar:
         task = bar.add_task(work.name, total=work.chunks)
         yield lambda: bar.advance(task)
-
-
-def _cores() -> int:
-    # In a container os.cpu_count() counts the host's cores, the affinity mask what we may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -19,6 +22,7 @@ from crowdcompute.protocol.split import is_numbers, seed
 if TYPE_CHECKING:
     from crowdcompute.node.executors.engine import EngineName
     from crowdcompute.protocol.events import ChunkOutcome
+    from crowdcompute.protocol.manifest import Split
 
     from .work import Work
 
@@ -53,7 +57,7 @@ class Sample:
 async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     """Execute `chunks` twice, the second time in reverse order, and compare; JavaScript also in its strict engine."""
     inputs = _inputs(work, chunks)
-    async with _pool(1) as pool:
+    async with open_pool(1) as pool:
         first = await _execute(pool, work, inputs)
         # The first pass has paid for compiling, so the second one is timed.
         started = time.monotonic()
@@ -66,14 +70,22 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     )
     strictly: tuple[ChunkOutcome, ...] = ()
     if work.runtime == "js":
-        async with _pool(1, "quickjs") as pool:
+        async with open_pool(1, "quickjs") as pool:
             strictly = await _execute(pool, work, inputs)
     return Sample(first, differing, elapsed / max(1, len(first)), strictly)
 
 
 async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) -> None:
     """Execute every chunk on `slots` processes, and report each as soon as it is done, in any order."""
-    waiting = iter(range(work.chunks))
+    async with open_pool(slots) as pool:
+        await run_in(pool, slots, work, range(work.chunks), report)
+
+
+async def run_in(
+    pool: WorkerPool, slots: int, work: Work, chunks: Iterable[int], report: Callable[[ChunkOutcome], None]
+) -> None:
+    """The same with a pool of `slots` processes that is there already, for these chunks."""
+    waiting = iter(chunks)
 
     async def work_off() -> None:
         batch_chunks = 1
@@ -85,12 +97,16 @@ async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) ->
             # At most double: the first chunks of a task may be its easy ones.
             batch_chunks = max(1, min(2 * len(batch), BATCH_CHUNKS_MAX, int(BATCH_S / seconds_per_chunk)))
 
-    async with _pool(slots) as pool:
-        await asyncio.gather(*(work_off() for _ in range(slots)))
+    await asyncio.gather(*(work_off() for _ in range(slots)))
 
 
 @asynccontextmanager
-async def _pool(slots: int, javascript: EngineName | None = None) -> AsyncIterator[WorkerPool]:
+async def open_pool(slots: int, javascript: EngineName | None = None) -> AsyncIterator[WorkerPool]:
+    """Worker processes, ready.
+
+    Raises:
+        CommandError: This machine has no working sandbox.
+    """
     pool = WorkerPool(slots, javascript=javascript)
     try:
         await pool.start()
@@ -125,3 +141,19 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
 def printable(text: str) -> str:
     """A guest's text, which may hold anything, as one harmless line."""
     return "".join(character if character.isprintable() else "�" for character in text[:TEXT_CHARACTERS])
+
+
+def numbers_of(split: Split, data: bytes) -> tuple[int, ...] | None:
+    """A chunk's input as the numbers it consists of; None if it is bytes."""
+    return struct.unpack(f"<{len(data) // 8}q", data) if is_numbers(split) else None
+
+
+def reproduce_words(task: str, chunk: int) -> str:
+    """The command that computes one chunk here, of a folder, a bundle or a published task."""
+    return f"cc-task run --local --chunk {chunk} {shlex.quote(task)}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    # In a container os.cpu_count() counts the host's cores, the affinity mask what we may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,10 +15,9 @@ from cyclopts import Parameter
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.node.signals import Stopping
-from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.closing import TaskState
-from crowdcompute.protocol.identity import peer_id_of, verify
-from crowdcompute.protocol.manifest import sign_manifest, time_refusal
+from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.manifest import time_refusal
 from crowdcompute.protocol.signaling import JoinLink
 
 from .code import examine
@@ -29,13 +28,14 @@ from .results import CERTIFICATE_FILE, certificate, export, failures, statement_
 from .session import Creator, online, open_creator
 from .task_file import TASK_FILE, read_task_file
 from .watching import report, screen, until_closed, words
-from .work import make_manifest, open_bundle, read_module
+from .work import open_bundle, read_module, sign_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
     from crowdcompute.node.runtime import Runtime
+    from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
 
 Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the network, http://host/j#n=NETWORK")]
@@ -186,14 +186,7 @@ def _bundle(path: Path, creator: Creator) -> Bundle:
         bundle = open_bundle(path)
     else:
         task = read_task_file(path if path.is_dir() else path.parent)
-        module = read_module(task)
-        manifest = make_manifest(task, module, creator.identity, created_s=int(time.time()))
-        signed = sign_manifest(creator.identity, manifest)
-        blobs = {manifest.code.sha256: module}
-        if manifest.inputs is not None and task.inputs is not None:
-            blobs[manifest.inputs.sha256] = task.inputs
-        # Through the same door as a stranger's bundle: what is published has passed every check.
-        bundle = read_bundle(write_bundle(signed, blobs), verify)
+        bundle = sign_task(task, read_module(task), creator.identity)
     refusal = time_refusal(bundle.manifest, time.time())
     if refusal is not None:
         raise CommandError(f"{path} cannot be published: {refusal}", Exit.REFUSED)

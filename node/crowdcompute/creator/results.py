@@ -81,12 +81,12 @@ def certificate(role: CreatorRole) -> dict[str, Any] | None:
                 verdicts[verdict.worker] = verdict
         elif signed.kind == "certificate":
             # Whoever was convicted later, by a commit on its way when the task closed, is no part of it.
-            return document(role.ledger.signed, role.ledger.manifest, signed, verdicts)
+            return document(role.ledger.signed, role.ledger.manifest, signed, verdicts, role.cancelled_chunks())
     return None
 
 
 def document(
-    signed: Signed, manifest: Manifest, certified: Signed, verdicts: Mapping[bytes, Verdict]
+    signed: Signed, manifest: Manifest, certified: Signed, verdicts: Mapping[bytes, Verdict], cancelled: int
 ) -> dict[str, Any]:
     """certificate.json of a manifest's and a certificate's record. It says nothing that does not follow from them."""
     body = decode(certified.body, CertificateBody)
@@ -95,10 +95,11 @@ def document(
         "task": signed.record_id.hex(),
         "creator": peer_id_of(manifest.creator),
         "name": manifest.name,
-        "statement": statement(manifest, body),
+        "statement": statement(manifest, body, cancelled),
         "chunks": body.chunks,
         "accepted": body.accepted,
         "failed": body.failed,
+        "cancelled": cancelled,
         "results_root": body.root.hex(),
         "executions": body.executions,
         "audits": {"by_workers": body.worker_audits, "by_creator": body.creator_audits, "mismatches": body.mismatches},
@@ -119,23 +120,27 @@ def document(
     }
 
 
-def statement(manifest: Manifest, body: CertificateBody) -> str:
+def statement(manifest: Manifest, body: CertificateBody, cancelled: int) -> str:
     """What the certificate says, in one sentence."""
+    missing = ""
+    if body.failed:
+        because = f", {cancelled:,} of them because the creator cancelled them" if cancelled else ""
+        missing = f"; {body.failed:,} of {body.chunks:,} chunks have no result{because}"
     if body.bound == 0:
-        return f"all {body.accepted} accepted results were re-executed by the creator's own node"
+        return f"all {body.accepted} accepted results were re-executed by the creator's own node{missing}"
     words = (
         f"at most {body.bound:.2%} of the {body.accepted:,} accepted results are wrong, with {body.confidence:.0%}"
         " confidence"
     )
     if body.worker_audits:
         words += f", as long as at most {manifest.policy.liars:.0%} of the workers' audits lie"
-    return words
+    return words + missing
 
 
 def statement_of(role: CreatorRole) -> str:
     """The same of a task of ours that is closed."""
     assert role.ledger.certificate is not None
-    return statement(role.ledger.manifest, role.ledger.certificate)
+    return statement(role.ledger.manifest, role.ledger.certificate, role.cancelled_chunks())
 
 
 def export(role: CreatorRole, folder: Path) -> int:

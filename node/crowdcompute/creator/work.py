@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.blobs import describe
-from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle
+from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
-from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest, sign_manifest
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
@@ -41,6 +42,8 @@ class Work:
     limits: Limits
     policy: Policy
     task_id: bytes
+    where: str
+    """Where it was read: a folder, a bundle, or the id of a published task."""
 
 
 def open_work(path: Path) -> Work:
@@ -52,11 +55,38 @@ def open_work(path: Path) -> Work:
     """
     if path.is_dir() or path.name == TASK_FILE:
         task = read_task_file(path if path.is_dir() else path.parent)
-        # Who signs, and when, changes nothing about how a chunk is computed.
-        manifest = make_manifest(task, read_module(task), None, created_s=0)
-        return _work(manifest, read_module(task), task.inputs, UNSIGNED)
+        return unsigned_work(task, read_module(task))
     bundle = open_bundle(path)
-    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id)
+    return bundle_work(bundle, str(path))
+
+
+def bundle_work(bundle: Bundle, where: str) -> Work:
+    """A signed task, to be computed here."""
+    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id, where)
+
+
+def unsigned_work(task: TaskFile, module: bytes) -> Work:
+    """A task that nobody has signed: who signs, and when, changes nothing about how a chunk is computed.
+
+    Raises:
+        CommandError: As `make_manifest`.
+    """
+    manifest = make_manifest(task, module, None, created_s=0)
+    return _work(manifest, module, task.inputs, UNSIGNED, str(task.folder))
+
+
+def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
+    """Sign a task now. It comes through the same door as a stranger's bundle: it has passed every check.
+
+    Raises:
+        CommandError, BundleError: It cannot be published.
+    """
+    manifest = make_manifest(task, module, creator, created_s=int(time.time()))
+    signed = sign_manifest(creator, manifest)
+    blobs = {manifest.code.sha256: module}
+    if manifest.inputs is not None and task.inputs is not None:
+        blobs[manifest.inputs.sha256] = task.inputs
+    return read_bundle(write_bundle(signed, blobs), verify)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -146,7 +176,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     return manifest
 
 
-def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes) -> Work:
+def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes, where: str) -> Work:
     return Work(
         name=manifest.name,
         runtime=manifest.runtime,
@@ -157,4 +187,5 @@ def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: byte
         limits=manifest.limits,
         policy=manifest.policy,
         task_id=task_id,
+        where=where,
     )

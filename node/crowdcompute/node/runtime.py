@@ -35,6 +35,7 @@ from crowdcompute.protocol.events import (
     SignalArrived,
     SignalMade,
     SignalUndelivered,
+    TaskGivenUp,
     TaskPublished,
     Woke,
 )
@@ -160,6 +161,10 @@ class Runtime:
             LocalProtocolError: The manifest is not ours to publish, or has expired.
         """
         self.feed(TaskPublished(manifest))
+
+    def give_up(self, task: bytes) -> None:
+        """Want no more results of a task of ours: what has none by now fails, and the rest is checked and certified."""
+        self.feed(TaskGivenUp(task))
 
     async def changed(self) -> None:
         """Return when something happened since the last call.

@@ -28,7 +28,7 @@ from .policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
     from random import Random
 
     from .manifest import Policy
@@ -111,26 +111,35 @@ class Auditor:
         return 0.0 if all_trusted else error_bound(strength, 0, convicted=convicted)
 
     def draw_more(
-        self, strength: float, *, convicted: bool, by_workers: bool, audits_of: Callable[[int], tuple[int, bool]]
+        self,
+        strength: float,
+        *,
+        convicted: bool,
+        by_workers: bool,
+        audits_of: Callable[[int], tuple[int, bool]],
+        failed: Set[int] = frozenset(),
     ) -> set[int]:
         """All chunks are closed and the strength does not suffice: draw further chunks uniformly.
 
-        `by_workers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an
-        empty set means that audits cannot suffice, and only the creator's own executions can add strength. Then none
-        is asked for: volunteers' time is not wasted on what the creator has to do anyway.
+        `by_workers` says whether anybody but the creator can audit; `failed` chunks have nothing to audit. Returns the
+        chunks that now have audits due; an empty set means that audits cannot suffice, and only the creator's own
+        executions can add strength. Then none is asked for: volunteers' time is not wasted on what the creator has to
+        do anyway.
         """
         if convicted and self._sample is None:
             self._sample, strength = {}, 0.0
             self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
+        self._unsampled = [chunk for chunk in self._unsampled if chunk not in failed]
         weight = (1 - self._policy.liars) if by_workers else 1.0
         missing = math.ceil((self.required(convicted=convicted) - strength) / weight - 1e-9)
         if self._sample is not None and missing > len(self._unsampled):
             self._sample.update((chunk, audits_of(chunk)[0]) for chunk in self._unsampled)
             self._unsampled = []
-        elif self._sample is None and missing > PASSES_MAX * self._chunks:
+        elif self._sample is None and missing > PASSES_MAX * (self._chunks - len(failed)):
             return set()
         elif self._sample is None and not self._unsampled:
-            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
+            everything = self._rng.sample(range(self._chunks), self._chunks)
+            self._unsampled = [chunk for chunk in everything if chunk not in failed]
         drawn: set[int] = set()
         while missing > 0 and self._unsampled:
             chunk = self._unsampled.pop()

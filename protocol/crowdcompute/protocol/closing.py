@@ -102,7 +102,7 @@ class Closing:
     def account(self, chunk: int) -> None:
         """Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute."""
         voters = self._referee.voters(chunk)
-        trusted = self._creator in voters
+        trusted = self._is_trusted(chunk)
         if trusted:
             self._trusted.add(chunk)
         before = self._counted.get(chunk, (0, False))
@@ -137,13 +137,17 @@ class Closing:
         fresh = not convicted or self._auditor.sampling
         if fresh and (strength >= required or self._all_trusted()):
             return Certify()
-        drawn = self._auditor.draw_more(strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of)
+        drawn = self._auditor.draw_more(
+            strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of, failed=self._failed
+        )
         if drawn:
             return Confirm(tuple(sorted(drawn)))
         # What audits cannot show, the creator's own executions do, beginning with what nobody audited. When they do not
         # suffice either, all chunks are executed, and nothing is left to be wrong.
         missing = required - self._strength()
-        left = [chunk for chunk in range(self._manifest.chunks) if self._creator not in self._referee.voters(chunk)]
+        left = [
+            chunk for chunk in range(self._manifest.chunks) if chunk not in self._failed and not self._is_trusted(chunk)
+        ]
         gains = {chunk: self._auditor.gain(chunk, self._audits_of) for chunk in left}
         chunks = []
         for chunk in sorted(left, key=lambda chunk: -gains[chunk]):
@@ -156,7 +160,12 @@ class Closing:
     # ---- inside
 
     def _audits_of(self, chunk: int) -> tuple[int, bool]:
-        return self._referee.chunk(chunk).extra, self._creator in self._referee.voters(chunk)
+        return self._referee.chunk(chunk).extra, self._is_trusted(chunk)
+
+    def _is_trusted(self, chunk: int) -> bool:
+        """Whether we have a result of our own. Having none, or giving the chunk up, shows nothing about others."""
+        vote = self._referee.voters(chunk).get(self._creator)
+        return vote is not None and bool(vote.value)
 
     def _strength(self) -> float:
         return self._auditor.strength(self._worker_audits, self._creator_audits, self._audits_of)

@@ -20,7 +20,7 @@ from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .dispatching import Dispatch
 from .errors import RemoteProtocolError
-from .events import ChunkInput, ChunkOutcome, Notable, Status
+from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
 from .executing import Executing
 from .frames import Keep, Kept
 from .identity import NONCE_BYTES
@@ -214,6 +214,21 @@ class CreatorRole:
         """Our own node executed chunks for us: they become votes that settle them."""
         if not self._executing.finished(job, seconds):
             return
+        self._vote(outcomes, now)
+
+    def give_up(self, now: float) -> None:
+        """Want no more results: whatever has none by now fails by our own word, and the rest is checked as before."""
+        if self.state is TaskState.CLOSED:
+            return
+        count = self.ledger.manifest.chunks
+        left = [chunk for chunk in range(count) if chunk not in self._accepted and chunk not in self._failed]
+        self._dispatch.forget(left)
+        for job in self._executing.forget(left):
+            self._desk.cancel(job)
+        self._vote(tuple(ChunkOutcome(chunk, Status.NO_RESULT, b"", CANCELLED) for chunk in left), now)
+        self._stirred = True
+
+    def _vote(self, outcomes: tuple[ChunkOutcome, ...], now: float) -> None:
         commits = commits_of(
             self._signer,
             self._signer.seal_key,
@@ -292,6 +307,15 @@ class CreatorRole:
         disagreed = sorted(worker for worker, vote in voters.items() if vote.value and vote.value != value)
         state = "ok" if leaf.status is Status.OK else "task error"
         return ChunkResult(chunk, state, leaf.digest, leaf.size, len(voters), tuple(agreed), tuple(disagreed), reasons)
+
+    def settled_chunks(self) -> list[int]:
+        """The chunks that have a result, or will get none."""
+        return sorted(self._accepted.keys() | self._failed)
+
+    def cancelled_chunks(self) -> int:
+        """How many chunks were given up."""
+        us = self._signer.public_key
+        return sum(self._referee.reports(chunk).get(us) == CANCELLED for chunk in self._failed)
 
     def result_bytes(self, chunk: int) -> bytes | None:
         """The accepted result of a chunk, or None while there is none."""

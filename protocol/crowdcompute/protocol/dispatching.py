@@ -146,6 +146,15 @@ class Dispatch:
         """Nothing more is wanted of a chunk."""
         self._hungry.pop(chunk, None)
 
+    def forget(self, chunks: Iterable[int]) -> None:
+        """Nothing is wanted of these chunks any more, nor of whom was asked for them."""
+        unwanted = set(chunks)
+        for worker, chunk, _ in list(self._assignments.outstanding()):
+            if chunk in unwanted:
+                self._assignments.withdraw(worker, [chunk])
+        for chunk in unwanted:
+            self._hungry.pop(chunk, None)
+
     def reopened(self, chunk: int) -> None:
         """Nobody has voted on a chunk (any more): workers pick it themselves."""
         self._hungry.pop(chunk, None)

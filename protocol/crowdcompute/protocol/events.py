@@ -34,6 +34,10 @@ class Status(IntEnum):
     NO_RESULT = 2
 
 
+CANCELLED = "cancelled by its creator"
+"""The detail of chunks that were given up."""
+
+
 class ChunkInput(NamedTuple):
     """One chunk to execute: its index, its input bytes, and the seed of its deterministic randomness."""
 
@@ -118,6 +122,13 @@ class TaskPublished:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskGivenUp:
+    """We, its creator, want no more chunks of this task computed (spec/ledger.md, "Giving up")."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RecordsRestored:
     """What `SaveRecords` saved in an earlier life of this peer, in the order saved. Feed it before anything else."""
 
@@ -156,6 +167,7 @@ Input: TypeAlias = (
     | Executed
     | Woke
     | TaskPublished
+    | TaskGivenUp
     | RecordsRestored
     | FinishRequested
     | TasksChosen

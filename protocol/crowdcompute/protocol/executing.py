@@ -43,6 +43,16 @@ class Executing:
         """Execute these chunks as well."""
         self._wanted.update(dict.fromkeys(chunks))
 
+    def forget(self, chunks: Iterable[int]) -> list[int]:
+        """Do not execute these chunks after all; the jobs that are of no use any more, to be cancelled."""
+        unwanted = set(chunks)
+        for chunk in unwanted:
+            self._wanted.pop(chunk, None)
+        useless = [job for job, running in self._jobs.items() if unwanted.issuperset(running)]
+        for job in useless:
+            del self._jobs[job]
+        return useless
+
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch, or None. `job_started` must follow."""
         if not self._wanted:

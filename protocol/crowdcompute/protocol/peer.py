@@ -40,6 +40,7 @@ from .events import (
     SendFrame,
     SignalMade,
     SlotsChanged,
+    TaskGivenUp,
     TaskPublished,
     TasksChosen,
     Woke,
@@ -171,6 +172,9 @@ class Peer:
                 self._introductions.relay(to, through, signal, now)
             case TaskPublished(manifest=manifest):
                 self._publish_task(manifest)
+            case TaskGivenUp(task_id=task_id):
+                if task_id in self.creators:
+                    self.creators[task_id].give_up(now)
             case RecordsRestored(records=records):
                 self._restore(records)
             case FinishRequested():

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from . import merkle
 from .errors import ProtocolError, RemoteProtocolError
-from .events import Status
+from .events import CANCELLED, Status
 from .ledger import Ledger, bit
 from .manifest import Manifest, open_manifest
 from .opening import opened_chunks, opened_votes
@@ -43,6 +44,7 @@ CANNOT_CHECK_MISMATCHES = (
     "how many of the wrong votes had been accepted for a while: the certificate's number is possible"
 )
 
+_GIVEN_UP = sha256(CANCELLED.encode()).digest()
 _TOLERANCE = 1e-9
 """Of a bound that another language computed (spec/verification.md: nine significant digits)."""
 
@@ -74,6 +76,8 @@ class Recount:
     """Authors of records."""
     wrong_votes: Mapping[bytes, int]
     """Votes that differ from the accepted result, by worker."""
+    cancelled: int
+    """Chunks that the creator gave up."""
     cannot_check: tuple[str, ...]
 
     def digest(self, chunk: int) -> bytes | None:
@@ -117,6 +121,7 @@ class _Evidence:
         self.ballots: list[Ballot] = []
         self.unopened: dict[bytes, bytes] = {}  # commit that is not shown -> its author
         self.assigned: set[tuple[bytes, int]] = set()
+        self.cancelled: set[int] = set()
         for number, entry in enumerate(entries, start=1):
             self._take(number, entry, verifier)
         self.tally: Tally = tally(
@@ -173,6 +178,8 @@ class _Evidence:
             case Commit() if opened:
                 leaves = opened_votes(signed.author, record, opened)
                 values = {leaf.chunk: leaf.value for leaf in leaves}
+                if signed.author == self.creator:
+                    self.cancelled.update(leaf.chunk for leaf in leaves if not leaf.value and leaf.data == _GIVEN_UP)
                 self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
             case Commit():
                 self.unopened[signed.record_id] = signed.author
@@ -307,7 +314,7 @@ class _Evidence:
 
     def _best_bound(self, *, convicted: bool) -> float:
         """The bound. After a conviction only a sample counts that nobody else knows: then the best that is possible."""
-        executed = {chunk for chunk, voted in self.votes.items() if self.creator in voted}
+        executed = {chunk for chunk, voted in self.votes.items() if voted.get(self.creator)}
         if self.values.keys() <= executed:
             return 0.0
         chunks = self.tally.chunks.items()
@@ -346,6 +353,7 @@ class _Evidence:
             self.kinds,
             len(self.authors),
             wrong,
+            len(self.cancelled - self.values.keys()),
             tuple(open_points),
         )
 
@@ -369,7 +377,7 @@ class _Evidence:
     def _is_audited_by_creator(self, chunk: int) -> bool:
         """Whether the creator executed what others had voted on, and not because one of them was found lying."""
         voted = self.votes[chunk]
-        return self.creator in voted and len(voted) > 1 and chunk not in self.disowned
+        return bool(voted.get(self.creator)) and len(voted) > 1 and chunk not in self.disowned
 
     def _wrongly_voted(self) -> list[int]:
         """Accepted chunks somebody voted otherwise on."""

@@ -125,11 +125,17 @@ export class Auditor {
   /**
    * All chunks are closed and the strength does not suffice: draw further chunks uniformly.
    *
-   * `byWorkers` says whether anybody but the creator can audit. Returns the chunks that now have audits due; an empty
+   * `byWorkers` says whether anybody but the creator can audit; `failed` chunks have nothing to audit. Returns the chunks that now have audits due; an empty
    * list means that audits cannot suffice, and only the creator's own executions can add strength. Then none is asked for:
    * volunteers' time is not wasted on what the creator has to do anyway.
    */
-  drawMore(strength: number, isConvicted: boolean, byWorkers: boolean, auditsOf: AuditsOf): number[] {
+  drawMore(
+    strength: number,
+    isConvicted: boolean,
+    byWorkers: boolean,
+    auditsOf: AuditsOf,
+    failed: ReadonlySet<number> = new Set(),
+  ): number[] {
     let reached = strength;
     if (isConvicted && this.sample === null) {
       this.sample = new Map();
@@ -141,9 +147,10 @@ export class Auditor {
     if (this.sample !== null && missing > this.unsampledLeft) {
       for (; this.unsampledLeft > 0; this.unsampledLeft--) {
         const chunk = this.unsampled.next().value!;
+        if (failed.has(chunk)) continue;
         this.sample.set(chunk, auditsOf(chunk).extra);
       }
-    } else if (this.sample === null && missing > PASSES_MAX * this.chunks) {
+    } else if (this.sample === null && missing > PASSES_MAX * (this.chunks - failed.size)) {
       return [];
     } else if (this.sample === null && this.unsampledLeft === 0) {
       this.shuffle();
@@ -152,6 +159,7 @@ export class Auditor {
     while (missing > 0 && this.unsampledLeft > 0) {
       this.unsampledLeft--;
       const chunk = this.unsampled.next().value!;
+      if (failed.has(chunk)) continue;
       const { extra, isTrusted } = auditsOf(chunk);
       if (this.sample !== null) this.sample.set(chunk, extra);
       else if (isTrusted) continue;

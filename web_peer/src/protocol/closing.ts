@@ -84,7 +84,7 @@ export class Closing {
   /** Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute. */
   account(chunk: number): void {
     const voters = this.referee.voters(chunk);
-    const isTrusted = voters.has(this.creator);
+    const isTrusted = this.isTrusted(chunk);
     if (isTrusted) this.trusted.add(chunk);
     const before = this.counted.get(chunk) ?? NOT_COUNTED;
     const { extra } = this.referee.chunk(chunk);
@@ -120,13 +120,14 @@ export class Closing {
     const required = this.auditor.required(isConvicted) - STRENGTH_TOLERANCE;
     const isFresh = !isConvicted || this.auditor.isSampling;
     if (isFresh && (this.strength() >= required || this.isAllTrusted())) return { kind: "certify" };
-    const drawn = this.auditor.drawMore(this.strength(), isConvicted, byWorkers, this.auditsOf);
+    const drawn = this.auditor.drawMore(this.strength(), isConvicted, byWorkers, this.auditsOf, this.failed);
     if (drawn.length > 0) return { kind: "confirm", chunks: drawn.sort((left, right) => left - right) };
     // What audits cannot show, the creator's own executions do, beginning with what nobody audited. When they do not
     // suffice either, all chunks are executed, and nothing is left to be wrong.
     const left: { readonly chunk: number; readonly gain: number }[] = [];
     for (let chunk = 0; chunk < this.manifest.chunks; chunk++) {
-      if (!this.referee.voters(chunk).has(this.creator)) left.push({ chunk, gain: this.auditor.gain(chunk, this.auditsOf) });
+      if (this.failed.has(chunk) || this.isTrusted(chunk)) continue;
+      left.push({ chunk, gain: this.auditor.gain(chunk, this.auditsOf) });
     }
     const chunks: number[] = [];
     let missing = required - this.strength();
@@ -152,6 +153,11 @@ export class Closing {
 
   private readonly auditsOf = (chunk: number): Audited => ({
     extra: this.referee.chunk(chunk).extra,
-    isTrusted: this.referee.voters(chunk).has(this.creator),
+    isTrusted: this.isTrusted(chunk),
   });
+
+  /** Whether we have a result of our own. Having none, or giving the chunk up, shows nothing about others. */
+  private isTrusted(chunk: number): boolean {
+    return Boolean(this.referee.voters(chunk).get(this.creator)?.value);
+  }
 }
