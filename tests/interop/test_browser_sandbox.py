@@ -26,6 +26,7 @@ import wasmtime
 from playwright._impl._errors import TargetClosedError
 from playwright.sync_api import sync_playwright
 
+from crowdcompute.creator import commands
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import make_manifest, read_module
 from crowdcompute.node.executors.pool import WorkerPool
@@ -214,6 +215,36 @@ def test_chromium_and_native_nodes_compute_the_same_bytes(
     assert outcomes is not None
     assert {outcome.status for outcome in outcomes} == {Status.OK}
     assert outcomes == native(code, chunks, manifest.limits, numbers=numbers, runtime=manifest.runtime)
+
+
+SQUARES = struct.pack("<Q", sum(n * n for n in range(57_000_000, 58_000_000)) % 2**64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["c", "zig", "rust", "assemblyscript", "go"])
+def test_a_kernel_of_every_language_is_built_and_gives_the_same_bytes(
+    language: Any, tab: Tab, native: Callable[..., tuple[ChunkOutcome, ...]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "kernel"
+    commands.init(str(folder), lang=language)
+    if (folder / "package.json").exists():
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=folder, check=True, capture_output=True)
+    commands.build(folder)
+    task = read_task_file(folder)
+    code = read_module(task)
+    manifest = make_manifest(task, code, None, created_s=0)
+    chunks = [ChunkInput(index, chunk_input(manifest, index), index) for index in (0, 57, 99)]
+    outcomes = native(code, chunks, manifest.limits, numbers=True)
+    assert outcomes == tab.run(code, chunks, manifest.limits, numbers=True)
+    assert [outcome.status for outcome in outcomes] == [Status.OK] * 3
+    # One sum whatever the language.
+    assert outcomes[1].data == SQUARES
+    if language != "c":
+        backwards = [ChunkInput(0, struct.pack("<2q", 5, 3), 0)]
+        (error,) = native(code, backwards, manifest.limits, numbers=True)
+        assert error.status == Status.TASK_ERROR and error.data
+        (same,) = tab.run(code, backwards, manifest.limits, numbers=True) or ()
+        assert same[:3] == error[:3]
 
 
 def test_every_execution_vector_ends_the_same_in_chromium(tab: Tab) -> None:

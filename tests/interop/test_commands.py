@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 from functools import partial
@@ -167,6 +168,18 @@ def test_chunks_that_fail_come_back_with_their_number_and_reason(
     assert [row["status"] for row in rows] == ["ok", "task error", "failed", "ok"]
     assert rows[1]["reasons"] == ["no such �[31mtile"]
     assert "unreachable" in rows[2]["reasons"][0]
+    assert rows[2]["arguments"] == [2, 3]
+    # The command it names shows the same, with the very task that was published.
+    command = rows[2]["reproduce"]
+    assert shown[1].endswith(f"to see it here: {command}")
+    assert "(arguments 2 3)" in shown[1]
+    again = place.cc_task(*shlex.split(command)[1:], "-o", place.folder / "one")
+    assert again.code == 1
+    assert "arguments  2 3" in again.out
+    assert "trap: unreachable" in again.err
+    good = place.cc_task("run", "--local", "--chunk", 3, task[:12], "-o", place.folder / "one")
+    assert (good.code, (place.folder / "one" / "000003.bin").read_bytes()) == (0, files[3])
+    assert place.cc_task("run", "--local", "--chunk", 4, folder).code == 2
     results = place.cc_task("results", task, "-o", place.folder / "results")
     assert "2 of 4 results" in results.out
     assert [line for line in results.err.splitlines() if line.startswith("chunk ")] == shown

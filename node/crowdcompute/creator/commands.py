@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import shlex
 import sys
 import time
 from hashlib import sha256
@@ -24,12 +26,12 @@ from crowdcompute.protocol.manifest import sign_manifest, time_refusal
 
 from .build import build as build_module
 from .code import examine
-from .local import cores, describe_outcome
+from .local import cores, describe_outcome, numbers_of, reproduce_words
 from .local import run as run_chunks
 from .local import sample as sample_chunks
 from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, show
 from .task_file import TASK_FILE, read_task_file
-from .work import make_manifest, open_bundle, open_work, read_module
+from .work import bundle_work, make_manifest, open_bundle, open_work, read_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from .work import Work
 
 HERE = Path()
+_TASK_ID = re.compile(r"[0-9a-f]{6,64}")
 Key = Annotated[Path | None, Parameter(env_var="CC_CREATOR_KEY", help="Key file; default: creator.key in the data dir")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document")]
 
@@ -54,8 +57,21 @@ def keygen(*, key: Key = None) -> None:
     print(f"key       {identity.public_key.hex()}")
 
 
-def init(name: str, *, lang: Literal["c", "js"] = "c") -> None:
-    """Make the folder NAME with a small task in it to start from."""
+def init(name: str, *, lang: Literal["c", "zig", "rust", "assemblyscript", "js", "go", "python"] = "c") -> None:
+    """Make the folder NAME with a small task in it to start from.
+
+    Parameters
+    ----------
+    lang
+        Language of the kernel. zig and c need the extra [build], go the extra [go], assemblyscript Node and npm, rust a
+        rustc that knows WebAssembly; js needs nothing.
+    """
+    if lang == "python":
+        raise CommandError(
+            "Python cannot be a kernel: no Python compiled to WebAssembly passes admission and gives equal bytes in "
+            "nodes and browsers. Write the kernel with --lang js or another, and drive it from Python (docs/python.md)",
+            Exit.USAGE,
+        )
     folder = Path(name)
     try:
         folder.mkdir(parents=True)
@@ -66,8 +82,10 @@ def init(name: str, *, lang: Literal["c", "js"] = "c") -> None:
         if template.name == TASK_FILE:
             text = text.replace('"NAME"', json.dumps(folder.name, ensure_ascii=False), 1)
         (folder / template.name).write_text(text, encoding="utf-8")
-    next_step = "build" if lang == "c" else "check"
-    print(f"{folder}: kernel.{lang} computes a chunk, {TASK_FILE} says what it is; next: cc-task {next_step} {folder}")
+    kernel = next(file.name for file in folder.iterdir() if file.name.startswith("kernel."))
+    first = f"(cd {shlex.quote(str(folder))} && npm install) && " if lang == "assemblyscript" else ""
+    next_step = f"{first}cc-task {'check' if lang == 'js' else 'build'} {shlex.quote(str(folder))}"
+    print(f"{folder}: {kernel} computes a chunk, {TASK_FILE} says what it is; next: {next_step}")
 
 
 def build(folder: Path = HERE, /) -> None:
@@ -110,9 +128,11 @@ def run(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("out"),
     local: Annotated[bool, Parameter(negative="")] = False,
+    chunk: int | None = None,
     jobs: int | None = None,
+    key: Key = None,
 ) -> int:
-    """Compute all chunks of a task (folder or bundle) on this machine, without any network.
+    """Compute a task (folder, bundle, or the id of one published from here) on this machine, without any network.
 
     Parameters
     ----------
@@ -120,6 +140,8 @@ def run(
         Folder for the results: one file for each chunk, and results.ndjson with one line for each.
     local
         Say that you mean this machine. The network's way is `publish`.
+    chunk
+        Compute only this chunk, and tell all there is to know about it: arguments, result, trap, standard error.
     jobs
         Processes to use; as many as there are cores if not given.
     """
@@ -127,8 +149,10 @@ def run(
         raise CommandError("say `--local` to compute all chunks on this machine", Exit.USAGE)
     if jobs is not None and jobs < 1:
         raise CommandError("--jobs needs at least 1 process", Exit.USAGE)
-    work = open_work(path)
+    work = _published(str(path), key) or open_work(path)
     examine(work.runtime, work.module)
+    if chunk is not None:
+        return _run_one(work, chunk, output)
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     counts = dict.fromkeys(Status, 0)
@@ -139,12 +163,42 @@ def run(
             counts[outcome.status] += 1
             if outcome.status != Status.OK:
                 print(f"chunk {outcome.chunk}: {describe_outcome(outcome)}", file=sys.stderr)
+                print(f"  to see it alone: {reproduce_words(work.where, outcome.chunk)}", file=sys.stderr)
             advance()
 
         asyncio.run(run_chunks(work, jobs or cores(), keep))
     print(f"{counts[Status.OK]:,} of {work.chunks:,} chunks in {output}  {time.monotonic() - started:.1f} s")
     if counts[Status.OK] < work.chunks:
         raise CommandError(f"{work.chunks - counts[Status.OK]:,} chunks have no result: see above")
+    return Exit.OK
+
+
+def _published(name: str, key: Path | None) -> Work | None:
+    """The task published from here whose id begins with `name`, if that can be one."""
+    if not _TASK_ID.fullmatch(name) or Path(name).exists():
+        return None
+    from .session import open_creator
+
+    with open_creator(key) as creator:
+        return bundle_work(creator.stored_bundle(creator.find(name)), name)
+
+
+def _run_one(work: Work, chunk: int, output: Path) -> int:
+    """One chunk, for whoever wants to know what is wrong with it."""
+    if not 0 <= chunk < work.chunks:
+        raise CommandError(f"there is no chunk {chunk}: {work.name} has chunks 0 to {work.chunks - 1}", Exit.USAGE)
+    outcomes: list[ChunkOutcome] = []
+    asyncio.run(run_chunks(work, 1, outcomes.append, [chunk]))
+    (outcome,) = outcomes
+    data = work.inputs.read(chunk)
+    numbers = numbers_of(work.split, data)
+    print(f"chunk      {chunk} of {work.name}")
+    print("arguments  " + (f"{len(data)} bytes of input" if numbers is None else " ".join(map(str, numbers))))
+    if outcome.status != Status.OK:
+        raise CommandError(describe_outcome(outcome))
+    output.mkdir(parents=True, exist_ok=True)
+    line = _kept(outcome, output)
+    print(f"result     {output / line['file']}  {line['size']:,} bytes  sha256 {line['sha256']}")
     return Exit.OK
 
 

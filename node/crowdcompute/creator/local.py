@@ -75,10 +75,12 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     return Sample(first, differing, elapsed / max(1, len(first)), strictly)
 
 
-async def run(work: Work, slots: int, report: Callable[[ChunkOutcome], None]) -> None:
-    """Execute every chunk on `slots` processes, and report each as soon as it is done, in any order."""
+async def run(
+    work: Work, slots: int, report: Callable[[ChunkOutcome], None], chunks: Iterable[int] | None = None
+) -> None:
+    """Execute chunks (all, if not told) on `slots` processes, and report each as soon as it is done, in any order."""
     async with open_pool(slots) as pool:
-        await run_in(pool, slots, work, range(work.chunks), report)
+        await run_in(pool, slots, work, range(work.chunks) if chunks is None else chunks, report)
 
 
 async def run_in(
@@ -133,7 +135,10 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
         case Status.OK:
             return f"{len(outcome.data)} bytes"
         case Status.TASK_ERROR:
-            return f"task error: {printable(outcome.data.decode(errors='replace'))}"
+            # A command's own words are on its standard error, an exception's in the engine's: no part of the vote.
+            said = outcome.data.decode(errors="replace")
+            more = f"; it says: {printable(outcome.detail)}" if outcome.detail.strip() not in ("", said) else ""
+            return f"task error: {printable(said)}{more}"
         case Status.NO_RESULT:
             return f"no result: {printable(outcome.detail)}"
 

@@ -21,11 +21,12 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.events import CANCELLED, ChunkOutcome, Notable, Status
 from crowdcompute.protocol.signaling import JoinLink
-from crowdcompute.protocol.split import Items, chunk_input, is_numbers
+from crowdcompute.protocol.split import Items
 
 from .background import Background
 from .jobs import Certificate, Job, JobLeft, Progress, Result
 from .local import cores, describe_outcome, numbers_of, open_pool, reproduce_words, run_in
+from .results import arguments, certificate, chunk_file, export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,8 +152,6 @@ class Network(_Closing):
         self._call(lambda: self._runtime.give_up(bytes.fromhex(job.id)))
 
     def export(self, job: Job[Any], folder: Path) -> int:
-        from .results import export
-
         return self._call(lambda: export(self._role(job), folder))
 
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None:
@@ -308,8 +307,6 @@ class ThisMachine(_Closing):
         self._background.call(cancel)
 
     def export(self, job: Job[Any], folder: Path) -> int:
-        from .results import chunk_file
-
         folder.mkdir(parents=True, exist_ok=True)
         good = [result for result in job.results_so_far() if result.status == "ok"]
         for result in good:
@@ -368,10 +365,9 @@ def compute_here(kernel: Kernel[T], arguments: tuple[Any, ...]) -> T:
 
 def _result(role: CreatorRole, chunk: int, job: Job[T]) -> Result[T]:
     found = role.result(chunk)
-    manifest = role.ledger.manifest
     data = role.result_bytes(chunk) or b""
     reproduce = reproduce_words(role.ledger.task.hex(), chunk)
-    numbers = numbers_of(manifest.split, chunk_input(manifest, chunk)) if is_numbers(manifest.split) else None
+    numbers = arguments(role.ledger.manifest, chunk)
     if found.state == "ok":
         return Result(chunk, "ok", data, "", numbers, reproduce, job.decode)
     if found.state == "task error":
@@ -391,8 +387,6 @@ def _outcome(work: Work, outcome: ChunkOutcome, job: Job[T]) -> Result[T]:
 
 
 def _certificate(role: CreatorRole) -> Certificate | None:
-    from .results import certificate
-
     document = certificate(role)
     if document is None:
         return None

@@ -1,7 +1,8 @@
 """What a creator takes home: one file per chunk, a line per chunk about its votes, and the certificate.
 
 DIR/000042.bin        the accepted result of chunk 42, byte for byte; none where the chunk failed
-DIR/results.ndjson    one JSON object per chunk: index, status, sha256, size, votes, agreed, disagreed, reasons
+DIR/results.ndjson    one JSON object per chunk: index, status, sha256, size, votes, agreed, disagreed, reasons;
+                      of a chunk without result also its arguments, and the command that computes it here
 DIR/certificate.json  how well the whole was checked, with the creator's signed record
 DIR/records.ccr       every signed record, with the votes opened: what `cc-task audit` counts again
 """
@@ -12,11 +13,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.codec import decode, encode
+from crowdcompute.protocol.events import CANCELLED
 from crowdcompute.protocol.identity import peer_id_of
 from crowdcompute.protocol.opening import write_shown
 from crowdcompute.protocol.records import CertificateBody, Verdict
+from crowdcompute.protocol.split import chunk_input, is_numbers
 
-from .local import printable
+from .local import numbers_of, printable, reproduce_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,6 +41,10 @@ def chunk_file(chunk: int) -> str:
 
 def row(role: CreatorRole, result: ChunkResult) -> dict[str, Any]:
     """One line of results.ndjson."""
+    failed = {
+        "arguments": arguments(role.ledger.manifest, result.chunk),
+        "reproduce": reproduce_words(_id(role), result.chunk),
+    }
     return {
         "schema": SCHEMA,
         "index": result.chunk,
@@ -48,6 +55,7 @@ def row(role: CreatorRole, result: ChunkResult) -> dict[str, Any]:
         "agreed": [peer_id_of(worker) for worker in result.agreed],
         "disagreed": [peer_id_of(worker) for worker in result.disagreed],
         "reasons": _reasons(role, result),
+        **(failed if result.state in ("failed", "task error") else {}),
     }
 
 
@@ -56,12 +64,28 @@ def rows(role: CreatorRole) -> Iterator[dict[str, Any]]:
     return (row(role, role.result(chunk)) for chunk in range(role.ledger.manifest.chunks))
 
 
+def arguments(manifest: Manifest, chunk: int) -> tuple[int, ...] | None:
+    """The numbers a chunk gets; None if it gets bytes."""
+    return numbers_of(manifest.split, chunk_input(manifest, chunk)) if is_numbers(manifest.split) else None
+
+
 def failures(role: CreatorRole) -> Iterator[tuple[int, str]]:
-    """The chunks that ended without a result, and why: as the task itself or as the sandboxes said it."""
+    """The chunks that ended without a result: their arguments, why (as the task or the sandboxes said it), and how to
+    see it here.
+
+    What was given up is not among them.
+    """
     for chunk in range(role.ledger.manifest.chunks):
         result = role.result(chunk)
-        if result.state in ("failed", "task error"):
-            yield chunk, f"{result.state}: {'; '.join(_reasons(role, result)) or 'no reason was given'}"
+        if result.state in ("failed", "task error") and CANCELLED not in result.reasons:
+            numbers = arguments(role.ledger.manifest, chunk)
+            given = "" if numbers is None else f"(arguments {' '.join(map(str, numbers))}) "
+            why = "; ".join(_reasons(role, result)) or "no reason was given"
+            yield chunk, f"{given}{result.state}: {why}; to see it here: {reproduce_words(_id(role), chunk)}"
+
+
+def _id(role: CreatorRole) -> str:
+    return role.ledger.task.hex()[:12]
 
 
 def _reasons(role: CreatorRole, result: ChunkResult) -> list[str]:

@@ -15,9 +15,11 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.node.home import Home, open_home
 from crowdcompute.node.joining import join
 from crowdcompute.node.paths import paths
+from crowdcompute.protocol.bundle import Bundle
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import RecordsRestored
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
+from crowdcompute.protocol.manifest import open_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signaling import JoinLink
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.runtime import Runtime
     from crowdcompute.node.store.records import StoredTask
-    from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
 
@@ -90,6 +91,21 @@ class Creator:
                 Exit.NOT_READY,
             )
         return role
+
+    def stored_bundle(self, stored: StoredTask) -> Bundle:
+        """A published task as it was signed.
+
+        Raises:
+            CommandError: Its code or its inputs are no longer kept.
+        """
+        manifest = open_manifest(stored.manifest, verify)
+        blobs = {}
+        for ref in (manifest.code, manifest.inputs):
+            if ref is not None:
+                if self.home.blobs.size(ref.sha256) != ref.size:
+                    raise CommandError(f"the files of task {stored.task_id.hex()[:16]} are no longer here")
+                blobs[ref.sha256] = self.home.blobs.read(ref.sha256, 0, ref.size)
+        return Bundle(stored.manifest, manifest, blobs)
 
     def store_bundle(self, bundle: Bundle) -> None:
         """Keep a bundle's blobs, ready to be served."""
