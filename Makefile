@@ -38,6 +38,7 @@ bench: $(VENV)/.ready-dev page
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/browser.py
+	$(BIN)/python benchmarks/executor.py
 	$(BIN)/python -m crowdcompute.simulations report
 
 ## Pin what pyproject.toml asks for, with hashes and without any address.

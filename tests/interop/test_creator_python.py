@@ -233,6 +233,25 @@ def test_a_cancelled_job_is_certified_for_what_it_has_and_says_so(
     assert audited.document["statement"] == certificate.statement
 
 
+def test_the_first_solution_ends_a_task_once_the_creator_has_confirmed_it(
+    network: Network, place: Place, tmp_path: Path
+) -> None:
+    folder, _ = place.slow_task(2_000, 5_000_000, "[verify]\nreplication = 2\neps = 0.2\npow_bits = 8\n")
+    text = (folder / "task.toml").read_text()
+    (folder / "task.toml").write_text(text + '[publish]\nstop = "first solution"\n[assemble]\nas = "concat"\n')
+    job = Task(folder).publish(network)
+    certificate = job.wait(60)
+    assert certificate is not None
+    assert certificate.document["cancelled"] == certificate.failed > 0
+    solved = [result for result in job.results(ordered=True) if result.status == "ok"]
+    assert len(solved) == certificate.accepted > 0
+    job.export(tmp_path)
+    assert (tmp_path / "result").read_bytes() == b"".join(result.data for result in solved)
+    rows = [json.loads(line) for line in (tmp_path / "results.ndjson").read_text().splitlines()]
+    confirmed = [row for row in rows if certificate.document["creator"] in row["agreed"]]
+    assert confirmed, "the creator's own vote is among those for a solution"
+
+
 SCRIPT = """
 import sys
 from crowdcompute.creator import Network, Task

@@ -151,6 +151,17 @@ def test_a_task_that_is_given_up_closes_with_what_it_has_and_says_so() -> None:
     assert after.bound == 0 or after.bound <= 0.1
 
 
+def test_a_decisive_chunk_is_executed_by_the_creator_before_the_rest_is_given_up() -> None:
+    small = world(chunks=200)
+    small.step_until(8.0)
+    decisive = next(chunk for chunk in small.role.settled_chunks() if small.role.result(chunk).state == "ok")
+    small.tell(small.creator, TaskGivenUp(small.task, decisive))
+    assert small.role.cancelled_chunks() == 0, "not yet"
+    small.run()
+    assert small.role.cancelled_chunks() == small.role.progress().failed > 0
+    assert small.creator.signer.public_key in small.role.result(decisive).agreed
+
+
 def test_a_task_given_up_before_its_first_result_closes_at_once() -> None:
     small = world(chunks=20)
     small.step_until(0.5)

@@ -29,6 +29,7 @@ from .code import examine
 from .local import cores, describe_outcome, numbers_of, reproduce_words
 from .local import run as run_chunks
 from .local import sample as sample_chunks
+from .plan import assemble
 from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, show
 from .task_file import TASK_FILE, read_task_file
 from .work import bundle_work, make_manifest, open_bundle, open_work, read_module
@@ -156,18 +157,31 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     counts = dict.fromkeys(Status, 0)
+    found: dict[int, bytes] = {}
+    solved = False
     with (output / "results.ndjson").open("w", encoding="utf-8") as results, _progress(work) as advance:
 
-        def keep(outcome: ChunkOutcome) -> None:
+        def keep(outcome: ChunkOutcome) -> bool:
+            nonlocal solved
             results.write(json.dumps(_kept(outcome, output)) + "\n")
             counts[outcome.status] += 1
             if outcome.status != Status.OK:
                 print(f"chunk {outcome.chunk}: {describe_outcome(outcome)}", file=sys.stderr)
                 print(f"  to see it alone: {reproduce_words(work.where, outcome.chunk)}", file=sys.stderr)
+            elif work.plan.how != "none":
+                found[outcome.chunk] = outcome.data
+            solved = solved or (outcome.status == Status.OK and work.plan.is_solution(outcome.data))
             advance()
+            return solved
 
         asyncio.run(run_chunks(work, jobs or cores(), keep))
     print(f"{counts[Status.OK]:,} of {work.chunks:,} chunks in {output}  {time.monotonic() - started:.1f} s")
+    assembled = asyncio.run(assemble(work.plan, work.split, found, output))
+    if assembled is not None:
+        print(f"together in {assembled}")
+    if solved:
+        print("stopped at the first solution")
+        return Exit.OK
     if counts[Status.OK] < work.chunks:
         raise CommandError(f"{work.chunks - counts[Status.OK]:,} chunks have no result: see above")
     return Exit.OK
@@ -188,7 +202,7 @@ def _run_one(work: Work, chunk: int, output: Path) -> int:
     if not 0 <= chunk < work.chunks:
         raise CommandError(f"there is no chunk {chunk}: {work.name} has chunks 0 to {work.chunks - 1}", Exit.USAGE)
     outcomes: list[ChunkOutcome] = []
-    asyncio.run(run_chunks(work, 1, outcomes.append, [chunk]))
+    asyncio.run(run_chunks(work, 1, lambda outcome: outcomes.append(outcome), [chunk]))
     (outcome,) = outcomes
     data = work.inputs.read(chunk)
     numbers = numbers_of(work.split, data)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.exits import CommandError, Exit
@@ -30,6 +30,9 @@ BATCH_S = 0.5
 """Chunks are sent in batches of about this length: long enough to hide the pipe, short enough to show progress."""
 BATCH_CHUNKS_MAX = 512
 TEXT_CHARACTERS = 500
+
+
+Report: TypeAlias = "Callable[[ChunkOutcome], bool | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +78,27 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     return Sample(first, differing, elapsed / max(1, len(first)), strictly)
 
 
-async def run(
-    work: Work, slots: int, report: Callable[[ChunkOutcome], None], chunks: Iterable[int] | None = None
-) -> None:
-    """Execute chunks (all, if not told) on `slots` processes, and report each as soon as it is done, in any order."""
+async def run(work: Work, slots: int, report: Report, chunks: Iterable[int] | None = None) -> None:
+    """Execute chunks (all, if not told) on `slots` processes, and report each as soon as it is done, in any order.
+
+    When `report` returns true, no further chunks are begun.
+    """
     async with open_pool(slots) as pool:
         await run_in(pool, slots, work, range(work.chunks) if chunks is None else chunks, report)
 
 
-async def run_in(
-    pool: WorkerPool, slots: int, work: Work, chunks: Iterable[int], report: Callable[[ChunkOutcome], None]
-) -> None:
+async def run_in(pool: WorkerPool, slots: int, work: Work, chunks: Iterable[int], report: Report) -> None:
     """The same with a pool of `slots` processes that is there already, for these chunks."""
     waiting = iter(chunks)
+    enough = False
 
     async def work_off() -> None:
+        nonlocal enough
         batch_chunks = 1
-        while batch := list(islice(waiting, batch_chunks)):
+        while not enough and (batch := list(islice(waiting, batch_chunks))):
             started = time.monotonic()
             for outcome in await _execute(pool, work, _inputs(work, batch)):
-                report(outcome)
+                enough = bool(report(outcome)) or enough
             seconds_per_chunk = (time.monotonic() - started) / len(batch)
             # At most double: the first chunks of a task may be its easy ones.
             batch_chunks = max(1, min(2 * len(batch), BATCH_CHUNKS_MAX, int(BATCH_S / seconds_per_chunk)))

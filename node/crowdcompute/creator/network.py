@@ -22,9 +22,10 @@ from crowdcompute.protocol.signaling import JoinLink
 
 from .code import examine
 from .commands import HERE, Json, Key
+from .plan import Plan, assemble
 from .report import SCHEMA, bundle_report, bundle_words
 from .report import show as show_report
-from .results import CERTIFICATE_FILE, certificate, export, failures, statement_of
+from .results import CERTIFICATE_FILE, accepted_results, certificate, export, failures, statement_of
 from .session import Creator, online, open_creator
 from .task_file import TASK_FILE, read_task_file
 from .watching import report, screen, until_closed, words
@@ -71,7 +72,7 @@ def publish(
         Show what would be published, and publish nothing.
     """
     with open_creator(key) as creator:
-        bundle = _bundle(path, creator)
+        bundle, plan = _bundle(path, creator)
         facts = examine(bundle.manifest.runtime, bundle.module)
         if dry_run:
             show_report(
@@ -84,6 +85,7 @@ def publish(
             raise CommandError("publish where? Give the network's join link with --link or CC_LINK", Exit.USAGE)
         where = JoinLink.parse(link)
         creator.store_bundle(bundle)
+        creator.remember_plan(bundle.task_id, plan)
         join = replace(where, task_id=bundle.task_id)
 
         async def work(runtime: Runtime) -> CreatorRole:
@@ -167,10 +169,13 @@ def results(
     with open_creator(key) as creator:
         role = creator.role(creator.find(task).task_id)
         count = export(role, output)
+        assembled = _assembled(role, creator.plan_of(role.ledger.task), output)
         if as_json:
             print(json.dumps({"schema": SCHEMA, **report(role), "certificate": certificate(role)}, indent=2))
         else:
             print(f"{count:,} of {role.ledger.manifest.chunks:,} results in {output}")
+            if assembled is not None:
+                print(f"together in {assembled}")
             _say_failures(role)
             if role.state is TaskState.CLOSED:
                 print(f"certificate: {statement_of(role)}")
@@ -180,17 +185,25 @@ def results(
         return Exit.OK
 
 
-def _bundle(path: Path, creator: Creator) -> Bundle:
-    """The bundle to publish: as it is, or signed now from a folder."""
+def _bundle(path: Path, creator: Creator) -> tuple[Bundle, Plan]:
+    """The bundle to publish, as it is, or signed now from a folder; and what a folder says about its results."""
+    plan = Plan()
     if not path.is_dir() and path.name != TASK_FILE:
         bundle = open_bundle(path)
     else:
         task = read_task_file(path if path.is_dir() else path.parent)
+        plan = task.plan
         bundle = sign_task(task, read_module(task), creator.identity)
     refusal = time_refusal(bundle.manifest, time.time())
     if refusal is not None:
         raise CommandError(f"{path} cannot be published: {refusal}", Exit.REFUSED)
-    return bundle
+    return bundle, plan
+
+
+def _assembled(role: CreatorRole, plan: Plan, folder: Path) -> Path | None:
+    if plan.how == "none":
+        return None
+    return asyncio.run(assemble(plan, role.ledger.manifest.split, accepted_results(role), folder))
 
 
 async def _online(

@@ -26,7 +26,8 @@ from crowdcompute.protocol.split import Items
 from .background import Background
 from .jobs import Certificate, Job, JobLeft, Progress, Result
 from .local import cores, describe_outcome, numbers_of, open_pool, reproduce_words, run_in
-from .results import arguments, certificate, chunk_file, export
+from .plan import assemble
+from .results import accepted_results, arguments, certificate, chunk_file, export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.executors.pool import WorkerPool
     from crowdcompute.node.runtime import Runtime
+    from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
 
     from .kernel import Kernel
+    from .plan import Plan
     from .session import Creator
     from .task import Task
     from .work import Work
@@ -121,7 +124,7 @@ class Network(_Closing):
             JobLeft: This network was closed.
         """
         bundle = task.bundle(self._creator.identity)
-        return self._call(self._publish, bundle, task.decode)
+        return self._call(self._publish, bundle, task.plan, task.decode)
 
     def job(self, job_id: str, *, decode: Callable[[bytes], Any] = bytes) -> Job[Any]:
         """A job published before, by this program or another one, by its id or the first digits of it.
@@ -152,7 +155,14 @@ class Network(_Closing):
         self._call(lambda: self._runtime.give_up(bytes.fromhex(job.id)))
 
     def export(self, job: Job[Any], folder: Path) -> int:
-        return self._call(lambda: export(self._role(job), folder))
+        task = bytes.fromhex(job.id)
+        count = self._call(lambda: export(self._role(job), folder))
+        plan = self._creator.plan_of(task)
+        if plan.how != "none":
+            # In a loop of its own, for a reducer may take long: the network's has others to serve.
+            found = self._call(lambda: accepted_results(self._role(job)))
+            asyncio.run(assemble(plan, self._role(job).ledger.manifest.split, found, folder))
+        return count
 
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None:
         role = self._role(job)
@@ -201,8 +211,9 @@ class Network(_Closing):
                 )
                 self._background.tell(_bound(job.lose, left))
 
-    def _publish(self, bundle: Any, decode: Callable[[bytes], T]) -> Job[T]:
+    def _publish(self, bundle: Bundle, plan: Plan, decode: Callable[[bytes], T]) -> Job[T]:
         self._creator.store_bundle(bundle)
+        self._creator.remember_plan(bundle.task_id, plan)
         self._runtime.publish(bundle.signed)
         self._creator.remember(bundle.task_id, self._link)
         return self._attach(self._runtime.peer.creators[bundle.task_id], decode)
@@ -311,6 +322,8 @@ class ThisMachine(_Closing):
         good = [result for result in job.results_so_far() if result.status == "ok"]
         for result in good:
             (folder / chunk_file(result.chunk)).write_bytes(result.data)
+        _, work, _ = self._jobs[job.id]
+        asyncio.run(assemble(work.plan, work.split, {result.chunk: result.data for result in good}, folder))
         return len(good)
 
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None:
@@ -335,12 +348,15 @@ class ThisMachine(_Closing):
     async def _compute(self, job: Job[Any], work: Work) -> None:
         left = set(range(work.chunks))
 
-        def settled(outcome: ChunkOutcome) -> None:
+        def settled(outcome: ChunkOutcome) -> bool:
             left.discard(outcome.chunk)
             self._background.tell(_bound(job.take, _outcome(work, outcome, job)))
+            return outcome.status == Status.OK and work.plan.is_solution(outcome.data)
 
         try:
             await run_in(self._pool, self._slots, work, range(work.chunks), settled)
+            for chunk in sorted(left):
+                settled(ChunkOutcome(chunk, Status.NO_RESULT, b"", CANCELLED))
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (CANCELLED,):
                 raise

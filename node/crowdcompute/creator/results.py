@@ -190,6 +190,12 @@ def export(role: CreatorRole, folder: Path) -> int:
     return count
 
 
+def accepted_results(role: CreatorRole) -> dict[int, bytes]:
+    """The results there are, by chunk."""
+    chunks = (chunk for chunk in role.settled_chunks() if role.result(chunk).state == "ok")
+    return {chunk: role.result_bytes(chunk) or b"" for chunk in chunks}
+
+
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:

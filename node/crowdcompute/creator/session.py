@@ -5,10 +5,13 @@ A publication remembers through which link it was made, so that `watch` and `res
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from crowdcompute.node import keys
 from crowdcompute.node.exits import CommandError, Exit
@@ -17,11 +20,13 @@ from crowdcompute.node.joining import join
 from crowdcompute.node.paths import paths
 from crowdcompute.protocol.bundle import Bundle
 from crowdcompute.protocol.config import ProtocolConfig
-from crowdcompute.protocol.events import RecordsRestored
+from crowdcompute.protocol.events import Notable, RecordsRestored
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import open_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signaling import JoinLink
+
+from .plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -48,6 +53,17 @@ class Creator:
     def remember(self, task: bytes, link: JoinLink) -> None:
         """Note through which link a task was published."""
         (self.home.folder / f"{task.hex()}.link").write_text(str(link))
+
+    def remember_plan(self, task: bytes, plan: Plan) -> None:
+        """Note what is to be done with a task's results."""
+        (self.home.folder / f"{task.hex()}.plan").write_bytes(msgspec.json.encode(plan))
+
+    def plan_of(self, task: bytes) -> Plan:
+        """What is to be done with a task's results; nothing, if nobody said so."""
+        try:
+            return msgspec.json.decode((self.home.folder / f"{task.hex()}.plan").read_bytes(), type=Plan)
+        except FileNotFoundError:
+            return Plan()
 
     def link_of(self, task: bytes) -> JoinLink:
         """The link a task was published through.
@@ -149,6 +165,20 @@ async def online(
     from crowdcompute.node.runtime import Runtime, protocol_config
 
     pool = WorkerPool(REFEREE_JOBS)
+
+    plans: dict[bytes, Plan] = {}
+
+    def noticed(notice: Notice) -> None:
+        on_notice(notice)
+        if notice.what is Notable.CHUNK_ACCEPTED and notice.task_id is not None and notice.chunk is not None:
+            if notice.task_id not in plans:
+                plans[notice.task_id] = creator.plan_of(notice.task_id)
+            if plans[notice.task_id].stops_at_first_solution:
+                # Soon, and not within the event that tells us.
+                asyncio.get_running_loop().call_soon(
+                    _stop_if_solved, plans[notice.task_id], runtime, notice.task_id, notice.chunk
+                )
+
     runtime = Runtime(
         protocol_config(network=link.network, slots=REFEREE_JOBS, work=False),
         creator.identity,
@@ -157,7 +187,7 @@ async def online(
         creator.home.blobs,
         pool,
         hosts=hosts,
-        on_notice=on_notice,
+        on_notice=noticed,
     )
     try:
         try:
@@ -170,3 +200,10 @@ async def online(
     finally:
         await runtime.close("the creator goes offline")
         await pool.close()
+
+
+def _stop_if_solved(plan: Plan, runtime: Runtime, task: bytes, chunk: int) -> None:
+    """End a task whose plan says so at its first solution, once our own node has confirmed it."""
+    role = runtime.peer.creators[task]
+    if role.result(chunk).state == "ok" and plan.is_solution(role.result_bytes(chunk) or b""):
+        runtime.give_up(task, decisive=chunk)

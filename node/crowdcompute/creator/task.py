@@ -12,6 +12,7 @@ from crowdcompute.protocol.manifest import time_refusal
 from crowdcompute.protocol.split import Items, pack_items
 
 from .code import examine
+from .plan import Plan
 from .task_file import TASK_FILE, TaskFile, read_task_file
 from .work import Work, open_bundle, open_work, read_module, sign_task, unsigned_work
 
@@ -60,9 +61,14 @@ class Task(Generic[T]):
         task: Task[T] = cls.__new__(cls)
         task.decode = decode
         task._path = file.folder
-        task._file = replace(file, split=Items(), inputs=pack_items(inputs))
+        task._file = replace(file, split=Items(), inputs=pack_items(inputs), plan=Plan())
         task._module = module
         return task
+
+    @property
+    def plan(self) -> Plan:
+        """What task.toml says about results; nothing, for a bundle."""
+        return self._file.plan if self._file is not None else Plan()
 
     def publish(self, place: Place) -> Job[T]:
         """Have it computed there; the same as `place.publish(task)`."""

@@ -22,6 +22,7 @@ from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, P
 from crowdcompute.protocol.split import pack_items
 
 from .assurance import EPS_MIN, LIARS_BELOW
+from .plan import DEFAULT_FILES, Plan
 
 TASK_FILE = "task.toml"
 
@@ -91,6 +92,14 @@ class VerifyTable(Table, frozen=True):
 class PublishTable(Table, frozen=True):
     reward: int = 1
     expires: Quantity = "7d"
+    stop: Literal["never", "first solution"] = "never"
+
+
+class AssembleTable(Table, frozen=True, rename={"how": "as"}):
+    how: Literal["concat", "ndjson", "png tiles", "reducer"]
+    file: str | None = None
+    pixels: Literal["grey", "rgb", "rgba"] = "rgb"
+    module: str | None = None
 
 
 class TaskTable(Table, frozen=True):
@@ -103,6 +112,7 @@ class TaskTable(Table, frozen=True):
     limits: LimitsTable = LimitsTable()
     verify: VerifyTable = VerifyTable()
     publish: PublishTable = PublishTable()
+    assemble: AssembleTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ class TaskFile:
     policy: Policy
     reward: int
     lifetime_s: int
+    plan: Plan
+    """What the creator does with results. No volunteer sees it."""
 
 
 def read_task_file(folder: Path) -> TaskFile:
@@ -167,6 +179,7 @@ def read_task_file(folder: Path) -> TaskFile:
             policy=_policy(task.verify),
             reward=task.publish.reward,
             lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
+            plan=_plan(task, split, folder),
         )
     except (msgspec.ValidationError, TaskFileError) as error:
         raise TaskFileError(f"{path}: {_in_toml_words(str(error))}") from None
@@ -174,10 +187,10 @@ def read_task_file(folder: Path) -> TaskFile:
 
 def _refuse_unknown(table: dict[str, Any], kind: type[Table], place: str) -> None:
     for key, value in table.items():
-        if key not in kind.__struct_fields__:
+        if key not in kind.__struct_encode_fields__:
             where = f" in [{place}]" if place else ""
-            close = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(kind.__struct_fields__)}"
+            close = difflib.get_close_matches(key, kind.__struct_encode_fields__, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(kind.__struct_encode_fields__)}"
             raise TaskFileError(f"there is no key {key!r}{where}: {meant}")
         inner = _table_type(kind, key)
         if inner is not None and isinstance(value, dict):
@@ -186,7 +199,7 @@ def _refuse_unknown(table: dict[str, Any], kind: type[Table], place: str) -> Non
 
 def _table_type(kind: type[Table], key: str) -> type[Table] | None:
     """The table type behind a key, also where the key may be left out."""
-    hint = get_type_hints(kind)[key]
+    hint = get_type_hints(kind)[dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))[key]]
     for option in (hint, *getattr(hint, "__args__", ())):
         if isinstance(option, type) and issubclass(option, Table):
             return option
@@ -213,6 +226,25 @@ def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | None]:
         return blocks, _read("split.blocks.file", folder / table.blocks.file)
     assert table.items is not None
     return Items(), _pack_folder(folder / table.items)
+
+
+def _plan(task: TaskTable, split: Split, folder: Path) -> Plan:
+    table = task.assemble
+    stops = task.publish.stop == "first solution"
+    if table is None:
+        return Plan(stops_at_first_solution=stops)
+    if table.how == "png tiles" and not isinstance(split, Grid):
+        raise TaskFileError("assemble.as: png tiles are for a `grid` split")
+    if (table.how == "reducer") != (table.module is not None):
+        raise TaskFileError('assemble.module: names the reducer, a .wasm or .js file, and belongs to as = "reducer"')
+    code = b"" if table.module is None else _read("assemble.module", folder / table.module)
+    runtime: Runtime = "js" if str(table.module).endswith(".js") else "wasm"
+    file = table.file or DEFAULT_FILES[table.how]
+    if Path(file).name != file or Path(file).suffix == ".bin":
+        raise TaskFileError(
+            f"assemble.file: {file!r} must be the name of a file, without a folder and not ending in .bin"
+        )
+    return Plan(stops, table.how, file, table.pixels, runtime, code)
 
 
 def _policy(table: VerifyTable) -> Policy:

@@ -17,6 +17,7 @@ from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest, sign_manifest
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
+from .plan import Plan
 from .task_file import TASK_FILE, read_task_file
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Work:
     limits: Limits
     policy: Policy
     task_id: bytes
+    plan: Plan
     where: str
     """Where it was read: a folder, a bundle, or the id of a published task."""
 
@@ -62,7 +64,7 @@ def open_work(path: Path) -> Work:
 
 def bundle_work(bundle: Bundle, where: str) -> Work:
     """A signed task, to be computed here."""
-    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id, where)
+    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id, Plan(), where)
 
 
 def unsigned_work(task: TaskFile, module: bytes) -> Work:
@@ -72,7 +74,7 @@ def unsigned_work(task: TaskFile, module: bytes) -> Work:
         CommandError: As `make_manifest`.
     """
     manifest = make_manifest(task, module, None, created_s=0)
-    return _work(manifest, module, task.inputs, UNSIGNED, str(task.folder))
+    return _work(manifest, module, task.inputs, UNSIGNED, task.plan, str(task.folder))
 
 
 def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
@@ -176,7 +178,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     return manifest
 
 
-def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes, where: str) -> Work:
+def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes, plan: Plan, where: str) -> Work:
     return Work(
         name=manifest.name,
         runtime=manifest.runtime,
@@ -187,5 +189,6 @@ def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: byte
         limits=manifest.limits,
         policy=manifest.policy,
         task_id=task_id,
+        plan=plan,
         where=where,
     )

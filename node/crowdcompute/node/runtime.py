@@ -162,9 +162,12 @@ class Runtime:
         """
         self.feed(TaskPublished(manifest))
 
-    def give_up(self, task: bytes) -> None:
-        """Want no more results of a task of ours: what has none by now fails, and the rest is checked and certified."""
-        self.feed(TaskGivenUp(task))
+    def give_up(self, task: bytes, *, decisive: int | None = None) -> None:
+        """Want no more results of a task of ours: what has none by now fails, and the rest is checked and certified.
+
+        With `decisive`, once our own execution of that chunk has confirmed its result.
+        """
+        self.feed(TaskGivenUp(task, decisive))
 
     async def changed(self) -> None:
         """Return when something happened since the last call.

@@ -120,6 +120,8 @@ class CreatorRole:
         self._retracted: dict[int, bytes] = {}
         """What was accepted of chunks that reopened: should something else be accepted now, it was wrong."""
         self._seq = 0
+        self._decisive: int | None = None
+        """The chunk that ends the task once our own execution has confirmed it."""
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
         self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
         self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
@@ -214,11 +216,24 @@ class CreatorRole:
         """Our own node executed chunks for us: they become votes that settle them."""
         if not self._executing.finished(job, seconds):
             return
+        before = None if self._decisive is None else self._accepted.get(self._decisive)
         self._vote(outcomes, now)
+        if self._decisive in [outcome.chunk for outcome in outcomes]:
+            decisive, self._decisive = self._decisive, None
+            if before is not None and self._accepted.get(decisive) == before:
+                self.give_up(now)
 
-    def give_up(self, now: float) -> None:
-        """Want no more results: whatever has none by now fails by our own word, and the rest is checked as before."""
+    def give_up(self, now: float, *, decisive: int | None = None) -> None:
+        """Want no more results: whatever has none by now fails by our own word, and the rest is checked as before.
+
+        With `decisive`, an accepted chunk, it is executed here first. Should the result be another one, nothing is
+        given up: the chunk is accepted anew, or not, as after any dispute.
+        """
         if self.state is TaskState.CLOSED:
+            return
+        if decisive is not None and self._config.slots and self._creator_missing(decisive):
+            self._decisive = decisive
+            self._executing.want([decisive])
             return
         count = self.ledger.manifest.chunks
         left = [chunk for chunk in range(count) if chunk not in self._accepted and chunk not in self._failed]
@@ -227,6 +242,9 @@ class CreatorRole:
             self._desk.cancel(job)
         self._vote(tuple(ChunkOutcome(chunk, Status.NO_RESULT, b"", CANCELLED) for chunk in left), now)
         self._stirred = True
+
+    def _creator_missing(self, chunk: int) -> bool:
+        return self._signer.public_key not in self._referee.voters(chunk)
 
     def _vote(self, outcomes: tuple[ChunkOutcome, ...], now: float) -> None:
         commits = commits_of(

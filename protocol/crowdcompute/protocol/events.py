@@ -123,9 +123,13 @@ class TaskPublished:
 
 @dataclass(frozen=True, slots=True)
 class TaskGivenUp:
-    """We, its creator, want no more chunks of this task computed (spec/ledger.md, "Giving up")."""
+    """We, its creator, want no more chunks of this task computed (spec/ledger.md, "Giving up").
+
+    With `decisive`, only once our own execution of that chunk has confirmed what was accepted of it.
+    """
 
     task_id: bytes
+    decisive: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,9 +172,9 @@ class Peer:
                 self._introductions.relay(to, through, signal, now)
             case TaskPublished(manifest=manifest):
                 self._publish_task(manifest)
-            case TaskGivenUp(task_id=task_id):
+            case TaskGivenUp(task_id=task_id, decisive=decisive):
                 if task_id in self.creators:
-                    self.creators[task_id].give_up(now)
+                    self.creators[task_id].give_up(now, decisive=decisive)
             case RecordsRestored(records=records):
                 self._restore(records)
             case FinishRequested():
