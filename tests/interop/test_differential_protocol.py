@@ -26,6 +26,7 @@ from crowdcompute.protocol import merkle, policy, records
 from crowdcompute.protocol.batch import CUSTODIANS_MAX, Leaf, custodians_of, open_commit, seal_commit
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import U32, U53, Body, Bytes32, decode, encode
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.errors import ProtocolError, RemoteProtocolError
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import Identity, content_id, peer_id_of, public_key_of, verify
@@ -219,6 +220,9 @@ bodies: dict[type[msgspec.Struct], st.SearchStrategy[Any]] = {
     ),
     Checkpoint: st.builds(
         Checkpoint,
+        credits_root=digests,
+        credits_size=u32s,
+        credits=st.binary(max_size=100),
         task=digests,
         shard=u32s,
         seq=u32s,
@@ -536,7 +540,8 @@ def ledger_steps(task: bytes, chance: random.Random) -> list[tuple[Any, ...]]:
                 return Verdict(of, worker, reason, 0, bytes(32), chance.choice((1, 3, EVERYTHING)))
             case "checkpoint":
                 size = (SHARD_CHUNKS, 20, 20)[shard]
-                return Checkpoint(of, shard, seq, chance.randrange(30), bitmap(size), bitmap(size), root)
+                begun = chance.randrange(30)
+                return Checkpoint(of, shard, seq, begun, bitmap(size), bitmap(size), root, *credits(chance))
             case _:
                 return CertificateBody(of, 1, 1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95)
 
@@ -558,6 +563,13 @@ def ledger_steps(task: bytes, chance: random.Random) -> list[tuple[Any, ...]]:
             signed = Signed(what, author, encode(body(what)), bytes(64))  # type: ignore[arg-type]
             steps.append(("add", encode(signed).hex(), now))
     return steps
+
+
+def credits(chance: random.Random) -> tuple[bytes, int, bytes]:
+    """Mostly a table that fits, of one to three workers."""
+    keys = sorted(bytes([chance.randrange(4)]) * 32 for _ in range(chance.randrange(4)))
+    said = fields_of(b"".join(key + chance.randrange(9).to_bytes(8) for key in keys))
+    return said if chance.randrange(5) else (said[0], said[1] + chance.choice((1, 40)), said[2])
 
 
 def hexed(keys: Any) -> list[str]:

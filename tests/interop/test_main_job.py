@@ -121,3 +121,38 @@ def test_the_first_7000_collatz_numbers_peak_at_2760_steps(
     assert len(files) == 40
     assert (max(found), found[max(found)]) == (2760, 0)
     assert all(node.process.poll() is None for node in nodes)
+
+
+def test_workers_show_and_prove_what_they_earned_while_they_run_and_afterwards(
+    place: Place, desk: Signaling, task_id: Callable[[Running], str]
+) -> None:
+    join = desk.join("credit")
+    nodes = {name: place.node(join, name, *flags) for name, flags in (("a", ()), ("b", ()), ("liar", ("--lie",)))}
+    for node in nodes.values():
+        node.joined()
+    folder = place.example("deep_zoom", ("width = 1024, height = 1024", "width = 256, height = 256"))
+    publishing = place.start_publish(folder, join, "--json")
+    ended = publishing.ended()
+    assert ended.code == 0, ended.err
+    task, chunks = task_id(publishing), ended.document["chunks"]
+    audited = place.results(task, "results") and place.cc_task("audit", place.folder / "results", "--json")
+    said = audited.document["millicredits"]
+
+    total = 0
+    for name, node in nodes.items():
+        shown = place.cc_node("credit", "--json", home=name).document["credit"]
+        assert sum(entry["millicredits"] for entry in shown) == said.get(node.peer_id, 0)
+        if name == "a":
+            node.kill()
+            assert place.cc_node("credit", "--json", home=name).document["credit"] == shown
+        if name == "liar":
+            continue
+        file = place.folder / f"{name}.cccredit"
+        assert place.cc_node("credit", task[:8], "-o", file, home=name).code == 0
+        checked = place.cc_node("credit", "--verify", file, "--json", home="elsewhere")
+        assert checked.code == 0, checked.err
+        assert (checked.document["task"], checked.document["millicredits"]) == (task, said[checked.document["worker"]])
+        total += checked.document["millicredits"]
+        file.write_bytes(file.read_bytes()[:-1] + b"\0")
+        assert place.cc_node("credit", "--verify", file, home="elsewhere").code == 1
+    assert 0 < total <= 1_000 * chunks

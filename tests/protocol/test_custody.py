@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.custody import Custody
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import Execute, FrameReceived, Status
@@ -105,7 +106,7 @@ def ledger(make_ledger: Callable[..., Ledger]) -> Ledger:
 def close(ledger: Ledger, accepted: Iterable[int], *, failed: Iterable[int] = ()) -> None:
     seq = ledger.checkpoints[0].seq + 1 if ledger.checkpoints else 0
     bitmaps = [sum(1 << chunk for chunk in chunks).to_bytes(CHUNKS // 8, "little") for chunks in (accepted, failed)]
-    checkpoint = Checkpoint(ledger.task, 0, seq, 0, bitmaps[0], bitmaps[1], bytes(32))
+    checkpoint = Checkpoint(ledger.task, 0, seq, 0, bitmaps[0], bitmaps[1], bytes(32), *fields_of(b""))
     assert ledger.add(sign(CREATOR, checkpoint), checkpoint, 0.0)
 
 

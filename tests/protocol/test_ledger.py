@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.ledger import (
@@ -87,7 +88,8 @@ def checkpoint(ledger: Ledger, shard: int, seq: int, accepted: Iterable[int], fa
         number = sum(1 << chunk - shard * SHARD_CHUNKS for chunk in set(chunks))
         return number.to_bytes((ledger.shard_size(shard) + 7) // 8, "little")
 
-    return Checkpoint(ledger.task, shard, seq, len(set(accepted)), bitmap(accepted), bitmap(failed), bytes(32))
+    begun, root = len(set(accepted)), bytes(32)
+    return Checkpoint(ledger.task, shard, seq, begun, bitmap(accepted), bitmap(failed), root, *fields_of(b""))
 
 
 # ---- any order
@@ -188,6 +190,14 @@ def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
         "a checkpoint of a shard there is not": (
             CREATOR,
             msgspec.structs.replace(checkpoint(ledger, 0, 0, {1}), shard=2),
+        ),
+        "a table of credit that is no table": (
+            CREATOR,
+            msgspec.structs.replace(checkpoint(ledger, 0, 0, {1}), credits=bytes(7), credits_size=7),
+        ),
+        "a large table of credit without its hash": (
+            CREATOR,
+            msgspec.structs.replace(checkpoint(ledger, 0, 0, {1}), credits=bytes(40), credits_size=8_000),
         ),
         "a bitmap too short": (
             CREATOR,

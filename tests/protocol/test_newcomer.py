@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.events import FrameReceived, LinkOpened, SendFrame, Woke
 from crowdcompute.protocol.frames import Frame, Hello, Publish, Topics, decode_frame, encode_frame
 from crowdcompute.protocol.identity import Identity, verify
@@ -46,7 +47,7 @@ def test_a_newcomer_to_a_task_with_nothing_left_to_begin_says_where_it_listens(
     def say(frame: Frame) -> None:
         tell(FrameReceived(CREATOR.peer_id, encode_frame(frame)), 0.0)
 
-    begun = Checkpoint(task, 0, 0, 3, b"\x00", b"\x00", bytes(32))
+    begun = Checkpoint(task, 0, 0, 3, b"\x00", b"\x00", bytes(32), *fields_of(b""))
     tell(LinkOpened(CREATOR.peer_id, dialled=True), 0.0)
     say(Hello((1,), "main", ""))
     say(Topics((task, shard_topic(task, 0)), ()))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Manifest, Range, sign_manifest
@@ -50,7 +51,7 @@ def lease(ledger: Ledger, author: Identity, chunks: Iterable[int], now: float, s
 
 def close(ledger: Ledger, accepted: Iterable[int]) -> None:
     bitmap = sum(1 << chunk for chunk in set(accepted)).to_bytes(CHUNKS // 8, "little")
-    add(ledger, CREATOR, Checkpoint(ledger.task, 0, 0, CHUNKS, bitmap, bytes(CHUNKS // 8), bytes(32)))
+    add(ledger, CREATOR, Checkpoint(ledger.task, 0, 0, CHUNKS, bitmap, bytes(CHUNKS // 8), bytes(32), *fields_of(b"")))
 
 
 some_chunks = st.sets(st.integers(0, CHUNKS - 1))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdcompute.protocol.codec import decode, encode
+from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.ledger import find_work, joining_work
@@ -45,6 +46,7 @@ CREATOR_SEED = bytes(range(32))
 WORKER_SEED = bytes(range(32, 64))
 CREATOR = Identity(CREATOR_SEED)
 WORKER = Identity(WORKER_SEED)
+TABLE = b"".join(bytes([key]) * 32 + (1_500 * key).to_bytes(8) for key in (3, 5, 8))
 TASK = bytes(range(200, 232))
 
 RECORDS: dict[str, tuple[bytes, Record]] = {
@@ -57,7 +59,10 @@ RECORDS: dict[str, tuple[bytes, Record]] = {
     "an assignment (its seal is not a real one)": (CREATOR_SEED, Assign(TASK, 0, 9, WORKER.public_key, b"sealed")),
     "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), EVERYTHING)),
     "a strike": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), 1_800_000_000_123)),
-    "a checkpoint of ten chunks": (CREATOR_SEED, Checkpoint(TASK, 0, 3, 9, b"\xff\x01", b"\x00\x02", bytes(32))),
+    "a checkpoint of ten chunks": (
+        CREATOR_SEED,
+        Checkpoint(TASK, 0, 3, 9, b"\xff\x01", b"\x00\x02", bytes(32), *fields_of(TABLE)),
+    ),
     "a certificate": (
         CREATOR_SEED,
         CertificateBody(TASK, 10, 9, 1, bytes(32), 23, 4, 1, 0, 0, 1e-4, 0.5991464547107979, 0.95),

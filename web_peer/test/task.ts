@@ -4,6 +4,7 @@ import { hex, type Hex } from "../src/protocol/bytes";
 import { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
 import { type LedgerRecord, runsOf, type Signed } from "../src/protocol/records";
+import { fieldsOf } from "../src/protocol/credit";
 import { SoftwareIdentity } from "../src/protocol/software";
 
 export function identity(number: number): SoftwareIdentity {
@@ -58,7 +59,7 @@ export class Task {
     const failed = new Uint8Array(bitmap.length);
     const root = new Uint8Array(32);
     const { task } = this.ledger;
-    this.add(creator, { kind: "checkpoint", task, shard: 0, seq, begun: 0, accepted: bitmap, failed, root });
+    this.add(creator, { kind: "checkpoint", task, shard: 0, seq, begun: 0, accepted: bitmap, failed, root, ...fieldsOf(new Uint8Array()) });
   }
 }
 

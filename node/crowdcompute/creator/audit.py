@@ -185,6 +185,7 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "failed": body.failed,
         "audits": {"by_workers": body.worker_audits, "by_creator": body.creator_audits, "mismatches": body.mismatches},
         "convicted": [peer_id_of(worker) for worker in sorted(counted.verdicts)],
+        "millicredits": {peer_id_of(worker): amount for worker, amount in sorted(counted.credit.items())},
         "wrong_votes": {peer_id_of(worker): count for worker, count in sorted(counted.wrong_votes.items())},
         "bound": body.bound,
         "confidence": body.confidence,
@@ -211,6 +212,10 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
         ("votes", f"{body.executions:,}, each the one its author signed while it was sealed"),
         ("results", f"{body.accepted:,} accepted and {body.failed:,} failed, as the votes say; {compared}"),
         ("audits", f"{body.worker_audits:,} by workers, {body.creator_audits:,} by the creator, as certified"),
+        (
+            "credit",
+            f"{sum(counted.credit.values()) / 1_000:,.10g} credits to {len(counted.credit):,} workers, as earned",
+        ),
         *(convicted or [("convicted", "nobody")]),
         ("holds", statement(manifest, body, counted.cancelled)),
         *(("unchecked", point) for point in counted.cannot_check),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from .exits import Exit, speaking
+from .exits import CommandError, Exit, speaking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,6 +149,56 @@ def doctor(
     from .doctor.report import examine
 
     return examine(settings.load(link=link, host=tuple(host) if host else None), as_json=as_json)
+
+
+@app.command
+def credit(
+    task: str | None = None,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    verify: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """What this node earned, task by task: a share of the reward of every accepted chunk that it computed rightly.
+
+    Parameters
+    ----------
+    task
+        With --output: the task's id, or its first digits.
+    output
+        Write a proof of what TASK credits this node, which anybody can check.
+    verify
+        Check somebody's proof instead, without the network: exit 0, or 1 if it proves nothing.
+    as_json
+        Print one JSON document.
+    """
+    from .control import SCHEMA
+    from .earned import all_earned, amount, export, verified
+
+    if verify is not None:
+        proved = verified(verify)
+        if as_json:
+            print(json.dumps({"schema": SCHEMA, **proved}, indent=2))
+        else:
+            print(f"worker     {proved['worker']}")
+            print(f"earned     {amount(proved['millicredits'])} credits in {proved['name']}, task {proved['task']}")
+            print(f"creator    {proved['creator']}  has signed the task and the checkpoints that say so")
+        return Exit.OK
+    if (task is None) != (output is None):
+        raise CommandError("a proof needs both: `cc-node credit TASK -o FILE`", Exit.USAGE)
+    entries = all_earned()
+    if task is not None and output is not None:
+        entry = export(entries, task, output)
+        print(f"{output}  {amount(entry['millicredits'])} credits in {entry['name']}; anybody checks it: ", end="")
+        print(f"cc-node credit --verify {output}")
+    elif as_json:
+        print(json.dumps({"schema": SCHEMA, "credit": entries}, indent=2))
+    else:
+        for entry in entries:
+            print(f"{entry['task'][:12]}  {amount(entry['millicredits']):>12}  {entry['state']:6}  {entry['name']}")
+        print(f"{amount(sum(entry['millicredits'] for entry in entries))} credits")
+    return Exit.OK
 
 
 @app.command(name="id")

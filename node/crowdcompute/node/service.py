@@ -14,6 +14,7 @@ from crowdcompute.protocol.signaling import JoinLink
 
 from .control import ControlError
 from .control_server import ControlServer
+from .earned import earned
 from .exits import CommandError, Exit
 from .home import open_home
 from .joining import join
@@ -79,6 +80,8 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
             async def answer(command: str, _: Mapping[str, Any]) -> Mapping[str, Any]:
                 if command == "status":
                     return {"state": "running", "jobs": config.jobs, **runtime.status(), "worker": pool_facts(pool)}
+                if command == "credit":
+                    return {"credit": earned(home.records, home.blobs, identity.public_key)}
                 raise ControlError(f"a node does not understand the command {command!r}")
 
             try:

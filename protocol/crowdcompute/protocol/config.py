@@ -146,6 +146,9 @@ class ProtocolConfig:
     custody_bytes: int = 128 * 1024 * 1024
     """Results of others that we keep in memory, half of them of one task at most."""
 
+    credit_every_s: float = 30.0
+    """A worker fetches tables of credit that are too large for a checkpoint this often."""
+
     checkpoint_s: float = 2.0
     """A shard whose accepted set changed gets a new checkpoint at most this often."""
 

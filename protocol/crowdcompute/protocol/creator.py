@@ -18,6 +18,7 @@ from . import merkle
 from .assigning import ASSIGN_CONTEXT, open_assignment, seal_assignment
 from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
+from .credit import INLINE_BYTES_MAX, fields_of, split, table_of
 from .dispatching import Dispatch
 from .errors import RemoteProtocolError
 from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
@@ -388,7 +389,13 @@ class CreatorRole:
     def _admitted(self, worker: bytes, now: float) -> None:
         if not self.ledger.is_void(worker):
             self._dispatch.admitted(worker)
+        self._recredit(worker, now)
         self._review(self._referee.admit(worker), now)
+
+    def _recredit(self, worker: bytes, now: float) -> None:
+        """Who shares the reward of a worker's chunks has changed."""
+        for shard in {shard_of(chunk) for chunk in self._referee.voted_chunks(worker)}:
+            self._mark_dirty(shard * SHARD_CHUNKS, now)
 
     def _count(self, signed: Signed, commit: Commit, now: float) -> None:
         author = signed.author
@@ -439,6 +446,7 @@ class CreatorRole:
         if verdict.is_ban:
             self._dispatch.dismiss(verdict.worker, now)
         self._closing.struck(verdict.worker)
+        self._recredit(verdict.worker, now)
         self._review(self._referee.make_void(verdict.worker, verdict.void_to), now)
 
     # ---- chunk by chunk
@@ -448,13 +456,11 @@ class CreatorRole:
             return
         self._stirred = True
         for chunk in chunks:
-            tally = self._referee.chunk(chunk)
-            for worker in tally.offenders:
-                self._convict(worker, "wrong", chunk, bytes(32), now)
-            if tally.offenders:
-                tally = self._referee.chunk(chunk)
+            # One by one: a conviction reviews this chunk as well, and may convict the next of them.
+            while offenders := self._referee.chunk(chunk).offenders:
+                self._convict(offenders[0], "wrong", chunk, bytes(32), now)
             self._closing.account(chunk)
-            self._settle(chunk, tally, now)
+            self._settle(chunk, self._referee.chunk(chunk), now)
 
     def _settle(self, chunk: int, tally: ChunkTally, now: float) -> None:
         value = self._accepted.get(chunk)
@@ -603,13 +609,31 @@ class CreatorRole:
                     failed[index // 8] |= 1 << index % 8
             previous = self.ledger.checkpoints.get(shard)
             seq = previous.seq + 1 if previous is not None else 0
-            self._desk.publish(
-                self.ledger,
-                Checkpoint(
-                    self.ledger.task, shard, seq, len(begun), bytes(accepted), bytes(failed), merkle.root(hashes)
-                ),
+            checkpoint = Checkpoint(
+                self.ledger.task,
+                shard,
+                seq,
+                len(begun),
+                bytes(accepted),
+                bytes(failed),
+                merkle.root(hashes),
+                *self._credits(shard, previous),
             )
+            self._desk.publish(self.ledger, checkpoint)
         self._dirty.clear()
+
+    def _credits(self, shard: int, previous: Checkpoint | None) -> tuple[bytes, int, bytes]:
+        """What a shard's checkpoint says of who earned what; a large table is a blob that workers fetch."""
+        chunks = range(shard * SHARD_CHUNKS, shard * SHARD_CHUNKS + self.ledger.shard_size(shard))
+        accepted = ((chunk, self._accepted[chunk]) for chunk in chunks if chunk in self._accepted)
+        confirmers = (self._referee.confirmers(chunk, value) for chunk, value in accepted)
+        table = table_of(split(self.ledger.manifest.reward, confirmers))
+        said = fields_of(table)
+        if len(table) > INLINE_BYTES_MAX:
+            self._blobs.put(said[2], table)
+        if previous is not None and previous.credits_size > INLINE_BYTES_MAX and previous.credits != said[2]:
+            self._blobs.discard(previous.credits)
+        return said
 
     def _next_seq(self) -> int:
         self._seq += 1

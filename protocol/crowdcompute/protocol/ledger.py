@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from .credit import check_credits
 from .errors import RemoteProtocolError
 from .records import (
     EVERYTHING,
@@ -181,6 +182,7 @@ class Ledger:
                 is_in, is_out = int.from_bytes(accepted, "little"), int.from_bytes(failed, "little")
                 if is_in & is_out or (is_in | is_out) >> self.shard_size(shard):
                     raise RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have")
+                check_credits(record)
             case Verdict(reason=reason) if reason != "wrong" and not record.is_ban:
                 raise RemoteProtocolError("a strike for what no hardware error can cause")
             case _:

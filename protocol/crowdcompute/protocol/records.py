@@ -150,6 +150,11 @@ class Checkpoint(Body, frozen=True):
     accepted: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
     failed: Annotated[bytes, Meta(max_length=SHARD_CHUNKS // 8)]
     root: Bytes32
+    credits_root: Bytes32
+    """Merkle root over the rows of the table that says who earned what in the shard (credit.py)."""
+    credits_size: U32
+    credits: Annotated[bytes, Meta(max_length=4_096)]
+    """The table itself, or the SHA-256 of a larger one."""
 
 
 class CertificateBody(Body, frozen=True):

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from . import merkle
+from .credit import fields_of, split, table_of
 from .errors import ProtocolError, RemoteProtocolError
 from .events import CANCELLED, Status
 from .ledger import Ledger, bit
@@ -70,6 +71,8 @@ class Recount:
     verdicts: Mapping[bytes, Verdict]
     values: Mapping[int, bytes]
     """The value of each accepted chunk."""
+    credit: Mapping[bytes, int]
+    """Millicredits by worker, all shards together."""
     records: Mapping[str, int]
     """How many there are of each kind."""
     peers: int
@@ -146,6 +149,14 @@ class _Evidence:
             for chunk in ballot.values
         }
         """Chunks on which a vote is void."""
+        self.confirmers: dict[int, set[bytes]] = {chunk: set() for chunk in self.tally.chunks}
+        """Workers whose votes for the value of an accepted chunk count."""
+        for ballot in self.ballots:
+            if ballot.worker not in self.ledger.admits or ballot.seq <= self.tally.void.get(ballot.worker, -1):
+                continue
+            for chunk, value in ballot.values.items():
+                if value and value == self.tally.chunks[chunk].value:
+                    self.confirmers[chunk].add(ballot.worker)
         self.values = {
             chunk: counted.value for chunk, counted in self.tally.chunks.items() if counted.value is not None
         }
@@ -272,6 +283,12 @@ class _Evidence:
                 raise DoesNotHold(
                     "a checkpoint's root is not that of the results voted for", chunk=shard * SHARD_CHUNKS
                 )
+            table = table_of(self._earned(shard))
+            if (checkpoint.credits_root, checkpoint.credits_size) != fields_of(table)[:2]:
+                raise DoesNotHold(
+                    "a checkpoint credits workers with something else than their votes earned",
+                    chunk=shard * SHARD_CHUNKS,
+                )
 
     def check_certificate(self) -> None:
         """Every number of the certificate follows from the votes."""
@@ -350,11 +367,20 @@ class _Evidence:
             self.certificate,
             self.ledger.verdicts,
             self.values,
+            sum((Counter(self._earned(shard)) for shard in range(self.ledger.shards)), Counter()),
             self.kinds,
             len(self.authors),
             wrong,
             len(self.cancelled - self.values.keys()),
             tuple(open_points),
+        )
+
+    def _earned(self, shard: int) -> dict[bytes, int]:
+        """Millicredits by worker in a shard: each accepted chunk's reward is split among its confirmed executors."""
+        first = shard * SHARD_CHUNKS
+        chunks = range(first, first + self.ledger.shard_size(shard))
+        return split(
+            self.manifest.reward, (self.confirmers[chunk] for chunk in chunks if self.values.get(chunk) is not None)
         )
 
     def _is_banned(self, worker: bytes) -> bool:

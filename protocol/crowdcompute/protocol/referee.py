@@ -122,6 +122,14 @@ class Referee:
         """Whether a vote on a chunk is void, be its author admitted or not."""
         return any(self._has_void_vote(chunk, vote) for vote in self._votes.get(chunk, {}).values())
 
+    def confirmers(self, chunk: int, value: bytes) -> list[bytes]:
+        """Workers whose votes for this value count."""
+        return [
+            worker
+            for worker, vote in self._votes.get(chunk, {}).items()
+            if vote.value == value and not vote.trusted and worker in self._admitted and not self._is_void(vote)
+        ]
+
     def voted_chunks(self, worker: bytes) -> Iterable[int]:
         return self._chunks_of.get(worker, ())
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .assigning import open_assignment
 from .batch import open_commit
+from .earning import Earning
 from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .frames import Keep, Kept
@@ -109,6 +110,7 @@ class WorkerRole:
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._voted: set[int] = set()
         self._giving = Giving(config, rng, ledger, desk, blobs, now)
+        self._earning = Earning(config, ledger, desk, blobs)
         self._seq = 0
         self._followed: list[int] = []
         self._empty_until: dict[int, float] = {}  # shards in which nothing was open
@@ -165,14 +167,17 @@ class WorkerRole:
                 self._end()  # It signs one thing here and another there: nobody works for such a creator.
             case Checkpoint():
                 self._release()
+                self._earning.checkpoint(now)
                 self.look_again(now)
             case CertificateBody():
                 self._end()
+                self._earning.closed(now)
             case _:
                 pass
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
         """Code or inputs came, or nobody has them now."""
+        self._earning.blob_arrived(digest, here, now)
         if self.state is WorkerState.FETCHING and not self._missing():
             self._join()
         elif not here and self.state is WorkerState.FETCHING:
@@ -231,6 +236,8 @@ class WorkerRole:
     def advance(self, now: float) -> None:
         """Let time pass: fetch again, renew leases, say that we are idle, have results kept."""
         self._giving.advance(now)
+        if now >= self._earning.wake_at():
+            self._earning.advance({shard_of(chunk) for chunk in self._voted})
         if now >= self._expires_at:
             self._giving.release_all()
             self._keeping.release_all()
@@ -282,10 +289,10 @@ class WorkerRole:
     def wake_at(self) -> float | None:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
-            return self._giving.wake_at()
+            return min(self._giving.wake_at(), self._earning.wake_at())
         guest_at = self._guest_at if self.state is WorkerState.JOINING else None
         due = (at for at in (self._look_again_at, guest_at) if at is not None)
-        return min(self._renew_at, self._giving.wake_at(), *due)
+        return min(self._renew_at, self._giving.wake_at(), self._earning.wake_at(), *due)
 
     # ---- inside
 

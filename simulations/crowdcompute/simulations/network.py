@@ -582,7 +582,7 @@ class World:
             inputs=None,
             limits=Limits(memory_bytes=1 << 20, output_bytes=max(64, task.result_bytes), seconds=task.limit_s),
             policy=Policy(replication=task.replication, eps=task.eps, liars=task.liars, pow_bits=0),
-            reward=0,
+            reward=1,
             permissions=(),
             created_s=int(EPOCH_S),
             expires_s=int(EPOCH_S) + 365 * 86_400,

@@ -154,6 +154,13 @@ export interface Snapshot {
   readonly storedBytes: number;
 }
 
+/** What this device earned in one task, and a file that proves it (`cc-node credit --verify`). */
+export interface CreditView {
+  readonly taskId: string;
+  readonly millicredits: number;
+  readonly proof: Blob;
+}
+
 /** One vote on one chunk as the creator's page shows it. */
 export interface VoteView {
   readonly worker: string;
@@ -204,6 +211,7 @@ export interface Commands {
   chunkMarks: { args: { taskId: string }; answer: readonly ChunkMark[] };
   chunkResult: { args: { taskId: string; chunk: number }; answer: ChunkResult };
   exportResults: { args: { taskId: string }; answer: Blob };
+  credit: { args: Record<string, never>; answer: readonly CreditView[] };
   readBundle: { args: { bytes: Uint8Array }; answer: TaskView };
   testRun: { args: { draft: Draft; chunk: number } | { bundle: Uint8Array; chunk: number }; answer: TestRun };
   publishDraft: { args: { draft: Draft }; answer: { taskId: string; joinLink: string } };

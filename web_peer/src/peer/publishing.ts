@@ -61,7 +61,7 @@ export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared
     inputs: null,
     limits: { memoryBytes: draft.memoryBytes, outputBytes: draft.outputBytes, seconds: draft.seconds },
     policy: { replication: draft.replication, eps: draft.eps, liars: LIARS, powBits: 0 },
-    reward: 0,
+    reward: 1,
     permissions: [],
     createdS,
     expiresS: createdS + LIFETIME_S,

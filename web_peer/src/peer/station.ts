@@ -346,6 +346,11 @@ export class Station {
     return exportResults(this.creatorOf(taskId));
   }
 
+  async credit(): Promise<Commands["credit"]["answer"]> {
+    const { earned } = await import("./earned");
+    return earned(this.runtime.peer.ledgers.values(), this.parts.blobs, this.parts.keys.signer.publicKey);
+  }
+
   async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
     const { openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);

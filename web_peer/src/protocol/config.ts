@@ -149,6 +149,9 @@ export interface ProtocolConfig {
   /** Results of others that we keep in memory, half of them of one task at most. */
   readonly custodyBytes: number;
 
+  /** A worker fetches tables of credit that are too large for a checkpoint this often. */
+  readonly creditEveryS: number;
+
   /** A shard whose accepted set changed gets a new checkpoint at most this often. */
   readonly checkpointS: number;
 
@@ -219,6 +222,7 @@ const DEFAULTS: ProtocolConfig = {
   custodians: 3,
   custodyAfterS: 10,
   custodyBytes: 2 ** 27,
+  creditEveryS: 30,
   checkpointS: 2,
   admitPerMinute: 600,
   activeS: 15,

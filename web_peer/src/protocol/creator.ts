@@ -12,10 +12,11 @@
 
 import { openAssignment, sealAssignment } from "./assigning";
 import { CUSTODIANS_MAX, custodiansOf, openCommit } from "./batch";
-import { fromHex, hex, type Hex } from "./bytes";
+import { equal, fromHex, hex, type Hex } from "./bytes";
 import { Closing, type TaskState } from "./closing";
 import type { ProtocolConfig } from "./config";
 import { type Custodial, refusal } from "./custody";
+import { fieldsOf, split, tableOf } from "./credit";
 import type { Desk } from "./desk";
 import { Dispatch } from "./dispatching";
 import { RemoteProtocolError } from "./errors";
@@ -26,6 +27,8 @@ import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
 import {
+  type Checkpoint,
+  CREDITS_INLINE_BYTES_MAX,
   EVERYTHING,
   chunksOf,
   type Commit,
@@ -369,7 +372,14 @@ export class CreatorRole implements Custodial {
 
   private admitted(worker: Hex, now: number): void {
     if (!this.ledger.isVoid(worker)) this.dispatch.admitted(worker);
+    this.recredit(worker, now);
     this.review(this.referee.admit(worker), now);
+  }
+
+  /** Who shares the reward of a worker's chunks has changed. */
+  private recredit(worker: Hex, now: number): void {
+    const shards = new Set([...this.referee.votedChunks(worker)].map(shardOf));
+    for (const shard of shards) this.markDirty(shard * SHARD_CHUNKS, now);
   }
 
   private count(signed: Signed, author: Hex, commit: Commit, now: number): void {
@@ -424,6 +434,7 @@ export class CreatorRole implements Custodial {
   private makeVoid(worker: Hex, voidTo: number, now: number): void {
     if (voidTo === EVERYTHING) this.dispatch.dismiss(worker, now);
     this.closing.struck(worker);
+    this.recredit(worker, now);
     this.review(this.referee.makeVoid(worker, voidTo), now);
   }
 
@@ -433,7 +444,10 @@ export class CreatorRole implements Custodial {
     if (this.isRestoring || this.state === "closed") return;
     this.isStirred = true;
     for (const chunk of chunks) {
-      for (const worker of this.referee.chunk(chunk).offenders) this.convict(worker, "wrong", chunk, NO_RECORD, now);
+      // One by one: a conviction reviews this chunk as well, and may convict the next of them.
+      for (let worker; (worker = this.referee.chunk(chunk).offenders[0]) !== undefined; ) {
+        this.convict(worker, "wrong", chunk, NO_RECORD, now);
+      }
       this.closing.account(chunk);
       this.settle(chunk, this.referee.chunk(chunk), now);
     }
@@ -629,7 +643,24 @@ export class CreatorRole implements Custodial {
       accepted,
       failed,
       root: merkle.root(hashes),
+      ...this.credits(shard, previous),
     });
+  }
+
+  /** What a shard's checkpoint says of who earned what; a large table is a blob that workers fetch. */
+  private credits(shard: number, previous: Checkpoint | undefined): ReturnType<typeof fieldsOf> {
+    const first = shard * SHARD_CHUNKS;
+    const confirmers: Hex[][] = [];
+    for (let chunk = first; chunk < first + this.ledger.shardSize(shard); chunk++) {
+      const value = this.accepted.get(chunk);
+      if (value !== undefined) confirmers.push(this.referee.confirmers(chunk, value));
+    }
+    const table = tableOf(split(this.ledger.manifest.reward, confirmers));
+    const said = fieldsOf(table);
+    if (table.length > CREDITS_INLINE_BYTES_MAX) this.blobs.put(said.credits, table);
+    const isOutdated = previous !== undefined && !equal(previous.credits, said.credits);
+    if (isOutdated && previous.creditsSize > CREDITS_INLINE_BYTES_MAX) this.blobs.discard(previous.credits);
+    return said;
   }
 
   private nextSeq(): number {

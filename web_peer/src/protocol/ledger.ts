@@ -18,6 +18,9 @@ import { concat, equal, hex, type Hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
 import {
+  CREDITS_BYTES_MAX,
+  CREDITS_INLINE_BYTES_MAX,
+  CREDITS_ROW_BYTES,
   EVERYTHING,
   type Admit,
   type CertificateBody,
@@ -386,7 +389,11 @@ export class Ledger {
 
   // ---- inside
 
-  private checkCheckpoint({ shard, accepted, failed }: Checkpoint): void {
+  private checkCheckpoint({ shard, accepted, failed, credits, creditsSize }: Checkpoint): void {
+    const carried = creditsSize <= CREDITS_INLINE_BYTES_MAX ? creditsSize : 32;
+    if (creditsSize > CREDITS_BYTES_MAX || creditsSize % CREDITS_ROW_BYTES !== 0 || credits.length !== carried) {
+      throw new RemoteProtocolError("a checkpoint's table of credit does not fit its size");
+    }
     const size = shard < this.shards ? this.shardSize(shard) : 0;
     const bytes = Math.ceil(size / 8);
     if (shard >= this.shards || accepted.length !== bytes || failed.length !== bytes) {

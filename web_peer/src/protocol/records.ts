@@ -39,6 +39,13 @@ export const COMMIT_CHUNKS_MAX = 1_024;
 /** The greatest seq there can be: a verdict that voids commits up to it is for good. */
 export const EVERYTHING = Number.MAX_SAFE_INTEGER;
 
+/** A row of a table of credit: a worker's key and its millicredits. */
+export const CREDITS_ROW_BYTES = 40;
+/** A table of credit up to this size is in the checkpoint itself: a hundred workers. */
+export const CREDITS_INLINE_BYTES_MAX = 4_096;
+/** As many rows as a task has workers. */
+export const CREDITS_BYTES_MAX = 100_000 * CREDITS_ROW_BYTES;
+
 /** A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more. */
 export const LEAVING_TTL_S = 1;
 
@@ -146,7 +153,8 @@ export type Verdict = Infer<typeof Verdict>;
 /**
  * The creator's signed state of one shard: which chunks are accepted, and with what.
  *
- * `begun` counts chunks somebody voted on or has leased: what is left is worth coming for.
+ * `begun` counts chunks somebody voted on or has leased: what is left is worth coming for. `credits` is the table that
+ * says who earned what in the shard, or the SHA-256 of a large one (credit.ts).
  */
 export const Checkpoint = body("checkpoint", {
   task: bytes32,
@@ -156,6 +164,9 @@ export const Checkpoint = body("checkpoint", {
   accepted: bytes({ max: SHARD_CHUNKS / 8 }),
   failed: bytes({ max: SHARD_CHUNKS / 8 }),
   root: bytes32,
+  creditsRoot: bytes32,
+  creditsSize: u32,
+  credits: bytes({ max: CREDITS_INLINE_BYTES_MAX }),
 });
 export type Checkpoint = Infer<typeof Checkpoint>;
 

@@ -145,6 +145,14 @@ export class Referee {
     return false;
   }
 
+  /** Workers whose votes for this value count. */
+  confirmers(chunk: number, value: Hex): Hex[] {
+    const counting = [...this.voters(chunk).values()].filter(
+      (vote) => vote.value === value && !vote.trusted && this.admitted.has(vote.worker) && !this.isVoid(vote),
+    );
+    return counting.map(({ worker }) => worker);
+  }
+
   votedChunks(worker: Hex): ReadonlySet<number> {
     return this.chunksOf.get(worker) ?? NO_CHUNKS;
   }

@@ -18,6 +18,7 @@ import { ChunkReader, seed } from "./chunks";
 import type { ProtocolConfig } from "./config";
 import type { Custodial } from "./custody";
 import type { Desk } from "./desk";
+import { Earning } from "./earning";
 import { ProtocolError, RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
 import type { Keep, Kept } from "./frames";
@@ -72,6 +73,7 @@ export class WorkerRole implements Custodial {
   private readonly me: Hex;
   private readonly giving: Giving;
   private readonly keeping: Keeping;
+  private readonly earning: Earning;
   private readonly reader: ChunkReader;
   private readonly sizer: BatchSizer;
   private shard: number | null = null;
@@ -112,6 +114,7 @@ export class WorkerRole implements Custodial {
     this.settledAt = now;
     this.giving = new Giving(config, rng, ledger, desk, blobs, now);
     this.keeping = new Keeping(config, ledger, desk);
+    this.earning = new Earning(config, ledger, desk, blobs);
     this.expiresAt = ledger.manifest.expiresS - config.epochOffsetS;
     this.nothingUntil = now;
     desk.custody.takePart(ledger.taskKey, this);
@@ -156,17 +159,20 @@ export class WorkerRole implements Custodial {
           this.end(); // It signs one thing here and another there: nobody works for such a creator.
         } else {
           this.release();
+          this.earning.checkpoint(now);
           this.lookAgain(now);
         }
         break;
       case "certificate":
         this.end();
+        this.earning.closed(now);
         break;
     }
   }
 
   /** Code or inputs came, or nobody has them now. */
-  blobArrived(_digest: Uint8Array, isHere: boolean, now: number): void {
+  blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
+    this.earning.blobArrived(digest, isHere, now);
     if (this.state !== "fetching") return;
     if (this.missing().length === 0) this.join();
     else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
@@ -229,6 +235,7 @@ export class WorkerRole implements Custodial {
   /** Let time pass: fetch again, renew leases, say that we are idle, have results kept. */
   advance(now: number): void {
     this.giving.advance(now);
+    if (now >= this.earning.wakeAt) this.earning.advance(new Set([...this.voted].map(shardOf)));
     if (now >= this.expiresAt) {
       this.giving.releaseAll();
       this.keeping.releaseAll();
@@ -294,9 +301,9 @@ export class WorkerRole implements Custodial {
 
   /** When to look again: for leases to renew or to run out, and for new work. */
   wakeAt(): number | null {
-    if (this.isDone) return this.giving.wakeAt();
+    if (this.isDone) return Math.min(this.giving.wakeAt(), this.earning.wakeAt);
     const guestAt = this.state === "joining" ? (this.guestAt ?? Infinity) : Infinity;
-    return Math.min(this.renewAt, this.lookAgainAt, guestAt, this.giving.wakeAt());
+    return Math.min(this.renewAt, this.lookAgainAt, guestAt, this.giving.wakeAt(), this.earning.wakeAt);
   }
 
   // ---- inside

@@ -1,5 +1,5 @@
-import { useRef } from "preact/hooks";
-import type { Happening, Snapshot } from "../peer/console";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { CreditView, Happening, Snapshot } from "../peer/console";
 import { Action } from "../widgets/action";
 import { ago, bytes, count, date, duration, fingerprint } from "../widgets/format";
 import { save } from "../widgets/save";
@@ -8,6 +8,11 @@ import type { ScreenProps } from "./screen";
 
 /** Everything this device did, to look at, to take away and to delete. */
 export function Me({ peer, snapshot }: ScreenProps) {
+  const [credits, setCredits] = useState<readonly CreditView[]>([]);
+  useEffect(() => {
+    // What was earned so far: it changes with checkpoints, and is looked at again when the screen is opened again.
+    peer.ask("credit", {}).then(setCredits, () => undefined);
+  }, [peer]);
   const helped = snapshot.tasks.filter((task) => task.mine.done > 0 || task.mine.outvoted > 0);
   return (
     <div class="stack">
@@ -36,6 +41,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
                   {count(mine.done)} done, {count(mine.confirmed)} confirmed, {count(mine.outvoted)} outvoted,{" "}
                   {duration(mine.computeSeconds)}
                 </span>
+                <Earned credit={credits.find((credit) => credit.taskId === taskId)} />
               </li>
             ))}
           </ul>
@@ -58,6 +64,17 @@ export function Me({ peer, snapshot }: ScreenProps) {
         </div>
       </section>
     </div>
+  );
+}
+
+/** Credit of one task, and its proof to take away. */
+function Earned({ credit }: { credit: CreditView | undefined }) {
+  if (credit === undefined) return null;
+  return (
+    <span>
+      {(credit.millicredits / 1_000).toLocaleString("en")} credits{" "}
+      <Action act={async () => save(credit.proof, `${credit.taskId.slice(0, 12)}.cccredit`)}>Save the proof</Action>
+    </span>
   );
 }
 

@@ -1,0 +1,100 @@
+"""`cc-node credit`: what this node earned, task by task, and files that prove it to anybody (protocol: credit.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crowdcompute.protocol.credit import check_proof, latest_tables, prove, write_proof
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.identity import peer_id_of, verify
+
+from .control import NotRunning, ask
+from .exits import CommandError, Exit
+from .home import control_socket, open_home
+from .keys import load_or_create
+from .paths import paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crowdcompute.protocol.storage import BlobStore
+
+    from .store.records import RecordStore
+
+
+def earned(records: RecordStore, blobs: BlobStore, worker: bytes) -> list[dict[str, Any]]:
+    """One entry for each task in which a checkpoint that is here credits the worker, as JSON values."""
+    entries = []
+    for stored in records.tasks():
+        tables = latest_tables(records.load_task(stored.task_id), blobs).values()
+        proof = prove(stored.manifest, worker, tables)
+        if proof is not None:
+            entries.append(
+                {
+                    "task": stored.task_id.hex(),
+                    "name": stored.name,
+                    "creator": peer_id_of(stored.creator),
+                    "state": stored.state,
+                    "millicredits": sum(shard.amount for shard in proof.shards),
+                    "proof": write_proof(proof).hex(),
+                }
+            )
+    return entries
+
+
+def all_earned() -> list[dict[str, Any]]:
+    """The same of the node on this machine, whether it runs or not."""
+    folder = paths().data / "node"
+    try:
+        answer: list[dict[str, Any]] = ask(control_socket(folder), "credit")["credit"]
+    except NotRunning:
+        with open_home(folder, disk_bytes=0) as home:
+            return earned(home.records, home.blobs, load_or_create(paths().identity).public_key)
+    return answer
+
+
+def export(entries: list[dict[str, Any]], prefix: str, output: Path) -> dict[str, Any]:
+    """Write the proof of the one task whose id begins so; its entry.
+
+    Raises:
+        CommandError: There is none, or more than one, or the file cannot be written.
+    """
+    found = [entry for entry in entries if entry["task"].startswith(prefix.lower())]
+    if len(found) != 1:
+        many = f"{len(found)} tasks that credit this node begin with {prefix!r}: give more digits"
+        none = f"no task that credits this node begins with {prefix!r}: `cc-node credit` lists them"
+        raise CommandError(many if found else none, Exit.USAGE)
+    try:
+        output.write_bytes(bytes.fromhex(found[0]["proof"]))
+    except OSError as error:
+        raise CommandError(f"{output} cannot be written ({error.strerror})", Exit.USAGE) from None
+    return found[0]
+
+
+def verified(file: Path) -> dict[str, Any]:
+    """What a file of somebody's proves.
+
+    Raises:
+        CommandError: It cannot be read, or proves nothing.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read ({error.strerror})", Exit.USAGE) from None
+    try:
+        credit = check_proof(data, verify)
+    except RemoteProtocolError as error:
+        raise CommandError(f"{file} proves nothing: {error}") from None
+    return {
+        "task": credit.task.hex(),
+        "name": credit.manifest.name,
+        "creator": peer_id_of(credit.manifest.creator),
+        "worker": peer_id_of(credit.worker),
+        "millicredits": credit.millicredits,
+        "checkpoints": {str(shard): seq for shard, (seq, _) in sorted(credit.checkpoints.items())},
+    }
+
+
+def amount(millicredits: int) -> str:
+    """Credits for a person: `12.5`."""
+    return f"{millicredits / 1_000:,.3f}".rstrip("0").rstrip(".")
