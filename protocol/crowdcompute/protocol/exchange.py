@@ -139,6 +139,8 @@ class Exchange:
                 self._finished.append((fetch.assembly.digest, False))
 
     def wake_at(self) -> float | None:
+        if not self._fetches:
+            return None
         due = [at for fetch in self._fetches.values() for _, at in fetch.asked.values()]
         due.extend(fetch.stuck_since for fetch in self._fetches.values() if fetch.stuck_since is not None)
         return min(due) + self._config.blob_timeout_s if due else None

@@ -178,11 +178,17 @@ class Gossip:
         wanted = self._wanted.get(record_id)
         self.mark_seen(record_id)
         self._recent.append((now, topic, record_id))
-        targets: set[PeerId] = set(self._topics.get(topic, ()))
-        if len(targets) < self._config.mesh_low:
-            followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
-            missing = self._config.mesh_target - len(targets)
-            targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
+        mesh = self._topics.get(topic, ())
+        if mesh and len(mesh) >= self._config.mesh_low:
+            # The usual case, once for every record that is new: our own topic and enough of a mesh.
+            for peer_id in sorted(mesh):
+                if peer_id != source and (wanted is None or peer_id not in wanted.others):
+                    self._put_out(peer_id, topic, record)
+            return
+        targets: set[PeerId] = set(mesh)
+        followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
+        missing = self._config.mesh_target - len(targets)
+        targets.update(followers if len(followers) <= missing else self._rng.sample(followers, missing))
         lonely = not targets
         if source is not None:
             targets.discard(source)
@@ -198,9 +204,13 @@ class Gossip:
                 self._strays[record_id] = (topic, tries)
             targets = targets or self._anybody(source)
         for peer_id in sorted(targets):
-            if peer_id in self._neighbours:
-                self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
-                self._due[peer_id] = None
+            self._put_out(peer_id, topic, record)
+
+    def _put_out(self, peer_id: PeerId, topic: bytes, record: Signed) -> None:
+        neighbour = self._neighbours.get(peer_id)
+        if neighbour is not None:
+            neighbour.outbox.setdefault(topic, []).append(record)
+            self._due[peer_id] = None
 
     def _anybody(self, source: PeerId | None) -> set[PeerId]:
         others = [peer_id for peer_id in self._neighbours if peer_id != source]
@@ -216,8 +226,7 @@ class Gossip:
                 self._strays[record_id] = (topic, tries - 1)
             if record is not None:
                 for peer_id in sorted(self._anybody(None)):
-                    self._neighbours[peer_id].outbox.setdefault(topic, []).append(record)
-                    self._due[peer_id] = None
+                    self._put_out(peer_id, topic, record)
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
         """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.

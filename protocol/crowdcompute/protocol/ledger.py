@@ -90,7 +90,7 @@ def mask(shard: int, runs: Iterable[Run]) -> int:
     return bits
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LiveLease:
     """What one worker says it is on in one shard. Its next lease replaces this one whole."""
 
@@ -99,6 +99,7 @@ class LiveLease:
     seq: int
     record_id: bytes
     expires_at: float
+    ttl_s: int
     since: dict[int, float]
     """Chunk -> when this worker first leased it, on our clock."""
 
@@ -122,6 +123,7 @@ class Ledger:
         self.certificate: CertificateBody | None = None
         self.commits: dict[bytes, tuple[bytes, Commit]] = {}
         self.leases: dict[tuple[bytes, int], LiveLease] = {}
+        self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
         self.creator_equivocated = False
         self._keep_commits = keep_commits
         self._records: dict[bytes, tuple[bytes, Signed]] = {}  # id -> (topic, record)
@@ -258,7 +260,10 @@ class Ledger:
 
     def has_voter(self, chunk: int) -> bool:
         """Whether `voters` names anybody."""
-        return any(seq > self.void_to(worker) for worker, seq in self._voters.get(chunk, ()))
+        voters = self._voters.get(chunk)
+        if voters is None or not self._void_to:
+            return voters is not None
+        return any(seq > self.void_to(worker) for worker, seq in voters)
 
     def is_accepted(self, chunk: int) -> bool:
         checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
@@ -327,8 +332,12 @@ class Ledger:
 
     def expire(self, now: float) -> None:
         """Let go of leases that have run out and of assignments that nobody waits for any more."""
-        for key in [key for key, lease in self.leases.items() if lease.expires_at <= now]:
-            self._end_lease(key)
+        for leases in list(self._leases_by_ttl.values()):
+            while leases:
+                key, lease = next(iter(leases.items()))
+                if lease.expires_at > now:
+                    break
+                self._end_lease(key)
         while self._assigned_at:
             record_id, came_at = next(iter(self._assigned_at.items()))
             if now - came_at < ASSIGN_KEPT_S:
@@ -416,7 +425,7 @@ class Ledger:
             return False
         if current is None and self._shards_leased.get(author, 0) >= LEASES_PER_WORKER_MAX:
             return False
-        since = current.since if current is not None else {}
+        since = current.since if current is not None else None
         if current is not None:
             self._end_lease(key)
         self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
@@ -427,22 +436,28 @@ class Ledger:
             lease.seq,
             record_id,
             now + lease.ttl_s,
-            {chunk: since.get(chunk, now) for chunk in chunks},
+            lease.ttl_s,
+            {chunk: since.get(chunk, now) for chunk in chunks} if since else dict.fromkeys(chunks, now),
         )
         self.leases[key] = live
+        self._leases_by_ttl.setdefault(lease.ttl_s, {})[key] = live
         for chunk in chunks:
             self._leased.setdefault(chunk, []).append(live)
         return True
 
     def _end_lease(self, key: tuple[bytes, int]) -> None:
         lease = self.leases.pop(key)
+        alike = self._leases_by_ttl[lease.ttl_s]
+        del alike[key]
+        if not alike:
+            del self._leases_by_ttl[lease.ttl_s]
         self._remove(lease.record_id)
         self._shards_leased[lease.worker] -= 1
         if not self._shards_leased[lease.worker]:
             del self._shards_leased[lease.worker]
         for chunk in lease.since:
-            left = [other for other in self._leased[chunk] if other is not lease]
-            if left:
-                self._leased[chunk] = left
+            leases = self._leased[chunk]
+            if len(leases) > 1:
+                leases.remove(lease)
             else:
                 del self._leased[chunk]

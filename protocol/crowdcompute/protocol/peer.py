@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .creator import CreatorRole
 from .custody import Custody
@@ -76,7 +76,7 @@ from .split import is_numbers
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
     from .config import ProtocolConfig
@@ -100,6 +100,10 @@ class _Link:
     suspected: bool = False
 
 
+class _Waking(Protocol):
+    def wake_at(self) -> float | None: ...
+
+
 class Peer:
     """One peer of one network. Not thread-safe; one `handle` at a time.
 
@@ -110,10 +114,19 @@ class Peer:
         rng: Where all chance comes from. Salts, nonces, picks and audits are drawn from it, so a real node passes a
             cryptographic generator.
         blobs: Where blobs are kept.
+        decode: Reads frames. Who runs many peers in one process can let them share what they read.
     """
 
     def __init__(
-        self, config: ProtocolConfig, signer: Signer, verifier: Verifier, rng: Random, blobs: BlobStore, now: float
+        self,
+        config: ProtocolConfig,
+        signer: Signer,
+        verifier: Verifier,
+        rng: Random,
+        blobs: BlobStore,
+        now: float,
+        *,
+        decode: Callable[[bytes], Frame] = decode_frame,
     ) -> None:
         self.config = config
         self.signer = signer
@@ -124,6 +137,7 @@ class Peer:
         self._verifier = verifier
         self._rng = rng
         self._blobs = blobs
+        self._decode = decode
         self._gossip = Gossip(config, signer.peer_id, rng, self)
         self._exchange = Exchange(config, blobs)
         self.custody = Custody(config, self, self._exchange.neighbours)
@@ -193,21 +207,21 @@ class Peer:
     @property
     def wake_at(self) -> float:
         """When to send `Woke`, if nothing happens before. Changes with every `handle`."""
-        due = [self._expire_at, self._sessions_at]
-        due.extend(
-            at
-            for at in (
-                self._gossip.wake_at(),
-                self._exchange.wake_at(),
-                self.custody.wake_at(),
-                self._neighbours.wake_at(),
-                self._introductions.wake_at(),
-                *(role.wake_at() for role in self.workers.values()),
-                *(role.wake_at() for role in self.creators.values()),
-            )
-            if at is not None
+        first = min(self._expire_at, self._sessions_at)
+        parts: tuple[_Waking, ...] = (
+            self._gossip,
+            self._exchange,
+            self.custody,
+            self._neighbours,
+            self._introductions,
+            *self.workers.values(),
+            *self.creators.values(),
         )
-        return min(due)
+        for part in parts:
+            at = part.wake_at()
+            if at is not None and at < first:
+                first = at
+        return first
 
     @property
     def idle(self) -> bool:
@@ -350,7 +364,7 @@ class Peer:
         if link is None:
             return False  # We closed this link; its last frames were on their way.
         try:
-            frame = decode_frame(data)
+            frame = self._decode(data)
             greeting = link.session.state is SessionState.GREETING
             if not (isinstance(frame, BlobPieceFrame) and self._is_expected(peer_id, frame)):
                 self._charge(link, len(data))

@@ -6,14 +6,14 @@ id is the content id of domain and body. Every body names its task, so no record
 
 from __future__ import annotations
 
-from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
 from .codec import U32, U53, Body, Bytes32, Bytes64, decode, encode
 from .errors import RemoteProtocolError
-from .identity import content_id
+from .identity import signed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +42,21 @@ Run: TypeAlias = tuple[U32, U32]
 Runs = Annotated[tuple[Run, ...], Meta(max_length=COMMIT_CHUNKS_MAX)]
 
 
+class _RecordId:
+    """The record's name. A manifest's is its task's id.
+
+    The author is part of every other id: two workers may well say the same, and nobody may take another's place in the
+    seen caches by signing the same body first. A manifest's body names its creator itself.
+
+    Asked of every copy that a mesh brings: computed at the first time, and without the lock of `cached_property`.
+    """
+
+    def __get__(self, signed: Signed, owner: type[Signed]) -> bytes:
+        body = signed.body if signed.kind == "manifest" else signed.author + signed.body
+        record_id = signed.__dict__["record_id"] = sha256(signed_bytes(signed.domain, body)).digest()
+        return record_id
+
+
 class Signed(Body, frozen=True, dict=True):
     """One record as it travels and as it is stored."""
 
@@ -54,14 +69,7 @@ class Signed(Body, frozen=True, dict=True):
     def domain(self) -> str:
         return f"cc/{self.kind}/1"
 
-    @cached_property
-    def record_id(self) -> bytes:
-        """The record's name. A manifest's is its task's id.
-
-        The author is part of every other id: two workers may well say the same, and nobody may take another's place
-        in the seen caches by signing the same body first. A manifest's body names its creator itself.
-        """
-        return content_id(self.domain, self.body if self.kind == "manifest" else self.author + self.body)
+    record_id = _RecordId()
 
 
 class Join(Body, frozen=True):
@@ -202,12 +210,16 @@ def parse(signed: Signed) -> Record:
     Raises:
         RemoteProtocolError: The body is not what its kind says, or its runs are not in canonical order.
     """
+    known: Record | None = signed.__dict__.get("record")
+    if known is not None:
+        return known
     kind = _BODIES.get(signed.kind)
     if kind is None:
         raise RemoteProtocolError(f"a {signed.kind} is not a ledger record")
-    record = decode(signed.body, kind)
+    record: Record = decode(signed.body, kind)
     if isinstance(record, Lease | Commit):
         chunks_of(record.shard, record.runs, allow_none=isinstance(record, Lease))
+    signed.__dict__["record"] = record
     return record
 
 

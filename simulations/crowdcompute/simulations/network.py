@@ -48,6 +48,7 @@ from crowdcompute.protocol.events import (
     TaskPublished,
     Woke,
 )
+from crowdcompute.protocol.frames import Frame, decode_frame
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
@@ -76,6 +77,7 @@ _WAKE_AGAIN_S = 1e-3
 
 
 _DIAL_FAILS_AFTER_S = 15.0
+_FRAMES_SHARED = 1_024
 """As the node's connector."""
 
 _SDP = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=fingerprint:sha-256 " + ":".join(["00"] * 32)
@@ -195,6 +197,7 @@ class World:
         self.manifest = self._manifest(creator)
         self.signed_manifest = sign_manifest(creator, self.manifest)
         self.task = self.signed_manifest.record_id
+        self._read: dict[bytes, Frame] = {}
         self.nodes = [self._node(index) for index in range(scenario.network.peers + 1)]
         self.index_of = {node.signer.peer_id: node.index for node in self.nodes}
         self.names = {node.signer.public_key: node.name for node in self.nodes}
@@ -209,6 +212,15 @@ class World:
             self.at(node.arrives_s + delay_s, self._starter(node))
         for node in self.nodes:
             node.behaviour.begin(self, node)
+
+    def _decode(self, data: bytes) -> Frame:
+        """What a frame says. All that are sent the same one share what was read: records, their ids and bodies."""
+        frame = self._read.get(data)
+        if frame is None:
+            frame = self._read[data] = decode_frame(data)
+            if len(self._read) > _FRAMES_SHARED:
+                del self._read[next(iter(self._read))]
+        return frame
 
     # ---- for whoever looks on
 
@@ -593,12 +605,13 @@ class World:
         config = self.scenario.config(creator=index == 0)
         speed = math.exp(self.scenario.network.speed_sigma * self._normal(f"speed/{index}"))
         blobs = MemoryBlobStore()
-        peer = Peer(config, signer, self._verifier, self._generator(f"peer/{index}/0"), blobs, self.now)
+        rng = self._generator(f"peer/{index}/0")
+        peer = Peer(config, signer, self._verifier, rng, blobs, self.now, decode=self._decode)
         return Node(index, signer, config, speed, Behaviour(), blobs, peer)
 
     def _peer(self, node: Node) -> Peer:
         rng = self._generator(f"peer/{node.index}/{node.life}")
-        return Peer(node.config, node.signer, self._verifier, rng, node.blobs, self.now)
+        return Peer(node.config, node.signer, self._verifier, rng, node.blobs, self.now, decode=self._decode)
 
     def _starter(self, node: Node) -> Callable[[], None]:
         return lambda: self.start(node, keep_state=True)

@@ -40,7 +40,7 @@ def run(scenario: Scenario, seed: int, *, story: str | None = None) -> Outcome:
     gc.disable()
     try:
         world.run()
+        failures = inspector.failures + final_failures(world)
+        return Outcome(figures(world, times, gossip), failures, world.trace, told.lines if told else [])
     finally:
         gc.enable()
-    failures = inspector.failures + final_failures(world)
-    return Outcome(figures(world, times, gossip), failures, world.trace, told.lines if told else [])
