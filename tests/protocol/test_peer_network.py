@@ -280,7 +280,10 @@ def stranger() -> Stranger:
 
 _FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 _SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=64) | st.text(max_size=8)
-_KINDS = "hello ping pong bye part topics graft prune ihave iwant publish blob-want blob-piece blob-missing keep kept nonsense"
+_KINDS = (
+    "hello ping pong bye part topics graft prune ihave iwant publish "
+    "blob-want blob-piece blob-missing keep kept nonsense"
+)
 _TAGS = st.sampled_from(_KINDS.split())
 
 
