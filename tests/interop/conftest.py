@@ -397,7 +397,7 @@ class Newcomer:
 
     async def _enter(self) -> Connector:
         identity = self._identity
-        self._signaling = SignalingClient(self._link.websocket_url, identity, self._link.network, Random(1))
+        self._signaling = SignalingClient(self._link.websocket_urls[0], identity, self._link.network, Random(1))
         connector = Connector(
             identity,
             self._link.network,

@@ -151,7 +151,7 @@ def signaling_server() -> Any:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process, JoinLink.parse(json.loads(process.stdout.readline())["join"]).websocket_url
+            yield process, JoinLink.parse(json.loads(process.stdout.readline())["join"]).websocket_urls[0]
         finally:
             process.kill()
 

@@ -255,32 +255,45 @@ def test_ice_servers_are_those_every_stack_understands(url: str, is_known: bool)
             parse_from_server(data)
 
 
+ADDRESS = f"/ip4/127.0.0.1/tcp/4001/p2p/{Identity(bytes(32)).peer_id}"
+
+
 @pytest.mark.parametrize(
-    ("text", "link", "websocket_url"),
+    ("text", "link", "websocket_urls"),
     [
-        ("http://127.0.0.1:8765/j#n=main", JoinLink("http://127.0.0.1:8765", "main"), "ws://127.0.0.1:8765/ws"),
+        ("http://127.0.0.1:8765/j#n=main", JoinLink("http://127.0.0.1:8765", "main"), ["ws://127.0.0.1:8765/ws"]),
         (
             "https://cc.example.org/j#n=a.b_c-1",
             JoinLink("https://cc.example.org", "a.b_c-1"),
-            "wss://cc.example.org/ws",
+            ["wss://cc.example.org/ws"],
         ),
-        ("https://example.org/cc/j/#n=main", JoinLink("https://example.org/cc", "main"), "wss://example.org/cc/ws"),
+        ("https://example.org/cc/j/#n=main", JoinLink("https://example.org/cc", "main"), ["wss://example.org/cc/ws"]),
         (
             f"  http://[::1]:80/j#t={'0a' * 32}&n=main\n",
             JoinLink("http://[::1]:80", "main", b"\x0a" * 32),
-            "ws://[::1]:80/ws",
+            ["ws://[::1]:80/ws"],
         ),
         (
             "https://example.org/j#n=lab&i=correct-horse_1",
             JoinLink("https://example.org", "lab", invite="correct-horse_1"),
-            "wss://example.org/ws",
+            ["wss://example.org/ws"],
+        ),
+        (
+            "http://a:1/j#n=main&s=http://b:2/&s=https://c",
+            JoinLink("http://a:1", "main", others=("http://b:2", "https://c")),
+            ["ws://a:1/ws", "ws://b:2/ws", "wss://c/ws"],
+        ),
+        (
+            f"n=main&b={ADDRESS}",
+            JoinLink("", "main", bootstrap=(ADDRESS,)),
+            [],
         ),
     ],
 )
-def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, websocket_url: str) -> None:
+def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, websocket_urls: list[str]) -> None:
     assert JoinLink.parse(text) == link
     assert JoinLink.parse(str(link)) == link
-    assert link.websocket_url == websocket_url
+    assert list(link.websocket_urls) == websocket_urls
 
 
 @pytest.mark.parametrize(
@@ -304,6 +317,14 @@ def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, web
         ("http://host/j#n=main&i=", "invite"),
         ("http://host/j#n=main&i=short", "invite"),
         ("http://host/j#n=main&i=correct%20horse", "invite"),
+        ("http://host/j#n=main&s=", "not a signaling server"),
+        ("http://host/j#n=main&s=ftp://other", "not a signaling server"),
+        ("http://host/j#n=main&s=http://other:port", "not a URL"),
+        ("http://host/j#n=main" + 9 * "&s=http://other", "at most 8"),
+        ("http://host/j#n=main&b=10.0.0.1:4001", "not a peer's address"),
+        (f"http://host/j#n=main&b=/ip4/10.0.0.1/tcp/4001/p2p/{'1' * 45}", "names no peer"),
+        ("n=", "names no network"),
+        ("n=main&s=http://other", "begins without a server"),
     ],
 )
 def test_a_wrong_join_link_gets_one_sentence(text: str, reason: str) -> None:
@@ -313,7 +334,7 @@ def test_a_wrong_join_link_gets_one_sentence(text: str, reason: str) -> None:
 
 @given(st.text(max_size=80))
 def test_any_other_text_is_a_wrong_join_link_and_nothing_worse(text: str) -> None:
-    for candidate in (text, "http://" + text, "http://host/j#" + text):
+    for candidate in (text, "http://" + text, "http://host/j#" + text, "n=main" + text):
         try:
             link: Any = JoinLink.parse(candidate)
         except LocalProtocolError:

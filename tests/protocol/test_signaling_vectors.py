@@ -170,11 +170,17 @@ REFUSED_SIGNALS: dict[str, tuple[Signal, Identity]] = {
     "no candidate": (sign_signal(OFFERER, msgspec.structs.replace(CANDIDATE, candidate="candidate:")), ANSWERER),
 }
 
+PEER = OFFERER.peer_id
+
 JOIN_LINKS = [
     "http://127.0.0.1:8765/j#n=main",
     "https://example.org/cc/j#n=a.b_c-1",
     f"http://[::1]:8765/j#n=main&t={'0a' * 32}",
     "https://example.org/j#n=lab&i=correct-horse_1",
+    "http://10.0.0.1:8765/j#n=main&s=http://%5B::1%5D:8766&s=https://example.org/cc",
+    f"http://10.0.0.1:8765/j#n=main&t={'0a' * 32}&s=http://10.0.0.2:8765&b=/ip4/10.0.0.3/tcp/4001/p2p/{PEER}",
+    f"n=main&b=/dns/node.example.org/tcp/4001/p2p/{PEER}&b=/ip6/::1/tcp/4001/p2p/{PEER}",
+    "n=main",
 ]
 
 
@@ -194,10 +200,11 @@ def vectors() -> dict[str, Any]:
         "join_links": [
             {
                 "link": text,
-                "websocket_url": JoinLink.parse(text).websocket_url,
+                "websocket_urls": list(JoinLink.parse(text).websocket_urls),
                 "network": JoinLink.parse(text).network,
                 "task": None if (task := JoinLink.parse(text).task_id) is None else task.hex(),
                 "invite": JoinLink.parse(text).invite,
+                "bootstrap": list(JoinLink.parse(text).bootstrap),
             }
             for text in JOIN_LINKS
         ],

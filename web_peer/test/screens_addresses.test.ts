@@ -11,6 +11,7 @@ const joins = fc.record({
   network: networks,
   taskId: fc.option(fc.stringMatching(/^[0-9a-f]{64}$/)),
   invite: fc.option(fc.string({ minLength: 1 })),
+  servers: fc.array(fc.webUrl(), { maxLength: 3 }),
 });
 
 describe("a path", () => {

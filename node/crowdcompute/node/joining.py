@@ -24,15 +24,16 @@ async def join(runtime: Runtime) -> None:
     Raises:
         CommandError: It cannot be reached or refuses us, or our clock and its clock are far apart.
     """
+    where = " and ".join(runtime.link.servers)
     deadline = asyncio.get_running_loop().time() + REACH_WITHIN_S
     while runtime.signaling.state is not SignalingState.ENTERED:
         detail = runtime.signaling_detail
         if runtime.signaling.state is SignalingState.REFUSED:
-            raise CommandError(f"{runtime.link.base_url} refuses us: {detail}", Exit.REFUSED)
+            raise CommandError(f"{where} refuses us: {detail}", Exit.REFUSED)
         remaining_s = deadline - asyncio.get_running_loop().time()
         if remaining_s <= 0 or runtime.signaling.state is SignalingState.UNREACHABLE:
             raise CommandError(
-                f"the signaling server {runtime.link.base_url} cannot be reached ({detail or 'no answer'}): "
+                f"the signaling server {where} cannot be reached ({detail or 'no answer'}): "
                 "check the link, and that `cc-signaling serve` runs there",
                 Exit.UNREACHABLE,
             )
@@ -44,7 +45,7 @@ async def join(runtime: Runtime) -> None:
     if skew_s is not None and abs(skew_s) > CLOCK_SKEW_MAX_S:
         raise CommandError(
             f"the clock of this machine is {abs(skew_s) / 60:.0f} minutes {'behind' if skew_s > 0 else 'ahead of'} "
-            f"the clock of {runtime.link.base_url}: set one of them right (`timedatectl set-ntp true`), or tasks will "
+            f"the clock of {where}: set one of them right (`timedatectl set-ntp true`), or tasks will "
             "seem expired",
             Exit.NOT_READY,
         )

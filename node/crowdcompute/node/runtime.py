@@ -43,7 +43,8 @@ from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.peer import Peer
 
 from .executors.pool import PoolClosed
-from .signaling_client import SignalingClient, SignalingState
+from .signaling_client import SignalingState
+from .signaling_servers import SignalingServers
 from .transports.connector import Connector
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Runtime:
         self._closed = False
         self.totals = Totals()
         self.link = link
-        self.signaling = SignalingClient(link.websocket_url, identity, link.network, SystemRandom(), link.invite)
+        self.signaling = SignalingServers(link.websocket_urls, identity, link.network, SystemRandom(), link.invite)
         self.signaling_detail = ""
         self.peer = Peer(config, identity, verify, _Entropy(), blobs, self._loop.time())
         self._connector = Connector(
@@ -319,6 +320,7 @@ class Runtime:
             "network": self.link.network,
             "signaling": {
                 "url": self.link.base_url,
+                "servers": {url: client.state.value for url, client in self.signaling.clients.items()},
                 "state": self.signaling.state.value,
                 "detail": self.signaling_detail,
                 "clock_skew_s": self.signaling.clock_skew_s,

@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -104,6 +104,19 @@ class PeerAbsent:
 
 
 SignalingEvent: TypeAlias = StateChanged | PeersNamed | SignalReceived | PeerAbsent
+
+
+class Signaling(Protocol):
+    """What introduces us to strangers: a client of one server, or of all of a network."""
+
+    @property
+    def ice_servers(self) -> tuple[IceServer, ...]: ...
+
+    async def run(self, on_event: Callable[[SignalingEvent], None]) -> None: ...
+
+    def relay(self, to: bytes, signal: bytes) -> bool: ...
+
+    def ask(self) -> bool: ...
 
 
 class SignalingClient:

@@ -45,6 +45,7 @@ def serve(
     network: str | None = None,
     invite: str | None = None,
     public_url: str | None = None,
+    also: list[str] | None = None,
     stun: list[str] | None = None,
     turn: list[str] | None = None,
     turn_secret: str | None = None,
@@ -66,6 +67,8 @@ def serve(
         other users of this machine can read flags.
     public_url
         What others type to reach this server, when a proxy stands before it.
+    also
+        Another signaling server of this network, http://host:port, named in the join link too; may be given again.
     stun
         STUN server told to clients, stun:host:port (default none); may be given again.
     turn
@@ -86,6 +89,7 @@ def serve(
         network=network,
         invite=invite,
         public_url=public_url,
+        also=tuple(also) if also else None,
         stun=tuple(stun) if stun else None,
         turn=tuple(turn) if turn else None,
         turn_secret=turn_secret,

@@ -14,7 +14,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.rendezvous import RendezvousConfig
-from crowdcompute.protocol.signaling import ICE_SERVERS_MAX, IceServer, JoinLink, check_invite, check_network_name
+from crowdcompute.protocol.signaling import (
+    ICE_SERVERS_MAX,
+    IceServer,
+    JoinLink,
+    check_invite,
+    check_network_name,
+    check_server,
+)
 
 _ENV_PREFIX = "CC_SIGNALING_"
 _CAPS = RendezvousConfig()
@@ -34,6 +41,15 @@ def _invite(value: str) -> str:
     except LocalProtocolError as error:
         raise ValueError(str(error)) from None
     return value
+
+
+def _servers(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            check_server(value.rstrip("/"))
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from None
+    return tuple(value.rstrip("/") for value in values)
 
 
 def _http_url(value: str) -> str:
@@ -79,6 +95,8 @@ class SignalingConfig(BaseSettings):
     """Only who knows it may enter `network`; it is part of the join link. None: the network is open to all."""
     public_url: Annotated[str, AfterValidator(_http_url)] | None = None
     """What others type to reach this server, when a proxy stands before it."""
+    also: Annotated[tuple[str, ...], AfterValidator(_servers)] = ()
+    """Further signaling servers of the same network, named in the join link: peers are present on all of them."""
     stun: Urls = ()
     """STUN servers told to clients, `stun:host:port`. None on a LAN: an unreachable one delays every connection."""
     turn: Urls = ()
@@ -129,7 +147,7 @@ class SignalingConfig(BaseSettings):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def join_link(self, port: int) -> JoinLink:
-        return JoinLink(self.url(port), self.network, invite=self.invite or "")
+        return JoinLink(self.url(port), self.network, invite=self.invite or "", others=self.also)
 
 
 def load(**flags: Any) -> SignalingConfig:

@@ -33,7 +33,8 @@ import {
 } from "../protocol/signaling";
 import { deferred, type Deferred } from "./deferred";
 import type { Link, Links, RtcLink } from "./links";
-import type { SignalingClient, SignalingEvent, SignalingState } from "./signaling_client";
+import type { SignalingEvent, SignalingState } from "./signaling_client";
+import type { SignalingServers } from "./signaling_servers";
 import type { Verifying } from "./verifying";
 
 /** From dial to open link. Without end-of-candidates ICE itself never gives up (research/webrtc.md section 6). */
@@ -92,7 +93,7 @@ export class Connector {
   constructor(
     private readonly signer: Signer,
     private readonly network: string,
-    private readonly signaling: SignalingClient,
+    private readonly signaling: SignalingServers,
     private readonly links: Links,
     private readonly verifying: Verifying,
     private readonly events: ConnectorEvents,

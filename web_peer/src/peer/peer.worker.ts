@@ -4,7 +4,7 @@
  */
 
 import { protocolConfig } from "../protocol/config";
-import { websocketUrl, type JoinLink } from "../protocol/signaling";
+import { serversNamed, websocketUrls, type JoinLink } from "../protocol/signaling";
 import { BrowserBlobs } from "./blobs";
 import { Connector } from "./connector";
 import { Consents } from "./consents";
@@ -15,7 +15,7 @@ import { loadKeys } from "./keys";
 import { Later } from "./later";
 import { Links } from "./links";
 import { Runtime } from "./runtime";
-import { SignalingClient } from "./signaling_client";
+import { SignalingServers } from "./signaling_servers";
 import { defaultSettings, Station } from "./station";
 import { openStore } from "./store";
 import { Verifying } from "./verifying";
@@ -76,7 +76,7 @@ async function begin(address: string): Promise<Station> {
   const { signer } = keys;
   if (keys.kind === "software key") await verifying.loadSoftware();
   const later = new Later(keys, openSandbox);
-  const signaling = new SignalingClient(websocketUrl(link), signer, link.network, link.invite, (event) =>
+  const signaling = new SignalingServers(websocketUrls(link), signer, link.network, link.invite, (event) =>
     connector.signaled(event),
   );
   const onChanged = snapshots(() => made.snapshot());
@@ -138,7 +138,14 @@ async function begin(address: string): Promise<Station> {
 function linkOf(address: string): JoinLink {
   const { origin, hash } = new URL(address);
   const fields = new URLSearchParams(hash.slice(1));
-  return { baseUrl: origin, network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS, taskId: null, invite: fields.get("i") ?? "" };
+  return {
+    baseUrl: origin,
+    network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS,
+    taskId: null,
+    invite: fields.get("i") ?? "",
+    others: serversNamed(fields),
+    bootstrap: fields.getAll("b"),
+  };
 }
 
 function openSandbox(): Promise<MessagePort> {

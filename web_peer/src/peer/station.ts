@@ -36,7 +36,7 @@ import { Lanes } from "./lanes";
 import type { Later } from "./later";
 import type { Prepared } from "./publishing";
 import type { Runtime } from "./runtime";
-import type { SignalingClient } from "./signaling_client";
+import type { SignalingServers } from "./signaling_servers";
 import type { Store } from "./store";
 import type { Verifying } from "./verifying";
 import { bundleView, chunkMarks, taskView } from "./views";
@@ -73,7 +73,7 @@ export interface Parts {
   readonly store: Store;
   readonly blobs: BrowserBlobs;
   readonly verifying: Verifying;
-  readonly signaling: SignalingClient;
+  readonly signaling: SignalingServers;
   readonly later: Later;
   readonly consents: Consents;
   readonly counting: Counting;

@@ -39,6 +39,8 @@ export interface Join {
   readonly network: string;
   readonly taskId: string | null;
   readonly invite: string | null;
+  /** Further signaling servers of the network. */
+  readonly servers: readonly string[];
 }
 
 export type JoinReading =
@@ -61,13 +63,13 @@ export function readJoin(fragment: string): JoinReading {
   if (taskId !== null && !TASK_ID.test(taskId)) {
     return { kind: "refused", sentence: "This link names a task that is not 64 hexadecimal digits: is it complete?" };
   }
-  return { kind: "join", join: { network, taskId, invite: fields.get("i") } };
+  return { kind: "join", join: { network, taskId, invite: fields.get("i"), servers: fields.getAll("s") } };
 }
 
 /** The fragment that `readJoin` reads back, with its `#`. */
-export function joinFragment({ network, taskId, invite }: Join): string {
+export function joinFragment({ network, taskId, invite, servers }: Join): string {
   const task = taskId === null ? "" : `&t=${taskId}`;
-  return `#n=${encodeURIComponent(network)}${task}${invite === null ? "" : `&i=${encodeURIComponent(invite)}`}`;
+  return `#n=${encodeURIComponent(network)}${task}${invite === null ? "" : `&i=${encodeURIComponent(invite)}`}${servers.map((url) => `&s=${encodeURIComponent(url)}`).join("")}`;
 }
 
 export function joinLink(origin: string, join: Join): string {

@@ -149,6 +149,6 @@ function assuranceOf({ bound, confidence, eps }: CertificateView): string {
 
 function linkTo(snapshot: Snapshot, task: TaskView): string {
   const reading = readJoin(location.hash);
-  const invite = reading.kind === "join" ? reading.join.invite : null;
-  return joinLink(location.origin, { network: snapshot.network, taskId: task.taskId, invite });
+  const { invite, servers } = reading.kind === "join" ? reading.join : { invite: null, servers: [] };
+  return joinLink(location.origin, { network: snapshot.network, taskId: task.taskId, invite, servers });
 }

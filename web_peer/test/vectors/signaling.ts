@@ -15,7 +15,7 @@ import {
   signalId,
   signSignal,
   type SignalBody,
-  websocketUrl,
+  websocketUrls,
 } from "../../src/protocol/signaling";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
@@ -85,12 +85,13 @@ for (const [name, vector] of each<SignalVector>(signals)) {
     },
   );
 }
-for (const { link, websocket_url, network, task, invite } of join_links) {
+for (const { link, websocket_urls, network, task, invite, bootstrap } of join_links) {
   cases.push({
     name: `the join link ${link}`,
     check: () => {
       const parsed = parseJoinLink(link);
-      expect([websocketUrl(parsed), parsed.network, parsed.taskId]).toEqual([websocket_url, network, task]);
+      expect([websocketUrls(parsed), parsed.network, parsed.taskId]).toEqual([websocket_urls, network, task]);
+      expect(parsed.bootstrap).toEqual(bootstrap);
       expect(parsed.invite).toBe(invite);
       expect(formatJoinLink(parsed)).toBe(link);
     },

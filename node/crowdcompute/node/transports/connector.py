@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from crowdcompute.node.signaling_client import SignalingClient, SignalingEvent, SignalingState
+    from crowdcompute.node.signaling_client import Signaling, SignalingEvent, SignalingState
     from crowdcompute.protocol.identity import PeerId, Signer
 
     from .link import Link
@@ -102,7 +102,7 @@ class Connector:
         self,
         identity: Signer,
         network: str,
-        signaling: SignalingClient,
+        signaling: Signaling,
         *,
         on_link: Callable[[Link, bool], None],
         on_dial_failed: Callable[[PeerId, str], None],
