@@ -162,8 +162,8 @@ MUTANTS = (
     Mutant(
         "the fresh sample begins with the first chunks",
         "auditing",
-        "self._unsampled = self._rng.sample(range(self._chunks), self._chunks)\n        weight",
-        "self._unsampled = list(range(self._chunks))\n        weight",
+        "self._unsampled = self._rng.sample(range(self._chunks), self._chunks)\n        self",
+        "self._unsampled = list(range(self._chunks))\n        self",
         AUDITING,
     ),
     Mutant(
