@@ -57,9 +57,9 @@ def test_each_visit_takes_the_place_of_one_link_and_never_of_the_two_oldest_we_d
     before: PeerId | None = None
     for _ in range(30):
         peer_id, now = visit(neighbours)
-        neighbours.opened(peer_id, now, dialled=True)
+        left = neighbours.opened(peer_id, now, dialled=True)
+        assert left is not None
         assert neighbours.is_visited(peer_id)
-        left = neighbours.left()
         assert len(left) == (0 if before is None else 1)
         for other in left:
             swapped += other != before
@@ -79,8 +79,7 @@ def test_a_visit_that_is_needed_by_then_replaces_nothing() -> None:
     second, now = visit(neighbours)
     for other in linked[:2]:
         neighbours.closed(other, now)
-    neighbours.opened(second, now, dialled=True)
-    assert neighbours.left() == []
+    assert neighbours.opened(second, now, dialled=True) == []
 
 
 def test_links_that_others_dialled_are_theirs_to_leave() -> None:
@@ -92,7 +91,6 @@ def test_links_that_others_dialled_are_theirs_to_leave() -> None:
     neighbours.opened(before, now, dialled=True)
     for _ in range(10):
         peer_id, now = visit(neighbours)
-        neighbours.opened(peer_id, now, dialled=True)
-        assert neighbours.left() == [before]
+        assert neighbours.opened(peer_id, now, dialled=True) == [before]
         neighbours.closed(before, now)
         before = peer_id

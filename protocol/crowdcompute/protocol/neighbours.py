@@ -70,7 +70,6 @@ class Neighbours:
         self._visiting: PeerId | None = None
         self._visited: PeerId | None = None
         """The link of the last visit."""
-        self._left: list[PeerId] = []
 
     @property
     def lacking(self) -> bool:
@@ -109,25 +108,20 @@ class Neighbours:
             self._wanted.add(peer_id)
             self._known.setdefault(peer_id, _Known(now))
 
-    def opened(self, peer_id: PeerId, now: float, *, dialled: bool) -> bool:
-        """A link is up. False when there are too many, and it should be closed. Look at `left` afterwards."""
+    def opened(self, peer_id: PeerId, now: float, *, dialled: bool) -> list[PeerId] | None:
+        """A link is up. Which others to close because it takes the place of one; None: too many, close this one."""
         known = self._known.setdefault(peer_id, _Known(now))
         if known.through is not None:
             self._failed_introductions.pop(known.through, None)
         self._known[peer_id] = _Known(now, introducers=known.introducers)
         self._wanted.discard(peer_id)
         if len(self._linked) >= self._config.neighbours_max:
-            return False
+            return None
         self._linked[peer_id] = dialled
-        if peer_id == self._visiting:
-            self._visiting = None
-            self._arrive(peer_id)
-        return True
-
-    def left(self) -> list[PeerId]:
-        """Links to close because others took their places, once each."""
-        left, self._left = self._left, []
-        return left
+        if peer_id != self._visiting:
+            return []
+        self._visiting = None
+        return self._arrived(peer_id)
 
     def closed(self, peer_id: PeerId, now: float) -> None:
         """A link is down, or a dial failed: try the next way at once, or again later, each time twice as late."""
@@ -184,14 +178,14 @@ class Neighbours:
     def _next_visit(self, now: float) -> float:
         return now + self._config.visit_every_s * (0.5 + self._rng.random())
 
-    def _arrive(self, peer_id: PeerId) -> None:
+    def _arrived(self, peer_id: PeerId) -> list[PeerId]:
         """A visit has become a link: leave another, unless we lack links by now."""
         before, self._visited = self._visited, peer_id
         if before is None or len(self._linked) <= self._config.neighbours_target:
-            return
+            return []
         ours = [other for other, dialled in self._linked.items() if dialled and other not in (before, peer_id)]
         swaps = len(ours) > OURS_KEPT and self._rng.random() < SWAP_SHARE
-        self._left.append(self._rng.choice(ours[OURS_KEPT:]) if swaps else before)
+        return [self._rng.choice(ours[OURS_KEPT:]) if swaps else before]
 
     def wake_at(self) -> float:
         """When `dials` has something to say, if nothing happens before."""

@@ -322,16 +322,17 @@ class Peer:
     def _link_opened(self, peer_id: PeerId, *, dialled: bool) -> None:
         if peer_id in self._links:
             self._link_closed(peer_id, "replaced by a new link", parted=True)
-        if not self._neighbours.opened(peer_id, self._now, dialled=dialled):
+        left = self._neighbours.opened(peer_id, self._now, dialled=dialled)
+        if left is None:
             self._outputs.append(CloseLink(peer_id, "too many neighbours"))
             return
         link = _Link(Session(self.config, self._now), self.config.link_bytes_burst, self._now)
         self._links[peer_id] = link
         self._sessions_at = min(self._sessions_at, link.session.wake_at())
         self._send(peer_id, link.session.greeting())
-        for other in self._neighbours.left():
+        for other in left:
             self._send(other, Part())
-            self._drop_link(other, "we have other neighbours", parted=True)
+            self._drop_link(other, "other neighbours", parted=True)
 
     def _link_closed(self, peer_id: PeerId, reason: str, *, parted: bool = False) -> None:
         self._neighbours.closed(peer_id, self._now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import assert_never
@@ -140,7 +141,7 @@ class Switchboard:
         self._timer = None if wake_at is None else loop.call_at(wake_at, self._feed, Woke())
 
 
-def create_app(config: RendezvousConfig) -> FastAPI:
+def create_app(config: RendezvousConfig, also: Sequence[str] = ()) -> FastAPI:
     """The ASGI application. Everything it knows is in memory and gone with it."""
     app = FastAPI(title="CrowdCompute signaling", docs_url=None, redoc_url=None, openapi_url=None)
     switchboard = Switchboard(config)
@@ -153,5 +154,5 @@ def create_app(config: RendezvousConfig) -> FastAPI:
     async def ws(websocket: WebSocket) -> None:
         await switchboard.serve(websocket)
 
-    serve_page(app)
+    serve_page(app, also=also)
     return app

@@ -7,7 +7,7 @@ once at start: the page has some hundred kilobytes, and what is served can never
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from fastapi.responses import Response
 from .page import PAGE, PAGE_HEADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI, Request
 
@@ -43,7 +43,7 @@ _COMMON = {
 }
 
 # Scripts and styles come from this server only; WebAssembly is for the connection doctor. The page speaks to this
-# server (its WebSocket too) and, through WebRTC, which no policy covers, to other peers.
+# server (its WebSocket too), to those this one names beside itself, and, through WebRTC, which no policy covers, to peers.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; "
@@ -92,13 +92,29 @@ class _File:
         return Response(self.content, headers=dict(self.headers))
 
 
-def serve_page(app: FastAPI, *, folders: tuple[Path, ...] = _FOLDERS) -> None:
-    """Add the page's routes: the built page from the first folder that has one, else a plain page that says so."""
+def serve_page(app: FastAPI, *, also: Sequence[str] = (), folders: tuple[Path, ...] = _FOLDERS) -> None:
+    """Add the page's routes: the built page from the first folder that has one, else a plain page that says so.
+
+    `also` are further signaling servers that the page may connect to.
+    """
     files = next((_load(folder) for folder in folders if (folder / "index.html").is_file()), None)
     if files is None:
         files = dict.fromkeys(("/", "/j"), _file("index.html", PAGE.encode(), {**_COMMON, **PAGE_HEADERS}))
     for path, file in files.items():
+        if also:
+            file = _reaching(file, also)
         _route(app, path, file)
+
+
+def _reaching(file: _File, also: Sequence[str]) -> _File:
+    """The same file, with these servers' WebSockets among what it may connect to."""
+    sockets = " ".join("ws" + url.removeprefix("http") for url in also)
+    headers = dict(file.headers)
+    policy = headers.get("Content-Security-Policy", "")
+    headers["Content-Security-Policy"] = policy.replace("connect-src 'self'", f"connect-src 'self' {sockets}")
+    # What browsers kept under another policy is fetched again.
+    headers["ETag"] = f'"{sha256((headers["ETag"] + sockets).encode()).hexdigest()[:32]}"'
+    return replace(file, headers=headers)
 
 
 def _route(app: FastAPI, path: str, file: _File) -> None:

@@ -8,7 +8,8 @@ from crowdcompute.protocol.signaling import JoinLink
 
 
 def test_a_page_meets_a_node_by_the_second_server_of_its_link(place: Any, tabs: Any) -> None:
-    first, second = place.signaling(), place.signaling()
+    second = place.signaling()
+    first = place.signaling(settings={"CC_SIGNALING_ALSO": f'["{second.url}"]'})
     (alice,) = place.nodes(second.join("two-servers"), "alice")
     page = tabs.open(str(JoinLink(first.url, "two-servers", others=(second.url,))))
     page.until("shown.peers.filter(({ state }) => state === 'open').length >= 1")

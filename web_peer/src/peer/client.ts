@@ -5,7 +5,7 @@
 
 import { sandboxUrl } from "virtual:sandbox";
 
-import { watchConditions, wakeLock } from "./conditions";
+import { wakeLock } from "./wake_lock";
 import type { CommandName, Commands, Console, Snapshot } from "./console";
 import { isSilent, notLoaded } from "./failure";
 import { hostConnections } from "./rtc";
@@ -67,7 +67,10 @@ export function openConsole(): Console {
     fail(notLoaded(event.message));
   };
   post({ to: "peer", address: location.href });
-  watchConditions((conditions) => post({ to: "conditions", conditions }));
+  // Not part of the first load: nothing is computed before a person has read and agreed.
+  void import("./conditions").then(({ watchConditions }) =>
+    watchConditions((conditions) => post({ to: "conditions", conditions })),
+  );
 
   return {
     onSnapshot(listener) {

@@ -33,8 +33,7 @@ import {
 } from "../protocol/signaling";
 import { deferred, type Deferred } from "./deferred";
 import type { Link, Links, RtcLink } from "./links";
-import type { SignalingEvent, SignalingState } from "./signaling_client";
-import type { SignalingServers } from "./signaling_servers";
+import type { Signaling, SignalingEvent, SignalingState } from "./signaling_client";
 import type { Verifying } from "./verifying";
 
 /** From dial to open link. Without end-of-candidates ICE itself never gives up (research/webrtc.md section 6). */
@@ -93,7 +92,7 @@ export class Connector {
   constructor(
     private readonly signer: Signer,
     private readonly network: string,
-    private readonly signaling: SignalingServers,
+    private readonly signaling: Signaling,
     private readonly links: Links,
     private readonly verifying: Verifying,
     private readonly events: ConnectorEvents,

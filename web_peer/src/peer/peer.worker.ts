@@ -4,7 +4,7 @@
  */
 
 import { protocolConfig } from "../protocol/config";
-import { serversNamed, websocketUrls, type JoinLink } from "../protocol/signaling";
+import type { JoinLink } from "../protocol/join_link";
 import { BrowserBlobs } from "./blobs";
 import { Connector } from "./connector";
 import { Consents } from "./consents";
@@ -15,7 +15,7 @@ import { loadKeys } from "./keys";
 import { Later } from "./later";
 import { Links } from "./links";
 import { Runtime } from "./runtime";
-import { SignalingServers } from "./signaling_servers";
+import { SignalingClient, type Signaling, type SignalingEvent } from "./signaling_client";
 import { defaultSettings, Station } from "./station";
 import { openStore } from "./store";
 import { Verifying } from "./verifying";
@@ -76,9 +76,12 @@ async function begin(address: string): Promise<Station> {
   const { signer } = keys;
   if (keys.kind === "software key") await verifying.loadSoftware();
   const later = new Later(keys, openSandbox);
-  const signaling = new SignalingServers(websocketUrls(link), signer, link.network, link.invite, (event) =>
-    connector.signaled(event),
-  );
+  const told = (event: SignalingEvent): void => connector.signaled(event);
+  // Most links name one server: what stands on several is not part of the first load.
+  const signaling: Signaling =
+    link.others.length === 0
+      ? new SignalingClient(`ws${link.baseUrl.slice("http".length)}/ws`, signer, link.network, link.invite, told)
+      : (await import("./signaling_servers")).signalingServers(link, signer, told);
   const onChanged = snapshots(() => made.snapshot());
   const settings = { ...defaultSettings(navigator.hardwareConcurrency), ...(await store.read("settings")) };
   const made = new Station({
@@ -143,8 +146,8 @@ function linkOf(address: string): JoinLink {
     network: fields.get("n") ?? NETWORK_OF_PLAIN_ADDRESS,
     taskId: null,
     invite: fields.get("i") ?? "",
-    others: serversNamed(fields),
-    bootstrap: fields.getAll("b"),
+    others: fields.getAll("s"),
+    bootstrap: [],
   };
 }
 

@@ -13,7 +13,10 @@ import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../pro
 import type { Signed } from "../protocol/records";
 import { CHUNKS_MAX, isNumbers, type Split } from "../protocol/split";
 import { admit } from "../protocol/wasm";
-import type { Draft } from "./console";
+import type { Draft, TaskView } from "./console";
+import { manifestView } from "./views";
+
+export { formatJoinLink } from "../protocol/join_link";
 
 /** How long volunteers may work on a task published from a page. As `cc-task` has it. */
 const LIFETIME_S = 7 * 24 * 3_600;
@@ -144,4 +147,23 @@ function checked<T>(check: () => T): T {
     // What a stranger's manifest would be refused for is, in our own, the person's to correct.
     throw error instanceof RemoteProtocolError ? new LocalProtocolError(error.message) : error;
   }
+}
+
+/** A manifest that nobody has published here: a dropped bundle. */
+export function bundleView(manifest: Manifest, taskId: Hex, unixS: number): TaskView {
+  return {
+    ...manifestView(manifest, taskId),
+    signatureOk: true,
+    exceeds: null,
+    accepted: 0,
+    begun: 0,
+    failed: 0,
+    workers: 0,
+    consent: { state: "none", expiresS: null },
+    isChosen: false,
+    isMine: false,
+    state: unixS >= manifest.expiresS ? "expired" : "open",
+    certificate: null,
+    mine: { done: 0, confirmed: 0, outvoted: 0, computeSeconds: 0 },
+  };
 }

@@ -45,6 +45,12 @@ export type SignalingEvent =
   /** A signal to this peer could not be delivered. */
   | { readonly kind: "peerAbsent"; readonly peerId: PeerId };
 
+/** What introduces us to strangers: a client of one server, or of all of a network (signaling_servers.ts). */
+export type Signaling = Pick<
+  SignalingClient,
+  "state" | "iceServers" | "start" | "retry" | "stop" | "relay" | "ask"
+>;
+
 /** One client of one server, for one identity in one network. It reconnects by itself. */
 export class SignalingClient {
   state: SignalingState = "connecting";

@@ -8,8 +8,9 @@
  */
 
 import type { PeerId, Signer } from "../protocol/identity";
+import { checkServers, websocketUrls, type JoinLink } from "../protocol/join_link";
 import type { IceServer } from "../protocol/signaling";
-import { SignalingClient, type SignalingEvent, type SignalingState } from "./signaling_client";
+import { SignalingClient, type Signaling, type SignalingEvent, type SignalingState } from "./signaling_client";
 
 /** Of all servers together: each costs every connection a question. */
 const ICE_SERVERS_MAX = 8;
@@ -17,8 +18,18 @@ const ICE_SERVERS_MAX = 8;
 /** Peers of which some server said that they are absent. The oldest are forgotten: their dials run into their timeout. */
 const ABSENT_MAX = 1_000;
 
+/**
+ * All servers of a link.
+ *
+ * @throws LocalProtocolError when one of them has no usable address.
+ */
+export function signalingServers(link: JoinLink, signer: Signer, onEvent: (event: SignalingEvent) => void): Signaling {
+  checkServers(link.others);
+  return new SignalingServers(websocketUrls(link), signer, link.network, link.invite, onEvent);
+}
+
 /** One client per server, for one identity in one network. */
-export class SignalingServers {
+class SignalingServers implements Signaling {
   state: SignalingState = "connecting";
   private readonly clients: readonly SignalingClient[];
   private readonly absent = new Map<PeerId, Set<SignalingClient>>();

@@ -13,7 +13,7 @@ import { LocalProtocolError, ProtocolError } from "../protocol/errors";
 import type { ChunkOutcome, Execute, Notice } from "../protocol/events";
 import { Status } from "../protocol/events";
 import type { Runtime as TaskRuntime } from "../protocol/manifest";
-import { formatJoinLink, type JoinLink } from "../protocol/signaling";
+import type { JoinLink } from "../protocol/join_link";
 import { chunksOf, parse, recordKey, type Signed } from "../protocol/records";
 import type { BrowserBlobs } from "./blobs";
 import { NO_CONDITIONS, type Conditions } from "./conditions";
@@ -36,10 +36,10 @@ import { Lanes } from "./lanes";
 import type { Later } from "./later";
 import type { Prepared } from "./publishing";
 import type { Runtime } from "./runtime";
-import type { SignalingServers } from "./signaling_servers";
+import type { Signaling } from "./signaling_client";
 import type { Store } from "./store";
 import type { Verifying } from "./verifying";
-import { bundleView, chunkMarks, taskView } from "./views";
+import { taskView } from "./views";
 
 const HAPPENINGS_MAX = 200;
 /** How long after its end a consent may still count. */
@@ -73,7 +73,7 @@ export interface Parts {
   readonly store: Store;
   readonly blobs: BrowserBlobs;
   readonly verifying: Verifying;
-  readonly signaling: SignalingServers;
+  readonly signaling: Signaling;
   readonly later: Later;
   readonly consents: Consents;
   readonly counting: Counting;
@@ -333,6 +333,7 @@ export class Station {
   }
 
   async chunkMarks({ taskId }: Commands["chunkMarks"]["args"]): Promise<Commands["chunkMarks"]["answer"]> {
+    const { chunkMarks } = await import("./marks");
     return chunkMarks(this.ledgerOf(taskId), this.votedOn(taskId), this.parts.now());
   }
 
@@ -352,7 +353,7 @@ export class Station {
   }
 
   async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
-    const { openBundle } = await this.publishing();
+    const { bundleView, openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);
     return bundleView(bundle.manifest, hex(bundle.taskId), this.parts.unixS());
   }
@@ -400,7 +401,7 @@ export class Station {
   }
 
   private async publish(prepared: Prepared): Promise<Commands["publishDraft"]["answer"]> {
-    const { signed } = await this.publishing();
+    const { formatJoinLink, signed } = await this.publishing();
     const { signer } = this.parts.keys;
     const manifest = signed(prepared, signer, this.parts.unixS());
     await signer.settled();

@@ -8,10 +8,7 @@ import { bit, type Ledger } from "../protocol/ledger";
 import type { Manifest } from "../protocol/manifest";
 import { exceeded } from "../protocol/peer";
 import { SHARD_CHUNKS, type CertificateBody } from "../protocol/records";
-import type { CertificateView, ChunkMark, ConsentState, GridView, Tally, TaskView } from "./console";
-
-/** Chunks that a picture shows; a task with more is shown by its first ones and its numbers. */
-const MARKS_MAX = 65_536;
+import type { CertificateView, ConsentState, GridView, Tally, TaskView } from "./console";
 
 /** What only this device knows about a task. */
 export interface Ours {
@@ -32,7 +29,7 @@ export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours:
   const progress = creator?.progress();
   const expired = ours.unixS >= manifest.expiresS;
   return {
-    ...describe(manifest, ledger.taskKey),
+    ...manifestView(manifest, ledger.taskKey),
     signatureOk: true,
     // What is ours runs as far as it is needed here, whatever it asks for.
     exceeds: creator === undefined ? exceeded(ours.config, manifest) : null,
@@ -49,51 +46,14 @@ export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours:
   };
 }
 
-/** A manifest that nobody has published here: a dropped bundle. */
-export function bundleView(manifest: Manifest, taskId: Hex, unixS: number): TaskView {
-  return {
-    ...describe(manifest, taskId),
-    signatureOk: true,
-    exceeds: null,
-    accepted: 0,
-    begun: 0,
-    failed: 0,
-    workers: 0,
-    consent: { state: "none", expiresS: null },
-    isChosen: false,
-    isMine: false,
-    state: unixS >= manifest.expiresS ? "expired" : "open",
-    certificate: null,
-    mine: { done: 0, confirmed: 0, outvoted: 0, computeSeconds: 0 },
-  };
-}
-
-/** What is known of each chunk of a task that anybody has begun. */
-export function chunkMarks(ledger: Ledger, voted: ReadonlySet<number>, now: number): readonly ChunkMark[] {
-  const marks: ChunkMark[] = [];
-  const last = Math.min(ledger.manifest.chunks, MARKS_MAX);
-  for (let chunk = 0; chunk < last; chunk++) {
-    const mine = voted.has(chunk);
-    const state = stateOf(ledger, chunk, mine, now);
-    if (state !== null) marks.push({ chunk, state, mine });
-  }
-  return marks;
-}
-
-function stateOf(ledger: Ledger, chunk: number, mine: boolean, now: number): ChunkMark["state"] | null {
-  if (ledger.isAccepted(chunk)) return "accepted";
-  if (ledger.isClosed(chunk)) return "failed";
-  if (mine || ledger.hasVoter(chunk)) return "voted";
-  return ledger.isLeased(chunk, now) ? "begun" : null;
-}
-
 type Described = Omit<
   TaskView,
   "signatureOk" | "exceeds" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
   "certificate" | "mine"
 >;
 
-function describe(manifest: Manifest, taskId: Hex): Described {
+/** What a manifest says, as the screens show it. */
+export function manifestView(manifest: Manifest, taskId: Hex): Described {
   return {
     taskId,
     name: manifest.name,

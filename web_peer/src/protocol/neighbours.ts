@@ -68,7 +68,6 @@ export class Neighbours {
   private visiting: PeerId | null = null;
   /** The link of the last visit. */
   private visited: PeerId | null = null;
-  private leaving: PeerId[] = [];
 
   constructor(config: ProtocolConfig, rng: Rng, now: number) {
     this.config = config;
@@ -121,26 +120,17 @@ export class Neighbours {
     }
   }
 
-  /** A link is up. False when there are too many, and it should be closed. Look at `left` afterwards. */
-  opened(peerId: PeerId, now: number, dialled: boolean): boolean {
+  /** A link is up. Which others to close because it takes the place of one; null: there are too many, close this one. */
+  opened(peerId: PeerId, now: number, dialled: boolean): readonly PeerId[] | null {
     const known = this.known.get(peerId);
     if (known !== undefined && known.through !== null) this.failedIntroductions.delete(known.through);
     this.known.set(peerId, knownSince(now, known?.introducers));
     this.wanted.delete(peerId);
-    if (this.linked.size >= this.config.neighboursMax) return false;
+    if (this.linked.size >= this.config.neighboursMax) return null;
     this.linked.set(peerId, dialled);
-    if (peerId === this.visiting) {
-      this.visiting = null;
-      this.arrive(peerId);
-    }
-    return true;
-  }
-
-  /** Links to close because others took their places, once each. */
-  left(): readonly PeerId[] {
-    const left = this.leaving;
-    this.leaving = [];
-    return left;
+    if (peerId !== this.visiting) return [];
+    this.visiting = null;
+    return this.arrived(peerId);
   }
 
   /** A link is down, or a dial failed: try the next way at once, or again later, each time twice as late. */
@@ -206,13 +196,15 @@ export class Neighbours {
   }
 
   /** A visit has become a link: leave another, unless we lack links by now. */
-  private arrive(peerId: PeerId): void {
+  private arrived(peerId: PeerId): readonly PeerId[] {
     const before = this.visited;
     this.visited = peerId;
-    if (before === null || this.linked.size <= this.config.neighboursTarget) return;
-    const ours = [...this.linked].filter(([other, dialled]) => dialled && other !== before && other !== peerId);
+    if (before === null || this.linked.size <= this.config.neighboursTarget) return [];
+    const ours = [...this.linked.keys()].filter(
+      (other) => this.linked.get(other) && other !== before && other !== peerId,
+    );
     const swaps = ours.length > OURS_KEPT && this.rng.random() < SWAP_SHARE;
-    this.leaving.push(swaps ? sample(this.rng, ours.slice(OURS_KEPT), 1)[0]![0] : before);
+    return swaps ? sample(this.rng, ours.slice(OURS_KEPT), 1) : [before];
   }
 
   /** When `dials` has something to say, if nothing happens before. */

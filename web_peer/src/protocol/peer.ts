@@ -344,7 +344,8 @@ export class Peer implements Desk, Shelf {
 
   private linkOpened(peerId: PeerId, dialled: boolean): void {
     if (this.links.has(peerId)) this.linkClosed(peerId, "replaced by a new link", true);
-    if (!this.neighbourhood.opened(peerId, this.now, dialled)) {
+    const left = this.neighbourhood.opened(peerId, this.now, dialled);
+    if (left === null) {
       this.outputs.push({ kind: "closeLink", peerId, reason: "too many neighbours" });
       return;
     }
@@ -353,9 +354,9 @@ export class Peer implements Desk, Shelf {
     this.links.set(peerId, { session, tokens, filledAt: this.now, score: 0, isSuspected: false });
     this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
     this.send(peerId, session.greeting());
-    for (const other of this.neighbourhood.left()) {
+    for (const other of left) {
       this.send(other, { kind: "part" });
-      this.dropLink(other, "we have other neighbours", true);
+      this.dropLink(other, "other neighbours", true);
     }
   }
 

@@ -1,21 +1,19 @@
 import { expect } from "vitest";
 
+import { formatJoinLink, parseJoinLink, websocketUrls } from "../../src/protocol/join_link";
 import {
   checkEnter,
   encodeFromClient,
   encodeFromServer,
   encodeSignal,
   enter,
-  formatJoinLink,
   openSignal,
   parseFromClient,
   parseFromServer,
-  parseJoinLink,
   parseSignal,
   signalId,
   signSignal,
   type SignalBody,
-  websocketUrls,
 } from "../../src/protocol/signaling";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
