@@ -16,7 +16,7 @@ import msgspec
 from crowdcompute.node import keys
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.node.home import Home, open_home
-from crowdcompute.node.joining import join
+from crowdcompute.node.joining import join, native_options
 from crowdcompute.node.paths import paths
 from crowdcompute.protocol.bundle import Bundle
 from crowdcompute.protocol.config import ProtocolConfig
@@ -187,6 +187,7 @@ async def online(
         creator.home.blobs,
         pool,
         hosts=hosts,
+        native=native_options(link),
         on_notice=noticed,
     )
     try:

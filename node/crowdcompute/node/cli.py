@@ -46,6 +46,9 @@ def run(
     nice: int | None = None,
     grace: float | None = None,
     host: list[str] | None = None,
+    listen: int | None = None,
+    bootstrap: list[str] | None = None,
+    no_mdns: Flag = False,
     yes: Flag = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     lie: Annotated[bool, Parameter(negative="", show=False)] = False,
@@ -57,7 +60,7 @@ def run(
     Parameters
     ----------
     link
-        Join link, http://host/j#n=NETWORK.
+        Join link, http://host/j#n=NETWORK; or n=NETWORK for one without a server, found by mDNS and --bootstrap.
     jobs
         Chunks computed at the same time (default: half of the cores).
     memory
@@ -78,6 +81,12 @@ def run(
         Seconds running chunks get to finish after Ctrl+C (default 15).
     host
         Offer only this local address to other peers; may be given again.
+    listen
+        TCP port on which other native nodes reach this one without a server (extra [libp2p]); 0 is any free one.
+    bootstrap
+        Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again.
+    no_mdns
+        Do not look for native nodes on the local network.
     yes
         Agree to compute for this network without being asked.
     quiet
@@ -98,6 +107,9 @@ def run(
         nice=nice,
         grace=grace,
         host=tuple(host) if host else None,
+        listen=listen,
+        bootstrap=tuple(bootstrap) if bootstrap else None,
+        mdns=False if no_mdns else None,
     )
     ask_consent(config, yes=yes)
     return serve(config, lie=lie, quiet=quiet)
@@ -215,8 +227,14 @@ def _words(answer: dict[str, Any]) -> str:
     signaling, totals = answer["signaling"], answer["totals"]
     lines = [
         f"peer       {answer['peer_id']}",
-        f"network    {answer['network']}, signaling {signaling['state']} at {signaling['url']}"
+        f"network    {answer['network']}, "
+        + (
+            f"signaling {signaling['state']} at {signaling['url']}"
+            if signaling["url"]
+            else "without a signaling server"
+        )
         + (f" ({signaling['detail']})" if signaling["detail"] else ""),
+        *(f"listening  {address}" for address in answer["listening"]),
         f"sandbox    {', '.join(answer['worker']['layers'])}",
         f"computed   {totals['chunks']} chunks in {totals['busy_s']} s of work, up {totals['seconds']} s",
         f"peers      {len(answer['neighbours'])} connected",

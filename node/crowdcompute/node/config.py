@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import public_key_of
+from crowdcompute.protocol.signaling import check_bootstrap
 
 from .exits import CommandError, Exit
 from .paths import paths
@@ -50,6 +51,15 @@ def _peer_ids(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _multiaddrs(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            check_bootstrap(value)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from None
+    return values
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
 
 
@@ -78,6 +88,13 @@ class NodeConfig(BaseSettings):
     """Seconds that running chunks get to finish after the first Ctrl+C."""
     host: tuple[str, ...] = ()
     """Local addresses to offer to other peers; none named means all."""
+    listen: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """TCP port on which other native nodes reach this one without a signaling server; 0 is any free one. None: the node
+    listens only where its link needs it, on libp2p's port 4001 or any free one."""
+    bootstrap: Annotated[tuple[str, ...], AfterValidator(_multiaddrs)] = ()
+    """Addresses of native nodes to begin with, besides those of the link."""
+    mdns: bool = True
+    """Whether nodes that listen find each other on a LAN by multicast DNS."""
 
     @classmethod
     def settings_customise_sources(

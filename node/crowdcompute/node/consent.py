@@ -55,8 +55,9 @@ def _ask(config: NodeConfig, link: JoinLink) -> None:
             "nobody is here to agree that this machine computes for others: add --yes if you do", Exit.REFUSED
         )
     whom = f"{len(config.accept)} creator(s) you named" if config.accept else "any creator of this network"
+    at = f"at {' and '.join(link.servers)}" if link.servers else "without a server, among the peers that it finds"
     print(
-        f"This machine will compute for {whom}: network {link.network} at {link.base_url}.\n"
+        f"This machine will compute for {whom}: network {link.network} {at}.\n"
         f"  up to {config.jobs} chunk(s) at a time, at low priority, each with at most {config.memory / 2**20:.0f} MiB"
         f" of memory; {config.disk / 2**30:.1f} GiB of disk\n"
         "  the code runs in a sandbox without access to your files or network\n"

@@ -9,7 +9,10 @@ from .exits import CommandError, Exit
 from .signaling_client import SignalingState
 
 if TYPE_CHECKING:
+    from crowdcompute.protocol.signaling import JoinLink
+
     from .runtime import Runtime
+    from .transports.native import NativeOptions
 
 REACH_WITHIN_S = 10.0
 """A signaling server that does not answer in this time is called unreachable."""
@@ -18,20 +21,53 @@ CLOCK_SKEW_MAX_S = 300.0
 """Beyond five minutes, tasks would seem expired or not yet made."""
 
 
-async def join(runtime: Runtime) -> None:
-    """Return once the signaling server has let us in.
+INSTALL_LIBP2P = "pip install 'crowdcompute[libp2p]'"
+
+
+def native_options(link: JoinLink, *, port: int | None = None, mdns: bool = True) -> NativeOptions | None:
+    """How to meet native peers without a server: where a port was asked for, or the link names peers or no server.
+
+    Otherwise not: libp2p takes a second to load, and nobody expects a volunteer's machine to open a port.
 
     Raises:
-        CommandError: It cannot be reached or refuses us, or our clock and its clock are far apart.
+        CommandError: It is needed and not installed.
     """
+    from .transports.native import NativeOptions, is_available
+
+    if port is None and not link.bootstrap and link.servers:
+        return None
+    if not is_available():
+        if port is None and link.servers:
+            return None
+        raise CommandError(f"meeting peers without a signaling server needs libp2p: {INSTALL_LIBP2P}", Exit.NOT_READY)
+    return NativeOptions(port, link.bootstrap, mdns)
+
+
+async def join(runtime: Runtime) -> None:
+    """Return once a signaling server has let us in, or a peer was reached without one.
+
+    Where the link names no server, there is nothing to wait for: others may come later.
+
+    Raises:
+        CommandError: Nobody can be reached, a server refuses us, our clock and its clock are far apart, or we cannot listen.
+    """
+    try:
+        await runtime.listen()
+    except OSError as error:
+        raise CommandError(f"{error}: choose another port with --listen (0 is any free one)", Exit.NOT_READY) from None
+    if not runtime.link.servers:
+        return
     where = " and ".join(runtime.link.servers)
     deadline = asyncio.get_running_loop().time() + REACH_WITHIN_S
     while runtime.signaling.state is not SignalingState.ENTERED:
         detail = runtime.signaling_detail
         if runtime.signaling.state is SignalingState.REFUSED:
             raise CommandError(f"{where} refuses us: {detail}", Exit.REFUSED)
+        if runtime.peer.neighbours:
+            return
         remaining_s = deadline - asyncio.get_running_loop().time()
-        if remaining_s <= 0 or runtime.signaling.state is SignalingState.UNREACHABLE:
+        waits = runtime.native is not None and remaining_s > 0
+        if remaining_s <= 0 or (runtime.signaling.state is SignalingState.UNREACHABLE and not waits):
             raise CommandError(
                 f"the signaling server {where} cannot be reached ({detail or 'no answer'}): "
                 "check the link, and that `cc-signaling serve` runs there",

@@ -46,6 +46,7 @@ from .executors.pool import PoolClosed
 from .signaling_client import SignalingState
 from .signaling_servers import SignalingServers
 from .transports.connector import Connector
+from .transports.link import outlives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,9 @@ if TYPE_CHECKING:
 
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
+    from .transports.libp2p import Libp2pLink
     from .transports.link import Link
+    from .transports.native import Native, NativeOptions
 
 from typing import Protocol
 
@@ -103,6 +106,7 @@ class Runtime:
         blobs: Where blobs are kept.
         executor: Executes chunks; None for a peer that never does.
         hosts: Local addresses to offer (`("127.0.0.1",)` for peers of one machine); empty for all.
+        native: How to be dialled and to find others without a signaling server; None for not at all.
         on_notice: Told everything notable.
     """
 
@@ -116,6 +120,7 @@ class Runtime:
         executor: Executor | None,
         *,
         hosts: Sequence[str] = (),
+        native: NativeOptions | None = None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -124,6 +129,8 @@ class Runtime:
         self._executor = executor
         self._on_notice = on_notice
         self._links: dict[PeerId, Link] = {}
+        self._opened: dict[PeerId, tuple[bool, float]] = {}
+        """Of each link: whether we dialled it, and since when it is open."""
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -145,6 +152,20 @@ class Runtime:
             on_signaling=self._signaling_changed,
             hosts=hosts,
         )
+        self.native: Native | None = None
+        if native is not None:
+            from .transports.native import Native
+
+            self.native = Native(
+                identity,
+                link.network,
+                native,
+                hosts=hosts,
+                remembered=records.remembered_peers(link.network),
+                on_link=self._native_link_opened,
+                on_dial_failed=self._native_dial_failed,
+                on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
+            )
 
     # ---- for whoever runs it
 
@@ -154,6 +175,15 @@ class Runtime:
         if restored:
             self.feed(RecordsRestored(tuple(restored)))
         self._connector.start()
+
+    async def listen(self) -> None:
+        """Be there for native peers, where that is wanted.
+
+        Raises:
+            OSError: The port cannot be had.
+        """
+        if self.native is not None:
+            await self.native.start()
 
     def publish(self, manifest: Signed) -> None:
         """Become the creator of a task on this network; its blobs are in the store already.
@@ -208,6 +238,8 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
         await self._connector.close()
+        if self.native is not None:
+            await self.native.close()
 
     # ---- feeding and performing
 
@@ -229,7 +261,10 @@ class Runtime:
                         if job in self._jobs:
                             self._jobs[job].cancel()
                     case DialPeer(peer_id=peer_id, through=through):
-                        self._connector.dial(peer_id, through)
+                        if self.native is not None and self.native.knows(peer_id):
+                            self.native.dial(peer_id, through)
+                        else:
+                            self._connector.dial(peer_id, through)
                     case SignalArrived(through=neighbour, signal=signal):
                         self._connector.signal_arrived(neighbour, signal)
                     case SignalUndelivered(to=to, through=neighbour):
@@ -289,8 +324,23 @@ class Runtime:
     # ---- links and signaling
 
     def _link_opened(self, link: Link, dialled: bool) -> None:
-        peer_id = link.peer_id
+        peer_id, now = link.peer_id, self._loop.time()
+        older = self._links.get(peer_id)
+        if older is not None:
+            older_dialled, since = self._opened[peer_id]
+            if outlives(
+                older,
+                link,
+                older_dialled=older_dialled,
+                newer_dialled=dialled,
+                age_s=now - since,
+                smaller=self.peer.peer_id < peer_id,
+            ):
+                link.close("there is another connection")
+                return
+            older.close("replaced by another connection")
         self._links[peer_id] = link
+        self._opened[peer_id] = (dialled, now)
         self.feed(LinkOpened(peer_id, dialled))
 
         def on_frame(channel: Channel, frame: bytes) -> None:
@@ -305,6 +355,20 @@ class Runtime:
                 self.feed(LinkClosed(peer_id, reason))
 
         link.attach(on_frame, on_closed)
+
+    def _native_link_opened(self, link: Libp2pLink, dialled: bool) -> None:
+        if link.addresses:
+            try:
+                self._records.remember_peer(self.link.network, link.peer_id, link.addresses)
+            except Exception as failure:
+                self._failure = failure
+        self._link_opened(link, dialled)
+
+    def _native_dial_failed(self, peer_id: PeerId, through: PeerId | None, reason: str) -> None:
+        if through is None and self.signaling.state is not SignalingState.ENTERED:
+            self.feed(DialFailed(peer_id, reason))
+        else:
+            self._connector.dial(peer_id, through)
 
     def _signaling_changed(self, _state: SignalingState, detail: str) -> None:
         self.signaling_detail = detail
@@ -326,9 +390,11 @@ class Runtime:
                 "clock_skew_s": self.signaling.clock_skew_s,
             },
             "neighbours": [
-                {"peer_id": peer_id, "state": state.value, "over": "webrtc"}
+                {"peer_id": peer_id, "state": state.value, "over": self._links[peer_id].over}
                 for peer_id, state in peer.neighbours.items()
+                if peer_id in self._links
             ],
+            "listening": list(self.native.addresses) if self.native is not None else [],
             "tasks": [
                 {
                     "task": task.hex(),

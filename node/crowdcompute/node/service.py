@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import public_key_of
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.signaling import MEETING_PLACES_MAX, JoinLink
 
 from .control import ControlError
 from .control_server import ControlServer
 from .earned import earned
 from .exits import CommandError, Exit
 from .home import open_home
-from .joining import join
+from .joining import INSTALL_LIBP2P, join, native_options
 from .keys import load_or_create
 from .lying import LyingExecutor
 from .paths import paths
@@ -42,6 +43,8 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
         CommandError, KeyFileError, StoreError, FolderInUse: The node cannot start; each says what to do.
     """
     link = JoinLink.parse(config.link)
+    link = replace(link, bootstrap=(*link.bootstrap, *config.bootstrap))
+    native = native_options(link, port=config.listen, mdns=config.mdns)
     identity_file = paths().identity
     with open_home(paths().data / "node", disk_bytes=config.disk) as home:
         identity = load_or_create(identity_file)
@@ -74,6 +77,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 home.blobs,
                 executor,
                 hosts=config.host,
+                native=native,
                 on_notice=say.notice,
             )
 
@@ -90,7 +94,15 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 raise CommandError(str(error), Exit.NOT_READY) from None
             try:
                 async with ControlServer(home.control_socket, answer):
-                    say(f"peer {identity.peer_id} joined network {link.network} through {link.base_url}")
+                    through = " and ".join(link.servers) or "no server"
+                    say(f"peer {identity.peer_id} joined network {link.network} through {through}")
+                    if runtime.native is not None:
+                        for address in runtime.native.addresses:
+                            say(f"listening on {address}")
+                        invitation = replace(link, bootstrap=runtime.native.addresses[:MEETING_PLACES_MAX])
+                        say(f"others join by: cc-node run '{invitation}'")
+                    elif link.bootstrap:
+                        say(f"native nodes are met through the signaling server only: {INSTALL_LIBP2P}")
                     await _work(runtime, stopping, say)
                     say("finishing what runs; press Ctrl+C again to stop at once")
                     await runtime.finish(config.grace)

@@ -147,6 +147,10 @@ class Identity:
     def sign(self, domain: str, body: bytes) -> bytes:
         return self._signing.sign(signed_bytes(domain, body))
 
+    def secret(self) -> bytes:
+        """The 32 bytes it was made from: for a transport that proves the same key in a handshake of its own."""
+        return self._signing.private_bytes_raw()
+
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         return nonce + self._box(seal_key, context).encrypt(nonce, plaintext, context)
 

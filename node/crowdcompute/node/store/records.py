@@ -1,4 +1,4 @@
-"""The signed records of a node's tasks, in one SQLite file.
+"""The signed records of a node's tasks, and the peers it remembers, in one SQLite file.
 
 SQLAlchemy Core over one connection that stays open; synchronous, because one `save` costs less than a thread switch
 and back. The runtime performs `SaveRecords` before the frames that follow it, so nothing is told to anybody that
@@ -46,6 +46,10 @@ _tasks = table(
     "tasks",
     *(column(name) for name in ("task", "name", "creator", "state", "followed_s", "closed_s")),
 )
+_peers = table("peers", *(column(name) for name in ("network", "peer", "addresses", "linked_s")))
+
+PEERS_MAX = 256
+"""Peers remembered per network: the last ones linked with. A guess; one that still lives is enough."""
 
 
 class StoredTask(NamedTuple):
@@ -145,6 +149,23 @@ class RecordStore:
         with self._transaction() as connection:
             for stored in (_records, _tasks):
                 connection.execute(delete(stored).where(stored.c.task == task_id.hex()))
+
+    def remember_peer(self, network: str, peer_id: str, addresses: Sequence[str]) -> None:
+        """A peer was linked with that can be dialled at these addresses."""
+        row = {"network": network, "peer": peer_id, "addresses": " ".join(addresses), "linked_s": self._clock()}
+        of_network = _peers.c.network == network
+        kept = select(_peers.c.peer).where(of_network).order_by(_peers.c.linked_s.desc()).limit(PEERS_MAX)
+        with self._transaction() as connection:
+            statement = insert(_peers).values(row)
+            changed = {name: statement.excluded[name] for name in ("addresses", "linked_s")}
+            connection.execute(statement.on_conflict_do_update(index_elements=["network", "peer"], set_=changed))
+            connection.execute(delete(_peers).where(of_network & _peers.c.peer.not_in(kept)))
+
+    def remembered_peers(self, network: str) -> dict[str, tuple[str, ...]]:
+        """Where the peers of a network can be dialled, the last linked first."""
+        rows = select(_peers).where(_peers.c.network == network).order_by(_peers.c.linked_s.desc())
+        with self._transaction() as connection:
+            return {row.peer: tuple(row.addresses.split()) for row in connection.execute(rows)}
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

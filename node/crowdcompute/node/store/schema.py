@@ -5,6 +5,7 @@ edited once released; a change is one more step at the end.
 
     records   every signed record, in the order it was saved; a manifest is its task's first
     tasks     one row per saved manifest, to list what the node knows without decoding it
+    peers     native peers that were linked with, and where they can be dialled without an introduction
 
 Keys are hex text, so that any SQLite tool shows the names which logs and commands print.
 """
@@ -46,6 +47,17 @@ STEPS: tuple[Step, ...] = (
             state      TEXT NOT NULL CHECK (state IN ('open', 'closed')),
             followed_s REAL NOT NULL,
             closed_s   REAL
+        )
+        """,
+    ),
+    (
+        """
+        CREATE TABLE peers (
+            network   TEXT NOT NULL,
+            peer      TEXT NOT NULL,
+            addresses TEXT NOT NULL,
+            linked_s  REAL NOT NULL,
+            PRIMARY KEY (network, peer)
         )
         """,
     ),

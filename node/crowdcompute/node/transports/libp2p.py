@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import ifaddr
 import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -38,7 +40,7 @@ from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import PeerId, public_key_of
-from crowdcompute.protocol.streams import HEADER_BYTES, STREAM_PROTOCOL, FrameReader, framed, opening
+from crowdcompute.protocol.streams import ADDRESSES_MAX, HEADER_BYTES, STREAM_PROTOCOL, FrameReader, framed, opening
 
 from .link import BUFFERED_LOW_BYTES, BUFFERED_MAX_BYTES
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from libp2p.abc import IHost, INetStream
 
 log = logging.getLogger(__name__)
+# It warns of every stream that another peer closes, on the standard error of whoever has set up no logging.
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 CONNECT_WITHIN_S = 10.0
 LINGER_S = 2.5
@@ -64,6 +68,9 @@ DHT_EVERY_S = (2.0, 60.0)
 """How often we look for others of our network: soon while we know nobody, then seldom."""
 
 RESTART_AFTER_S = 1.0
+
+DEFAULT_PORT = 4_001
+"""libp2p's own. Peers that remember us find us there again, so it should not change; where it is taken, any other."""
 
 
 class Libp2pLink:
@@ -291,7 +298,8 @@ class Libp2pHost:
         seed: bytes,
         network: str,
         *,
-        listen: Sequence[str],
+        port: int | None,
+        hosts: Sequence[str],
         bootstrap: Sequence[str],
         on_link: Callable[[Libp2pLink, bool], None],
         on_dial_failed: Callable[[PeerId, str], None],
@@ -299,9 +307,12 @@ class Libp2pHost:
     ) -> None:
         self.addresses: tuple[str, ...] = ()
         """Where we can be dialled, once `start` has returned."""
+        self._listening: list[str] = []
+        """Where it listens; the same again when libp2p has to be started again."""
         self._seed = seed
         self._network = network
-        self._listen = tuple(listen)
+        self._port = port
+        self._hosts = tuple(hosts)
         self._bootstrap = tuple(bootstrap)
         self._on_link = on_link
         self._on_dial_failed = on_dial_failed
@@ -376,7 +387,7 @@ class Libp2pHost:
 
     def _failed_to_start(self, error: BaseException) -> None:
         if not self._started.done():
-            self._started.set_exception(OSError(f"libp2p cannot listen on {', '.join(self._listen)}: {error}"))
+            self._started.set_exception(OSError(f"libp2p cannot listen: {error}"))
 
     def _has_started(self) -> None:
         if not self._started.done():
@@ -392,8 +403,9 @@ class Libp2pHost:
         )
         host.set_stream_handler(TProtocol(STREAM_PROTOCOL), self._accepted)
         dht = KadDHT(host, DHTMode.SERVER, protocol_prefix=TProtocol("/crowdcompute"), enable_values=False)
-        async with host.run(listen_addrs=[Multiaddr(address) for address in self._listen]):
-            self.addresses = tuple(map(str, host.get_addrs()))
+        async with host.run(listen_addrs=[Multiaddr(address) for address in self._listen_at()]):
+            self._listening = [str(address) for address in host.get_transport_addrs()]
+            self.addresses = _dialable(self._listening, str(host.get_id()))
             async with background_trio_service(dht), trio.open_nursery() as nursery:
                 self._nursery, self._stop = nursery, trio.Event()
                 self._token = trio.lowlevel.current_trio_token()
@@ -401,6 +413,18 @@ class Libp2pHost:
                 nursery.start_soon(self._look_for_others, host, dht)
                 await self._stop.wait()
                 nursery.cancel_scope.cancel()
+
+    def _listen_at(self) -> list[str]:
+        """The addresses to listen on, each known to be free: libp2p listens twice on one port without a word."""
+        if self._listening:
+            return self._listening
+        hosts = self._hosts or ("0.0.0.0",)
+        wanted = DEFAULT_PORT if self._port is None else self._port
+        if any(not _is_free(host, wanted) for host in hosts):
+            if self._port is not None:
+                raise OSError(f"port {wanted} is taken")
+            wanted = 0
+        return [f"/ip{6 if ':' in host else 4}/{host}/tcp/{wanted}" for host in hosts]
 
     def _begin_stop(self) -> None:
         if self._stop is not None:
@@ -502,6 +526,29 @@ class Libp2pHost:
                 await dht.add_peer(their_id)
         except Exception as error:
             log.info("the bootstrap peer %s cannot be reached: %r", address, error)
+
+
+def _dialable(listening: list[str], peer_id: str) -> tuple[str, ...]:
+    """What to tell others: the addresses of this machine's interfaces, its loopback only if there is nothing else."""
+    found: list[str] = []
+    for address in listening:
+        if not address.startswith("/ip4/0.0.0.0/"):
+            found.append(address)
+            continue
+        own = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+        reachable = [ip for ip in own if not ip.startswith("127.")] or ["127.0.0.1"]
+        found += [address.replace("0.0.0.0", ip, 1) for ip in reachable]
+    return tuple(f"{address}/p2p/{peer_id}" for address in found[:ADDRESSES_MAX])
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _bare(address: str) -> str:

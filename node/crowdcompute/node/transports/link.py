@@ -24,8 +24,16 @@ BUFFERED_MAX_BYTES = 16 * 1024 * 1024
 """A link whose sender never pauses is closed here: the other side does not read. Chromium throws at the same size."""
 
 
+GLARE_S = 5.0
+"""Two links of one kind that both sides dialled within this time are taken for one meeting."""
+
+
 class Link(Protocol):
     """One link. Nothing of it blocks, and nothing is ever delivered from within `send` or `close`."""
+
+    @property
+    def over(self) -> str:
+        """What carries it, for a person: `webrtc` or `libp2p`."""
 
     @property
     def peer_id(self) -> PeerId: ...
@@ -56,3 +64,19 @@ class Link(Protocol):
 
     async def wait_closed(self) -> None:
         """Return once the link is closed and every socket and task of it is gone."""
+
+
+def outlives(
+    older: Link, newer: Link, *, older_dialled: bool, newer_dialled: bool, age_s: float, smaller: bool
+) -> bool:
+    """Whether the older of two links to one peer stays. Both sides come to the same answer, in whatever order they open.
+
+    libp2p stays before WebRTC, since it carries many times as much (benchmarks/links.py). Of one kind the newer stays: the
+    older one's other end may have died. Only when both sides dialled at once, the one dialled by the smaller peer id stays.
+    `smaller`: whether that is ours; `age_s`: how long ago the older one opened.
+    """
+    if older.over != newer.over:
+        return older.over == "libp2p"
+    if older.over == "webrtc" or older_dialled == newer_dialled or age_s > GLARE_S:
+        return False
+    return older_dialled == smaller

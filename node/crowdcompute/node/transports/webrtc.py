@@ -52,6 +52,8 @@ class State(Enum):
 class WebRtcLink:
     """One RTCPeerConnection and its two data channels. Implements `Link` once `opened` has returned."""
 
+    over = "webrtc"
+
     def __init__(self, peer_id: PeerId, *, ice_servers: Sequence[IceServer] = (), hosts: Sequence[str] = ()) -> None:
         aiortc_patches.apply()
         self.peer_id = peer_id
