@@ -161,7 +161,7 @@ def wants_bytes(ids: Sequence[bytes]) -> int:
 
 
 def offers_bytes(ids: Sequence[bytes]) -> int:
-    return sum(len(encode(IHave(TOPIC, part))) for part in parts(ids)) or len(encode(IHave(TOPIC, ())))
+    return sum(len(encode(IHave(TOPIC, part))) for part in parts(ids))
 
 
 def asking_bytes(difference: Difference) -> int:

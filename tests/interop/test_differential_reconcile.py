@@ -56,7 +56,7 @@ def conversation(rng: Random) -> dict[str, Any]:
     surplus = rng.choice((missing, some(rng)))
     ours = common + [rng.randbytes(32) for _ in range(surplus)]
     theirs = common + [rng.randbytes(32) for _ in range(missing)]
-    topic, salts = rng.randbytes(rng.choice((0, 32, 36))), [rng.randbytes(16) for _ in range(3)]
+    topic, salts = rng.randbytes(rng.choice((0, 32, 36))), [rng.randbytes(8) for _ in range(3)]
     frames: list[Answer] = []
     asking = Reconciliation(topic, Salts(salts))
     outcome: Reconcile | Difference | None = asking.begin(ours)

@@ -30,7 +30,6 @@ from crowdcompute.protocol.frames import (
 )
 from crowdcompute.protocol.gossip import (
     ASK_AGAIN_AFTER_S,
-    LISTED_MAX,
     TOPICS_PER_NEIGHBOUR_MAX,
     WANTED_MAX,
     Gossip,
@@ -318,13 +317,18 @@ def test_a_newcomer_pays_for_the_set_once_however_many_neighbours_it_has() -> No
     assert bytes_comparing(wire) < (32 + 34) * 2_000 + 5 * 1_000
 
 
-def test_small_sets_are_told_at_once() -> None:
-    for held, told in ((LISTED_MAX, [LISTED_MAX]), (LISTED_MAX + 1, [])):
-        node = follower()
-        node.hold(range(held))
-        node.gossip.link_opened(PeerId("a"))
-        node.gossip.received(PeerId("a"), Topics((TOPIC,), ()), 0.0)
-        assert [len(frame.ids) for frame in frames_of(node) if isinstance(frame, IHave)] == told
+def test_what_neighbours_pay_to_find_out_that_small_sets_are_equal() -> None:
+    for held in (0, 3, 16):
+        wire = Wire(2)
+        for node in wire.nodes:
+            node.hold(range(held))
+            node.gossip.follow(TOPIC)
+        wire.link(*wire.nodes)
+        wire.said.clear()
+        wire.deliver()
+        comparing = [frame for frame in wire.said if not isinstance(frame, Topics | Graft)]
+        assert [type(frame) for frame in comparing] == [Reconcile, ReconcileCells]
+        assert sum(len(encode_frame(frame)) for frame in comparing) < 120
 
 
 def requests(node: Node, now: float) -> list[tuple[PeerId, Reconcile]]:

@@ -152,10 +152,10 @@ def real_frames(manifest: Signed) -> list[bytes]:
         Prune(task),
         IHave(task, (join.record_id,)),
         IWant(NETWORK_TOPIC, (task,)),
-        Reconcile(NETWORK_TOPIC, bytes(16), 0, 3, bytes(8), b""),
-        Reconcile(task, bytes(16), 0, 3_000, bytes(8), bytes(128)),
-        ReconcileCells(bytes(16), 4, bytes(144)),
-        ReconcileIds(bytes(16), 1, task),
+        Reconcile(NETWORK_TOPIC, bytes(8), 0, 3, bytes(8), b""),
+        Reconcile(task, bytes(8), 0, 3_000, bytes(8), bytes(128)),
+        ReconcileCells(bytes(8), 4, bytes(144)),
+        ReconcileIds(bytes(8), 1, task),
         Publish(NETWORK_TOPIC, (manifest,)),
         Publish(task, (join,)),
         Publish(shard, (lease,)),
@@ -241,9 +241,9 @@ def hostile_frame(rng: Random, manifest: Signed) -> Frame:
         case 6:
             return BlobPieceFrame(rng.randbytes(32), 2**52, 5, rng.randbytes(100), ())
         case 7:
-            return Reconcile(topic, rng.randbytes(16), rng.randrange(3), rng.randrange(5_000), bytes(8), bytes(128))
+            return Reconcile(topic, rng.randbytes(8), rng.randrange(3), rng.randrange(5_000), bytes(8), bytes(128))
         case 8:
-            return ReconcileIds(rng.randbytes(16), 5, rng.randbytes(32))
+            return ReconcileIds(rng.randbytes(8), 5, rng.randbytes(32))
         case _:
             return Publish(topic, (Signed("lease", stranger, lease, rng.randbytes(64)),))
 

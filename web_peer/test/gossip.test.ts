@@ -366,16 +366,6 @@ test("a newcomer pays for the set once, however many neighbours it has", () => {
   expect(bytesComparing(wire)).toBeLessThan((32 + 34) * 2_000 + 5 * 1_000);
 });
 
-test("small sets are told at once", () => {
-  const told = [20, 21].map((held) => {
-    const node = follower();
-    hold(node, 0, held);
-    node.gossip.linkOpened("a");
-    node.gossip.received("a", { kind: "topics", follow: [fromHex(TOPIC)], leave: [] }, 0);
-    return said(node).flatMap((frame) => (frame.kind === "ihave" ? [frame.ids.length] : []));
-  });
-  expect(told).toEqual([[20], []]);
-});
 
 /** A follower that has just met neighbours that follow the topic too; "a" is smaller than its id, "y" and "z" larger. */
 function meeting(...names: string[]): Node {

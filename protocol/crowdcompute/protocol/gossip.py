@@ -42,9 +42,6 @@ OFFERS_MAX = 16
 OFF_TOPIC_TRIES = 2
 """Heartbeats at which our record in a topic that is not ours is passed to others still, though somebody follows it."""
 ASK_AGAIN_AFTER_S = 3.0
-LISTED_MAX = 20
-"""A set of up to so many ids is told at once on meeting: that is shorter than a comparison, and a newcomer that holds
-nothing learns as quickly that its neighbour does not either."""
 _ENVELOPE_BYTES = 160
 
 
@@ -344,9 +341,6 @@ class Gossip:
         if len(mesh) < self._config.mesh_target and (peer_id, topic) not in self._backoff:
             mesh.add(peer_id)
             self._frames.append((peer_id, Graft(topic)))
-        ids = list(self._shelf.record_ids(topic))
-        if len(ids) <= LISTED_MAX:
-            self._announce(peer_id, topic, ids)
         # A newcomer asks, because it pays for the set; else one of the two, and the other if nobody does.
         asks_at_once = is_newcomer or self._peer_id < peer_id
         due_at = now if asks_at_once else now + ASKED_FIRST_WITHIN_S
@@ -362,8 +356,7 @@ class Gossip:
                 self._announce(peer_id, topic, surplus)
 
     def _announce(self, peer_id: PeerId, topic: bytes, ids: Sequence[bytes]) -> None:
-        # An empty list is worth saying too: it tells a newcomer that it has missed nothing.
-        for start in range(0, max(1, len(ids)), IDS_MAX):
+        for start in range(0, len(ids), IDS_MAX):
             self._frames.append((peer_id, IHave(topic, tuple(ids[start : start + IDS_MAX]))))
 
     def _offered(self, peer_id: PeerId, topic: bytes, ids: Sequence[bytes], now: float) -> None:

@@ -35,13 +35,14 @@ SET_MAX = 262_144
 ATTEMPTS = 3
 """Requests of one reconciliation. The last is answered with all ids, which cannot fail."""
 
-SALT_BYTES = 16
+SALT_BYTES = 8
 ID_BYTES = 32
 FINGERPRINT_BYTES = 8
 
 SKETCH_BYTES = 128
 """Counters of a sketch, a byte each. They tell the size of a difference to one part in eight (deviation
-sqrt(2 / 128)); twice as many would cost each comparison 128 bytes and save 5 bytes an id in large ones."""
+sqrt(2 / 128)); twice as many would cost each comparison 128 bytes and save 5 bytes an id in large ones, half as many
+would save 64 bytes and make one large comparison in six cost more than 150 bytes an id."""
 
 SMALL_SET = 16
 """A set of up to so many ids goes without a sketch: it differs from any other by nearly all of that."""
@@ -50,7 +51,7 @@ CELL_BYTES = 36
 """A check of four bytes and an id."""
 
 HASHES = 4
-"""Cells of an id, one in each quarter of the table. With three, one table in twenty of a small difference fails."""
+"""Cells of an id, one in each quarter of the table."""
 
 CELLS_MAX = 131_072
 CELLS_PER_FRAME = 1_800
@@ -246,7 +247,7 @@ class Allowance:
 
 def _digest(salt: bytes, record_id: bytes) -> bytes:
     """All the chance that an id has in one request: eight words, used as in spec/reconcile.md, "Words"."""
-    # Salt and id fill one block of SHA-256. There is no domain because nothing here is signed, stored or a name.
+    # Salt and id fit one block of SHA-256. There is no domain because nothing here is signed, stored or a name.
     return sha256(salt + record_id).digest()
 
 
@@ -269,12 +270,12 @@ def _estimate(ours: bytes, theirs: bytes) -> int:
 
 
 def _width(differing: int) -> int:
-    """Cells of a quarter, for a difference estimated so: 1.85 cells an id and eight more.
+    """Cells of a quarter, for a difference estimated so: 1.85 cells an id and four more; of one id, just its four.
 
-    Four hashes need 1.3; the rest makes up for an estimate that is too small by three deviations, and for the bad luck
-    of small tables (spec/reconcile.md, "Numbers").
+    Four hashes need 1.3; the rest makes up for an estimate that is too small by three deviations, and for some of the
+    bad luck of small tables, where a second request costs less than larger tables would (spec/reconcile.md, "Numbers").
     """
-    return 2 + -(-37 * differing // 80)
+    return 1 if differing <= 1 else 1 + -(-37 * differing // 80)
 
 
 def _is_cheaper(width: int, count: int) -> bool:

@@ -33,11 +33,6 @@ const OFF_TOPIC_TRIES = 2;
 /** Neighbours remembered as holders of one wanted record: the next to ask, and nobody to send it to. */
 const OFFERS_MAX = 16;
 const ASK_AGAIN_AFTER_S = 3;
-/**
- * A set of up to so many ids is told at once on meeting: that is shorter than a comparison, and a newcomer that holds
- * nothing learns as quickly that its neighbour does not either.
- */
-const LISTED_MAX = 20;
 /** Followers outside the mesh that hear of recent ids at a heartbeat. */
 const ANNOUNCED_MAX = 6;
 const ENVELOPE_BYTES = 160;
@@ -408,8 +403,6 @@ export class Gossip {
       mesh.add(peerId);
       this.frames.push([peerId, { kind: "graft", topic: fromHex(topic) }]);
     }
-    const ids = [...this.shelf.recordIds(topic)];
-    if (ids.length <= LISTED_MAX) this.announce([peerId], topic, ids);
     // A newcomer asks, because it pays for the set; else one of the two, and the other if nobody does.
     const asksAtOnce = isNewcomer || this.peerId < peerId;
     this.comparisons.plan(peerId, topic, asksAtOnce ? now : now + ASKED_FIRST_WITHIN_S, isNewcomer);
@@ -431,8 +424,7 @@ export class Gossip {
   private announce(peerIds: readonly PeerId[], topic: Hex, ids: readonly Hex[]): void {
     if (peerIds.length === 0) return;
     const bytes = fromHex(topic);
-    // An empty list is worth saying too: it tells a newcomer that it has missed nothing.
-    for (let start = 0; start < Math.max(1, ids.length); start += IDS_MAX) {
+    for (let start = 0; start < ids.length; start += IDS_MAX) {
       const frame: Frame = { kind: "ihave", topic: bytes, ids: ids.slice(start, start + IDS_MAX).map(fromHex) };
       for (const peerId of peerIds) this.frames.push([peerId, frame]);
     }

@@ -24,12 +24,13 @@ import type { Rng } from "./rng";
 export const SET_MAX = 262_144;
 /** Requests of one reconciliation. The last is answered with all ids, which cannot fail. */
 export const ATTEMPTS = 3;
-const SALT_BYTES = 16;
+const SALT_BYTES = 8;
 const ID_BYTES = 32;
 const FINGERPRINT_BYTES = 8;
 /**
  * Counters of a sketch, a byte each. They tell the size of a difference to one part in eight (deviation sqrt(2 / 128));
- * twice as many would cost each comparison 128 bytes and save 5 bytes an id in large ones.
+ * twice as many would cost each comparison 128 bytes and save 5 bytes an id in large ones, half as many would save 64
+ * bytes and make one large comparison in six cost more than 150 bytes an id.
  */
 export const SKETCH_BYTES = 128;
 /** A set of up to so many ids goes without a sketch: it differs from any other by nearly all of that. */
@@ -37,7 +38,7 @@ export const SMALL_SET = 16;
 /** A check of four bytes and an id. */
 export const CELL_BYTES = 36;
 const CELL_WORDS = CELL_BYTES / 4;
-/** Cells of an id, one in each quarter of the table. With three, one table in twenty of a small difference fails. */
+/** Cells of an id, one in each quarter of the table. */
 const HASHES = 4;
 export const CELLS_MAX = 131_072;
 export const CELLS_PER_FRAME = 1_800;
@@ -295,7 +296,7 @@ function cut(data: Uint8Array, partBytes: number): Uint8Array[] {
 
 /** All the chance that each id has in one request: eight words, used as in spec/reconcile.md, "Words". */
 function digests(salt: Uint8Array, ids: Uint8Array): Uint8Array {
-  // Salt and id fill one block of SHA-256. There is no domain because nothing here is signed, stored or a name.
+  // Salt and id fit one block of SHA-256. There is no domain because nothing here is signed, stored or a name.
   const block = new Uint8Array(SALT_BYTES + ID_BYTES);
   block.set(salt);
   const hashed = new Uint8Array(ids.length);
@@ -334,13 +335,13 @@ function estimate(ours: Uint8Array, theirs: Uint8Array): number {
 }
 
 /**
- * Cells of a quarter, for a difference estimated so: 1.85 cells an id and eight more.
+ * Cells of a quarter, for a difference estimated so: 1.85 cells an id and four more; of one id, just its four.
  *
- * Four hashes need 1.3; the rest makes up for an estimate that is too small by three deviations, and for the bad luck
- * of small tables (spec/reconcile.md, "Numbers").
+ * Four hashes need 1.3; the rest makes up for an estimate that is too small by three deviations, and for some of the
+ * bad luck of small tables, where a second request costs less than larger tables would (spec/reconcile.md, "Numbers").
  */
 function widthFor(differing: number): number {
-  return 2 + Math.ceil((37 * differing) / 80);
+  return differing <= 1 ? 1 : 1 + Math.ceil((37 * differing) / 80);
 }
 
 /** Whether a table is worth sending instead of all ids. */
