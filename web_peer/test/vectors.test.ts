@@ -12,10 +12,11 @@ import { cases as manifest } from "./vectors/manifest";
 import { cases as policy } from "./vectors/policy";
 import { cases as records } from "./vectors/records";
 import { cases as split } from "./vectors/split";
+import { cases as evidence } from "./vectors/evidence";
 import { cases as credit } from "./vectors/credit";
 import { cases as tally } from "./vectors/tally";
 
-const FILES = { identity, codec, manifest, split, blobs, bundle, records, batches, ledger, tally, policy, credit };
+const FILES = { identity, codec, manifest, split, blobs, bundle, records, batches, ledger, tally, policy, credit, evidence };
 
 for (const [file, cases] of Object.entries(FILES)) {
   describe(`${file}.json`, () => {

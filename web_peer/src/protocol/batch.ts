@@ -121,6 +121,16 @@ export function sealCommit(
  *   author signed something no honest worker signs: convict it as malformed.
  */
 export function openCommit(signer: Signer, sealKey: Uint8Array, author: Uint8Array, commit: Commit): Leaf[] {
+  return openBatch(signer, sealKey, author, commit).leaves;
+}
+
+/** As `openCommit`, with the salt: who has it can show the votes to others (opening.ts). */
+export function openBatch(
+  signer: Signer,
+  sealKey: Uint8Array,
+  author: Uint8Array,
+  commit: Commit,
+): { readonly salt: Uint8Array; readonly leaves: Leaf[] } {
   const batch = decode(Batch, signer.unseal(sealKey, concat(CONTEXT, commit.task), commit.sealed));
   const chunks = chunksOf(commit.shard, commit.runs);
   if (chunks.length !== batch.leaves.length) {
@@ -137,7 +147,7 @@ export function openCommit(signer: Signer, sealKey: Uint8Array, author: Uint8Arr
   if (!equal(rootOf(commit.task, author, batch.salt, leaves), commit.root)) {
     throw new RemoteProtocolError("a commit's sealed leaves do not have its root");
   }
-  return leaves;
+  return { salt: batch.salt, leaves };
 }
 
 /** Whom the author of a commit that opens asks to keep its large results: their keys. */
@@ -145,7 +155,8 @@ export function custodiansOf(signer: Signer, sealKey: Uint8Array, commit: Commit
   return decode(Batch, signer.unseal(sealKey, concat(CONTEXT, commit.task), commit.sealed)).custodians;
 }
 
-function rootOf(task: Uint8Array, worker: Uint8Array, salt: Uint8Array, leaves: readonly Leaf[]): Uint8Array {
+/** The public root that binds a worker to these leaves: to their status and digest, whatever else they carry. */
+export function rootOf(task: Uint8Array, worker: Uint8Array, salt: Uint8Array, leaves: readonly Leaf[]): Uint8Array {
   const prefix = concat(LEAF_DOMAIN, task, worker);
   const chunk = new Uint8Array(4);
   const view = new DataView(chunk.buffer);

@@ -1,0 +1,255 @@
+"""Two small jobs as their creators show them, and what is wrong with each of many broken copies, in both languages.
+
+The files are made by hand, signature by signature, so that they change only with the wire.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from crowdcompute.protocol import merkle
+from crowdcompute.protocol.batch import Leaf, seal_commit
+from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.credit import fields_of, split, table_of
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.manifest import Policy, Range, open_manifest, sign_manifest
+from crowdcompute.protocol.opening import AssignOpening, CommitOpening, Shown, read_shown, write_shown
+from crowdcompute.protocol.policy import error_bound
+from crowdcompute.protocol.records import (
+    EVERYTHING,
+    Admit,
+    Assign,
+    CertificateBody,
+    Checkpoint,
+    Join,
+    Record,
+    Verdict,
+    parse,
+    runs_of,
+    sign,
+)
+from crowdcompute.protocol.recount import DoesNotHold, recount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.conftest import ExpectVectors
+
+    from crowdcompute.protocol.manifest import Manifest
+
+ALICE, BOB, CAROL = WORKERS = tuple(Identity(bytes([number]) * 32) for number in (1, 2, 3))
+CHUNKS = 5
+
+
+class Job:
+    """Writes one shown record after another."""
+
+    def __init__(self, creator: Identity, manifest: Manifest) -> None:
+        self.creator = creator
+        self.shown = [Shown(sign_manifest(creator, manifest), b"")]
+        self.task = self.shown[0].signed.record_id
+        for worker in WORKERS:
+            self.say(worker, Join(self.task, worker.seal_key, 0))
+            self.say(creator, Admit(self.task, worker.public_key, bytes(16)))
+
+    def say(self, author: Identity, record: Record, opened: bytes = b"") -> None:
+        self.shown.append(Shown(sign(author, record), opened))
+
+    def ask(self, worker: Identity, chunks: Sequence[int]) -> None:
+        seq = len(self.shown)
+        record = Assign(self.task, 0, seq, worker.public_key, b"sealed to somebody else")
+        self.say(self.creator, record, encode(AssignOpening(0, runs_of(chunks))))
+
+    def vote(self, worker: Identity, results: Mapping[int, bytes], *, seq: int = 0, opens: bool = True) -> None:
+        leaves = [Leaf(chunk, Status.OK, inline=True, size=len(data), data=data) for chunk, data in results.items()]
+        seq = seq or len(self.shown)
+        salt, nonce = bytes([seq]) * 16, bytes([seq]) * 12
+        commit = seal_commit(worker, self.creator.seal_key, self.task, seq, leaves, salt=salt, nonce=nonce)
+        opening = CommitOpening(salt, tuple((int(leaf.status), leaf.digest) for leaf in leaves))
+        self.say(worker, commit, encode(opening) if opens else b"")
+
+    def close(
+        self, confirmers: Mapping[int, Sequence[Identity]], certificate: Callable[[bytes], CertificateBody]
+    ) -> None:
+        """Accept the right result of every chunk, and certify."""
+        values = {chunk: b"\0" + sha256(right(chunk)).digest() for chunk in range(CHUNKS)}
+        root = merkle.root([merkle.leaf_hash(chunk.to_bytes(4) + value) for chunk, value in values.items()])
+        table = table_of(split(1, ([worker.public_key for worker in confirmers[chunk]] for chunk in range(CHUNKS))))
+        accepted = ((1 << CHUNKS) - 1).to_bytes(1)
+        self.say(self.creator, Checkpoint(self.task, 0, 3, CHUNKS, accepted, b"\0", root, *fields_of(table)))
+        self.say(self.creator, certificate(merkle.leaf_hash(root)))
+
+
+def right(chunk: int) -> bytes:
+    return b"result %d" % chunk
+
+
+def rights(*chunks: int) -> dict[int, bytes]:
+    return {chunk: right(chunk) for chunk in chunks}
+
+
+@pytest.fixture(scope="module")
+def honest(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """One vote a chunk, and two audits of each by workers."""
+    policy = Policy(replication=1, eps=0.5, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy))
+    job.vote(ALICE, rights(0, 1, 2))
+    job.vote(BOB, rights(3, 4))
+    for worker, asked in ((BOB, (0, 1, 2)), (ALICE, (3, 4)), (CAROL, range(CHUNKS))):
+        job.ask(worker, asked)
+        job.vote(worker, rights(*asked))
+    bound = error_bound(0.8 * 10, 0, convicted=False)
+    job.close(
+        dict.fromkeys(range(CHUNKS), WORKERS),
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 10, 0, 0, 0, 0.5, bound, 0.95),
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def lied_to(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """A machine with a strike goes on, a liar is banned, and the creator executed everything."""
+    policy = Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy))
+    job.vote(ALICE, rights(0, 1, 2), seq=20)
+    job.vote(BOB, {0: b"bad memory"}, seq=30)
+    job.vote(CAROL, {1: b"a lie", 2: right(2)}, seq=40)
+    job.vote(creator, rights(0, 1), seq=50)
+    job.say(creator, Verdict(job.task, BOB.public_key, "wrong", 0, bytes(32), 30))
+    job.say(creator, Verdict(job.task, CAROL.public_key, "wrong", 1, bytes(32), 40))
+    job.ask(BOB, (2,))
+    job.vote(BOB, rights(2, 3), seq=31)
+    job.vote(CAROL, {4: b"again"}, seq=41)
+    job.vote(creator, rights(2, 3, 4), seq=51)
+    job.say(creator, Verdict(job.task, CAROL.public_key, "wrong", 4, bytes(32), EVERYTHING))
+    job.close(
+        {0: (ALICE,), 1: (ALICE,), 2: (ALICE, BOB), 3: (BOB,), 4: ()},
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 14, 0, 1, 1, 2, 1e-4, 0.0, 0.99),
+    )
+    return job
+
+
+def index(job: Job, kind: str, number: int = 0) -> int:
+    return [at for at, entry in enumerate(job.shown) if entry.signed.kind == kind][number]
+
+
+def replaced(job: Job, at: int, **fields: object) -> list[Shown]:
+    """The job, had its creator signed one record otherwise."""
+    shown = list(job.shown)
+    record = msgspec.structs.replace(parse(shown[at].signed), **fields)
+    shown[at] = Shown(sign(job.creator, record), shown[at].opened)
+    return shown
+
+
+def without(job: Job, *left_out: int) -> list[Shown]:
+    return [entry for at, entry in enumerate(job.shown) if at not in left_out]
+
+
+def broken(honest: Job, lied_to: Job) -> dict[str, list[Shown]]:
+    """Copies in which one thing is not as it should be."""
+    last = len(honest.shown) - 1
+    commit = honest.shown[index(honest, "commit")]
+    strikes = [index(lied_to, "verdict", number) for number in range(2)]
+    ban = index(lied_to, "verdict", 2)
+    twice = Job(honest.creator, parse_manifest(honest))
+    twice.vote(ALICE, rights(1), seq=index(honest, "commit"))
+    table = table_of({ALICE.public_key: 9_000})
+    forged = msgspec.structs.replace(commit.signed, signature=bytes(64))
+    credited = dict(zip(("credits_root", "credits_size", "credits"), fields_of(table), strict=True))
+    return {
+        "no certificate": without(honest, last),
+        "another number of audits": replaced(honest, last, worker_audits=11),
+        "another number of executions": replaced(honest, last, executions=1_500),
+        "another root": replaced(honest, last, root=bytes(32)),
+        "another eps": replaced(honest, last, eps=1e-5),
+        "another confidence": replaced(honest, last, confidence=0.99),
+        "a better bound": replaced(honest, last, bound=0.123456789123),
+        "mismatches that no vote allows": replaced(honest, last, mismatches=1),
+        "a vote left out": without(honest, index(honest, "commit", 4)),
+        "what was asked left out": without(honest, index(honest, "assign", 2)),
+        "a join left out": without(honest, index(honest, "join")),
+        "a commit that is not opened": [
+            Shown(entry.signed, b"") if entry is commit else entry for entry in honest.shown
+        ],
+        "a vote shown otherwise": [
+            Shown(entry.signed, honest.shown[index(honest, "commit", 1)].opened) if entry is commit else entry
+            for entry in honest.shown
+        ],
+        "a wrong signature": [Shown(forged, commit.opened) if entry is commit else entry for entry in honest.shown],
+        "a record twice": [*honest.shown[:-1], commit, honest.shown[-1]],
+        "a record after the certificate": [*honest.shown, commit],
+        "two commits with one seq": [*honest.shown[:-2], twice.shown[-1], *honest.shown[-2:]],
+        "a record of another task": [*honest.shown[:-1], lied_to.shown[1], honest.shown[-1]],
+        "an accepted chunk said to have failed": replaced(
+            honest, index(honest, "checkpoint"), accepted=b"\x1d", failed=b"\x02"
+        ),
+        "another root of a shard": replaced(honest, index(honest, "checkpoint"), root=bytes(32)),
+        "credit that nobody earned": replaced(honest, index(honest, "checkpoint"), **credited),
+        "no checkpoint": without(honest, index(honest, "checkpoint")),
+        "a strike that voids more": replaced(lied_to, strikes[0], void_to=31 + 4),
+        "a strike for another chunk": replaced(lied_to, strikes[1], chunk=2),
+        "a ban without a strike": without(lied_to, strikes[1]),
+        "a ban for what the strike had voided": replaced(lied_to, ban, chunk=1),
+        "a ban for equivocation": replaced(lied_to, ban, reason="equivocated"),
+        "a ban for a commit that opens": replaced(lied_to, ban, reason="malformed"),
+        "a liar let off": without(lied_to, ban),
+        "a bound that the creator's executions do not allow": replaced(lied_to, len(lied_to.shown) - 1, bound=1e-5),
+    }
+
+
+def parse_manifest(job: Job) -> Manifest:
+    return open_manifest(job.shown[0].signed, verify)
+
+
+def test_both_jobs_are_as_certified(honest: Job, lied_to: Job) -> None:
+    counted = recount(honest.shown, verify)
+    assert sum(counted.credit.values()) == 4_995
+    assert set(counted.credit.values()) == {1_665}
+    counted = recount(lied_to.shown, verify)
+    assert counted.credit == {ALICE.public_key: 2_500, BOB.public_key: 1_500}
+    assert counted.wrong_votes == {BOB.public_key: 1, CAROL.public_key: 2}
+
+
+def test_the_vectors_hold(honest: Job, lied_to: Job, expect_vectors: ExpectVectors) -> None:
+    """A file is its entries by number, of which the first list has all."""
+    entries: dict[Shown, int] = {}
+    vectors: list[dict[str, object]] = []
+    for name, shown in {"honest": honest.shown, "lied to": lied_to.shown}.items():
+        counted = recount(read_shown(b"".join(write_shown(shown))), verify)
+        vectors.append(
+            {
+                "name": name,
+                "entries": [entries.setdefault(entry, len(entries)) for entry in shown],
+                "holds": {
+                    "records": sum(counted.records.values()),
+                    "peers": counted.peers,
+                    "credit": {worker.hex(): amount for worker, amount in sorted(counted.credit.items())},
+                    "wrong_votes": {worker.hex(): count for worker, count in sorted(counted.wrong_votes.items())},
+                    "verdicts": {worker.hex(): each.void_to for worker, each in sorted(counted.verdicts.items())},
+                    "cannot_check": list(counted.cannot_check),
+                },
+            }
+        )
+    for name, shown in broken(honest, lied_to).items():
+        with pytest.raises((DoesNotHold, RemoteProtocolError)) as error:
+            recount(read_shown(b"".join(write_shown(shown))), verify)
+            pytest.fail(name)
+        said = error.value
+        assert isinstance(said, DoesNotHold), name
+        vectors.append(
+            {
+                "name": name,
+                "entries": [entries.setdefault(entry, len(entries)) for entry in shown],
+                "what": str(said),
+                "chunk": said.chunk,
+                "worker": None if said.worker is None else said.worker.hex(),
+            }
+        )
+    assert len({each["what"] for each in vectors if "what" in each}) >= 20, "most of the sentences are said"
+    expect_vectors("evidence", {"entries": [encode(entry).hex() for entry in entries], "files": vectors})

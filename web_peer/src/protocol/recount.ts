@@ -1,0 +1,476 @@
+/**
+ * A certificate checked from the records alone, by anybody (spec/verification.md, "Evidence").
+ *
+ * The records are taken up as a peer takes them up, signatures and all; the votes shown are held against the roots their
+ * authors signed; then everything is counted again by the definition (tally.ts) and compared with what the creator
+ * certified. What no record can show is in `CANNOT_CHECK`. Its sentences are those of `cc-task audit`.
+ */
+
+import { equal, fromHex, hex, type Hex } from "./bytes";
+import { fieldsOf, split, tableOf } from "./credit";
+import { ProtocolError, RemoteProtocolError } from "./errors";
+import type { Verifier } from "./identity";
+import { bit, Ledger } from "./ledger";
+import { type Manifest, openManifest } from "./manifest";
+import * as merkle from "./merkle";
+import { openedChunks, openedVotes, type Shown } from "./opening";
+import { auditStrength, CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, errorBound } from "./policy";
+import {
+  type CertificateBody,
+  EVERYTHING,
+  type LedgerRecord,
+  parse,
+  recordKey,
+  SHARD_CHUNKS,
+  type Signed,
+  type Verdict,
+  verifySignature,
+} from "./records";
+import { type Ballot, type ChunkTally, equivocators, type Tally, tally } from "./tally";
+
+const CANNOT_CHECK: readonly string[] = [
+  "that audits were drawn at random and blindly: the creator threw the dice",
+  "which votes the creator asked for, as it says: assignments are sealed to their workers, who can tell",
+  "that no record was left out: whoever holds one that is missing here can tell",
+  "that the workers are different people",
+];
+const CANNOT_CHECK_MALFORMED =
+  "that the commits of workers convicted as malformed do not open: only the creator could try";
+const CANNOT_CHECK_SAMPLE =
+  "which chunks were in the fresh sample after the conviction: the bound is as good as these audits allow at best";
+const CANNOT_CHECK_MISMATCHES =
+  "how many of the wrong votes had been accepted for a while: the certificate's number is possible";
+
+/** Of a bound that another language computed (spec/verification.md: nine significant digits). */
+const TOLERANCE = 1e-9;
+
+const OPEN: ChunkTally = { state: "open", value: null, missing: 0, offenders: [], extra: 0 };
+
+/** The first thing found that is not as certified, in one sentence; where there is one, the chunk and the worker. */
+export class DoesNotHold extends ProtocolError {
+  override readonly name = "DoesNotHold";
+  readonly chunk: number | null;
+  readonly worker: Hex | null;
+
+  constructor(what: string, { chunk = null, worker = null }: { chunk?: number | null; worker?: Hex | null } = {}) {
+    super(what);
+    this.chunk = chunk;
+    this.worker = worker;
+  }
+}
+
+/** What the records say, all of it as certified. */
+export interface Recount {
+  /** The manifest's record. */
+  readonly signed: Signed;
+  readonly manifest: Manifest;
+  readonly certificate: CertificateBody;
+  readonly verdicts: ReadonlyMap<Hex, Verdict>;
+  /** The value of each accepted chunk. */
+  readonly values: ReadonlyMap<number, Hex>;
+  /** Millicredits by worker, all shards together. */
+  readonly credit: ReadonlyMap<Hex, number>;
+  /** How many records there are. */
+  readonly records: number;
+  /** Authors of records. */
+  readonly peers: number;
+  /** Votes that differ from the accepted result, by worker. */
+  readonly wrongVotes: ReadonlyMap<Hex, number>;
+  readonly cannotCheck: readonly string[];
+}
+
+/**
+ * Count again what a certificate certifies.
+ *
+ * @throws DoesNotHold when something is not as certified.
+ * @throws RemoteProtocolError when the records are damaged.
+ */
+export function recount(shown: Iterable<Shown>, verifier: Verifier): Recount {
+  const evidence = new Evidence(shown, verifier);
+  evidence.checkClosed();
+  evidence.checkVoid();
+  evidence.checkVerdicts();
+  evidence.checkChunks();
+  evidence.checkCheckpoints();
+  evidence.checkCertificate();
+  return evidence.result();
+}
+
+/** The records taken up, and the checks on them in the order in which they rest on each other. */
+class Evidence {
+  private readonly manifest: Manifest;
+  private readonly creator: Hex;
+  private readonly ledger: Ledger;
+  private certificate: CertificateBody | null = null;
+  private records = 1;
+  private readonly authors: Set<Hex>;
+  private readonly ballots: Ballot[] = [];
+  /** Commit that is not shown -> its author. */
+  private readonly unopened = new Map<Hex, Hex>();
+  private readonly assigned = new Set<string>();
+  private readonly tally: Tally;
+  /** Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several. */
+  private readonly votes = new Map<number, Map<Hex, Set<Hex>>>();
+  /** Chunks on which a vote is void. */
+  private readonly disowned = new Set<number>();
+  /** Workers whose votes for the value of an accepted chunk count. */
+  private readonly confirmers = new Map<number, Set<Hex>>();
+  private readonly values = new Map<number, Hex>();
+
+  constructor(shown: Iterable<Shown>, verifier: Verifier) {
+    const entries = shown[Symbol.iterator]();
+    const first = entries.next();
+    if (first.done === true) throw new RemoteProtocolError("the file holds no records");
+    this.manifest = openManifest(first.value.signed, verifier);
+    this.creator = hex(this.manifest.creator);
+    this.ledger = new Ledger(first.value.signed, this.manifest, { keepCommits: true });
+    this.authors = new Set([this.creator]);
+    for (let next = entries.next(); next.done !== true; next = entries.next()) this.take(next.value, verifier);
+    this.tally = tally(this.ballots, {
+      replication: this.manifest.policy.replication,
+      creator: this.creator,
+      admitted: this.ledger.admits,
+      convicted: [...this.ledger.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as const),
+      isAssigned: (worker, chunk) => this.assigned.has(`${worker} ${chunk}`),
+    });
+    for (const ballot of this.ballots) this.look(ballot);
+    for (const [chunk, { value }] of this.tally.chunks) if (value !== null) this.values.set(chunk, value);
+  }
+
+  private take({ signed, opened }: Shown, verifier: Verifier): void {
+    const number = this.records;
+    const author = hex(signed.author);
+    if (this.certificate !== null) {
+      throw new DoesNotHold(`record ${number} comes after the certificate, which cannot rest on it`);
+    }
+    let record: LedgerRecord | null = null;
+    try {
+      record = parse(signed);
+      this.ledger.check(signed, record);
+      verifySignature(verifier, signed);
+      if (record.kind === "lease" || !this.ledger.add(signed, record, 0)) {
+        throw new RemoteProtocolError(`a ${signed.kind} that no certificate rests on`);
+      }
+      if (record.kind === "commit" && author !== this.creator && !this.ledger.joins.has(author)) {
+        throw new RemoteProtocolError("a commit of a worker that has not joined");
+      }
+      this.open(signed, record, opened);
+    } catch (error) {
+      if (!(error instanceof RemoteProtocolError)) throw error;
+      const chunk = record?.kind === "commit" ? record.runs[0]![0] : null;
+      throw new DoesNotHold(`record ${number}: ${error.message}`, { chunk, worker: author });
+    }
+    this.records++;
+    this.authors.add(author);
+    if (record.kind === "certificate") this.certificate = record;
+  }
+
+  private open(signed: Signed, record: LedgerRecord, opened: Uint8Array): void {
+    const author = hex(signed.author);
+    if (record.kind === "assign") {
+      for (const chunk of openedChunks(opened)) this.assigned.add(`${hex(record.worker)} ${chunk}`);
+    } else if (record.kind === "commit" && opened.length === 0) {
+      this.unopened.set(recordKey(signed), author);
+    } else if (record.kind === "commit") {
+      const values = new Map(
+        openedVotes(signed.author, record, opened).map(({ chunk, value }) => [chunk, value] as const),
+      );
+      this.ballots.push({ worker: author, seq: record.seq, commit: recordKey(signed), values });
+    } else if (opened.length > 0) {
+      throw new RemoteProtocolError(`a ${signed.kind} seals nothing that could be shown`);
+    }
+  }
+
+  /** Note what one commit says of each chunk. */
+  private look({ worker, seq, values }: Ballot): void {
+    const isVoid = seq <= (this.tally.void.get(worker) ?? -1);
+    const counts = !isVoid && this.ledger.admits.has(worker);
+    for (const [chunk, value] of values) {
+      const results = inner(inner(this.votes, chunk, () => new Map<Hex, Set<Hex>>()), worker, () => new Set<Hex>());
+      if (value) results.add(value);
+      if (isVoid) this.disowned.add(chunk);
+      if (counts && value && value === this.tally.chunks.get(chunk)!.value) {
+        inner(this.confirmers, chunk, () => new Set<Hex>()).add(worker);
+      }
+    }
+  }
+
+  /** There is a certificate at all. */
+  checkClosed(): void {
+    if (this.certificate === null) {
+      throw new DoesNotHold("the records hold no certificate: the task is not closed");
+    }
+  }
+
+  /** Whoever contradicted itself or kept its votes from being counted was convicted. */
+  checkVoid(): void {
+    for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots)])].sort()) {
+      if (this.isBanned(worker)) continue;
+      throw new DoesNotHold("a worker signed two things that exclude each other, and was not convicted", { worker });
+    }
+    for (const worker of [...new Set(this.unopened.values())].sort()) {
+      if (this.isBanned(worker)) continue;
+      throw new DoesNotHold("a commit is not opened, and its author was not convicted", { worker });
+    }
+  }
+
+  /** The records show what every convicted worker did, as far as others can see it. */
+  checkVerdicts(): void {
+    for (const [worker, strike] of sorted(this.ledger.strikes)) {
+      if (!this.ballots.some((ballot) => ballot.worker === worker && ballot.seq === strike.voidTo)) {
+        throw new DoesNotHold("a strike voids commits up to one that its worker did not sign", { worker });
+      }
+      if (!this.wasWrong(worker, strike.chunk, 0, strike.voidTo)) {
+        const where = { chunk: strike.chunk, worker };
+        throw new DoesNotHold("a worker has a strike, and the records do not show what for", where);
+      }
+    }
+    const caught = new Set([...equivocators(this.ballots), ...this.ledger.equivocators]);
+    for (const [worker, verdict] of sorted(this.ledger.verdicts)) {
+      if (!this.isBanned(worker)) continue;
+      if (this.shows(worker, verdict, caught)) continue;
+      const chunk = verdict.reason === "wrong" ? verdict.chunk : null;
+      throw new DoesNotHold(`a worker was convicted as ${verdict.reason}, and the records do not show it`, {
+        chunk,
+        worker,
+      });
+    }
+  }
+
+  private shows(worker: Hex, { reason, chunk, commit }: Verdict, caught: ReadonlySet<Hex>): boolean {
+    if (reason === "equivocated") return caught.has(worker);
+    if (reason === "malformed") return this.unopened.get(hex(commit)) === worker;
+    const strike = this.ledger.strikes.get(worker);
+    if (strike === undefined) {
+      throw new DoesNotHold("a worker was banned for its first wrong result, which is a strike", { worker });
+    }
+    return this.wasWrong(worker, chunk, strike.voidTo + 1, EVERYTHING);
+  }
+
+  /** Every chunk is settled by its votes. */
+  checkChunks(): void {
+    for (let chunk = 0; chunk < this.manifest.chunks; chunk++) {
+      const { state, offenders } = this.tally.chunks.get(chunk) ?? OPEN;
+      const [worker] = offenders;
+      if (worker !== undefined) {
+        const what = "a worker voted otherwise than the creator itself computed, and was not convicted";
+        throw new DoesNotHold(what, { chunk, worker });
+      }
+      if (state !== "agreed" && state !== "failed") throw new DoesNotHold(`the votes leave a chunk ${state}`, { chunk });
+    }
+  }
+
+  /** The last checkpoint of every shard says what its votes say. */
+  checkCheckpoints(): void {
+    if (this.ledger.creatorEquivocated) {
+      const what = "the creator signed two different checkpoints with one number";
+      throw new DoesNotHold(what, { worker: this.creator });
+    }
+    for (let shard = 0; shard < this.ledger.shards; shard++) this.checkCheckpoint(shard);
+  }
+
+  private checkCheckpoint(shard: number): void {
+    const first = shard * SHARD_CHUNKS;
+    const checkpoint = this.ledger.checkpoints.get(shard);
+    if (checkpoint === undefined) throw new DoesNotHold("a shard has no checkpoint", { chunk: first });
+    const hashes: Uint8Array[] = [];
+    const number = new Uint8Array(4);
+    for (let index = 0; index < this.ledger.shardSize(shard); index++) {
+      const chunk = first + index;
+      const value = this.values.get(chunk);
+      const isAccepted = value !== undefined;
+      if (bit(checkpoint.accepted, index) !== isAccepted || bit(checkpoint.failed, index) === isAccepted) {
+        throw new DoesNotHold("a checkpoint says another outcome of a chunk than its votes", { chunk });
+      }
+      if (!isAccepted) continue;
+      new DataView(number.buffer).setUint32(0, chunk);
+      hashes.push(merkle.leafHash(number, fromHex(value)));
+    }
+    if (!equal(merkle.root(hashes), checkpoint.root)) {
+      throw new DoesNotHold("a checkpoint's root is not that of the results voted for", { chunk: first });
+    }
+    const { creditsRoot, creditsSize } = fieldsOf(tableOf(this.earned(shard)));
+    if (!equal(creditsRoot, checkpoint.creditsRoot) || creditsSize !== checkpoint.creditsSize) {
+      const what = "a checkpoint credits workers with something else than their votes earned";
+      throw new DoesNotHold(what, { chunk: first });
+    }
+  }
+
+  /** Every number of the certificate follows from the votes. */
+  checkCertificate(): void {
+    const said = this.certificate!;
+    const roots: Uint8Array[] = [];
+    for (let shard = 0; shard < this.ledger.shards; shard++) roots.push(this.ledger.checkpoints.get(shard)!.root);
+    const isAnyoneConvicted = this.ledger.verdicts.size > 0;
+    let executions = 0;
+    for (const { values } of this.ballots) executions += values.size;
+    const counted: readonly (readonly [string, number | Uint8Array, number | Uint8Array, "real"?])[] = [
+      ["chunks", said.chunks, this.manifest.chunks],
+      ["accepted", said.accepted, this.values.size],
+      ["failed", said.failed, this.manifest.chunks - this.values.size],
+      ["root", said.root, merkle.leafHash(...roots)],
+      ["executions", said.executions, executions],
+      ["worker_audits", said.workerAudits, this.extra()],
+      ["creator_audits", said.creatorAudits, this.creatorAudits()],
+      ["convicted", said.convicted, this.ledger.verdicts.size],
+      ["eps", said.eps, this.manifest.policy.eps, "real"],
+      ["confidence", said.confidence, isAnyoneConvicted ? CONFIDENCE_AFTER_CONVICTION : CONFIDENCE, "real"],
+    ];
+    for (const [field, certified, value, kind] of counted) {
+      const word = (each: number | Uint8Array): string =>
+        each instanceof Uint8Array ? hex(each) : kind === "real" ? real(each) : whole(each);
+      if (word(certified) !== word(value)) {
+        throw new DoesNotHold(`the certificate says ${field} ${word(certified)}, the records ${word(value)}`);
+      }
+    }
+    // A chunk's accepted result may have changed more than once, but each time by another vote.
+    let most = 0;
+    for (const chunk of this.wronglyVoted()) most += this.votes.get(chunk)!.size - 1;
+    if (said.mismatches > most) {
+      const [says, allow] = [whole(said.mismatches), whole(most)];
+      throw new DoesNotHold(`the certificate says mismatches ${says}, the votes allow ${allow} at most`);
+    }
+    this.checkBound(said.bound, isAnyoneConvicted);
+  }
+
+  private checkBound(bound: number, isConvicted: boolean): void {
+    const best = this.bestBound(isConvicted);
+    const isClose = Math.abs(bound - best) <= TOLERANCE * Math.max(Math.abs(bound), Math.abs(best));
+    const isRight = isConvicted ? bound >= best * (1 - TOLERANCE) : isClose;
+    if (!isRight || (best === 0) !== (bound === 0)) {
+      const atBest = isConvicted ? "at best " : "";
+      throw new DoesNotHold(`the certificate says bound ${general(bound)}, the audits give ${atBest}${general(best)}`);
+    }
+    const { eps } = this.manifest.policy;
+    if (bound > eps * (1 + TOLERANCE)) {
+      throw new DoesNotHold(`the bound ${general(bound)} is more than the ${general(eps)} that was asked for`);
+    }
+  }
+
+  /** The bound. After a conviction only a sample counts that nobody else knows: then the best that is possible. */
+  private bestBound(isConvicted: boolean): number {
+    const executed = new Set<number>();
+    for (const [chunk, voted] of this.votes) if (voted.has(this.creator)) executed.add(chunk);
+    if ([...this.values.keys()].every((chunk) => executed.has(chunk))) return 0;
+    let [byWorkers, byCreator] = [this.extra(), this.creatorAudits()];
+    if (isConvicted) {
+      [byWorkers, byCreator] = [0, executed.size];
+      for (const [chunk, { extra }] of this.tally.chunks) if (!executed.has(chunk)) byWorkers += Math.min(1, extra);
+    }
+    return errorBound(auditStrength(this.manifest.policy, byWorkers, byCreator), 0, isConvicted);
+  }
+
+  result(): Recount {
+    const cannotCheck = [...CANNOT_CHECK];
+    if (this.ledger.verdicts.size > 0) cannotCheck.push(CANNOT_CHECK_SAMPLE);
+    if (this.unopened.size > 0) cannotCheck.push(CANNOT_CHECK_MALFORMED);
+    if (this.wronglyVoted().length > 0) cannotCheck.push(CANNOT_CHECK_MISMATCHES);
+    const wrongVotes = new Map<Hex, number>();
+    for (const [chunk, accepted] of this.values) {
+      for (const [worker, results] of this.votes.get(chunk)!) {
+        for (const result of results) {
+          if (result !== accepted) wrongVotes.set(worker, (wrongVotes.get(worker) ?? 0) + 1);
+        }
+      }
+    }
+    const credit = new Map<Hex, number>();
+    for (let shard = 0; shard < this.ledger.shards; shard++) {
+      for (const [worker, amount] of this.earned(shard)) credit.set(worker, (credit.get(worker) ?? 0) + amount);
+    }
+    return {
+      signed: this.ledger.signed,
+      manifest: this.manifest,
+      certificate: this.certificate!,
+      verdicts: this.ledger.verdicts,
+      values: this.values,
+      credit,
+      records: this.records,
+      peers: this.authors.size,
+      wrongVotes,
+      cannotCheck,
+    };
+  }
+
+  private isBanned(worker: Hex): boolean {
+    return this.ledger.verdicts.get(worker)?.voidTo === EVERYTHING;
+  }
+
+  /** Whether a commit with a seq from `first` to `last` says otherwise of a chunk than the creator computed. */
+  private wasWrong(worker: Hex, chunk: number, first: number, last: number): boolean {
+    const own = this.votes.get(chunk)?.get(this.creator);
+    if (own === undefined || own.size === 0) return false;
+    return this.ballots.some((ballot) => {
+      const value = ballot.worker === worker && ballot.seq >= first && ballot.seq <= last && ballot.values.get(chunk);
+      return Boolean(value) && !own.has(value as Hex);
+    });
+  }
+
+  /** Millicredits by worker in a shard: each accepted chunk's reward is split among its confirmed executors. */
+  private earned(shard: number): Map<Hex, number> {
+    const confirmers: Hex[][] = [];
+    const first = shard * SHARD_CHUNKS;
+    for (let chunk = first; chunk < first + this.ledger.shardSize(shard); chunk++) {
+      if (this.values.has(chunk)) confirmers.push([...(this.confirmers.get(chunk) ?? [])]);
+    }
+    return split(this.manifest.reward, confirmers);
+  }
+
+  private extra(): number {
+    let total = 0;
+    for (const { extra } of this.tally.chunks.values()) total += extra;
+    return total;
+  }
+
+  /** Chunks that the creator executed, others had voted on, and not because one of them was found lying. */
+  private creatorAudits(): number {
+    let total = 0;
+    for (const [chunk, voted] of this.votes) {
+      if (voted.has(this.creator) && voted.size > 1 && !this.disowned.has(chunk)) total++;
+    }
+    return total;
+  }
+
+  /** Accepted chunks somebody voted otherwise on. */
+  private wronglyVoted(): number[] {
+    const differs = (accepted: Hex, chunk: number): boolean =>
+      [...this.votes.get(chunk)!.values()].some((results) => [...results].some((result) => result !== accepted));
+    return [...this.values].filter(([chunk, accepted]) => differs(accepted, chunk)).map(([chunk]) => chunk);
+  }
+}
+
+function inner<K, V>(outer: Map<K, V>, key: K, make: () => V): V {
+  let value = outer.get(key);
+  if (value === undefined) outer.set(key, (value = make()));
+  return value;
+}
+
+function sorted<V>(map: ReadonlyMap<Hex, V>): [Hex, V][] {
+  return [...map].sort(([left], [right]) => (left < right ? -1 : 1));
+}
+
+/** A whole number with commas. */
+function whole(value: number): string {
+  return value.toLocaleString("en");
+}
+
+/** A number as Python writes it, with as many digits as tell it from all others. */
+function real(value: number): string {
+  const [mantissa, exponent] = value.toExponential().split("e") as [string, string];
+  const power = Number(exponent);
+  if (!Number.isFinite(value)) return value > 0 ? "inf" : value < 0 ? "-inf" : "nan";
+  if (value !== 0 && (power < -4 || power >= 16)) return `${mantissa}e${twoDigits(power)}`;
+  return Number.isInteger(value) ? `${value}.0` : String(value);
+}
+
+/** Nine significant digits, without zeros at the end. */
+function general(value: number): string {
+  if (value === 0) return "0";
+  const [mantissa, exponent] = value.toExponential(8).split("e") as [string, string];
+  const power = Number(exponent);
+  const short = (text: string): string => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+  return power < -4 || power >= 9 ? `${short(mantissa)}e${twoDigits(power)}` : short(value.toFixed(8 - power));
+}
+
+function twoDigits(power: number): string {
+  return `${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
+}
