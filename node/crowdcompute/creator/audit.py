@@ -42,15 +42,16 @@ def audit(
     Parameters
     ----------
     certificate
-        A certificate.json that `cc-task results` has written, or its folder.
+        A certificate.json that `cc-task results` has written, or its folder; or a file of records alone (.ccr).
     records
         The records behind it; records.ccr beside the certificate if not given.
     results
         Folder of result files, which are compared with what was certified.
     """
     path = certificate / CERTIFICATE_FILE if certificate.is_dir() else certificate
-    stated = _read_certificate(path)
-    evidence = records or path.parent / RECORDS_FILE
+    is_alone = path.suffix == Path(RECORDS_FILE).suffix
+    stated = None if is_alone else _read_certificate(path)
+    evidence = records or (path if is_alone else path.parent / RECORDS_FILE)
     with _mapped(evidence) as data:
         if data[: len(MAGIC)] != MAGIC:
             raise CommandError(
@@ -59,7 +60,8 @@ def audit(
             )
         try:
             counted = recount(read_shown(data), verify)
-            _compare(stated, counted)
+            if stated is not None:
+                _compare(stated, counted)
             files = None if results is None else _check_results(results, counted)
         except (DoesNotHold, RemoteProtocolError) as error:
             return _fail(error, as_json=as_json)

@@ -26,7 +26,7 @@ export default function (args) {
 """
 
 
-def test_two_tabs_compute_the_javascript_task_that_a_third_one_publishes(join: str, tabs: Any) -> None:
+def test_two_tabs_compute_the_javascript_task_that_a_third_one_publishes(place: Any, join: str, tabs: Any) -> None:
     creator = tabs.open(join)
     creator.until("shown")
     published = creator.page.evaluate(
@@ -59,6 +59,21 @@ def test_two_tabs_compute_the_javascript_task_that_a_third_one_publishes(join: s
     for tab in volunteers:
         shown = tab.until("shown.total.confirmed > 0")
         assert shown["total"]["outvoted"] == 0
+
+    # What the page gives away a stranger checks with the other language's tools.
+    evidence = place.folder / "evidence.ccr"
+    evidence.write_bytes(_blob(creator, "(await window.ask('exportEvidence', { taskId }))", task))
+    audited = place.cc_task("audit", evidence, "--json")
+    assert audited.code == 0, audited.err
+    assert (audited.document["task"], audited.document["accepted"]) == (task, TILES)
+    for tab in volunteers:
+        proof = place.folder / f"{tab.peer_id}.cccredit"
+        proof.write_bytes(
+            _blob(tab, "(await window.ask('credit', {})).find((each) => each.taskId === taskId).proof", task)
+        )
+        proved = place.cc_node("credit", "--verify", proof, "--json").document
+        assert proved["worker"] == tab.peer_id
+        assert proved["millicredits"] == audited.document["millicredits"][tab.peer_id] > 0
 
 
 def test_a_bundle_dropped_on_the_page_is_published_under_the_key_of_the_page(place: Any, join: str, tabs: Any) -> None:
@@ -97,6 +112,12 @@ def test_what_is_wrong_with_a_draft_is_one_sentence(join: str, tabs: Any) -> Non
                 seconds: 1, memoryBytes: 65536, outputBytes: 1, replication: 1, eps: 0.5,
             } })"""
         )
+
+
+def _blob(tab: Any, what: str, task: str) -> bytes:
+    """The bytes of a Blob that the page gives for a task."""
+    script = f"async (taskId) => [...new Uint8Array(await ({what}).arrayBuffer())]"
+    return bytes(tab.page.evaluate(script, task))
 
 
 def _exported(creator: Any, task: str) -> list[dict[str, Any]]:

@@ -89,6 +89,20 @@ def test_the_results_of_a_creator_are_accessible(place: Any, join: str, tabs: An
     creator.page.goto(f"{base}/results/{task}{network}")
     creator.has_task(task)
     accessible(creator, "results")
+    page = creator.page
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the evidence").click()
+    evidence = place.folder / "evidence.ccr"
+    download.value.save_as(evidence)
+    page.set_input_files("input[type=file]", evidence)
+    page.get_by_role("button", name="Check it").click()
+    page.get_by_text("every signature right").wait_for()
+    accessible(creator, "results-checked")
+    damaged = place.folder / "damaged.ccr"
+    damaged.write_bytes(evidence.read_bytes()[:-9] + bytes(9))
+    page.set_input_files("input[type=file]", damaged)
+    page.get_by_role("button", name="Check it").click()
+    page.get_by_text("does not hold: ").wait_for()
 
 
 def test_the_first_load_is_small(join: str, tabs: Any) -> None:

@@ -210,6 +210,8 @@ export interface Commands {
   changeSettings: { args: Partial<Settings>; answer: void };
   chunkMarks: { args: { taskId: string }; answer: readonly ChunkMark[] };
   chunkResult: { args: { taskId: string; chunk: number }; answer: ChunkResult };
+  /** The records behind the certificate of a closed task of ours. */
+  exportEvidence: { args: { taskId: string }; answer: Blob };
   exportResults: { args: { taskId: string }; answer: Blob };
   credit: { args: Record<string, never>; answer: readonly CreditView[] };
   readBundle: { args: { bytes: Uint8Array }; answer: TaskView };

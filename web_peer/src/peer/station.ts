@@ -347,6 +347,11 @@ export class Station {
     return exportResults(this.creatorOf(taskId));
   }
 
+  async exportEvidence({ taskId }: Commands["exportEvidence"]["args"]): Promise<Blob> {
+    const { exportEvidence } = await import("./evidence");
+    return exportEvidence(this.creatorOf(taskId));
+  }
+
   async credit(): Promise<Commands["credit"]["answer"]> {
     const { earned } = await import("./earned");
     return earned(this.runtime.peer.ledgers.values(), this.parts.blobs, this.parts.keys.signer.publicKey);

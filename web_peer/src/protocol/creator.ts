@@ -26,6 +26,7 @@ import type { Keep, Kept } from "./frames";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
+import { type Shown, shownRecords } from "./opening";
 import {
   type Checkpoint,
   CREDITS_INLINE_BYTES_MAX,
@@ -332,6 +333,11 @@ export class CreatorRole implements Custodial {
       disagreed: disagreed.sort(),
       reasons,
     };
+  }
+
+  /** What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.ts). */
+  evidence(): Iterable<Shown> {
+    return shownRecords(this.signer, this.ledger);
   }
 
   /** The accepted result of a chunk, or null while there is none. */

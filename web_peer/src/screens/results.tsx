@@ -6,6 +6,7 @@ import { Live } from "../widgets/live";
 import { Meter } from "../widgets/meter";
 import { save } from "../widgets/save";
 import { useChunkMarks } from "./marks";
+import { Evidence } from "./results/evidence";
 import { Picture } from "./results/picture";
 import { previewOf } from "./results/preview";
 import type { TaskScreenProps } from "./screen";
@@ -50,9 +51,14 @@ function Known({ peer, task }: { peer: Console; task: TaskView }) {
           </p>
         </section>
       )}
+      <Evidence />
       <Live text={`${percent(done, task.chunks)} percent verified.`} />
     </div>
   );
+}
+
+function short12({ taskId }: TaskView): string {
+  return taskId.slice(0, 12);
 }
 
 interface OursProps {
@@ -76,11 +82,21 @@ function Ours({ peer, task, marks }: OursProps) {
           <p>One JSON line for each verified chunk: its number, its result in base64, who voted for it.</p>
           <Action
             act={async () =>
-              save(await peer.ask("exportResults", { taskId: task.taskId }), `${task.taskId.slice(0, 12)}.ndjson`)
+              save(await peer.ask("exportResults", { taskId: task.taskId }), `${short12(task)}.ndjson`)
             }
           >
             Download NDJSON
           </Action>
+          {task.certificate !== null && (
+            <>
+              <p>The records behind the certificate, with every vote opened: whoever has them can count again.</p>
+              <Action
+                act={async () => save(await peer.ask("exportEvidence", { taskId: task.taskId }), `${short12(task)}.ccr`)}
+              >
+                Download the evidence
+              </Action>
+            </>
+          )}
           <p>
             <a href={`/tasks/${task.taskId}`}>Task, proof and certificate</a>
           </p>
