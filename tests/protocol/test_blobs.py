@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdcompute.protocol import merkle
-from crowdcompute.protocol.blobs import PIECE_BYTES, PieceAssembly, describe, piece_count, piece_hashes, piece_size
+from crowdcompute.protocol.blobs import (
+    PIECE_BYTES,
+    PieceAssembly,
+    check_piece,
+    describe,
+    describe_stream,
+    piece_count,
+    piece_hashes,
+    piece_size,
+)
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
+from crowdcompute.protocol.pieces import Partial, PieceTree
+from crowdcompute.protocol.storage import MemoryBlobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,18 +46,18 @@ def pieces(data: bytes) -> list[tuple[int, bytes, tuple[bytes, ...]]]:
 
 
 @settings(max_examples=30)
-@given(size=SIZES, shuffle=st.randoms(use_true_random=False), with_root=st.booleans())
-def test_pieces_in_any_order_give_the_blob(size: int, shuffle: object, *, with_root: bool) -> None:
+@given(size=SIZES, shuffle=st.randoms(use_true_random=False))
+def test_pieces_in_any_order_give_the_blob(size: int, shuffle: object) -> None:
     data = pattern(size)
     ref = describe(data)
-    assembly = PieceAssembly(ref.sha256, ref.size, ref.root if with_root else None)
+    assembly = PieceAssembly(ref.sha256, ref.size)
     arriving = pieces(data)
     shuffle.shuffle(arriving)  # type: ignore[attr-defined]  # hypothesis types its Random as object
-    for index, piece, proof in arriving:
+    for index, piece, _ in arriving:
         assert not assembly.complete
         assert index in assembly.missing()
-        assert assembly.add(index, piece, proof if with_root else ())
-        assert not assembly.add(index, piece, proof if with_root else ())
+        assert assembly.add(index, piece)
+        assert not assembly.add(index, piece)
     assert assembly.complete
     assert list(assembly.missing()) == []
     assert assembly.whole() == data
@@ -66,12 +77,14 @@ def test_the_sizes_of_all_pieces_add_up_to_the_blob(size: int) -> None:
 def test_with_a_root_a_false_piece_is_known_at_once() -> None:
     data = pattern(PIECE_BYTES * 3 + 7)
     ref = describe(data)
-    assembly = PieceAssembly(ref.sha256, ref.size, ref.root)
+    store = MemoryBlobStore()
+    partial = Partial(store, ref.sha256, ref.size, ref.root)
     index, piece, proof = pieces(data)[1]
     for false in ((index, bytes(PIECE_BYTES), proof), (index, piece, ()), (index - 1, piece, proof)):
         with pytest.raises(RemoteProtocolError, match="proof is wrong"):
-            assembly.add(*false)
-    assert list(assembly.missing()) == [0, 1, 2, 3]
+            partial.add(*false)
+    assert partial.here == 0
+    assert not store.begin(ref.sha256, ref.size)
 
 
 def test_pieces_that_cannot_belong_are_refused_even_without_a_root() -> None:
@@ -107,13 +120,15 @@ def test_a_claimed_size_costs_no_memory_before_its_pieces_come() -> None:
 def test_any_piece_is_taken_or_refused(index: int, data: bytes, proof: list[bytes]) -> None:
     blob = b"small"
     ref = describe(blob)
-    assembly = PieceAssembly(ref.sha256, ref.size, ref.root)
+    store = MemoryBlobStore()
+    partial = Partial(store, ref.sha256, ref.size, ref.root)
     try:
-        assembly.add(index, data, proof)
+        partial.add(index, data, proof)
     except RemoteProtocolError:
         assert (index, data, proof) != (0, blob, [])
     else:
-        assert assembly.whole() == blob
+        assert partial.complete
+        assert store.finish(ref.sha256)
 
 
 def told(piece: bytes, data: bytes) -> dict[str, object]:
@@ -158,7 +173,7 @@ def test_the_blob_vectors_hold(expect_vectors: Callable[[str, object], None]) ->
     }
     for index, piece, proof in refused.values():
         with pytest.raises(RemoteProtocolError):
-            PieceAssembly(ref.sha256, ref.size, ref.root).add(index, piece, proof)
+            check_piece(ref.size, ref.root, index, piece, proof)
     expect_vectors(
         "blobs",
         {
@@ -182,3 +197,38 @@ def test_the_blob_vectors_hold(expect_vectors: Callable[[str, object], None]) ->
 def test_a_blob_that_claims_any_size_costs_nothing_until_its_pieces_come() -> None:
     assembly = PieceAssembly(bytes(32), 2**53 - 1)
     assert list(islice(assembly.missing(), 3)) == [0, 1, 2]
+
+
+@settings(max_examples=30)
+@given(size=SIZES, cuts=st.lists(st.integers(0, PIECE_BYTES * 5), max_size=5))
+def test_a_blob_described_part_by_part_has_the_same_reference(size: int, cuts: list[int]) -> None:
+    data = pattern(size)
+    places = [0, *sorted(cut for cut in cuts if cut < size), size]
+    assert describe_stream(data[start:end] for start, end in pairwise(places)) == describe(data)
+
+
+@settings(max_examples=30)
+@given(count=st.integers(1, 40), some=st.sets(st.integers(0, 39)))
+def test_whoever_holds_some_pieces_proves_them_as_whoever_holds_all_does(count: int, some: set[int]) -> None:
+    leaves = [merkle.leaf_hash(bytes([number])) for number in range(count)]
+    whole, known = PieceTree.of(leaves), PieceTree(count)
+    for index in sorted(some & set(range(count))):
+        assert whole.proof(index) == merkle.proof(leaves, index)
+        known.learn(index, leaves[index], whole.proof(index))
+        assert known.proof(index) == whole.proof(index)
+
+
+def test_what_an_earlier_life_left_is_taken_up_as_far_as_it_still_leads_to_the_root() -> None:
+    data = pattern(PIECE_BYTES * 5 + 1)
+    ref, store = describe(data), MemoryBlobStore()
+    first = Partial(store, ref.sha256, ref.size, ref.root)
+    for index, piece, proof in pieces(data)[1:4]:
+        first.add(index, piece, proof)
+    store.put_piece(ref.sha256, 2, bytes(PIECE_BYTES), ())  # a power cut
+    again = Partial(store, ref.sha256, ref.size, ref.root)
+    assert again.here == 0b1010
+    assert again.tree.proof(3) == pieces(data)[3][2]
+    for piece in pieces(data):
+        again.add(*piece)
+    assert store.finish(ref.sha256)
+    assert store.read(ref.sha256, 0, ref.size) == data

@@ -34,6 +34,7 @@ from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.reclaiming import TRIED_MAX, Copy, Reclaiming
 from crowdcompute.protocol.records import EVERYTHING, Checkpoint, Join, Verdict, sign
+from crowdcompute.protocol.serving import Serving
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.checkers import final_failures
@@ -62,7 +63,7 @@ class Desk:
         self.linked = {worker.peer_id for worker in neighbours}
         self.told: list[tuple[PeerId, Frame]] = []
         self.wanted: set[PeerId] = set()
-        self.custody = Custody(config, self, self.linked)  # type: ignore[arg-type]  # the rest of a desk is for roles
+        self.custody = Custody(config, self, self.linked, Random(1), Serving(config))  # type: ignore[arg-type]  # the rest of a desk is for roles
 
     def followers(self, topic: bytes) -> list[PeerId]:
         return sorted(self.linked)

@@ -16,6 +16,7 @@ from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.exchange import Exchange
 from crowdcompute.protocol.frames import BlobMissing, BlobPieceFrame, BlobWant, Frame, decode_frame, encode_frame
 from crowdcompute.protocol.identity import PeerId
+from crowdcompute.protocol.serving import Serving
 from crowdcompute.protocol.storage import MemoryBlobStore
 
 if TYPE_CHECKING:
@@ -32,14 +33,18 @@ class Provider:
         self.peer_id = PeerId(name)
         self.behaviour = behaviour
         self.served = 0
-        self._exchange = Exchange(CONFIG, MemoryBlobStore())
+        self._serving = Serving(CONFIG)
+        self._exchange = Exchange(CONFIG, MemoryBlobStore(), Random(name), self._serving)
         if behaviour != "missing":
             for digest, data in blobs.items():
                 self._exchange._blobs.put(digest, data)
 
     def answer(self, frame: Frame, now: float) -> list[Frame]:
         self._exchange.received(ME, frame, now)
-        frames = [frame for _, frame in self._exchange.drain()[0]]
+        frames = []
+        while sent := self._exchange.drain(now)[0]:
+            frames += [frame for _, frame in sent]
+            self._serving.drained(ME)
         self.served += sum(isinstance(frame, BlobPieceFrame) for frame in frames)
         match self.behaviour:
             case "silent":
@@ -63,12 +68,12 @@ class Fetcher:
 
     def __init__(self, *providers: Provider) -> None:
         self.store = MemoryBlobStore()
-        self.exchange = Exchange(CONFIG, self.store)
+        self.exchange = Exchange(CONFIG, self.store, Random(1), Serving(CONFIG))
         self.providers = {provider.peer_id: provider for provider in providers}
         self.linked: set[PeerId] = set()
         self.blamed: set[PeerId] = set()
         self.finished: dict[bytes, bool] = {}
-        self.in_flight = 0
+        self.wanted: set[bytes] = set()
         self.now = 0.0
         self.flying: list[tuple[PeerId, Frame]] = []
         for peer_id in self.providers:
@@ -85,13 +90,14 @@ class Fetcher:
 
     def fetch(self, data: bytes, *, rooted: bool, providers: list[PeerId] | None = None) -> bytes:
         ref = describe(data)
+        self.wanted.add(ref.sha256)
         names = list(self.providers) if providers is None else providers
         self.exchange.fetch(ref.sha256, ref.size, ref.root if rooted else None, names, self.now)
         return ref.sha256
 
     def turn(self) -> bool:
         """Perform what is due and deliver one frame; False when nothing flies."""
-        frames, finished = self.exchange.drain()
+        frames, finished = self.exchange.drain(self.now)
         self.finished.update(finished)
         for peer_id, frame in frames:
             if peer_id in self.linked:
@@ -112,7 +118,7 @@ class Fetcher:
             while self.turn():
                 pass
             at = self.exchange.wake_at()
-            if at is None:
+            if at is None or self.wanted <= self.finished.keys():
                 return
             assert at >= self.now
             self.now = at
@@ -142,7 +148,7 @@ def test_what_is_here_is_not_asked_for() -> None:
     fetcher = Fetcher(Provider("a", {}))
     fetcher.store.put(sha256(BIG).digest(), BIG)
     digest = fetcher.fetch(BIG, rooted=True)
-    frames, finished = fetcher.exchange.drain()
+    frames, finished = fetcher.exchange.drain(0.0)
     assert frames == []
     assert finished == [(digest, True)]
 
@@ -159,9 +165,9 @@ def test_several_providers_share_the_work_and_no_piece_comes_twice() -> None:
 
 def test_no_more_pieces_are_asked_of_a_peer_at_a_time_than_the_window() -> None:
     fetcher = Fetcher(Provider("a", {}))
-    fetcher.fetch(blob(40), rooted=True)
-    fetcher.fetch(blob(40, seed=2), rooted=True)
-    asked = [frame.count for _, frame in fetcher.exchange.drain()[0] if isinstance(frame, BlobWant)]
+    fetcher.fetch(blob(40), rooted=False)
+    fetcher.fetch(blob(40, seed=2), rooted=False)
+    asked = [frame.count for _, frame in fetcher.exchange.drain(0.0)[0] if isinstance(frame, BlobWant)]
     assert sum(asked) == CONFIG.blob_window
 
 
@@ -212,7 +218,7 @@ def test_a_provider_that_came_back_does_not_mix_its_pieces_with_anothers() -> No
 def test_a_silent_provider_costs_one_timeout() -> None:
     silent, honest = (Provider(name, {sha256(BIG).digest(): BIG}, name) for name in ("silent", "honest"))
     fetcher = Fetcher(silent, honest)
-    digest = fetcher.fetch(BIG, rooted=True)
+    digest = fetcher.fetch(BIG, rooted=False)
     fetcher.run()
     assert fetcher.finished == {digest: True}
     assert fetcher.now == CONFIG.blob_timeout_s
@@ -265,18 +271,18 @@ def test_a_piece_that_comes_too_late_is_no_crime_and_one_never_asked_for_is_not_
 
 
 def test_what_is_not_here_is_said_to_be_missing() -> None:
-    exchange = Exchange(CONFIG, MemoryBlobStore())
+    exchange = Exchange(CONFIG, MemoryBlobStore(), Random(1), Serving(CONFIG))
     exchange.received(PeerId("a"), BlobWant(bytes(32), 0, 1), 0.0)
-    assert exchange.drain() == ([(PeerId("a"), BlobMissing(bytes(32)))], [])
+    assert exchange.drain(0.0) == ([(PeerId("a"), BlobMissing(bytes(32)))], [])
 
 
 def test_pieces_beyond_the_end_are_not_served() -> None:
-    exchange = Exchange(CONFIG, MemoryBlobStore())
+    exchange = Exchange(CONFIG, MemoryBlobStore(), Random(1), Serving(CONFIG))
     data = blob(1.5)
     exchange._blobs.put(sha256(data).digest(), data)
     exchange.received(PeerId("a"), BlobWant(sha256(data).digest(), 1, 64), 0.0)
     exchange.received(PeerId("a"), BlobWant(sha256(data).digest(), 2**32 - 1, 64), 0.0)
-    assert [frame.index for _, frame in exchange.drain()[0] if isinstance(frame, BlobPieceFrame)] == [1]
+    assert [frame.index for _, frame in exchange.drain(0.0)[0] if isinstance(frame, BlobPieceFrame)] == [1]
 
 
 behaviours = st.lists(st.sampled_from(["honest", "missing", "silent", "liar", "late half"]), min_size=1, max_size=5)

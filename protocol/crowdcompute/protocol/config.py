@@ -168,7 +168,17 @@ class ProtocolConfig:
     """A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node."""
 
     blob_window: int = 16
-    """Pieces asked of one neighbour at a time, over all blobs: 1 MiB in flight at most."""
+    """Pieces asked of one neighbour at a time: 1 MiB in flight at most."""
+
+    upload_bytes_per_s: float | None = None
+    """Pieces are sent no faster than this, to all neighbours together; None: as fast as links take them."""
+
+    blob_whole_bytes: int = 8 * 1024 * 1024
+    """Inputs up to this size are fetched before a task begins; of larger ones what each batch reads, where the split
+    tells (`lines` do not). A guess: a minute at 1 Mbit/s, and few enough peers have anything of a larger one to give."""
+
+    creator_bytes_max: int = 5 << 28
+    """Code and inputs of one creator's open tasks that we take; beyond it, its further tasks are left to others."""
 
     blob_timeout_s: float = 8.0
     """A piece not come in this time is asked of somebody else."""

@@ -13,17 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from .exchange import Exchange
-from .frames import BlobMissing, BlobPieceFrame, BlobWant, Frame, Keep, Kept
+from .frames import BlobCancel, BlobMissing, BlobPieceFrame, BlobWant, Frame, Keep, Kept
 from .identity import peer_id_of
 from .storage import MemoryBlobStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
+    from random import Random
 
     from .config import ProtocolConfig
     from .desk import Desk
     from .identity import PeerId
+    from .serving import Serving
 
 
 class Custodial(Protocol):
@@ -47,12 +49,14 @@ class Custody:
         neighbours: Those that have said hello, at any time.
     """
 
-    def __init__(self, config: ProtocolConfig, desk: Desk, neighbours: AbstractSet[PeerId]) -> None:
+    def __init__(
+        self, config: ProtocolConfig, desk: Desk, neighbours: AbstractSet[PeerId], rng: Random, serving: Serving
+    ) -> None:
         self.kept = MemoryBlobStore()
         self.promised_bytes = 0
         """Of what is kept for others and of what is on its way to us to be kept, of all tasks."""
         self._desk = desk
-        self._exchange = Exchange(config, self.kept)
+        self._exchange = Exchange(config, self.kept, rng, serving)
         self._neighbours = neighbours
         self._roles: dict[bytes, Custodial] = {}
         self._finished: list[tuple[bytes, bool]] = []
@@ -72,7 +76,7 @@ class Custody:
         """Get a sealed result from these neighbours only."""
         self._meet(now)
         self._exchange.fetch(sealed, size, None, providers, now)
-        self._drain()
+        self._drain(now)
 
     def expects(self, peer_id: PeerId, piece: BlobPieceFrame) -> bool:
         """Whether this piece was asked for to be kept."""
@@ -85,13 +89,13 @@ class Custody:
             RemoteProtocolError: It breaks the rules of custody, or is not what was asked for.
         """
         match frame:
-            case BlobWant(sha256=sealed) if self.kept.size(sealed) is not None:
+            case BlobWant(sha256=sealed) | BlobCancel(sha256=sealed) if self.kept.size(sealed) is not None:
                 pass
             case BlobPieceFrame() if self._exchange.expects(peer_id, frame):
                 pass
             case BlobMissing():
                 self._exchange.received(peer_id, frame, now)
-                self._drain()
+                self._drain(now)
                 return False
             case Keep() | Kept():
                 role = self._roles.get(frame.task)
@@ -105,14 +109,14 @@ class Custody:
         try:
             self._exchange.received(peer_id, frame, now)
         finally:
-            self._drain()
+            self._drain(now)
         return True
 
     def advance(self, now: float) -> None:
         """Let time pass, hear who came and went, and tell the roles what arrived."""
         self._meet(now)
         self._exchange.advance(now)
-        self._drain()
+        self._drain(now)
         while self._finished:
             sealed, here = self._finished.pop(0)
             for role in list(self._roles.values()):
@@ -133,8 +137,8 @@ class Custody:
         for peer_id in sorted(self._neighbours - met):
             self._exchange.link_opened(peer_id, now)
 
-    def _drain(self) -> None:
-        frames, finished = self._exchange.drain()
+    def _drain(self, now: float) -> None:
+        frames, finished = self._exchange.drain(now)
         for peer_id, frame in frames:
             self._desk.tell(peer_id, frame)
         self._finished += finished

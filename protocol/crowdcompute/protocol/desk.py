@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .frames import Frame
     from .identity import PeerId
     from .ledger import Ledger
+    from .manifest import BlobRef
     from .records import Record
 
 
@@ -41,6 +42,15 @@ class Desk(Protocol):
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
         """Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had."""
+
+    def fetch_pieces(self, blob: BlobRef, pieces: int) -> None:
+        """Get some pieces (pieces.py) of a blob. The role hears of the blob when all it wanted of it so far is here."""
+
+    def lacking(self, blob: BlobRef, start: int, length: int) -> int:
+        """The pieces that hold these bytes of a blob and are not here."""
+
+    def forget(self, digest: bytes) -> None:
+        """Do not fetch a blob any longer."""
 
     def followers(self, topic: bytes) -> list[PeerId]:
         """Neighbours that take part in a topic."""

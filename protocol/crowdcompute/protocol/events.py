@@ -101,6 +101,16 @@ class FrameReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkDrained:
+    """What was given to this link's bulk channel has left, nearly all of it (64 KiB may wait still): more may follow.
+
+    A driver says so once after it was given bulk frames; pieces wait for it.
+    """
+
+    peer_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class Executed:
     """The answer to one `Execute`: outcomes in the order asked for, and how long they took together."""
 
@@ -168,6 +178,7 @@ Input: TypeAlias = (
     | PeersDiscovered
     | SignalMade
     | FrameReceived
+    | LinkDrained
     | Executed
     | Woke
     | TaskPublished

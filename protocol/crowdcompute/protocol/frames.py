@@ -97,6 +97,35 @@ class BlobPieceFrame(Body, frozen=True, tag="blob-piece"):
     proof: Annotated[tuple[Bytes32, ...], Meta(max_length=40)]
 
 
+class BlobSeek(Body, frozen=True, tag="blob-seek"):
+    """I fetch this blob, all of it or only pieces that I name: say which you have, now and as they come."""
+
+    sha256: Bytes32
+    whole: bool
+
+
+class BlobHave(Body, frozen=True, tag="blob-have"):
+    """Of the pieces from `first` on, those of the set bits are the sender's to give: bit i of byte j is 8 j + i."""
+
+    sha256: Bytes32
+    first: U32
+    bits: Annotated[bytes, Meta(min_length=1, max_length=8_192)]
+
+
+class BlobGot(Body, frozen=True, tag="blob-got"):
+    """The sender now has these pieces to give, too."""
+
+    sha256: Bytes32
+    pieces: Annotated[tuple[U32, ...], Meta(min_length=1, max_length=256)]
+
+
+class BlobCancel(Body, frozen=True, tag="blob-cancel"):
+    """These pieces have come from somebody else: do not send them any more."""
+
+    sha256: Bytes32
+    pieces: Annotated[tuple[U32, ...], Meta(min_length=1, max_length=256)]
+
+
 class BlobMissing(Body, frozen=True, tag="blob-missing"):
     """The sender does not have (or no longer has) this blob."""
 
@@ -137,6 +166,10 @@ Frame: TypeAlias = (
     | Publish
     | BlobWant
     | BlobPieceFrame
+    | BlobSeek
+    | BlobHave
+    | BlobGot
+    | BlobCancel
     | BlobMissing
     | Keep
     | Kept

@@ -108,6 +108,10 @@ class Giving:
             self._unwilling[peer_id] = now + AGAIN_S
         self._review_at = min(self._review_at, now + NEXT_WITHIN_S)
 
+    def needs(self, digest: bytes) -> bool:
+        """Whether a blob is a result that the creator may still come for, open or sealed."""
+        return digest in self._uses or digest in self._made
+
     def release(self) -> None:
         """A checkpoint came: what the creator has need not be kept any longer."""
         for made in [made for made in self._made.values() if self._ledger.is_accepted(made.leaf.chunk)]:

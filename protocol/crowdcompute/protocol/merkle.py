@@ -27,12 +27,16 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
     if not level:
         return EMPTY_ROOT
     while len(level) > 1:
-        # Pairing neighbours and carrying an odd last node up unchanged builds exactly RFC 6962's shape.
-        paired = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level = paired
+        level = parents(level)
     return level[0]
+
+
+def parents(level: Sequence[bytes]) -> list[bytes]:
+    """The level above. Pairing neighbours and carrying an odd last node up unchanged builds RFC 6962's shape."""
+    paired = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+    if len(level) % 2:
+        paired.append(level[-1])
+    return paired
 
 
 def proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
@@ -45,10 +49,7 @@ def proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
         sibling = index ^ 1
         if sibling < len(level):
             siblings.append(level[sibling])
-        paired = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level = paired
+        level = parents(level)
         index //= 2
     return tuple(siblings)
 

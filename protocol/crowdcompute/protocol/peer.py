@@ -30,6 +30,7 @@ from .events import (
     FrameReceived,
     Input,
     LinkClosed,
+    LinkDrained,
     LinkOpened,
     Notable,
     Notice,
@@ -47,8 +48,12 @@ from .events import (
 )
 from .exchange import Exchange
 from .frames import (
+    BlobCancel,
+    BlobGot,
+    BlobHave,
     BlobMissing,
     BlobPieceFrame,
+    BlobSeek,
     BlobWant,
     Bye,
     Frame,
@@ -68,8 +73,10 @@ from .introductions import Introductions
 from .ledger import Ledger, task_topic
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
+from .pieces import pieces_of
 from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import Admit, Assign, Commit, Join, Lease, Record, Signed, parse, sign, verify_signature
+from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .split import is_numbers
@@ -81,6 +88,7 @@ if TYPE_CHECKING:
 
     from .config import ProtocolConfig
     from .identity import Signer, Verifier
+    from .manifest import BlobRef
     from .storage import BlobStore
 
 NETWORK_TOPIC = b""
@@ -139,8 +147,9 @@ class Peer:
         self._blobs = blobs
         self._decode = decode
         self._gossip = Gossip(config, signer.peer_id, rng, self)
-        self._exchange = Exchange(config, blobs)
-        self.custody = Custody(config, self, self._exchange.neighbours)
+        self._serving = Serving(config)
+        self._exchange = Exchange(config, blobs, rng, self._serving)
+        self.custody = Custody(config, self, self._exchange.neighbours, rng, self._serving)
         self._neighbours = Neighbours(config, rng, now)
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
@@ -174,6 +183,8 @@ class Peer:
                 role = self._jobs.pop(job, None)
                 if role is not None:
                     role.executed(job, outcomes, seconds, now)
+            case LinkDrained(peer_id=peer_id):
+                self._serving.drained(peer_id)
             case LinkOpened(peer_id=peer_id, dialled=dialled):
                 self._link_opened(peer_id, dialled=dialled)
             case LinkClosed(peer_id=peer_id, reason=reason):
@@ -236,6 +247,10 @@ class Peer:
     def follows(self, topic: bytes) -> bool:
         """Whether we take part in a topic."""
         return self._gossip.follows(topic)
+
+    def needs(self, digest: bytes) -> bool:
+        """Whether a blob may not go from the store: an open task uses it, or somebody is to fetch it from us."""
+        return bool(self.creators) or any(role.needs(digest) for role in self.workers.values())
 
     def farewell(self, reason: str) -> list[Output]:
         """Tell all neighbours that we leave; close the links when these frames are out."""
@@ -304,6 +319,19 @@ class Peer:
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
         self._fetches.append((digest, size, root, tuple(providers)))
+
+    def fetch_pieces(self, blob: BlobRef, pieces: int) -> None:
+        self._exchange.fetch_pieces(blob.sha256, blob.size, blob.root, pieces, self._now)
+
+    def lacking(self, blob: BlobRef, start: int, length: int) -> int:
+        if self._blobs.size(blob.sha256) is not None:
+            return 0
+        return pieces_of(start, min(length, blob.size - start)) & ~self._exchange.here(blob.sha256)
+
+    def forget(self, digest: bytes) -> None:
+        others = (role for role in self.workers.values() if not role.done)
+        if not any(role.uses(digest) for role in others):
+            self._exchange.forget(digest)
 
     def followers(self, topic: bytes) -> list[PeerId]:
         return self._gossip.followers(topic)
@@ -412,7 +440,7 @@ class Peer:
         match frame:
             case Topics() | Graft() | Prune() | IHave() | IWant() | Reconcile() | ReconcileCells() | ReconcileIds():
                 self._gossip.received(peer_id, frame, self._now)
-            case BlobWant() | BlobPieceFrame() | BlobMissing():
+            case BlobWant() | BlobPieceFrame() | BlobMissing() | BlobSeek() | BlobHave() | BlobGot() | BlobCancel():
                 self._exchange.received(peer_id, frame, self._now)
             case Ask() | Peers() | Relay() | Relayed() | Undeliverable():
                 self._introductions.received(peer_id, frame, self._now)
@@ -513,7 +541,22 @@ class Peer:
             and manifest.limits.seconds <= config.seconds_max
             and (manifest.inputs is None or manifest.inputs.size <= config.blob_bytes_max)
             and manifest.policy.pow_bits <= config.pow_bits_max
+            and self._bytes_for(ledger) <= config.creator_bytes_max
         )
+
+    def _bytes_for(self, ledger: Ledger) -> int:
+        """Code and inputs of this task and of the others we work on for the same creator."""
+        creator = ledger.manifest.creator
+        tasks = {role.ledger.task: role.ledger for role in self.workers.values() if not role.done}
+        tasks[ledger.task] = ledger
+        blobs = {
+            ref.sha256: ref.size
+            for each in tasks.values()
+            if each.manifest.creator == creator
+            for ref in (each.manifest.code, each.manifest.inputs)
+            if ref is not None
+        }
+        return sum(blobs.values())
 
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
         self._saved.append(ledger.signed)
@@ -653,7 +696,7 @@ class Peer:
 
     def _drain(self) -> list[Output]:
         while True:
-            frames, finished = self._exchange.drain()
+            frames, finished = self._exchange.drain(self._now)
             for digest, here in finished:
                 for role in self._all_roles():
                     role.blob_arrived(digest, here, self._now)

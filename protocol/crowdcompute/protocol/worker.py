@@ -5,7 +5,7 @@
                                           '---- ban ---------+---- certificate ----> DONE
 
 A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
-A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
+Large inputs are fetched chunk by chunk, while other chunks run. A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
 what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
 """
 
@@ -43,7 +43,7 @@ from .records import (
     shard_of,
 )
 from .sizing import BatchSizer
-from .split import ChunkReader, seed
+from .split import ChunkReader, Lines, seed
 from .voting import commits_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,14 @@ SHRUNK_MAX = 8
 
 BATCHES_LEFT = 2
 """Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next."""
+
+
+class _InputsLacking(Exception):  # noqa: N818  # No error: they come.
+    """A chunk's input is not here yet, for want of these pieces."""
+
+    def __init__(self, pieces: int) -> None:
+        super().__init__(pieces)
+        self.pieces = pieces
 
 
 class WorkerState(Enum):
@@ -108,6 +116,9 @@ class WorkerRole:
         self._settled_at = now
         self._assigned: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
+        self._waiting: dict[int, None] = {}
+        """Chunks we are on whose inputs are on their way."""
+        self._inputs_came = False
         self._voted: set[int] = set()
         self._giving = Giving(config, rng, ledger, desk, blobs, now)
         self._earning = Earning(config, ledger, desk, blobs)
@@ -182,6 +193,13 @@ class WorkerRole:
             self._join()
         elif not here and self.state is WorkerState.FETCHING:
             self._look_again_at = now + self._config.blob_timeout_s
+        elif self._waiting and self.uses(digest):
+            self._inputs_came = here
+            if not here:
+                # Nobody we reach has them: others may, and are welcome to these chunks.
+                self._waiting.clear()
+                self._lease_changed = True
+                self._look_again_at = self._nothing_until = now + self._config.blob_timeout_s
 
     def custody_frame(self, peer_id: PeerId, frame: Keep | Kept, now: float) -> None:
         """A neighbour asks us to keep a result, or answers that it does.
@@ -216,6 +234,7 @@ class WorkerRole:
         """Take nothing new; what runs is still committed."""
         self._finishing = True
         self._assigned.clear()
+        self._waiting.clear()
 
     def rest(self) -> None:
         """Stop at once: nobody waits for what we had begun. Results made before are still served."""
@@ -224,6 +243,7 @@ class WorkerRole:
             self._desk.cancel(job)
         self._jobs.clear()
         self._assigned.clear()
+        self._waiting.clear()
         self._lease_changed = True
 
     def resume(self, now: float) -> None:
@@ -255,23 +275,37 @@ class WorkerRole:
         self._wait_for_admission(now)
         if self._finishing or self._resting or self.state not in (WorkerState.WORKING, WorkerState.IDLE):
             return None
-        chunks = self._next_assigned()
-        if len(chunks) < self._sizer.size():
-            # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
-            chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
+        if self._waiting and not self._inputs_came:
+            return None
+        chunks = list(self._waiting)
+        self._waiting.clear()
+        self._inputs_came = False
+        if not chunks:
+            chunks = self._next_assigned()
+            if len(chunks) < self._sizer.size():
+                # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
+                chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
         if not chunks:
             self.state = WorkerState.IDLE
             return None
         self.state = WorkerState.WORKING
         batch: list[ChunkInput] = []
         unreadable: list[ChunkOutcome] = []
+        pieces = 0
         for chunk in chunks:
             try:
                 batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
+            except _InputsLacking as lacking:
+                self._waiting[chunk] = None
+                pieces |= lacking.pieces
             except ProtocolError as error:
                 # The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
                 unreadable.append(ChunkOutcome(chunk, Status.NO_RESULT, b"", f"inputs: {error}"))
         self._vote(unreadable, now)
+        if self._waiting:
+            assert self.ledger.manifest.inputs is not None
+            self._lease_changed = True
+            self._desk.fetch_pieces(self.ledger.manifest.inputs, pieces)
         return batch or None
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
@@ -286,6 +320,15 @@ class WorkerRole:
     def done(self) -> bool:
         return self.state is WorkerState.DONE
 
+    def uses(self, digest: bytes) -> bool:
+        """Whether a blob is the task's code or inputs."""
+        manifest = self.ledger.manifest
+        return digest == manifest.code.sha256 or (manifest.inputs is not None and digest == manifest.inputs.sha256)
+
+    def needs(self, digest: bytes) -> bool:
+        """Whether a blob may not go from the store."""
+        return (not self.done and self.uses(digest)) or self._giving.needs(digest)
+
     def wake_at(self) -> float | None:
         """When to look again: for leases to renew or to run out, and for new work."""
         if self.done:
@@ -298,8 +341,17 @@ class WorkerRole:
 
     def _missing(self) -> list[BlobRef]:
         manifest = self.ledger.manifest
-        refs = [manifest.code] + ([manifest.inputs] if manifest.inputs is not None else [])
+        refs = [manifest.code]
+        if manifest.inputs is not None and not self._reads_pieces:
+            refs.append(manifest.inputs)
         return [ref for ref in refs if self._blobs.size(ref.sha256) is None]
+
+    @property
+    def _reads_pieces(self) -> bool:
+        """Whether we fetch of the inputs what our chunks need only. Where lines begin, only the whole can tell."""
+        manifest = self.ledger.manifest
+        large = manifest.inputs is not None and manifest.inputs.size > self._config.blob_whole_bytes
+        return large and not isinstance(manifest.split, Lines)
 
     def _fetch_missing(self) -> None:
         missing = self._missing()
@@ -365,7 +417,7 @@ class WorkerRole:
                     self._giving.made(leaf, now)
 
     def _running(self) -> set[int]:
-        return {chunk for chunks in self._jobs.values() for chunk in chunks}
+        return {chunk for chunks in self._jobs.values() for chunk in chunks}.union(self._waiting)
 
     def _next_assigned(self) -> list[int]:
         size = self._sizer.size()
@@ -482,6 +534,10 @@ class WorkerRole:
             self._desk.cancel(job)
         self._jobs.clear()
         self._assigned.clear()
+        self._waiting.clear()
+        for ref in (self.ledger.manifest.code, self.ledger.manifest.inputs):
+            if ref is not None:
+                self._desk.forget(ref.sha256)
         self._giving.release_all()
         self._keeping.release_all()
 
@@ -502,4 +558,7 @@ class WorkerRole:
     def _read_inputs(self, start: int, length: int) -> bytes:
         inputs = self.ledger.manifest.inputs
         assert inputs is not None
+        lacking = self._desk.lacking(inputs, start, length)
+        if lacking:
+            raise _InputsLacking(lacking)
         return self._blobs.read(inputs.sha256, start, length)

@@ -34,6 +34,7 @@ from crowdcompute.protocol.events import (
     Executed,
     FrameReceived,
     LinkClosed,
+    LinkDrained,
     LinkOpened,
     Notice,
     PeersDiscovered,
@@ -151,6 +152,11 @@ class _Delivery:
     wire: Wire
     sender: int
     frame: bytes
+
+
+@dataclass(slots=True)
+class _Drained:
+    wire: Wire
 
 
 @dataclass(slots=True)
@@ -362,6 +368,10 @@ class World:
             self.tell(node, Woke())
         elif type(event) is _Finished:
             self._finished(node, event.job)
+        elif type(event) is _Drained:
+            end = event.wire.end_of(node.index)
+            if event.wire.open[end]:
+                self.tell(node, LinkDrained(self.nodes[event.wire.ends[1 - end]].signer.peer_id))
         elif type(event) is _Ended:
             wire = event.wire
             end = wire.end_of(node.index)
@@ -447,6 +457,8 @@ class World:
         lane = 2 * end + channel
         arrival = wire.clear_at[lane] = max(arrival, wire.clear_at[lane])
         self._push(arrival, other, wire.lives[1 - end], _Delivery(wire, node.index, frame))
+        if channel is Channel.BULK:
+            self._push(sent_at, node.index, node.life, _Drained(wire))
 
     def _after_cut(self, node: int, other: int) -> float:
         """Now, or when the partition between these two heals."""
