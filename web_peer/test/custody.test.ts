@@ -18,6 +18,7 @@ import { Keeping } from "../src/protocol/keeping";
 import type { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
 import { type Copy, Reclaiming } from "../src/protocol/reclaiming";
+import { Serving } from "../src/protocol/serving";
 import type { SoftwareIdentity } from "../src/protocol/software";
 import { MemoryBlobStore } from "../src/protocol/storage";
 import { resultContext } from "../src/protocol/voting";
@@ -52,7 +53,8 @@ class Office {
 
   constructor(neighbours: readonly SoftwareIdentity[], custodyBytes = 2 ** 27) {
     this.linked = new Set(neighbours.map(({ peerId }) => peerId));
-    this.custody = new Custody(protocolConfig({ custodyBytes }), this.desk, this.linked);
+    const config = protocolConfig({ custodyBytes });
+    this.custody = new Custody(config, this.desk, this.linked, new SeededRng(1), new Serving(config));
   }
 
   get desk(): Desk {

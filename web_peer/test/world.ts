@@ -14,6 +14,7 @@ import { concat, fromHex, type Hex } from "../src/protocol/bytes";
 import { protocolConfig, type ProtocolConfig } from "../src/protocol/config";
 import type { CreatorRole } from "../src/protocol/creator";
 import {
+  Channel,
   type ChunkInput,
   type ChunkOutcome,
   type Execute,
@@ -222,6 +223,9 @@ export class World {
         let frame = encoded.get(output.frame);
         if (frame === undefined) encoded.set(output.frame, (frame = encodeFrame(output.frame)));
         const data = frame;
+        if (output.channel === Channel.BULK) {
+          this.later(machine, 0, () => this.tell(machine, { kind: "linkDrained", peerId: output.peerId }));
+        }
         this.later(other, LATENCY_S, () => {
           if (machine.isSilent || other.isSilent || !other.linked.has(machine)) return;
           this.tell(other, { kind: "frameReceived", peerId: machine.signer.peerId, frame: data });

@@ -25,6 +25,7 @@ from crowdcompute.protocol.events import (
     FrameReceived,
     Input,
     LinkClosed,
+    LinkDrained,
     LinkOpened,
     Notice,
     PeersDiscovered,
@@ -132,6 +133,7 @@ class Runtime:
         self._opened: dict[PeerId, tuple[bool, float]] = {}
         """Of each link: whether we dialled it, and since when it is open."""
         self._jobs: dict[int, asyncio.Task[None]] = {}
+        self._draining: dict[Link, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -234,9 +236,10 @@ class Runtime:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._jobs.values():
+        tasks = [*self._jobs.values(), *self._draining.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._connector.close()
         if self.native is not None:
             await self.native.close()
@@ -297,6 +300,16 @@ class Runtime:
             self.totals.frames_out += 1
             self.totals.bytes_out += len(frame)
             link.send(channel, frame)
+            if channel is Channel.BULK and link not in self._draining:
+                self._draining[link] = self._loop.create_task(self._drained(link))
+
+    async def _drained(self, link: Link) -> None:
+        try:
+            await link.drained()
+        finally:
+            del self._draining[link]
+        if self._links.get(link.peer_id) is link:
+            self.feed(LinkDrained(link.peer_id))
 
     async def _execute(self, order: Execute) -> None:
         started = self._loop.time()

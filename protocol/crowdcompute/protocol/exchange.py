@@ -146,9 +146,12 @@ class Exchange:
             case BlobSeek(sha256=digest, whole=whole):
                 self._sought(peer_id, digest, now, whole=whole)
             case BlobHave(sha256=digest, first=first, bits=bits):
-                self._has(peer_id, digest, int.from_bytes(bits, "little") << first, now)
+                # Before a set is made of it: a number of four billion bits is soon claimed.
+                if self._is_moving(digest, first + 8 * (len(bits) - 1)):
+                    self._has(peer_id, digest, int.from_bytes(bits, "little") << first, now)
             case BlobGot(sha256=digest, pieces=pieces):
-                self._got(peer_id, digest, pieces, now)
+                if self._is_moving(digest, max(pieces)):
+                    self._has(peer_id, digest, set_of(pieces), now)
             case BlobMissing(sha256=digest):
                 self._missing(peer_id, digest, now)
             case BlobPieceFrame() if self.expects(peer_id, frame):
@@ -325,12 +328,17 @@ class Exchange:
             self._seedings[digest].has(peer_id, pieces)
             self._show(digest, self._seedings[digest], peer_id)
 
-    def _got(self, peer_id: PeerId, digest: bytes, indices: tuple[int, ...], now: float) -> None:
-        swarm = self._swarms.get(digest)
-        if swarm is not None and max(indices) >= swarm.partial.count:
-            raise RemoteProtocolError(f"there is no piece {max(indices)}: the blob has {swarm.partial.count}")
-        if swarm is not None or digest in self._seedings:
-            self._has(peer_id, digest, set_of(indices), now)
+    def _is_moving(self, digest: bytes, index: int) -> bool:
+        """Whether we fetch this blob, or show it bit by bit.
+
+        Raises:
+            RemoteProtocolError: It has no such piece.
+        """
+        swarm, seeding = self._swarms.get(digest), self._seedings.get(digest)
+        count = swarm.partial.count if swarm is not None else seeding.count if seeding is not None else None
+        if count is not None and index >= count:
+            raise RemoteProtocolError(f"there is no piece {index}: the blob has {count}")
+        return count is not None
 
     def _swarm_piece(self, peer_id: PeerId, swarm: Swarm, frame: BlobPieceFrame, now: float) -> None:
         try:

@@ -7,7 +7,7 @@
  */
 
 import { fromHex, hex, type Hex } from "../protocol/bytes";
-import type { BlobStore } from "../protocol/storage";
+import { type BlobStore, Pieces } from "../protocol/storage";
 import type { StoredBlob } from "./store";
 
 /** Half of what a bundle may have: a tab with more is killed on phones. A guess. */
@@ -17,6 +17,8 @@ export class BrowserBlobs implements BlobStore {
   usedBytes = 0;
   /** In order of use, the latest last. */
   private readonly blobs = new Map<Hex, Uint8Array>();
+  /** Of blobs that are not whole. They are written down only once they are. */
+  private readonly pieces = new Pieces();
   private readonly unwritten = new Map<Hex, Uint8Array>();
   private readonly discarded = new Set<Hex>();
 
@@ -34,7 +36,11 @@ export class BrowserBlobs implements BlobStore {
   read(digest: Uint8Array, start: number, length: number): Uint8Array {
     const name = hex(digest);
     const blob = this.blobs.get(name);
-    if (blob === undefined) throw new Error(`the blob ${name} is not here`);
+    if (blob === undefined) {
+      const pieces = this.pieces.read(digest, start, length);
+      if (pieces === null) throw new Error(`the blob ${name} is not here`);
+      return pieces;
+    }
     this.blobs.delete(name);
     this.blobs.set(name, blob);
     return blob.subarray(start, start + length);
@@ -50,7 +56,22 @@ export class BrowserBlobs implements BlobStore {
     this.keep(name, blob);
   }
 
+  begin(digest: Uint8Array): void {
+    this.pieces.begin(digest);
+  }
+
+  putPiece(digest: Uint8Array, index: number, data: Uint8Array): void {
+    this.pieces.put(digest, index, data);
+  }
+
+  finish(digest: Uint8Array): boolean {
+    const data = this.pieces.finish(digest);
+    if (data !== null) this.put(digest, data);
+    return data !== null;
+  }
+
   discard(digest: Uint8Array): void {
+    this.pieces.discard(digest);
     this.drop(hex(digest));
   }
 

@@ -39,9 +39,14 @@ export interface Link {
 
   /**
    * Say who receives, once. Frames that came before are handed over during this call, in order. `onClosed` is called
-   * exactly once, whoever closed the link, and no frame follows it.
+   * exactly once, whoever closed the link, and no frame follows it. `onDrained` is called once after bulk frames were
+   * given, when at most `LOW_BYTES` wait.
    */
-  attach(onFrame: (channel: Channel, frame: Uint8Array) => void, onClosed: (reason: string) => void): void;
+  attach(
+    onFrame: (channel: Channel, frame: Uint8Array) => void,
+    onClosed: (reason: string) => void,
+    onDrained: () => void,
+  ): void;
 
   /**
    * Queue one frame. On a closed link it is dropped: `onClosed` is on its way.
@@ -78,6 +83,8 @@ export class RtcLink implements Link {
   private earlyBytes = 0;
   private onFrame: ((channel: Channel, frame: Uint8Array) => void) | null = null;
   private onClosed: ((reason: string) => void) | null = null;
+  private onDrained: () => void = () => {};
+  private hasBulk = false;
   private certificate: Uint8Array | null = null;
   private messageBytesMax: number | null = null;
   private readonly description = deferred<string>();
@@ -183,10 +190,15 @@ export class RtcLink implements Link {
 
   // ---- Link
 
-  attach(onFrame: (channel: Channel, frame: Uint8Array) => void, onClosed: (reason: string) => void): void {
+  attach(
+    onFrame: (channel: Channel, frame: Uint8Array) => void,
+    onClosed: (reason: string) => void,
+    onDrained: () => void,
+  ): void {
     const { early } = this;
     this.early = [];
     for (const [channel, frame] of early) onFrame(channel, frame);
+    this.onDrained = onDrained;
     this.onFrame = onFrame;
     this.onClosed = onClosed;
     if (this.state === "closed") queueMicrotask(() => onClosed(this.reason));
@@ -199,6 +211,7 @@ export class RtcLink implements Link {
     if (this.state === "closed") return;
     this.queues[channel].push(frame);
     this.queuedBytes += frame.length;
+    if (channel === Channel.BULK) this.hasBulk = true;
     this.pump();
     if (this.queuedBytes > BUFFERED_MAX_BYTES) this.end("the peer does not keep up with what we send");
   }
@@ -252,6 +265,10 @@ export class RtcLink implements Link {
       this.queuedBytes -= frame.length;
       this.sentBytes += frame.length;
       channel.send(frame);
+    }
+    if (this.hasBulk && this.queuedBytes + this.inChannels <= LOW_BYTES) {
+      this.hasBulk = false;
+      queueMicrotask(this.onDrained);
     }
   }
 

@@ -170,6 +170,9 @@ export class Runtime {
         this.dialled.delete(peerId);
         this.feed({ kind: "linkClosed", peerId, reason });
       },
+      () => {
+        if (this.links.get(peerId) === link) this.feed({ kind: "linkDrained", peerId });
+      },
     );
   }
 

@@ -39,11 +39,35 @@ export function describe(data: Uint8Array): BlobRef {
 }
 
 /**
- * Collects the pieces of one blob in any order, from anybody, and gives the whole once it is complete.
+ * The leaf of one piece of a blob, once length and proof are right. Without a root, `proof` is not looked at.
  *
- * With the root known, every piece is checked as it comes, and a liar is known at once. Without it (a result, of which
- * a vote tells only hash and size) the hash of the whole decides: then ask one peer for all pieces, because `whole`
- * cannot tell which of several lied.
+ * @throws RemoteProtocolError when there is no such piece, its length is wrong, or its proof does not lead to the root.
+ */
+export function checkPiece(
+  size: number,
+  root: Uint8Array | null,
+  index: number,
+  data: Uint8Array,
+  proof: readonly Uint8Array[],
+): Uint8Array {
+  const count = pieceCount(size);
+  if (!(index >= 0 && index < count)) throw new RemoteProtocolError(`there is no piece ${index}: the blob has ${count}`);
+  const expected = pieceSize(size, index);
+  if (data.length !== expected) {
+    throw new RemoteProtocolError(`piece ${index} has ${data.length} bytes, not ${expected}`);
+  }
+  const leaf = merkle.leafHash(data);
+  if (root !== null && !merkle.verifies(leaf, index, count, proof, root)) {
+    throw new RemoteProtocolError(`piece ${index} does not belong to the blob: its proof is wrong`);
+  }
+  return leaf;
+}
+
+/**
+ * Collects the pieces of a blob without a known root, and gives the whole once it is complete.
+ *
+ * Of a result a vote tells only hash and size, so the hash of the whole decides: ask one peer for all pieces, because
+ * `whole` cannot tell which of several lied. Results are small enough for the memory; all else has a root (pieces.ts).
  */
 export class PieceAssembly {
   private readonly pieces = new Map<number, Uint8Array>();
@@ -52,7 +76,6 @@ export class PieceAssembly {
   constructor(
     readonly digest: Uint8Array,
     readonly size: number,
-    readonly root: Uint8Array | null = null,
   ) {}
 
   get complete(): boolean {
@@ -67,23 +90,13 @@ export class PieceAssembly {
   }
 
   /**
-   * Take one piece; false when it was here already. Without a root, `proof` is not looked at.
+   * Take one piece; false when it was here already.
    *
-   * @throws RemoteProtocolError when there is no such piece, its length is wrong, or its proof does not lead to the
-   *   root. Nothing changed; whoever sent it broke the protocol.
+   * @throws RemoteProtocolError when there is no such piece, or its length is wrong. Nothing changed; whoever sent it
+   *   broke the protocol.
    */
-  add(index: number, data: Uint8Array, proof: readonly Uint8Array[] = []): boolean {
-    const count = pieceCount(this.size);
-    if (!(index >= 0 && index < count)) {
-      throw new RemoteProtocolError(`there is no piece ${index}: the blob has ${count}`);
-    }
-    const expected = pieceSize(this.size, index);
-    if (data.length !== expected) {
-      throw new RemoteProtocolError(`piece ${index} has ${data.length} bytes, not ${expected}`);
-    }
-    if (this.root !== null && !merkle.verifies(merkle.leafHash(data), index, count, proof, this.root)) {
-      throw new RemoteProtocolError(`piece ${index} does not belong to the blob: its proof is wrong`);
-    }
+  add(index: number, data: Uint8Array): boolean {
+    checkPiece(this.size, null, index, data, []);
     if (this.pieces.has(index)) return false;
     this.pieces.set(index, data);
     return true;
@@ -93,8 +106,8 @@ export class PieceAssembly {
    * The blob's bytes, checked against its SHA-256.
    *
    * @throws LocalProtocolError when pieces are missing still.
-   * @throws RemoteProtocolError when the bytes have another hash. All pieces are forgotten, so `missing` names them
-   *   again. With a root this is the fault of whoever made the reference, without one of the sender.
+   * @throws RemoteProtocolError when the bytes have another hash: the fault of their sender. All pieces are forgotten,
+   *   so `missing` names them again.
    */
   whole(): Uint8Array {
     const count = pieceCount(this.size);

@@ -170,8 +170,17 @@ export interface ProtocolConfig {
   /** A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node. */
   readonly refereeAfterS: number;
 
-  /** Pieces asked of one neighbour at a time, over all blobs: 1 MiB in flight at most. */
+  /** Pieces asked of one neighbour at a time: 1 MiB in flight at most. */
   readonly blobWindow: number;
+  /** Pieces are sent no faster than this, to all neighbours together. */
+  readonly uploadBytesPerS: number;
+  /**
+   * Inputs up to this size are fetched before a task begins; of larger ones what each batch reads, where the split
+   * tells (`lines` do not). A guess: a minute at 1 Mbit/s, and few enough peers have anything of a larger one to give.
+   */
+  readonly blobWholeBytes: number;
+  /** Code and inputs of one creator's open tasks that we take; beyond it, its further tasks are left to others. */
+  readonly creatorBytesMax: number;
 
   /** A piece not come in this time is asked of somebody else. */
   readonly blobTimeoutS: number;
@@ -230,6 +239,9 @@ const DEFAULTS: ProtocolConfig = {
   assignmentMaxS: 60,
   refereeAfterS: 10,
   blobWindow: 16,
+  uploadBytesPerS: Infinity,
+  blobWholeBytes: 8 * 1024 * 1024,
+  creatorBytesMax: 5 * 2 ** 28,
   blobTimeoutS: 8,
 };
 

@@ -15,6 +15,8 @@ import type { Desk } from "./desk";
 import { Exchange, type Finished } from "./exchange";
 import type { BlobPiece, Frame, Keep, Kept } from "./frames";
 import { type PeerId, peerIdOf } from "./identity";
+import type { Rng } from "./rng";
+import type { Serving } from "./serving";
 import { MemoryBlobStore } from "./storage";
 
 /** A role's part in it. */
@@ -47,8 +49,10 @@ export class Custody {
     config: ProtocolConfig,
     private readonly desk: Desk,
     private readonly neighbours: ReadonlySet<PeerId>,
+    rng: Rng,
+    serving: Serving,
   ) {
-    this.exchange = new Exchange(config, this.kept);
+    this.exchange = new Exchange(config, this.kept, rng, serving);
   }
 
   /** This role hears what concerns its task from now on. */
@@ -67,7 +71,7 @@ export class Custody {
   fetchFrom(sealed: Uint8Array, size: number, providers: readonly PeerId[], now: number): void {
     this.meet(now);
     this.exchange.fetch(sealed, size, null, providers, now);
-    this.drain();
+    this.drain(now);
   }
 
   /** Whether this piece was asked for to be kept. */
@@ -90,6 +94,7 @@ export class Custody {
         return true;
       }
       case "blob-want":
+      case "blob-cancel":
         if (this.kept.size(frame.sha256) === null) return false;
         break;
       case "blob-piece":
@@ -103,7 +108,7 @@ export class Custody {
     try {
       this.exchange.received(peerId, frame, now);
     } finally {
-      this.drain();
+      this.drain(now);
     }
     return frame.kind !== "blob-missing";
   }
@@ -112,7 +117,7 @@ export class Custody {
   advance(now: number): void {
     this.meet(now);
     this.exchange.advance(now);
-    this.drain();
+    this.drain(now);
     for (let one = this.finished.shift(); one !== undefined; one = this.finished.shift()) {
       for (const role of this.roles.values()) role.keptArrived(one.digest, one.isHere, now);
     }
@@ -131,8 +136,8 @@ export class Custody {
     for (const peerId of this.neighbours) if (!met.has(peerId)) this.exchange.linkOpened(peerId, now);
   }
 
-  private drain(): void {
-    for (const [peerId, frame] of this.exchange.drainFrames()) this.desk.tell(peerId, frame);
+  private drain(now: number): void {
+    for (const [peerId, frame] of this.exchange.drainFrames(now)) this.desk.tell(peerId, frame);
     this.finished.push(...this.exchange.drainFinished());
   }
 }

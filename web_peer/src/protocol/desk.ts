@@ -10,6 +10,7 @@ import type { ChunkInput, Notable } from "./events";
 import type { Frame } from "./frames";
 import type { PeerId } from "./identity";
 import type { Ledger } from "./ledger";
+import type { BlobRef } from "./manifest";
 import type { LedgerRecord } from "./records";
 
 /** What a notice is about. */
@@ -41,6 +42,15 @@ export interface Desk {
 
   /** Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had. */
   fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void;
+
+  /** Get some pieces (pieces.ts) of a blob. The role hears of the blob when all it wanted of it so far is here. */
+  fetchPieces(blob: BlobRef, pieces: bigint): void;
+
+  /** The pieces that are here of a blob being fetched. */
+  piecesHere(digest: Uint8Array): bigint;
+
+  /** Do not fetch a blob any longer. */
+  forget(digest: Uint8Array): void;
 
   /** Neighbours that take part in a topic. */
   followers(topic: Hex): readonly PeerId[];

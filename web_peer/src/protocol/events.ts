@@ -81,6 +81,16 @@ export interface FrameReceived {
   readonly frame: Uint8Array;
 }
 
+/**
+ * What was given to this link's bulk channel has left, nearly all of it (64 KiB may wait still): more may follow.
+ *
+ * A driver says so once after it was given bulk frames; pieces wait for it.
+ */
+export interface LinkDrained {
+  readonly kind: "linkDrained";
+  readonly peerId: PeerId;
+}
+
 /** The answer to one `Execute`: outcomes in the order asked for, and how long they took together. */
 export interface Executed {
   readonly kind: "executed";
@@ -134,6 +144,7 @@ export type Input =
   | PeersDiscovered
   | SignalMade
   | FrameReceived
+  | LinkDrained
   | Executed
   | Woke
   | TaskPublished

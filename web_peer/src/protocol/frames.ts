@@ -42,6 +42,14 @@ export const Frame = tagged("Frame", {
   /** Please send `count` pieces of a blob from piece `first` on. */
   "blob-want": { sha256: bytes32, first: u32, count: integer(1, 64) },
   "blob-piece": { sha256: bytes32, size: u53, index: u32, data: bytes(), proof: array(bytes32, { max: 40 }) },
+  /** I fetch this blob, all of it or only pieces that I name: say which you have, now and as they come. */
+  "blob-seek": { sha256: bytes32, whole: bool },
+  /** Of the pieces from `first` on, those of the set bits are the sender's to give: bit i of byte j is 8 j + i. */
+  "blob-have": { sha256: bytes32, first: u32, bits: bytes({ min: 1, max: 8_192 }) },
+  /** The sender now has these pieces to give, too. */
+  "blob-got": { sha256: bytes32, pieces: array(u32, { min: 1, max: 256 }) },
+  /** These pieces have come from somebody else: do not send them any more. */
+  "blob-cancel": { sha256: bytes32, pieces: array(u32, { min: 1, max: 256 }) },
   /** The sender does not have (or no longer has) this blob. */
   "blob-missing": { sha256: bytes32 },
   /** Please fetch this sealed result of mine and keep it until its chunk is closed (keeping.ts). */
@@ -59,11 +67,14 @@ type FrameOf<Kind extends Frame["kind"]> = Extract<Frame, { readonly kind: Kind 
 export type Hello = FrameOf<"hello">;
 export type Publish = FrameOf<"publish">;
 export type BlobPiece = FrameOf<"blob-piece">;
+export type BlobHave = FrameOf<"blob-have">;
 /** What the mesh is kept by; `Publish`, which carries the records, stands apart. */
 export type GossipFrame = FrameOf<
   "topics" | "graft" | "prune" | "ihave" | "iwant" | keyof typeof RECONCILE_FRAMES
 >;
-export type BlobFrame = FrameOf<"blob-want" | "blob-piece" | "blob-missing">;
+export type BlobFrame = FrameOf<
+  "blob-want" | "blob-piece" | "blob-seek" | "blob-have" | "blob-got" | "blob-cancel" | "blob-missing"
+>;
 export type Keep = FrameOf<"keep">;
 export type Kept = FrameOf<"kept">;
 export type IntroductionFrame = FrameOf<keyof typeof ASKED | keyof typeof ANSWERED>;

@@ -65,7 +65,7 @@ export function verifies(
 }
 
 /** Pairing neighbours and carrying an odd last node up unchanged builds exactly RFC 6962's shape. */
-function above(level: readonly Uint8Array[]): readonly Uint8Array[] {
+export function above(level: readonly Uint8Array[]): readonly Uint8Array[] {
   const paired: Uint8Array[] = [];
   for (let index = 0; index + 1 < level.length; index += 2) paired.push(inner(level[index]!, level[index + 1]!));
   if (level.length % 2 === 1) paired.push(level[level.length - 1]!);

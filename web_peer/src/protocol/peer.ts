@@ -9,7 +9,7 @@
  * the link is closed.
  */
 
-import { hex, type Hex } from "./bytes";
+import { equal, hex, type Hex } from "./bytes";
 import type { ProtocolConfig } from "./config";
 import type { CreatorRole } from "./creator";
 import type { Custody } from "./custody";
@@ -22,7 +22,7 @@ import { Gossip, type Shelf } from "./gossip";
 import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
 import { Introductions } from "./introductions";
 import { Ledger, taskTopic } from "./ledger";
-import { type Manifest, openManifest, timeRefusal } from "./manifest";
+import { type BlobRef, type Manifest, openManifest, timeRefusal } from "./manifest";
 import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
 import type { Rng } from "./rng";
@@ -93,9 +93,10 @@ export class Peer implements Desk, Shelf {
   readonly creators = new Map<Hex, CreatorRole>();
   private readonly me: Hex;
   private readonly gossip: Gossip;
-  /** Made when the first blob is wanted: before that there is nothing to serve. */
-  private swaps: Exchange | null = null;
-  /** Made with our first role: before it there is nothing to keep. */
+  /** Made with our first role, as what follows: before it there is nothing to fetch or to give. */
+  private mover: Exchange | null = null;
+  /** Neighbours that have said hello. */
+  private readonly greeted = new Set<PeerId>();
   private keeper: Custody | null = null;
   private readonly neighbourhood: Neighbours;
   private readonly introductions: Introductions;
@@ -156,6 +157,9 @@ export class Peer implements Desk, Shelf {
         role?.executed(event.job, event.outcomes, event.seconds, now);
         break;
       }
+      case "linkDrained":
+        this.mover?.serving.drained(event.peerId);
+        break;
       case "linkOpened":
         this.linkOpened(event.peerId, event.dialled);
         break;
@@ -203,7 +207,7 @@ export class Peer implements Desk, Shelf {
       this.expireAt,
       this.sessionsAt,
       this.gossip.wakeAt() ?? Infinity,
-      this.swaps?.wakeAt() ?? Infinity,
+      this.mover?.wakeAt() ?? Infinity,
       this.keeper?.wakeAt() ?? Infinity,
       this.neighbourhood.wakeAt() ?? Infinity,
       this.introductions.wakeAt() ?? Infinity,
@@ -315,18 +319,30 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood.want(peerId, this.now);
   }
 
-  private get exchange(): Exchange {
-    if (this.swaps === null) {
-      this.swaps = this.roles.exchange(this.config, this.blobs);
-      for (const [peerId, { session }] of this.links) {
-        if (session.state !== "greeting") this.swaps.linkOpened(peerId, this.now);
-      }
-    }
-    return this.swaps;
+  get custody(): Custody {
+    const { config, greeted, rng } = this;
+    return (this.keeper ??= this.roles.custody(config, this, greeted, rng, this.exchange.serving));
   }
 
-  get custody(): Custody {
-    return (this.keeper ??= this.roles.custody(this.config, this, this.exchange.neighbours));
+  fetchPieces({ sha256, size, root }: BlobRef, pieces: bigint): void {
+    this.exchange.fetchPieces(sha256, size, root, pieces, this.now);
+  }
+
+  piecesHere(digest: Uint8Array): bigint {
+    return this.mover?.here(digest) ?? 0n;
+  }
+
+  forget(digest: Uint8Array): void {
+    for (const worker of this.workers.values()) if (!worker.isDone && worker.uses(digest)) return;
+    this.mover?.forget(digest);
+  }
+
+  private get exchange(): Exchange {
+    if (this.mover === null) {
+      this.mover = this.roles.exchange(this.config, this.blobs, this.rng);
+      for (const peerId of this.greeted) this.mover.linkOpened(peerId, this.now);
+    }
+    return this.mover;
   }
 
   notice(what: Notable, ledger: Ledger, { chunk, peer, detail }: Subject = {}): void {
@@ -364,7 +380,8 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood.closed(peerId, this.now);
     if (!this.links.delete(peerId)) return;
     this.gossip.linkClosed(peerId);
-    this.swaps?.linkClosed(peerId, this.now);
+    this.greeted.delete(peerId);
+    this.mover?.linkClosed(peerId, this.now);
     this.introductions.linkClosed(peerId);
     if (!hasParted) this.silent(peerId, reason);
   }
@@ -400,14 +417,16 @@ export class Peer implements Desk, Shelf {
     const { session } = link;
     const frame = decodeFrame(data);
     const isGreeting = session.state === "greeting";
-    const exchange = frame.kind === "blob-piece" && this.keeper?.expects(peerId, frame) ? this.keeper : this.swaps;
-    if (frame.kind !== "blob-piece" || !exchange?.expects(peerId, frame)) this.charge(link, data.length);
+    const isExpected =
+      frame.kind === "blob-piece" && (this.keeper?.expects(peerId, frame) || this.mover?.expects(peerId, frame));
+    if (!isExpected) this.charge(link, data.length);
     for (const answer of session.received(frame, this.now)) this.send(peerId, answer);
     link.isSuspected = false;
     if (isGreeting) {
       this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
       this.gossip.linkOpened(peerId);
-      this.swaps?.linkOpened(peerId, this.now);
+      this.greeted.add(peerId);
+      this.mover?.linkOpened(peerId, this.now);
       this.introductions.linkOpened(peerId, this.now);
       return true;
     }
@@ -426,10 +445,16 @@ export class Peer implements Desk, Shelf {
         break;
       case "blob-want":
       case "blob-piece":
+      case "blob-seek":
+      case "blob-have":
+      case "blob-got":
+      case "blob-cancel":
       case "blob-missing":
         if (this.keeper?.takes(peerId, frame, this.now)) break;
-        if (this.swaps !== null) this.swaps.received(peerId, frame, this.now);
-        else if (frame.kind === "blob-want") this.send(peerId, { kind: "blob-missing", sha256: frame.sha256 });
+        if (this.mover !== null) this.mover.received(peerId, frame, this.now);
+        else if (frame.kind === "blob-want" || frame.kind === "blob-seek") {
+          this.send(peerId, { kind: "blob-missing", sha256: frame.sha256 });
+        }
         break;
       case "keep":
       case "kept":
@@ -583,8 +608,23 @@ export class Peer implements Desk, Shelf {
       creator !== this.me &&
       config.runtimes.has(manifest.runtime) &&
       (config.acceptCreators === null || config.acceptCreators.has(creator)) &&
-      exceeded(config, manifest) === null
+      exceeded(config, manifest) === null &&
+      this.bytesFor(taskKey, manifest) <= config.creatorBytesMax
     );
+  }
+
+  /** Code and inputs of this task and of the others we work on for the same creator. */
+  private bytesFor(taskKey: Hex, manifest: Manifest): number {
+    const tasks = new Map([[taskKey, manifest]]);
+    for (const [key, { isDone, ledger }] of this.workers) if (!isDone) tasks.set(key, ledger.manifest);
+    const sizes = new Map<Hex, number>();
+    for (const { creator, code, inputs } of tasks.values()) {
+      if (!equal(creator, manifest.creator)) continue;
+      for (const ref of [code, inputs]) if (ref !== null) sizes.set(hex(ref.sha256), ref.size);
+    }
+    let total = 0;
+    for (const size of sizes.values()) total += size;
+    return total;
   }
 
   private startWorker(ledger: Ledger): WorkerRole {
@@ -711,7 +751,7 @@ export class Peer implements Desk, Shelf {
     const { now } = this;
     if (now >= this.sessionsAt) this.advanceSessions();
     if (this.gossip.heartbeatDue(now)) this.gossip.heartbeat(now);
-    this.swaps?.advance(now);
+    this.mover?.advance(now);
     for (const dial of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", ...dial });
     this.introductions.seek(now);
     if (now >= this.expireAt) {
@@ -745,8 +785,8 @@ export class Peer implements Desk, Shelf {
   }
 
   private drain(): readonly Output[] {
-    while (this.swaps !== null) {
-      const finished = this.swaps.drainFinished();
+    for (;;) {
+      const finished = this.mover?.drainFinished() ?? [];
       for (const { digest, isHere } of finished) {
         for (const worker of this.workers.values()) worker.blobArrived(digest, isHere, this.now);
         for (const creator of this.creators.values()) creator.blobArrived(digest, isHere, this.now);
@@ -754,7 +794,7 @@ export class Peer implements Desk, Shelf {
       if (finished.length === 0) break;
       this.advanceRoles();
     }
-    for (const [peerId, frame] of this.swaps?.drainFrames() ?? []) this.send(peerId, frame);
+    for (const [peerId, frame] of this.mover?.drainFrames(this.now) ?? []) this.send(peerId, frame);
     for (const [peerId, frame] of this.introductions.drainFrames()) this.send(peerId, frame);
     this.outputs.push(...this.introductions.drainOutputs());
     for (const [peerId, frame] of this.gossip.drain(this.now)) this.send(peerId, frame);

@@ -28,6 +28,7 @@ import { Keeping } from "./keeping";
 import { findWork, type Ledger, shardTopic, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { pickOpen } from "./picking";
+import { piecesOf } from "./pieces";
 import {
   EVERYTHING,
   type Assign,
@@ -66,6 +67,13 @@ interface Said {
   readonly until: number;
 }
 
+/** A chunk's input is not here yet, for want of these pieces. */
+class InputsLacking extends Error {
+  constructor(readonly pieces: bigint) {
+    super("pieces of the inputs are lacking");
+  }
+}
+
 /** One task we work for. */
 export class WorkerRole implements Custodial {
   state: WorkerState = "fetching";
@@ -80,6 +88,9 @@ export class WorkerRole implements Custodial {
   private settledAt: number;
   private readonly assigned = new Set<number>();
   private readonly jobs = new Map<number, readonly number[]>();
+  /** Chunks we are on whose inputs are on their way. */
+  private readonly waiting = new Set<number>();
+  private inputsCame = false;
   private readonly voted = new Set<number>();
   private seq = 0;
   private readonly followed: number[] = [];
@@ -173,9 +184,23 @@ export class WorkerRole implements Custodial {
   /** Code or inputs came, or nobody has them now. */
   blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
     this.earning.blobArrived(digest, isHere, now);
-    if (this.state !== "fetching") return;
-    if (this.missing().length === 0) this.join();
-    else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
+    if (this.state === "fetching") {
+      if (this.missing().length === 0) this.join();
+      else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
+    } else if (this.waiting.size > 0 && this.uses(digest)) {
+      this.inputsCame = isHere;
+      if (isHere) return;
+      // Nobody we reach has them: others may, and are welcome to these chunks.
+      this.waiting.clear();
+      this.leaseChanged = true;
+      this.lookAgainAt = this.nothingUntil = now + this.config.blobTimeoutS;
+    }
+  }
+
+  /** Whether a blob is the task's code or inputs. */
+  uses(digest: Uint8Array): boolean {
+    const { code, inputs } = this.ledger.manifest;
+    return equal(digest, code.sha256) || (inputs !== null && equal(digest, inputs.sha256));
   }
 
   /**
@@ -215,6 +240,7 @@ export class WorkerRole implements Custodial {
   finish(): void {
     this.isFinishing = true;
     this.assigned.clear();
+    this.waiting.clear();
   }
 
   /** Stop at once: nobody waits for what we had begun. Results made before are still served. */
@@ -254,10 +280,15 @@ export class WorkerRole implements Custodial {
   takeJob(now: number): readonly ChunkInput[] | null {
     this.waitForAdmission(now);
     if (this.isFinishing || this.isResting || !this.isWorking) return null;
+    if (this.waiting.size > 0 && !this.inputsCame) return null;
     const size = this.sizer.size();
-    const chunks = this.nextAssigned(size);
+    const chunks = this.waiting.size > 0 ? [...this.waiting] : this.nextAssigned(size);
     // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
-    if (chunks.length < size) chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
+    if (this.waiting.size === 0 && chunks.length < size) {
+      chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
+    }
+    this.waiting.clear();
+    this.inputsCame = false;
     if (chunks.length === 0) {
       this.state = "idle";
       return null;
@@ -265,10 +296,16 @@ export class WorkerRole implements Custodial {
     this.state = "working";
     const batch: ChunkInput[] = [];
     const unreadable: ChunkOutcome[] = [];
+    let pieces = 0n;
     for (const chunk of chunks.sort((left, right) => left - right)) {
       try {
         batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.ledger.task, chunk) });
       } catch (error) {
+        if (error instanceof InputsLacking) {
+          this.waiting.add(chunk);
+          pieces |= error.pieces;
+          continue;
+        }
         if (!(error instanceof ProtocolError)) throw error;
         // The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
         unreadable.push({
@@ -280,6 +317,10 @@ export class WorkerRole implements Custodial {
       }
     }
     if (unreadable.length > 0) this.vote(unreadable, now);
+    if (this.waiting.size > 0) {
+      this.leaseChanged = true;
+      this.desk.fetchPieces(this.ledger.manifest.inputs!, pieces);
+    }
     return batch.length > 0 ? batch : null;
   }
 
@@ -324,8 +365,14 @@ export class WorkerRole implements Custodial {
 
   private missing(): BlobRef[] {
     const { code, inputs } = this.ledger.manifest;
-    const refs = inputs === null ? [code] : [code, inputs];
+    const refs = inputs === null || this.readsPieces ? [code] : [code, inputs];
     return refs.filter((ref) => this.blobs.size(ref.sha256) === null);
+  }
+
+  /** Whether we fetch of the inputs what our chunks need only. Where lines begin, only the whole can tell. */
+  private get readsPieces(): boolean {
+    const { inputs, split } = this.ledger.manifest;
+    return inputs !== null && inputs.size > this.config.blobWholeBytes && split.kind !== "lines";
   }
 
   private fetchMissing(): void {
@@ -392,7 +439,7 @@ export class WorkerRole implements Custodial {
   }
 
   private running(): Set<number> {
-    const running = new Set<number>();
+    const running = new Set(this.waiting);
     for (const chunks of this.jobs.values()) for (const chunk of chunks) running.add(chunk);
     return running;
   }
@@ -532,6 +579,8 @@ export class WorkerRole implements Custodial {
   private end(): void {
     this.state = "done";
     this.cancelJobs();
+    const { code, inputs } = this.ledger.manifest;
+    for (const ref of [code, inputs]) if (ref !== null) this.desk.forget(ref.sha256);
     this.giving.releaseAll();
     this.keeping.releaseAll();
   }
@@ -540,6 +589,7 @@ export class WorkerRole implements Custodial {
     for (const job of this.jobs.keys()) this.desk.cancel(job);
     this.jobs.clear();
     this.assigned.clear();
+    this.waiting.clear();
   }
 
   private rememberMade(commit: Commit, now: number): void {
@@ -563,7 +613,13 @@ export class WorkerRole implements Custodial {
   }
 
   private readInputs(start: number, length: number): Uint8Array {
-    return this.blobs.read(this.ledger.manifest.inputs!.sha256, start, length);
+    const inputs = this.ledger.manifest.inputs!;
+    if (this.blobs.size(inputs.sha256) === null) {
+      const needed = piecesOf(start, Math.min(length, inputs.size - start));
+      const lacking = needed & ~this.desk.piecesHere(inputs.sha256);
+      if (lacking !== 0n) throw new InputsLacking(lacking);
+    }
+    return this.blobs.read(inputs.sha256, start, length);
   }
 }
 

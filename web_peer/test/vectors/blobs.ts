@@ -1,9 +1,11 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 import { expect } from "vitest";
 
-import { describe, PIECE_BYTES, PieceAssembly, pieceCount, pieceHashes } from "../../src/protocol/blobs";
+import { checkPiece, describe, PIECE_BYTES, pieceCount, pieceHashes } from "../../src/protocol/blobs";
 import { concat } from "../../src/protocol/bytes";
 import * as merkle from "../../src/protocol/merkle";
+import { Partial } from "../../src/protocol/pieces";
+import { MemoryBlobStore } from "../../src/protocol/storage";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
 
 const { cases: blobs, piece_bytes, refused_pieces } = vectors("blobs");
@@ -32,12 +34,15 @@ for (const { size, sha256: digest, root, pieces, proofs } of blobs) {
     {
       name: `${size} bytes: put together`,
       check: () => {
-        const assembly = new PieceAssembly(fromHex(digest), size, fromHex(root));
-        for (const index of assembly.missing()) {
+        const store = new MemoryBlobStore();
+        const partial = new Partial(store, fromHex(digest), size, fromHex(root));
+        for (let index = 0; index < pieceCount(size); index++) {
           const piece = data.subarray(index * PIECE_BYTES, (index + 1) * PIECE_BYTES);
-          assembly.add(index, piece, proofs[index].map(fromHex));
+          expect(partial.add(index, piece, proofs[index].map(fromHex))).toBe(true);
+          expect(partial.tree.proof(index).map(hex)).toEqual(proofs[index]);
         }
-        expectBytes(sha256(assembly.whole()), digest);
+        expect(partial.isComplete && store.finish(fromHex(digest))).toBe(true);
+        expectBytes(sha256(store.read(fromHex(digest), 0, size)), digest);
       },
     },
   );
@@ -49,7 +54,7 @@ for (const { size, sha256: digest, root, pieces, proofs } of blobs) {
   }
 }
 
-const { size, sha256: digest, root } = refused_pieces;
+const { size, root } = refused_pieces;
 const blob = pattern(size);
 for (const { why, index, start, bytes, rest, proof } of refused_pieces.pieces) {
   const piece = concat(blob.subarray(start, start + bytes), fromHex(rest));
@@ -57,7 +62,7 @@ for (const { why, index, start, bytes, rest, proof } of refused_pieces.pieces) {
     name: `refused: ${why}`,
     check: () =>
       expectRefused(() =>
-        new PieceAssembly(fromHex(digest), size, fromHex(root)).add(index, piece, proof.map(fromHex)),
+        checkPiece(size, fromHex(root), index, piece, proof.map(fromHex)),
       ),
   });
 }
