@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from crowdcompute.node.store.blobs import DiskBlobStore
 from crowdcompute.node.store.errors import QuotaExceeded, StoreError
+from crowdcompute.protocol import merkle
+from crowdcompute.protocol.blobs import PIECE_BYTES, describe, piece_hashes
+from crowdcompute.protocol.pieces import Partial
 from crowdcompute.protocol.storage import BlobStore, MemoryBlobStore
 
 QUOTA = 1_000
@@ -138,3 +141,87 @@ def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:
     branch.unlink()
     store.put(digest_of(BLOBS[4]), BLOBS[4])
     assert store.read(digest_of(BLOBS[4]), 0, 400) == BLOBS[4]
+
+
+BIG = b"".join(sha256(number.to_bytes(4)).digest() for number in range(5 * PIECE_BYTES // 32 + 1))
+REF = describe(BIG)
+
+
+def partial(store: DiskBlobStore, *indices: int) -> Partial:
+    """These pieces of BIG, put into the store besides those that are there."""
+    pieces = Partial(store, REF.sha256, REF.size, REF.root)
+    hashes = piece_hashes(BIG)
+    for index in indices:
+        pieces.add(index, BIG[index * PIECE_BYTES :][:PIECE_BYTES], merkle.proof(hashes, index))
+    return pieces
+
+
+def test_pieces_outlive_the_process_and_become_the_blob(tmp_path: Path) -> None:
+    partial(DiskBlobStore(tmp_path, 2**20), 1, 4)
+    store = DiskBlobStore(tmp_path, 2**20)
+    pieces = partial(store)
+    assert pieces.here == 0b10010
+    assert store.read(REF.sha256, PIECE_BYTES + 7, 9) == BIG[PIECE_BYTES + 7 :][:9]
+    assert store.size(REF.sha256) is None
+    partial(store, 0, 2, 3, 5)
+    assert store.finish(REF.sha256)
+    assert store.read(REF.sha256, 0, REF.size) == BIG
+    assert store.used_bytes == REF.size
+    assert list((tmp_path / "partial").iterdir()) == []
+
+
+def test_a_piece_that_a_crash_left_wrong_is_not_believed(tmp_path: Path) -> None:
+    partial(DiskBlobStore(tmp_path, 2**20), 0, 1, 2)
+    with (tmp_path / "partial" / REF.sha256.hex()).open("r+b") as file:
+        file.seek(PIECE_BYTES + 3)
+        file.write(b"?")
+    journal = tmp_path / "partial" / f"{REF.sha256.hex()}.tree"
+    journal.write_bytes(journal.read_bytes()[:-7])
+    here = partial(DiskBlobStore(tmp_path, 2**20)).here
+    assert here & 0b010 == 0
+    assert here & 0b001 == 1
+
+
+def test_pieces_that_make_another_blob_are_dropped(tmp_path: Path) -> None:
+    store = DiskBlobStore(tmp_path, 2**20)
+    store.begin(digest_of(b"other"), 5)
+    store.put_piece(digest_of(b"other"), 0, b"wrong", ())
+    assert not store.finish(digest_of(b"other"))
+    assert store.used_bytes == 0
+
+
+def test_what_is_not_needed_makes_room_what_was_used_longest_ago_first(tmp_path: Path) -> None:
+    store = DiskBlobStore(tmp_path, QUOTA)
+    needed, old, used, new = BLOBS[3], BLOBS[2], b"u" * 280, b"n" * 700
+    store.needed = lambda digest: digest == digest_of(needed)
+    for blob in (needed, used, old):
+        store.put(digest_of(blob), blob)
+    store.read(digest_of(used), 0, 1)
+    with pytest.raises(QuotaExceeded):
+        store.put(digest_of(b"x" * 701), b"x" * 701)
+    assert store.size(digest_of(old)) is not None, "nothing goes for what cannot fit"
+    store.put(digest_of(b"m" * 420), b"m" * 420)
+    assert store.size(digest_of(old)) is None
+    assert store.size(digest_of(used)) is not None
+    store.put(digest_of(new), new)
+    assert [store.size(digest_of(blob)) for blob in (needed, used, new)] == [300, None, 700]
+
+
+def test_a_piece_that_does_not_fit_is_refused_and_the_others_stay(tmp_path: Path) -> None:
+    store = DiskBlobStore(tmp_path, REF.size)
+    store.put(digest_of(b"k" * PIECE_BYTES), b"k" * PIECE_BYTES)
+    with pytest.raises(QuotaExceeded):
+        partial(store, 0, 1, 2, 3, 4, 5)
+    assert partial(store).here == 0b1111
+    with pytest.raises(QuotaExceeded):
+        store.begin(digest_of(b"huge"), REF.size + 1)
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_kept(tmp_path: Path) -> None:
+    store = DiskBlobStore(tmp_path, 2**20)
+    with pytest.raises(StoreError, match="changed while it was copied"):
+        store.put_file(REF.sha256, iter([BIG[:-1], b"?"]), REF.size)
+    assert store.size(REF.sha256) is None
+    store.put_file(REF.sha256, iter([BIG[:70_000], BIG[70_000:]]), REF.size)
+    assert store.read(REF.sha256, 0, REF.size) == BIG
+    assert store.used_bytes == REF.size

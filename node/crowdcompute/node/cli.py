@@ -40,6 +40,7 @@ def run(
     memory: str | None = None,
     seconds: float | None = None,
     disk: str | None = None,
+    upload: str | None = None,
     accept: list[str] | None = None,
     no_js: Flag = False,
     strict_js: Flag = False,
@@ -69,6 +70,8 @@ def run(
         Do not take tasks that want more seconds per chunk (default 3600).
     disk
         Disk space for code, inputs and results (default 2GiB).
+    upload
+        Bytes a second given to other peers at most, like 500kB (default: no cap).
     accept
         Work only for this creator, by peer id; may be given again.
     no_js
@@ -102,6 +105,7 @@ def run(
         memory=memory,
         seconds=seconds,
         disk=disk,
+        upload=upload,
         accept=tuple(accept) if accept else None,
         javascript="off" if no_js else "strict" if strict_js else None,
         nice=nice,

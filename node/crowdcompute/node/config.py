@@ -78,6 +78,8 @@ class NodeConfig(BaseSettings):
     """Tasks that ask for more seconds per chunk are not taken."""
     disk: Size = 2 * 2**30
     """Blobs kept on disk: code, inputs and results until the creator has them."""
+    upload: Size | None = None
+    """Bytes a second of blobs given to other peers, at most; nothing said means no cap."""
     accept: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
     """Peer ids of the creators to work for; nobody named means everybody."""
     javascript: Literal["fast", "strict", "off"] = "fast"

@@ -69,6 +69,9 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                     memory_bytes_max=config.memory,
                     seconds_max=config.seconds,
                     runtimes=frozenset({"wasm", "js"}) if takes_javascript else frozenset({"wasm"}),
+                    upload_bytes_per_s=config.upload,
+                    # One creator's tasks leave room for another's.
+                    creator_bytes_max=config.disk * 3 // 4,
                     accept_creators=frozenset(map(public_key_of, config.accept)) or None,
                 ),
                 identity,
@@ -80,6 +83,8 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 native=native,
                 on_notice=say.notice,
             )
+
+            home.blobs.needed = runtime.peer.needs
 
             async def answer(command: str, _: Mapping[str, Any]) -> Mapping[str, Any]:
                 if command == "status":

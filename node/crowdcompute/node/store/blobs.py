@@ -1,5 +1,9 @@
 """Blobs in a folder, one file each: `ab/ab12…` by the hex of their SHA-256, and `incoming/` while they are written.
 
+A blob that comes in pieces grows in `partial/ab12…`, a file with holes, beside `ab12….tree`: the nodes of its tree that
+came with its pieces, each appended after the piece it belongs to. So whatever is read there after a crash is proved
+again before it is believed.
+
 A blob is written to `incoming/` and renamed into place, so a name never shows half a blob, whenever the process is
 killed. There is no fsync: it would hold up the event loop by milliseconds a blob on a common disk. So a power cut may
 take the blobs of the last half minute, or leave their names with wrong bytes; the next start re-hashes the blobs
@@ -10,20 +14,28 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import struct
 from contextlib import contextmanager
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from typing import TYPE_CHECKING, NamedTuple
+
+from crowdcompute.protocol.blobs import PIECE_BYTES
 
 from .errors import QuotaExceeded, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 UNFLUSHED_S = 60.0
 """Blobs this much older than the newest are on the disk for certain. Twice Linux's `dirty_expire_centisecs` of 30 s."""
 
 _INCOMING = "incoming"
+_PARTIAL = "partial"
+_NODE = struct.Struct("<Q32s")
+"""One node of a blob's tree: its number and its hash."""
+_is_name = re.compile("[0-9a-f]{64}").fullmatch
 _MIB = 1024 * 1024
 
 
@@ -41,10 +53,16 @@ class DiskBlobStore:
         """
         self._folder = folder
         self._incoming = folder / _INCOMING
+        self._partial = folder / _PARTIAL
         self.quota_bytes = quota_bytes
+        self.needed: Callable[[bytes], bool] = lambda digest: True
+        """Whether a blob may not go. When the quota is full, those that may go in the order of their last use."""
+        self._bytes: dict[bytes, int] = {}
+        """Of every blob, whole or not, what of it is here; in the order of their last use."""
         self.used_bytes = 0
         with self._failures():
             self._incoming.mkdir(parents=True, exist_ok=True)
+            self._partial.mkdir(exist_ok=True)
             for leftover in self._incoming.iterdir():
                 leftover.unlink()
             self._recover()
@@ -61,8 +79,12 @@ class DiskBlobStore:
             try:
                 file = os.open(self._path(digest), os.O_RDONLY)
             except FileNotFoundError:
-                raise KeyError(digest) from None
+                try:
+                    file = os.open(self._partial / digest.hex(), os.O_RDONLY)
+                except FileNotFoundError:
+                    raise KeyError(digest) from None
             try:
+                self._hold(digest, self._bytes.get(digest, 0))
                 return os.pread(file, length, start)
             finally:
                 os.close(file)
@@ -75,12 +97,7 @@ class DiskBlobStore:
         """
         if self.size(digest) is not None:
             return
-        if self.used_bytes + len(data) > self.quota_bytes:
-            raise QuotaExceeded(
-                f"a blob of {len(data) / _MIB:,.1f} MiB does not fit: {self._folder} holds "
-                f"{self.used_bytes / _MIB:,.1f} of at most {self.quota_bytes / _MIB:,.1f} MiB; "
-                "allow more disk, or forget a task"
-            )
+        self._make_room(digest, len(data))
         written, path = self._incoming / digest.hex(), self._path(digest)
         with self._failures():
             try:
@@ -91,35 +108,137 @@ class DiskBlobStore:
                 # A full disk needs its bytes back now, not at the next start.
                 written.unlink(missing_ok=True)
                 raise
-        self.used_bytes += len(data)
+        self._hold(digest, len(data))
+
+    def put_file(self, digest: bytes, chunks: Iterable[bytes], size: int) -> None:
+        """Keep a blob that comes part by part, for it is too large for the memory; checked as it is written.
+
+        Raises:
+            QuotaExceeded: It does not fit the quota.
+            StoreError: The parts are not the blob: the file they come from was changed meanwhile.
+        """
+        if self.size(digest) is not None:
+            return
+        self._make_room(digest, size)
+        written, path, whole = self._incoming / digest.hex(), self._path(digest), sha256()
+        with self._failures():
+            try:
+                with written.open("wb") as file:
+                    for chunk in chunks:
+                        whole.update(chunk)
+                        file.write(chunk)
+                if whole.digest() != digest:
+                    raise StoreError(f"{digest.hex()} was changed while it was copied: leave its file alone, and try again")
+                path.parent.mkdir(exist_ok=True)
+                written.replace(path)
+            finally:
+                written.unlink(missing_ok=True)
+        self._hold(digest, size)
+
+    def begin(self, digest: bytes, size: int) -> dict[int, bytes]:
+        if size > self.quota_bytes:
+            raise self._full(size)
+        with self._failures():
+            (self._partial / digest.hex()).touch()
+            self._hold(digest, self._bytes.get(digest, 0))
+            try:
+                kept = self._nodes(digest).read_bytes()
+            except FileNotFoundError:
+                return {}
+        # The last one may be cut short by a crash; its piece comes again.
+        whole = kept[: len(kept) - len(kept) % _NODE.size]
+        return dict(_NODE.iter_unpack(whole))
+
+    def put_piece(self, digest: bytes, index: int, data: bytes, nodes: Sequence[tuple[int, bytes]]) -> None:
+        """Keep one checked piece of a blob begun, and the nodes of its tree that came with it.
+
+        Raises:
+            QuotaExceeded: It does not fit the quota.
+        """
+        self._make_room(digest, len(data))
+        with self._failures():
+            file = os.open(self._partial / digest.hex(), os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(file, data, index * PIECE_BYTES)
+            finally:
+                os.close(file)
+            # After the piece: a leaf says that its piece is there.
+            with self._nodes(digest).open("ab") as journal:
+                journal.write(b"".join(_NODE.pack(number, node) for number, node in nodes))
+        self._hold(digest, self._bytes.get(digest, 0) + len(data))
+
+    def finish(self, digest: bytes) -> bool:
+        written, path = self._partial / digest.hex(), self._path(digest)
+        with self._failures():
+            if not _is_whole(written):
+                self.discard(digest)
+                return False
+            path.parent.mkdir(exist_ok=True)
+            written.replace(path)
+            self._nodes(digest).unlink(missing_ok=True)
+            self._hold(digest, path.stat().st_size)
+        return True
 
     def discard(self, digest: bytes) -> None:
-        size = self.size(digest)
-        if size is None:
-            return
         with self._failures():
-            self._path(digest).unlink()
-        self.used_bytes -= size
+            for path in (self._path(digest), self._partial / digest.hex(), self._nodes(digest)):
+                path.unlink(missing_ok=True)
+        self.used_bytes -= self._bytes.pop(digest, 0)
+
+    # ---- inside
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
         return self._folder / name[:2] / name
 
+    def _nodes(self, digest: bytes) -> Path:
+        return self._partial / f"{digest.hex()}.tree"
+
+    def _hold(self, digest: bytes, size: int) -> None:
+        """So much is here of a blob, which is used now."""
+        self.used_bytes += size - self._bytes.pop(digest, 0)
+        self._bytes[digest] = size
+
+    def _make_room(self, digest: bytes, size: int) -> None:
+        """Drop what is not needed, what was used longest ago first, until there is room."""
+        lacking = self.used_bytes + size - self.quota_bytes
+        if lacking <= 0:
+            return
+        droppable = [other for other in self._bytes if other != digest and not self.needed(other)]
+        if sum(self._bytes[other] for other in droppable) < lacking:
+            raise self._full(size)
+        for other in droppable:
+            if lacking <= 0:
+                break
+            lacking -= self._bytes[other]
+            self.discard(other)
+
+    def _full(self, size: int) -> QuotaExceeded:
+        return QuotaExceeded(
+            f"a blob of {size / _MIB:,.1f} MiB does not fit: {self._folder} holds "
+            f"{self.used_bytes / _MIB:,.1f} of at most {self.quota_bytes / _MIB:,.1f} MiB; "
+            "allow more disk, or forget a task"
+        )
+
     def _recover(self) -> None:
         found = list(self._files())
         newest_s = max((file.modified_s for file in found), default=0.0)
-        for file in found:
+        for file in sorted(found, key=lambda file: file.modified_s):
             if file.modified_s >= newest_s - UNFLUSHED_S and not _is_whole(file.path):
                 file.path.unlink()
             else:
-                self.used_bytes += file.size_bytes
+                self._hold(bytes.fromhex(file.path.name), file.size_bytes)
+        for path in self._partial.iterdir():
+            if _is_name(path.name):
+                # Only what was written takes room: the file has holes. The pieces are proved when it is begun again.
+                self._hold(bytes.fromhex(path.name), path.stat().st_blocks * 512)
 
     def _files(self) -> Iterator[_File]:
         """Our blobs. Whatever else somebody put into the folder is not ours to count or to drop."""
         for branch in self._folder.glob("[0-9a-f][0-9a-f]/"):
             with os.scandir(branch) as entries:
                 for entry in entries:
-                    if len(entry.name) == 64 and entry.name.startswith(branch.name):
+                    if _is_name(entry.name) and entry.name.startswith(branch.name):
                         status = entry.stat()
                         yield _File(branch / entry.name, status.st_size, status.st_mtime)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from crowdcompute.protocol.storage import NoRoom
+
 
 class StoreError(Exception):
     """The disk, the folder or the database is unusable. The message is one sentence that says what to do.
@@ -13,5 +15,5 @@ class StoreError(Exception):
     exit_code = 3
 
 
-class QuotaExceeded(StoreError):
+class QuotaExceeded(StoreError, NoRoom):
     """One more blob would pass the quota. Nothing was kept; the store goes on working."""
