@@ -228,7 +228,7 @@ def test_what_an_earlier_life_left_is_taken_up_as_far_as_it_still_leads_to_the_r
     again = Partial(store, ref.sha256, ref.size, ref.root)
     assert again.here == 0b1010
     assert again.tree.proof(3) == pieces(data)[3][2]
-    for piece in pieces(data):
-        again.add(*piece)
+    for arriving in pieces(data):
+        again.add(*arriving)
     assert store.finish(ref.sha256)
     assert store.read(ref.sha256, 0, ref.size) == data

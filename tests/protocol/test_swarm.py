@@ -72,7 +72,8 @@ class Network:
                 moved = False
                 for peer_id, exchange in self.exchanges.items():
                     frames, finished = exchange.drain(self.now)
-                    self.finished.update({peer_id: here for _, here in finished})
+                    for _, here in finished:
+                        self.finished[peer_id] = here
                     for to, frame in frames:
                         moved = True
                         self.sent.append((peer_id, to, frame))

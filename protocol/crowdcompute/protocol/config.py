@@ -175,7 +175,7 @@ class ProtocolConfig:
 
     blob_whole_bytes: int = 8 * 1024 * 1024
     """Inputs up to this size are fetched before a task begins; of larger ones what each batch reads, where the split
-    tells (`lines` do not). A guess: a minute at 1 Mbit/s, and few enough peers have anything of a larger one to give."""
+    tells (`lines` do not). A guess: a minute at 1 Mbit/s."""
 
     creator_bytes_max: int = 5 << 28
     """Code and inputs of one creator's open tasks that we take; beyond it, its further tasks are left to others."""

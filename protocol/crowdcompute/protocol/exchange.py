@@ -4,9 +4,9 @@
     without one:        WANTED --piece by piece, from one at a time----------> HERE
                            '--nobody left to ask--> UNREACHABLE (the asker is told; it may ask again)
 
-Nothing is ever sent unasked. Without a known Merkle root only the whole can be checked, so such a blob is taken from one
-provider at a time: then it is clear who lied. What others ask of us waits its turn in serving.py; a blob of which we
-are the only source is shown bit by bit (seeding.py).
+Nothing is ever sent unasked. Without a known Merkle root only the whole can be checked, so such a blob is taken from
+one provider at a time: then it is clear who lied. What others ask of us waits its turn in serving.py; a blob of which
+we are the only source is shown bit by bit (seeding.py).
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Exchange:
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Iterable[PeerId], now: float) -> None:
         """Want a blob. `drain` will say when it is here, or that nobody we can reach has it.
 
-        With a root it is fetched from all neighbours, and goes on being fetched until it is forgotten; without one, from
-        `providers`.
+        With a root it is fetched from all neighbours, and goes on being fetched until it is forgotten; without one,
+        from `providers`.
         """
         if self._blobs.size(digest) is not None:
             self._finished.append((digest, True))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN_FIRST = 4
 SHOWN_MAX = 32
-"""Pieces shown to one neighbour and not served yet. It grows by one with each served: a fast link must not wait for us."""
+"""Pieces shown to one neighbour and not served yet. It grows by one with each served, so a fast link does not wait."""
 
 
 class Seeding:

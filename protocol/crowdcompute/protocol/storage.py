@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class NoRoom(Exception):  # noqa: N818  # It is no error of ours or of a peer's.
+class NoRoom(Exception):  # It is no error of ours or of a peer's.
     """The store is full of what may not go. Nothing was kept."""
 
 

@@ -5,8 +5,9 @@
                                           '---- ban ---------+---- certificate ----> DONE
 
 A worker that nobody admits works as a guest: the creator is away, and opens what it finds when it comes back.
-Large inputs are fetched chunk by chunk, while other chunks run. A worker commits its votes batch by batch, says by leases what it is on, and prefers what the creator asks of it to
-what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
+Large inputs are fetched chunk by chunk, while other chunks run. A worker commits its votes batch by batch, says by
+leases what it is on, and prefers what the creator asks of it to what it picks itself. It follows one shard at a time
+and moves on when that shard has nothing left for it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ BATCHES_LEFT = 2
 """Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next."""
 
 
-class _InputsLacking(Exception):  # noqa: N818  # No error: they come.
+class _InputsLacking(Exception):  # No error: they come.
     """A chunk's input is not here yet, for want of these pieces."""
 
     def __init__(self, pieces: int) -> None:

@@ -1,8 +1,8 @@
-"""`python -m crowdcompute.simulations SCENARIO.toml --seed 7 [--story PEER|CHUNK]`, or `... report` or `... validate`
+"""`python -m crowdcompute.simulations SCENARIO.toml --seed 7 [--story PEER|CHUNK]`, or `report`, `validate` or `swarm`
 
 Runs the nodes' own protocol code under virtual time and prints a report. Exit codes: 0 all checks hold, 1 one does
 not, 2 the scenario or the arguments are wrong. `report` compares the verification policy with others' at full size,
-`validate` holds the engine it does that with against the real protocol code.
+`validate` holds the engine it does that with against the real protocol code. `swarm` times a blob on its way to all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+from .dissemination_report import main as swarm
 from .report import table
 from .run import run
 from .scenario import ScenarioError, load_scenario
@@ -20,6 +21,8 @@ from .scenario import ScenarioError, load_scenario
 
 def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["swarm"]:
+        return swarm(given[1:])
     if given[:1] in (["report"], ["validate"]):
         try:
             # Here, because nothing else needs numpy.

@@ -176,7 +176,7 @@ export interface ProtocolConfig {
   readonly uploadBytesPerS: number;
   /**
    * Inputs up to this size are fetched before a task begins; of larger ones what each batch reads, where the split
-   * tells (`lines` do not). A guess: a minute at 1 Mbit/s, and few enough peers have anything of a larger one to give.
+   * tells (`lines` do not). A guess: a minute at 1 Mbit/s.
    */
   readonly blobWholeBytes: number;
   /** Code and inputs of one creator's open tasks that we take; beyond it, its further tasks are left to others. */

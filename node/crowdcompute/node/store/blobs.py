@@ -128,7 +128,9 @@ class DiskBlobStore:
                         whole.update(chunk)
                         file.write(chunk)
                 if whole.digest() != digest:
-                    raise StoreError(f"{digest.hex()} was changed while it was copied: leave its file alone, and try again")
+                    raise StoreError(
+                        f"{digest.hex()} was changed while it was copied: leave its file alone, and try again"
+                    )
                 path.parent.mkdir(exist_ok=True)
                 written.replace(path)
             finally:
