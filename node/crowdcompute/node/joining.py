@@ -49,7 +49,8 @@ async def join(runtime: Runtime) -> None:
     Where the link names no server, there is nothing to wait for: others may come later.
 
     Raises:
-        CommandError: Nobody can be reached, a server refuses us, our clock and its clock are far apart, or we cannot listen.
+        CommandError: Nobody can be reached, a server refuses us, our clock and its clock are far apart, or we cannot
+            listen.
     """
     try:
         await runtime.listen()

@@ -2,13 +2,14 @@
 
     ENTERED while we are on any · REFUSED when each refuses us · UNREACHABLE when none can be reached · else CONNECTING
 
-What we send goes by all of them, because only the other side knows which it is on; it takes what comes twice once. A peer
-is absent when every server that we are on says so.
+What we send goes by all of them, because only the other side knows which it is on; it takes what comes twice once. A
+peer is absent when every server that we are on says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .signaling_client import PeerAbsent, SignalingClient, SignalingState, StateChanged
@@ -26,7 +27,7 @@ ICE_SERVERS_MAX = 8
 """Of all servers together: each costs every connection a question."""
 
 ABSENT_MAX = 1_000
-"""Peers of which some server said that they are absent. The oldest are forgotten: their dials run into their timeout."""
+"""Peers that some server called absent. The oldest are forgotten: their dials run into their timeout."""
 
 
 class SignalingServers:
@@ -51,12 +52,7 @@ class SignalingServers:
 
     async def run(self, on_event: Callable[[SignalingEvent], None]) -> None:
         """Stay connected to all until cancelled, telling everything to `on_event`."""
-        await asyncio.gather(
-            *(
-                client.run(lambda event, url=url: self._told(url, event, on_event))
-                for url, client in self.clients.items()
-            )
-        )
+        await asyncio.gather(*(client.run(partial(self._told, on_event, url)) for url, client in self.clients.items()))
 
     def relay(self, to: bytes, signal: bytes) -> bool:
         """Send a signal to the peer with this public key; False when no server takes it."""
@@ -66,7 +62,7 @@ class SignalingServers:
         """Ask for other peers, to be told by `PeersNamed`; False when no server can be asked."""
         return any([client.ask() for client in self.clients.values()])
 
-    def _told(self, url: str, event: SignalingEvent, on_event: Callable[[SignalingEvent], None]) -> None:
+    def _told(self, on_event: Callable[[SignalingEvent], None], url: str, event: SignalingEvent) -> None:
         match event:
             case StateChanged(detail=detail):
                 self.state = self._together()

@@ -378,8 +378,8 @@ class JoinLink:
     """Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
 
     `http://host:port/j#n=NETWORK`, `&t=TASK` (hex) to open one task's page, `&i=INVITE` where the network asks for it,
-    `&s=URL` for each further server and `&b=MULTIADDR` for each native peer that can be dialled without any. What begins
-    with `n=` is a link too: that of a network which needs no server.
+    `&s=URL` for each further server and `&b=MULTIADDR` for each native peer that can be dialled without any. What
+    begins with `n=` is a link too: that of a network which needs no server.
     """
 
     base_url: str

@@ -43,7 +43,8 @@ _COMMON = {
 }
 
 # Scripts and styles come from this server only; WebAssembly is for the connection doctor. The page speaks to this
-# server (its WebSocket too), to those this one names beside itself, and, through WebRTC, which no policy covers, to peers.
+# server (its WebSocket too), to those this one names beside itself, and, through WebRTC, which no policy covers, to
+# other peers.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
     "img-src 'self' data: blob:; "

@@ -10,7 +10,8 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from crowdcompute.node.joining import CLOCK_SKEW_MAX_S
-from crowdcompute.node.signaling_client import SignalingClient, SignalingState, StateChanged
+from crowdcompute.node.signaling_client import SignalingState, StateChanged
+from crowdcompute.node.signaling_servers import SignalingServers
 from crowdcompute.protocol.identity import Identity
 
 from .findings import Finding, bad, good, note
@@ -39,9 +40,11 @@ async def visit(link: JoinLink | None) -> Visit:
     """Enter the network and leave again. A key of its own: the node's would push out a node that runs."""
     if link is None:
         return Visit(note(NO_LINK))
+    if not link.servers:
+        return Visit(note("This network has no signaling server."))
     loop = asyncio.get_running_loop()
-    client = SignalingClient(
-        link.websocket_url, Identity(secrets.token_bytes(32)), link.network, SystemRandom(), link.invite
+    client = SignalingServers(
+        link.websocket_urls, Identity(secrets.token_bytes(32)), link.network, SystemRandom(), link.invite
     )
     settled: asyncio.Future[StateChanged] = loop.create_future()
 

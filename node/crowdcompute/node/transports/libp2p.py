@@ -7,9 +7,9 @@
 
     DIALLING --opening both ways--> OPEN --close, end of stream, bad frame--> CLOSED
 
-libp2p is trio only, and a trio of its own costs the node nothing while libp2p is busy (research/libp2p.md). The two sides
-share a link's queues and nothing else. One stream carries both channels; a control frame overtakes bulk that still
-waits in the queue.
+libp2p is trio only, and a trio of its own costs the node nothing while libp2p is busy (research/libp2p.md). The two
+sides share a link's queues and nothing else. One stream carries both channels; a control frame overtakes bulk that
+still waits in the queue.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ LINGER_S = 2.5
 """How long a link we close may take to send what is queued, as over WebRTC."""
 
 WRITE_BYTES = 128 * 1024
-"""What the writer takes from the queues at a time: a control frame waits behind no more than that and yamux's window."""
+"""What the writer takes from the queues at a time: a control frame waits behind that and yamux's window at most."""
 
 READ_BYTES = 256 * 1024
 UNDELIVERED_MAX_BYTES = 1024 * 1024
@@ -289,8 +289,8 @@ class Libp2pHost:
     """One libp2p host for one identity in one network: dials, accepts, and looks for others in the Kad-DHT.
 
     Callbacks run on the event loop, never from within a call of ours. `on_link(link, dialled)`: attach to it at once.
-    `on_dial_failed(peer_id, reason)`: answers a `dial` that made no link. `on_found(peer_id, addresses)`: somebody of our
-    network, as the DHT says; it may lie, a dial will tell.
+    `on_dial_failed(peer_id, reason)`: answers a `dial` that made no link. `on_found(peer_id, addresses)`: somebody of
+    our network, as the DHT says; it may lie, a dial will tell.
     """
 
     def __init__(
@@ -412,6 +412,10 @@ class Libp2pHost:
                 self.run_here(self._has_started)
                 nursery.start_soon(self._look_for_others, host, dht)
                 await self._stop.wait()
+                # Left to itself it drops some of its connections without closing their sockets.
+                with trio.move_on_after(LINGER_S):
+                    for peer in host.get_connected_peers():
+                        await host.disconnect(peer)
                 nursery.cancel_scope.cancel()
 
     def _listen_at(self) -> list[str]:
@@ -477,7 +481,7 @@ class Libp2pHost:
                 await (stream.close() if finished else stream.reset())
         except Exception as error:
             log.info("a stream with %s ends: %r", peer_id, error)
-            with trio.move_on_after(1, shield=True), suppress(Exception):
+            with trio.CancelScope(deadline=trio.current_time() + 1, shield=True), suppress(Exception):
                 await stream.reset()
         finally:
             if link is not None:

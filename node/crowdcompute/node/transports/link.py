@@ -69,11 +69,11 @@ class Link(Protocol):
 def outlives(
     older: Link, newer: Link, *, older_dialled: bool, newer_dialled: bool, age_s: float, smaller: bool
 ) -> bool:
-    """Whether the older of two links to one peer stays. Both sides come to the same answer, in whatever order they open.
+    """Whether the older of two links to one peer stays. Both sides answer the same, in whatever order they open.
 
-    libp2p stays before WebRTC, since it carries many times as much (benchmarks/links.py). Of one kind the newer stays: the
-    older one's other end may have died. Only when both sides dialled at once, the one dialled by the smaller peer id stays.
-    `smaller`: whether that is ours; `age_s`: how long ago the older one opened.
+    libp2p stays before WebRTC, since it carries many times as much (benchmarks/links.py). Of one kind the newer stays:
+    the older one's other end may have died. Only when both sides dialled at once, the one dialled by the smaller peer
+    id stays. `smaller`: whether that is ours; `age_s`: how long ago the older one opened.
     """
     if older.over != newer.over:
         return older.over == "libp2p"

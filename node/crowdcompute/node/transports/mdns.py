@@ -1,8 +1,8 @@
 """Peers of one network find each other on a LAN by multicast DNS (libp2p's mDNS specification, spec/libp2p.md).
 
 Each peer advertises a service `_p2p-XXXXXXXX._udp.local.`, whose name stands for the network, with a TXT string
-`dnsaddr=MULTIADDR` for each of its addresses, and hears of the others'. zeroconf's own asyncio side does it: the one that
-libp2p brings would hold up its thread for seconds.
+`dnsaddr=MULTIADDR` for each of its addresses, and hears of the others'. zeroconf's own asyncio side does it: the one
+that libp2p brings would hold up its thread for seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from zeroconf import IPVersion, ServiceStateChange
+from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from crowdcompute.protocol.errors import LocalProtocolError
@@ -66,9 +66,8 @@ class Mdns:
         Raises:
             OSError: There is no interface that takes multicast.
         """
-        zeroconf = AsyncZeroconf(
-            ip_version=IPVersion.V4Only, **({"interfaces": list(self._hosts)} if self._hosts else {})
-        )
+        interfaces = list(self._hosts) or InterfaceChoice.All
+        zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
         self._zeroconf = zeroconf
         name = f"{secrets.token_hex(16)}.{self._type}"
         port = int(self._addresses[0].partition("/tcp/")[2].partition("/")[0])

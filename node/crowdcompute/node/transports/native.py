@@ -1,4 +1,4 @@
-"""What native peers have beside WebRTC: an address to dial without an introduction, and ways to hear of others' (spec/libp2p.md).
+"""What native peers have beside WebRTC: an address to dial without introduction, and ways to hear of others' addresses.
 
     bootstrap list, mDNS, Kad-DHT, remembered --> address book --on_peers--> the core, which decides whom to dial
 
@@ -100,7 +100,7 @@ class Native:
             OSError: The port cannot be had.
         """
         await self._host.start()
-        for peer_id, addresses in reversed(self._remembered.items()):
+        for peer_id, addresses in reversed(list(self._remembered.items())):
             self._found(PeerId(peer_id), addresses)
         for address in self._options.bootstrap:
             self._found(PeerId(address.rpartition("/")[2]), (address,))
