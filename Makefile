@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: demo page test check format lock bench clean
+.PHONY: demo example page test check format lock bench clean
 
 ## A whole network on this machine: three peers, one of them lying, compute a picture. ARGS=--keep stays up.
 demo: $(VENV)/.ready $(if $(findstring --browser,$(ARGS)),page)
 	$(BIN)/cc-node demo $(ARGS)
+
+## Run an example with real inputs on a network of this machine: make example NAME=path_trace; examples/ has the names.
+example: $(VENV)/.ready-demos
+	$(BIN)/python -m examples.run $(NAME) $(ARGS)
 
 ## The web page, unless it is current; `cc-signaling` serves it.
 page: $(VENV)/.node
@@ -47,6 +51,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --upg
 lock:
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --extra build --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --extra demos --output-file requirements-demos.lock
 	$(LOCK) --group node --output-file requirements-node.lock
 
 clean:
@@ -69,6 +74,11 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@$(PIP) --no-deps -e .
 	@touch $@ $(VENV)/.ready
+
+$(VENV)/.ready-demos: requirements-demos.lock | $(VENV)/.ready
+	@echo "fetching the packages whose data the examples read"
+	@$(PIP) --require-hashes -r requirements-demos.lock
+	@touch $@
 
 # Building the page needs a newer Node than Debian 12 has; PyPI has one that needs no installer.
 $(VENV)/.node: requirements-node.lock web_peer/build_page.py | $(VENV)/.ready-dev

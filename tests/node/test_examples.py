@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import struct
+from itertools import product
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ["collatz", "deep_zoom"]
+NAMES = ["collatz", "deep_zoom", "path_trace", "value_at_risk", "van_der_waerden"]
 
 
 def load(example: str, script: str) -> ModuleType:
@@ -75,7 +77,10 @@ def test_an_example_is_a_task_whose_module_every_volunteer_admits(example: str) 
     assert rewrite(module) == module
     assert admit(module).imports == ()
     manifest = make_manifest(task, read_module(task), None, created_s=0)
-    assert len(Instance(example).run(chunk_input(manifest, manifest.chunks - 1)) or b"") == task.limits.output_bytes
+    result = Instance(example).run(chunk_input(manifest, manifest.chunks - 1, task.inputs))
+    assert result is not None
+    assert len(result) == task.limits.output_bytes or example in ("value_at_risk", "van_der_waerden")
+    assert len(result) <= task.limits.output_bytes
 
 
 @pytest.mark.parametrize("tile", [(0, 0, 8, 8), (508, 508, 8, 8), (300, 450, 3, 5), (1016, 1016, 8, 8)])
@@ -109,12 +114,70 @@ def test_among_the_first_7000_collatz_numbers_the_first_takes_most_steps() -> No
         ("collatz", b"12345678", "two numbers"),
         ("deep_zoom", struct.pack("<4q", 0, 0, 1024, 1024), "at most 16384 pixels"),
         ("deep_zoom", struct.pack("<4q", 0, 0, 0, 8), "4 numbers"),
+        ("path_trace", struct.pack("<4q", 0, 0, 480, 360), "at most 3600 pixels"),
+        ("value_at_risk", struct.pack("<Q4I", 0, 1, 10, 5, 3), "as many returns"),
+        ("van_der_waerden", struct.pack("<3i", 0, 5, 1), "no cube"),
     ],
 )
 def test_an_input_out_of_bounds_is_a_task_error_with_a_text(example: str, data: bytes, message: str) -> None:
     instance = Instance(example)
     assert instance.run(data) is None
     assert message in instance.error()
+
+
+@pytest.mark.parametrize(("column", "row"), [(0, 0), (240, 170), (90, 210), (320, 265), (479, 359)])
+def test_a_pixel_of_the_path_tracer_is_what_python_computes(column: int, row: int) -> None:
+    traced = Instance("path_trace").run(struct.pack("<4q", column, row, 1, 1))
+    assert traced == load("path_trace", "reference").pixel(column, row)
+
+
+def test_paths_of_the_bootstrap_are_what_python_computes() -> None:
+    reference = load("value_at_risk", "reference")
+    task = read_task_file(EXAMPLES / "value_at_risk")
+    manifest = make_manifest(task, read_module(task), None, created_s=0)
+    data = chunk_input(manifest, 3, task.inputs)
+    first, paths, days, block, count = struct.unpack_from("<Q4I", data)
+    returns = struct.unpack_from(f"<{count}d", data, 24)
+    found = struct.unpack(f"<{paths}i", Instance("value_at_risk").run(data) or b"")
+    assert list(found) == [reference.path(first + at, returns, days, block) for at in range(paths)]
+
+
+def solve(clauses: list[list[int]], variables: int, cube: list[int]) -> bytes | None:
+    words = [len(cube), *cube, variables, *(word for clause in clauses for word in (*clause, 0))]
+    return Instance("van_der_waerden").run(struct.pack(f"<{len(words)}i", *words))
+
+
+def is_model(model: bytes, clauses: list[list[int]]) -> bool:
+    return all(any((literal > 0) == bool(model[abs(literal) - 1]) for literal in clause) for clause in clauses)
+
+
+def test_the_solver_agrees_with_trying_every_assignment() -> None:
+    rng, satisfied = Random(7), 0
+    for _ in range(150):
+        variables = rng.randint(3, 9)
+        clauses = [
+            [variable * rng.choice((1, -1)) for variable in rng.sample(range(1, variables + 1), 3)]
+            for _ in range(round(variables * rng.uniform(3, 6)))
+        ]
+        cube = [rng.randint(1, variables) * rng.choice((1, -1))]
+        every = (bytes(bits) for bits in product((0, 1), repeat=variables))
+        possible = any(is_model(model, [*clauses, cube]) for model in every)
+        model = solve(clauses, variables, cube)
+        assert model is not None
+        assert bool(model) == possible
+        assert not model or is_model(model, [*clauses, cube])
+        satisfied += possible
+    assert 20 < satisfied < 130
+
+
+def test_the_sample_of_van_der_waerden_has_a_colouring() -> None:
+    task = read_task_file(EXAMPLES / "van_der_waerden")
+    manifest = make_manifest(task, read_module(task), None, created_s=0)
+    results = [
+        Instance("van_der_waerden").run(chunk_input(manifest, chunk, task.inputs)) for chunk in range(manifest.chunks)
+    ]
+    # W(2; 3, 4) is 18: the numbers 1 to 17 can be coloured.
+    assert manifest.chunks == 8 and None not in results and any(results)
 
 
 def test_a_picture_shows_its_tiles_and_greys_what_is_missing() -> None:

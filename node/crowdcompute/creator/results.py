@@ -148,7 +148,8 @@ def statement(manifest: Manifest, body: CertificateBody, cancelled: int) -> str:
     """What the certificate says, in one sentence."""
     missing = ""
     if body.failed:
-        because = f", {cancelled:,} of them because the creator cancelled them" if cancelled else ""
+        whom = "" if cancelled == body.failed else f"{cancelled:,} of them "
+        because = f", {whom}because the creator cancelled them" if cancelled else ""
         missing = f"; {body.failed:,} of {body.chunks:,} chunks have no result{because}"
     if body.bound == 0:
         return f"all {body.accepted} accepted results were re-executed by the creator's own node{missing}"
