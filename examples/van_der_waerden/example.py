@@ -1,4 +1,4 @@
-"""Cubes of "W(2; 3, 10) > n" from the package `cnfgen` (GPL-3, only run, nothing of it is copied), and what comes of them.
+"""Cubes of "W(2; 3, 10) > n" from the package `cnfgen` (GPL-3, only run, not copied), and what comes of them.
 
 Van der Waerden's number W(2; 3, 10) is 97: the numbers 1 to 96 can be coloured, 1 to 97 cannot. A colouring is
 checked against the formula; that there is none is the word of volunteers on every cube, by quorum. The reference is
