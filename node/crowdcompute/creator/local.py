@@ -141,7 +141,8 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
         case Status.TASK_ERROR:
             # A command's own words are on its standard error, an exception's in the engine's: no part of the vote.
             said = outcome.data.decode(errors="replace")
-            more = f"; it says: {printable(outcome.detail)}" if outcome.detail.strip() not in ("", said) else ""
+            says_more = said.startswith("exit ") or ":" in outcome.detail
+            more = f"; it says: {printable(outcome.detail.strip())}" if says_more and outcome.detail.strip() else ""
             return f"task error: {printable(said)}{more}"
         case Status.NO_RESULT:
             return f"no result: {printable(outcome.detail)}"
