@@ -1,4 +1,4 @@
-"""Two small jobs as their creators show them, and what is wrong with each of many broken copies, in both languages.
+"""Three small jobs as their creators show them, and what is wrong with each of many broken copies, in both languages.
 
 The files are made by hand, signature by signature, so that they change only with the wire.
 """
@@ -16,7 +16,7 @@ from crowdcompute.protocol.batch import Leaf, seal_commit
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.credit import fields_of, split, table_of
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.events import CANCELLED, Status
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Policy, Range, open_manifest, sign_manifest
 from crowdcompute.protocol.opening import AssignOpening, CommitOpening, Shown, read_shown, write_shown
@@ -66,8 +66,16 @@ class Job:
         record = Assign(self.task, 0, seq, worker.public_key, b"sealed to somebody else")
         self.say(self.creator, record, encode(AssignOpening(0, runs_of(chunks))))
 
-    def vote(self, worker: Identity, results: Mapping[int, bytes], *, seq: int = 0, opens: bool = True) -> None:
-        leaves = [Leaf(chunk, Status.OK, inline=True, size=len(data), data=data) for chunk, data in results.items()]
+    def vote(
+        self,
+        worker: Identity,
+        results: Mapping[int, bytes],
+        *,
+        seq: int = 0,
+        opens: bool = True,
+        status: Status = Status.OK,
+    ) -> None:
+        leaves = [Leaf(chunk, status, inline=True, size=len(data), data=data) for chunk, data in results.items()]
         seq = seq or len(self.shown)
         salt, nonce = bytes([seq]) * 16, bytes([seq]) * 12
         commit = seal_commit(worker, self.creator.seal_key, self.task, seq, leaves, salt=salt, nonce=nonce)
@@ -77,12 +85,16 @@ class Job:
     def close(
         self, confirmers: Mapping[int, Sequence[Identity]], certificate: Callable[[bytes], CertificateBody]
     ) -> None:
-        """Accept the right result of every chunk, and certify."""
-        values = {chunk: b"\0" + sha256(right(chunk)).digest() for chunk in range(CHUNKS)}
+        """Accept the right result of every chunk that somebody confirmed or the creator executed, and certify."""
+        values = {chunk: b"\0" + sha256(right(chunk)).digest() for chunk in confirmers}
         root = merkle.root([merkle.leaf_hash(chunk.to_bytes(4) + value) for chunk, value in values.items()])
-        table = table_of(split(1, ([worker.public_key for worker in confirmers[chunk]] for chunk in range(CHUNKS))))
-        accepted = ((1 << CHUNKS) - 1).to_bytes(1)
-        self.say(self.creator, Checkpoint(self.task, 0, 3, CHUNKS, accepted, b"\0", root, *fields_of(table)))
+        table = table_of(split(1, ([worker.public_key for worker in workers] for workers in confirmers.values())))
+        accepted = sum(1 << chunk for chunk in confirmers)
+        failed = (1 << CHUNKS) - 1 - accepted
+        checkpoint = Checkpoint(
+            self.task, 0, 3, CHUNKS, accepted.to_bytes(1), failed.to_bytes(1), root, *fields_of(table)
+        )
+        self.say(self.creator, checkpoint)
         self.say(self.creator, certificate(merkle.leaf_hash(root)))
 
 
@@ -135,6 +147,21 @@ def lied_to(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
     return job
 
 
+@pytest.fixture(scope="module")
+def given_up(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """The creator executed two chunks and wanted no more, although somebody had voted on a third."""
+    policy = Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy))
+    job.vote(ALICE, rights(0, 1, 2), seq=20)
+    job.vote(creator, rights(0, 1), seq=50)
+    job.vote(creator, dict.fromkeys((2, 3, 4), CANCELLED.encode()), seq=51, status=Status.NO_RESULT)
+    job.close(
+        {0: (ALICE,), 1: (ALICE,)},
+        lambda root: CertificateBody(job.task, CHUNKS, 2, 3, root, 8, 0, 2, 0, 0, 1e-4, 0.0, 0.95),
+    )
+    return job
+
+
 def index(job: Job, kind: str, number: int = 0) -> int:
     return [at for at, entry in enumerate(job.shown) if entry.signed.kind == kind][number]
 
@@ -151,7 +178,7 @@ def without(job: Job, *left_out: int) -> list[Shown]:
     return [entry for at, entry in enumerate(job.shown) if at not in left_out]
 
 
-def broken(honest: Job, lied_to: Job) -> dict[str, list[Shown]]:
+def broken(honest: Job, lied_to: Job, given_up: Job) -> dict[str, list[Shown]]:
     """Copies in which one thing is not as it should be."""
     last = len(honest.shown) - 1
     commit = honest.shown[index(honest, "commit")]
@@ -199,6 +226,7 @@ def broken(honest: Job, lied_to: Job) -> dict[str, list[Shown]]:
         "a ban for equivocation": replaced(lied_to, ban, reason="equivocated"),
         "a ban for a commit that opens": replaced(lied_to, ban, reason="malformed"),
         "a liar let off": without(lied_to, ban),
+        "a chunk that was given up counted as an audit": replaced(given_up, len(given_up.shown) - 1, creator_audits=3),
         "a bound that the creator's executions do not allow": replaced(lied_to, len(lied_to.shown) - 1, bound=1e-5),
     }
 
@@ -207,7 +235,9 @@ def parse_manifest(job: Job) -> Manifest:
     return open_manifest(job.shown[0].signed, verify)
 
 
-def test_both_jobs_are_as_certified(honest: Job, lied_to: Job) -> None:
+def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job) -> None:
+    counted = recount(given_up.shown, verify)
+    assert (counted.cancelled, len(counted.values)) == (3, 2)
     counted = recount(honest.shown, verify)
     assert sum(counted.credit.values()) == 4_995
     assert set(counted.credit.values()) == {1_665}
@@ -216,11 +246,11 @@ def test_both_jobs_are_as_certified(honest: Job, lied_to: Job) -> None:
     assert counted.wrong_votes == {BOB.public_key: 1, CAROL.public_key: 2}
 
 
-def test_the_vectors_hold(honest: Job, lied_to: Job, expect_vectors: ExpectVectors) -> None:
+def test_the_vectors_hold(honest: Job, lied_to: Job, given_up: Job, expect_vectors: ExpectVectors) -> None:
     """A file is its entries by number, of which the first list has all."""
     entries: dict[Shown, int] = {}
     vectors: list[dict[str, object]] = []
-    for name, shown in {"honest": honest.shown, "lied to": lied_to.shown}.items():
+    for name, shown in {"honest": honest.shown, "lied to": lied_to.shown, "given up": given_up.shown}.items():
         counted = recount(read_shown(b"".join(write_shown(shown))), verify)
         vectors.append(
             {
@@ -229,6 +259,7 @@ def test_the_vectors_hold(honest: Job, lied_to: Job, expect_vectors: ExpectVecto
                 "holds": {
                     "records": sum(counted.records.values()),
                     "peers": counted.peers,
+                    "cancelled": counted.cancelled,
                     "credit": {worker.hex(): amount for worker, amount in sorted(counted.credit.items())},
                     "wrong_votes": {worker.hex(): count for worker, count in sorted(counted.wrong_votes.items())},
                     "verdicts": {worker.hex(): each.void_to for worker, each in sorted(counted.verdicts.items())},
@@ -236,7 +267,7 @@ def test_the_vectors_hold(honest: Job, lied_to: Job, expect_vectors: ExpectVecto
                 },
             }
         )
-    for name, shown in broken(honest, lied_to).items():
+    for name, shown in broken(honest, lied_to, given_up).items():
         with pytest.raises((DoesNotHold, RemoteProtocolError)) as error:
             recount(read_shown(b"".join(write_shown(shown))), verify)
             pytest.fail(name)

@@ -53,14 +53,20 @@ export function words(counted: Recount): readonly (readonly [string, string])[] 
 }
 
 /** What the certificate says, in one sentence. */
-function statement({ certificate: body, manifest }: Recount): string {
+function statement({ certificate: body, manifest, cancelled }: Recount): string {
+  let missing = "";
+  if (body.failed > 0) {
+    const whom = cancelled === body.failed ? "" : `${count(cancelled)} of them `;
+    const because = cancelled > 0 ? `, ${whom}because the creator cancelled them` : "";
+    missing = `; ${count(body.failed)} of ${count(body.chunks)} chunks have no result${because}`;
+  }
   if (body.bound === 0) {
-    return `all ${body.accepted} accepted results were re-executed by the creator's own node`;
+    return `all ${body.accepted} accepted results were re-executed by the creator's own node${missing}`;
   }
   const bound = `${(100 * body.bound).toFixed(2)}%`;
   const said = `at most ${bound} of the ${count(body.accepted)} accepted results are wrong, with ${percent(body.confidence)}`;
   const condition = `as long as at most ${percent(manifest.policy.liars)} of the workers' audits lie`;
-  return body.workerAudits > 0 ? `${said} confidence, ${condition}` : `${said} confidence`;
+  return body.workerAudits > 0 ? `${said} confidence, ${condition}${missing}` : `${said} confidence${missing}`;
 }
 
 function count(value: number): string {

@@ -6,6 +6,8 @@
  * certified. What no record can show is in `CANNOT_CHECK`. Its sentences are those of `cc-task audit`.
  */
 
+import { sha256 } from "@noble/hashes/sha2.js";
+
 import { equal, fromHex, hex, type Hex } from "./bytes";
 import { fieldsOf, split, tableOf } from "./credit";
 import { ProtocolError, RemoteProtocolError } from "./errors";
@@ -44,6 +46,9 @@ const CANNOT_CHECK_MISMATCHES =
 /** Of a bound that another language computed (spec/verification.md: nine significant digits). */
 const TOLERANCE = 1e-9;
 
+/** What the creator's votes on chunks say that it wants no more. */
+const GIVEN_UP = sha256(new TextEncoder().encode("cancelled by its creator"));
+
 const OPEN: ChunkTally = { state: "open", value: null, missing: 0, offenders: [], extra: 0 };
 
 /** The first thing found that is not as certified, in one sentence; where there is one, the chunk and the worker. */
@@ -76,6 +81,8 @@ export interface Recount {
   readonly peers: number;
   /** Votes that differ from the accepted result, by worker. */
   readonly wrongVotes: ReadonlyMap<Hex, number>;
+  /** Chunks that the creator gave up. */
+  readonly cancelled: number;
   readonly cannotCheck: readonly string[];
 }
 
@@ -113,6 +120,7 @@ class Evidence {
   private readonly votes = new Map<number, Map<Hex, Set<Hex>>>();
   /** Chunks on which a vote is void. */
   private readonly disowned = new Set<number>();
+  private readonly givenUp = new Set<number>();
   /** Workers whose votes for the value of an accepted chunk count. */
   private readonly confirmers = new Map<number, Set<Hex>>();
   private readonly values = new Map<number, Hex>();
@@ -172,9 +180,11 @@ class Evidence {
     } else if (record.kind === "commit" && opened.length === 0) {
       this.unopened.set(recordKey(signed), author);
     } else if (record.kind === "commit") {
-      const values = new Map(
-        openedVotes(signed.author, record, opened).map(({ chunk, value }) => [chunk, value] as const),
-      );
+      const leaves = openedVotes(signed.author, record, opened);
+      const values = new Map(leaves.map(({ chunk, value }) => [chunk, value] as const));
+      for (const { chunk, value, data } of author === this.creator ? leaves : []) {
+        if (!value && equal(data, GIVEN_UP)) this.givenUp.add(chunk);
+      }
       this.ballots.push({ worker: author, seq: record.seq, commit: recordKey(signed), values });
     } else if (opened.length > 0) {
       throw new RemoteProtocolError(`a ${signed.kind} seals nothing that could be shown`);
@@ -350,7 +360,7 @@ class Evidence {
   /** The bound. After a conviction only a sample counts that nobody else knows: then the best that is possible. */
   private bestBound(isConvicted: boolean): number {
     const executed = new Set<number>();
-    for (const [chunk, voted] of this.votes) if (voted.has(this.creator)) executed.add(chunk);
+    for (const [chunk, voted] of this.votes) if (this.hasOurs(voted)) executed.add(chunk);
     if ([...this.values.keys()].every((chunk) => executed.has(chunk))) return 0;
     let [byWorkers, byCreator] = [this.extra(), this.creatorAudits()];
     if (isConvicted) {
@@ -387,6 +397,7 @@ class Evidence {
       records: this.records,
       peers: this.authors.size,
       wrongVotes,
+      cancelled: [...this.givenUp].filter((chunk) => !this.values.has(chunk)).length,
       cannotCheck,
     };
   }
@@ -421,11 +432,16 @@ class Evidence {
     return total;
   }
 
+  /** Whether the creator has a result of its own: having none, or giving the chunk up, shows nothing about others. */
+  private hasOurs(voted: ReadonlyMap<Hex, ReadonlySet<Hex>>): boolean {
+    return (voted.get(this.creator)?.size ?? 0) > 0;
+  }
+
   /** Chunks that the creator executed, others had voted on, and not because one of them was found lying. */
   private creatorAudits(): number {
     let total = 0;
     for (const [chunk, voted] of this.votes) {
-      if (voted.has(this.creator) && voted.size > 1 && !this.disowned.has(chunk)) total++;
+      if (this.hasOurs(voted) && voted.size > 1 && !this.disowned.has(chunk)) total++;
     }
     return total;
   }

@@ -17,10 +17,11 @@ function said(numbers: readonly number[]): unknown {
   const file = concat(...writeShown(numbers.map((number) => shown[number]!)));
   try {
     const counted = recount(readShown(file), verify);
-    const { records, peers, credit, wrongVotes, verdicts, cannotCheck } = counted;
+    const { records, peers, credit, wrongVotes, verdicts, cancelled, cannotCheck } = counted;
     return {
       records,
       peers,
+      cancelled,
       credit: Object.fromEntries(credit),
       wrong_votes: Object.fromEntries(wrongVotes),
       verdicts: Object.fromEntries([...verdicts].map(([worker, { voidTo }]) => [worker, voidTo])),
