@@ -17,6 +17,7 @@ import struct
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
@@ -78,8 +79,13 @@ _WAKE_AGAIN_S = 1e-3
 
 
 _DIAL_FAILS_AFTER_S = 15.0
-_FRAMES_SHARED = 1_024
 """As the node's connector."""
+
+_FRAMES_SHARED = 1_024
+"""Frames whose meaning is kept for the others that are sent the same: what is on its way at a time, about."""
+
+_MANY = 1_000
+"""Nodes from which on the rendezvous does not look at all of them to name some."""
 
 _SDP = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=fingerprint:sha-256 " + ":".join(["00"] * 32)
 """What an offer must at least say; these certificates are nobody's."""
@@ -558,12 +564,25 @@ class World:
         """The rendezvous names some of those that are there."""
         if not self._signaling_is_up:
             return
-        there = [other for other in self.live() if other is not node and self._may_name(node, other)]
-        count = min(len(there), self.scenario.network.introductions)
-        named = self.rng.sample(there, count)
+        named = self._some_of_many(node) if len(self.nodes) > _MANY else self._some(node)
         if named:
             named_ids = tuple(other.signer.peer_id for other in named)
             self._later(node, 0.0, lambda: self.tell(node, PeersDiscovered(named_ids)))
+
+    def _some(self, node: Node) -> list[Node]:
+        there = [other for other in self.live() if other is not node and self._may_name(node, other)]
+        return self.rng.sample(there, min(len(there), self.scenario.network.introductions))
+
+    def _some_of_many(self, node: Node) -> list[Node]:
+        """The same without looking at everybody; now and then one fewer."""
+        drawn = {self.rng.randrange(len(self.nodes)) for _ in range(2 * self.scenario.network.introductions)}
+        others = (self.nodes[index] for index in drawn)
+        there = (
+            other
+            for other in others
+            if other.alive and not other.silent and other is not node and self._may_name(node, other)
+        )
+        return list(islice(there, self.scenario.network.introductions))
 
     def _may_name(self, node: Node, other: Node) -> bool:
         if self._after_cut(node.index, other.index) > self.now:
