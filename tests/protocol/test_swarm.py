@@ -14,9 +14,10 @@ from crowdcompute.protocol.availability import Availability
 from crowdcompute.protocol.blobs import PIECE_BYTES, describe
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.exchange import Exchange
+from crowdcompute.protocol.exchange import LARGE_PIECES, Exchange
 from crowdcompute.protocol.frames import BlobCancel, BlobGot, BlobHave, BlobPieceFrame, BlobSeek, BlobWant, Frame
 from crowdcompute.protocol.identity import PeerId
+from crowdcompute.protocol.neighbours import Neighbours
 from crowdcompute.protocol.pieces import draw, members, pieces_of, set_of
 from crowdcompute.protocol.seeding import SHOWN_MAX, Seeding
 from crowdcompute.protocol.serving import AHEAD_BYTES, WAITING_MAX, Serving
@@ -323,3 +324,25 @@ def test_who_seeks_what_is_neither_here_nor_coming_is_told_so() -> None:
     network.exchanges[A].received(B, BlobSeek(bytes(32), whole=True), 0.0)
     frames, _ = network.exchanges[A].drain(0.0)
     assert [type(frame).__name__ for _, frame in frames] == ["BlobMissing"]
+
+
+def test_while_a_large_blob_comes_more_links_are_dialled() -> None:
+    config = ProtocolConfig()
+    neighbours = Neighbours(config, Random(1), 0.0)
+    neighbours.discovered([PeerId(str(number)) for number in range(30)], 0.0)
+    first = neighbours.dials(0.0)
+    assert len(first) == config.neighbours_target
+    for peer_id, _ in first:
+        neighbours.opened(peer_id, 1.0, dialled=True)
+    assert not neighbours.lacking
+    neighbours.moving = True
+    assert len(neighbours.dials(1.0)) == config.blob_neighbours - config.neighbours_target
+
+
+def test_only_a_large_blob_that_is_not_here_yet_is_worth_more_links() -> None:
+    exchange = fetcher()
+    assert not exchange.moving
+    exchange.fetch(bytes(32), LARGE_PIECES * PIECE_BYTES, bytes(32), (), 0.0)
+    assert exchange.moving
+    exchange.forget(bytes(32))
+    assert not exchange.moving

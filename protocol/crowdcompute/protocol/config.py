@@ -167,6 +167,10 @@ class ProtocolConfig:
     referee_after_s: float = 10.0
     """A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node."""
 
+    blob_neighbours: int = 16
+    """Links we dial for while we fetch a large blob: 8 take half as long again where uploads differ (research section
+    4.3)."""
+
     blob_window: int = 16
     """Pieces asked of one neighbour at a time: 1 MiB in flight at most."""
 

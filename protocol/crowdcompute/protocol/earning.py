@@ -29,6 +29,10 @@ class Earning:
         self._wanted: dict[bytes, int] = {}
         self._look_at = math.inf
 
+    def needs(self, digest: bytes) -> bool:
+        """Whether a blob is a table that we show."""
+        return digest in self._here.values()
+
     def checkpoint(self, now: float) -> None:
         """A checkpoint came. Not each is followed by a fetch: a table changes with every one of them."""
         self._look_at = min(self._look_at, now + self._config.credit_every_s)

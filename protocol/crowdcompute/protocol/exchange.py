@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 TREES_KEPT = 64
 """Blobs whose trees are remembered, so that serving a piece does not hash the whole again."""
 
+LARGE_PIECES = 64
+"""A blob of so many, 4 MiB, is worth links of its own."""
+
 SEEDINGS_MAX = 64
 """Blobs shown bit by bit at a time; of others everything is shown at once."""
 
@@ -121,6 +124,11 @@ class Exchange:
             swarm.want(pieces)
             self._begin(digest, swarm, now)
 
+    @property
+    def moving(self) -> bool:
+        """Whether much has to come still."""
+        return any(swarm.partial.count >= LARGE_PIECES and swarm.lacking for swarm in self._swarms.values())
+
     def here(self, digest: bytes) -> int:
         """The pieces that are here of a blob being fetched."""
         swarm = self._swarms.get(digest)
@@ -197,8 +205,6 @@ class Exchange:
                 self._finished.append((fetch.assembly.digest, False))
 
     def wake_at(self) -> float | None:
-        if not self._fetches:
-            return None
         due = [at for fetch in self._fetches.values() for _, at in fetch.asked.values()]
         due.extend(fetch.stuck_since for fetch in self._fetches.values() if fetch.stuck_since is not None)
         wakes = [min(due) + self._config.blob_timeout_s] if due else []

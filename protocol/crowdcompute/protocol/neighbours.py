@@ -61,6 +61,8 @@ class Neighbours:
     def __init__(self, config: ProtocolConfig, rng: Random, now: float) -> None:
         self._config = config
         self._rng = rng
+        self.moving = False
+        """While a large blob is fetched more links are wanted: each link may be slow, and many ways carry more."""
         self._known: dict[PeerId, _Known] = {}
         self._linked: dict[PeerId, bool] = {}
         """The oldest first; whether we dialled it."""
@@ -72,9 +74,13 @@ class Neighbours:
         """The link of the last visit."""
 
     @property
+    def _target(self) -> int:
+        return self._config.blob_neighbours if self.moving else self._config.neighbours_target
+
+    @property
     def lacking(self) -> bool:
         """Whether we have fewer links than we want."""
-        return len(self._linked) < self._config.neighbours_target
+        return len(self._linked) < self._target
 
     def introduces(self, peer_id: PeerId) -> bool:
         """Whether a linked neighbour's introductions are worth trying."""
@@ -160,7 +166,7 @@ class Neighbours:
         ]
         chosen = [peer_id for peer_id in ready if peer_id in self._wanted]
         dialling = sum(known.dialling for known in self._known.values())
-        missing = self._config.neighbours_target - len(self._linked) - dialling - len(chosen)
+        missing = self._target - len(self._linked) - dialling - len(chosen)
         others = [peer_id for peer_id in ready if peer_id not in self._wanted]
         if missing > 0:
             chosen += others if len(others) <= missing else self._rng.sample(others, missing)
@@ -181,7 +187,7 @@ class Neighbours:
     def _arrived(self, peer_id: PeerId) -> list[PeerId]:
         """A visit has become a link: leave another, unless we lack links by now."""
         before, self._visited = self._visited, peer_id
-        if before is None or len(self._linked) <= self._config.neighbours_target:
+        if before is None or len(self._linked) <= self._target:
             return []
         ours = [other for other, dialled in self._linked.items() if dialled and other not in (before, peer_id)]
         swaps = len(ours) > OURS_KEPT and self._rng.random() < SWAP_SHARE
@@ -192,7 +198,7 @@ class Neighbours:
         if not self.lacking and not self._wanted:
             return self._visit_at
         dialling = sum(known.dialling for known in self._known.values())
-        room = len(self._linked) + dialling < self._config.neighbours_target
+        room = len(self._linked) + dialling < self._target
         return min(
             self._visit_at,
             *(

@@ -696,6 +696,7 @@ class Peer:
 
     def _drain(self) -> list[Output]:
         while True:
+            self._neighbours.moving = self._exchange.moving
             frames, finished = self._exchange.drain(self._now)
             for digest, here in finished:
                 for role in self._all_roles():

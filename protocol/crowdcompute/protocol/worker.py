@@ -328,7 +328,7 @@ class WorkerRole:
 
     def needs(self, digest: bytes) -> bool:
         """Whether a blob may not go from the store."""
-        return (not self.done and self.uses(digest)) or self._giving.needs(digest)
+        return (not self.done and self.uses(digest)) or self._giving.needs(digest) or self._earning.needs(digest)
 
     def wake_at(self) -> float | None:
         """When to look again: for leases to renew or to run out, and for new work."""

@@ -3,8 +3,8 @@
     source --pieces--> N peers, 16 neighbours each, that give each other what they have
 
 The exchanges are the nodes' own (protocol/exchange.py) and the links are simulated: latency, each peer's upload cap
-(kept by the exchange itself, as `--upload` does), and a download that takes one frame at a time. The least time is Kumar
-and Ross's: F is the blob, u and d are rates up and down,
+(kept by the exchange itself, as `--upload` does), and a download that takes one frame at a time. The least time is
+Kumar and Ross's: F is the blob, u and d are rates up and down,
 
     max(F / u_source, F / min d, N F / (u_source + sum u))
 """

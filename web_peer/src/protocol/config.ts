@@ -170,6 +170,8 @@ export interface ProtocolConfig {
   /** A chunk that lacks votes and finds no eligible worker for this long is executed by the creator's own node. */
   readonly refereeAfterS: number;
 
+  /** Links we dial for while we fetch a large blob (research section 4.3). */
+  readonly blobNeighbours: number;
   /** Pieces asked of one neighbour at a time: 1 MiB in flight at most. */
   readonly blobWindow: number;
   /** Pieces are sent no faster than this, to all neighbours together. */
@@ -238,6 +240,7 @@ const DEFAULTS: ProtocolConfig = {
   acceptAssignmentS: 5,
   assignmentMaxS: 60,
   refereeAfterS: 10,
+  blobNeighbours: 16,
   blobWindow: 16,
   uploadBytesPerS: Infinity,
   blobWholeBytes: 8 * 1024 * 1024,

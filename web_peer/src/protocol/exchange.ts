@@ -26,6 +26,8 @@ import { haveFrames, piecesIn, Swarm } from "./swarm";
 
 /** Blobs whose trees are remembered, so that serving a piece does not hash the whole again. */
 const TREES_KEPT = 64;
+/** A blob of so many pieces, 4 MiB, is worth links of its own. */
+const LARGE_PIECES = 64;
 /** Blobs shown bit by bit at a time; of others everything is shown at once. */
 const SEEDINGS_MAX = 64;
 /** Pieces one frame may ask for. */
@@ -123,6 +125,12 @@ export class Exchange implements Server {
     const swarm = this.swarm(digest, size, root, now);
     swarm.want(pieces);
     this.begin(swarm, now);
+  }
+
+  /** Whether much has to come still. */
+  get isMoving(): boolean {
+    for (const { partial, lacking } of this.swarms.values()) if (partial.count >= LARGE_PIECES && lacking !== 0n) return true;
+    return false;
   }
 
   /** The pieces that are here of a blob being fetched. */

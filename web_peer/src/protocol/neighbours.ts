@@ -59,6 +59,8 @@ function knownSince(now: number, introducers: readonly PeerId[] = []): Known {
 export class Neighbours {
   private readonly config: ProtocolConfig;
   private readonly rng: Rng;
+  /** While a large blob is fetched more links are wanted: each link may be slow, and many ways carry more. */
+  isMoving = false;
   private readonly known = new Map<PeerId, Known>();
   /** The oldest first; whether we dialled it. */
   private readonly linked = new Map<PeerId, boolean>();
@@ -75,9 +77,13 @@ export class Neighbours {
     this.visitAt = this.nextVisit(now);
   }
 
+  private get target(): number {
+    return this.isMoving ? this.config.blobNeighbours : this.config.neighboursTarget;
+  }
+
   /** Whether we have fewer links than we want. */
   get isLacking(): boolean {
-    return this.linked.size < this.config.neighboursTarget;
+    return this.linked.size < this.target;
   }
 
   /** Whether a linked neighbour's introductions are worth trying. */
@@ -174,7 +180,7 @@ export class Neighbours {
         (this.wanted.has(peerId) ? chosen : others).push(peerId);
       }
     }
-    const missing = this.config.neighboursTarget - this.linked.size - this.dialling() - chosen.length;
+    const missing = this.target - this.linked.size - this.dialling() - chosen.length;
     if (missing > 0) {
       chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
     } else if (visits && others.length > 0 && !this.isLacking) {
@@ -199,7 +205,7 @@ export class Neighbours {
   private arrived(peerId: PeerId): readonly PeerId[] {
     const before = this.visited;
     this.visited = peerId;
-    if (before === null || this.linked.size <= this.config.neighboursTarget) return [];
+    if (before === null || this.linked.size <= this.target) return [];
     const ours = [...this.linked.keys()].filter(
       (other) => this.linked.get(other) && other !== before && other !== peerId,
     );
@@ -210,7 +216,7 @@ export class Neighbours {
   /** When `dials` has something to say, if nothing happens before. */
   wakeAt(): number {
     if (this.isSatisfied()) return this.visitAt;
-    const room = this.linked.size + this.dialling() < this.config.neighboursTarget;
+    const room = this.linked.size + this.dialling() < this.target;
     let due = this.visitAt;
     for (const [peerId, known] of this.known) {
       if (!known.dialling && !this.linked.has(peerId) && (room || this.wanted.has(peerId))) {

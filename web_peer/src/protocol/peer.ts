@@ -786,6 +786,7 @@ export class Peer implements Desk, Shelf {
 
   private drain(): readonly Output[] {
     for (;;) {
+      this.neighbourhood.isMoving = this.mover?.isMoving ?? false;
       const finished = this.mover?.drainFinished() ?? [];
       for (const { digest, isHere } of finished) {
         for (const worker of this.workers.values()) worker.blobArrived(digest, isHere, this.now);
