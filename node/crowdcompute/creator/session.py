@@ -154,9 +154,12 @@ async def online(
     link: JoinLink,
     *,
     hosts: Sequence[str] = (),
+    upload_bytes_per_s: float | None = None,
     on_notice: Callable[[Notice], None] = lambda notice: None,
 ) -> AsyncIterator[Runtime]:
     """Be on the network: everything stored is taken up again, and left as it is when the block ends.
+
+    Code and inputs are given no faster than `upload_bytes_per_s`; None: as fast as links take them.
 
     Raises:
         CommandError: The network cannot be joined, or this machine has no working sandbox.
@@ -180,7 +183,9 @@ async def online(
                 )
 
     runtime = Runtime(
-        protocol_config(network=link.network, slots=REFEREE_JOBS, work=False),
+        protocol_config(
+            network=link.network, slots=REFEREE_JOBS, work=False, upload_bytes_per_s=upload_bytes_per_s
+        ),
         creator.identity,
         link,
         creator.home.records,

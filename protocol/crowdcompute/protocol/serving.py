@@ -27,8 +27,8 @@ WAITING_MAX = 512
 AHEAD_BYTES = 192 * 1024
 """Given to a link before it has drained: with what is left in it then, the 256 KiB at which a sender should pause."""
 
-BURST_S = 0.05
-"""A wake that comes late by this much costs nothing of the cap: event loops are no better."""
+BURST_S = 0.25
+"""A wake that comes late by this much costs nothing of the cap: on a busy machine event loops are no better."""
 
 
 class Server(Protocol):

@@ -19,8 +19,8 @@ import type { PeerId } from "./identity";
 export const WAITING_MAX = 512;
 /** Given to a link before it has drained: with what is left then, the 256 KiB at which a sender should pause. */
 export const AHEAD_BYTES = 192 * 1024;
-/** A wake that comes late by this much costs nothing of the cap: event loops are no better. */
-const BURST_S = 0.05;
+/** A wake that comes late by this much costs nothing of the cap: event loops may be no better. */
+const BURST_S = 0.25;
 
 /** Who holds the pieces. */
 export interface Server {

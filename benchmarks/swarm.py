@@ -1,0 +1,154 @@
+"""A blob from its creator to volunteers whose uploads are capped, beside the simulation of the same network.
+
+    python benchmarks/swarm.py
+
+A signaling server, a creator and volunteers, all processes of their own, connected by WebRTC on loopback. The inputs of
+a task (`lines`: fetched whole) go to all; each volunteer's clock stops when the creator has heard it join, which it does
+once it holds them. Both stand beside Kumar and Ross's least time. Loopback carries far more than the caps let through,
+so a busy machine costs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import uvloop
+from network import NO_OP
+
+from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
+from crowdcompute.creator.session import DISK_BYTES, Creator, online
+from crowdcompute.node import keys
+from crowdcompute.node.home import open_home
+from crowdcompute.protocol.blobs import PIECE_BYTES, describe
+from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
+from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.manifest import Limits, Lines, Manifest, Policy, sign_manifest
+from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.simulations.dissemination import Dissemination, Setting
+
+if TYPE_CHECKING:
+    from crowdcompute.creator.local_network import Volunteer
+
+ROOT = Path(__file__).parents[1]
+LINE_BYTES = 64
+SIMULATED_SEEDS = 5
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--peers", type=int, default=6)
+    arguments.add_argument("--pieces", type=int, default=128, help="of 64 KiB (default: 128, 8 MiB)")
+    arguments.add_argument("--upload", type=int, default=200_000, help="of a volunteer, bytes a second")
+    arguments.add_argument("--source", type=float, default=4.0, help="the creator's upload in volunteers'")
+    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "swarm.json")
+    options = arguments.parse_args()
+    setting = Setting(
+        options.peers,
+        options.pieces,
+        upload_bytes_per_s=options.upload,
+        source_factor=options.source,
+        download_factor=1_000.0,
+        latency_s=(0.001, 0.003),
+    )
+    spreads = [Dissemination(setting, seed).run() for seed in range(1, SIMULATED_SEEDS + 1)]
+    simulated = sorted(spread.seconds for spread in spreads)
+    bound_s = spreads[0].bound_s
+    real = measure(setting)
+    report = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
+        "peers": setting.peers,
+        "pieces": setting.pieces,
+        "upload_bytes_per_s": setting.upload_bytes_per_s,
+        "source_factor": setting.source_factor,
+        "bound_s": round(bound_s, 2),
+        "real_s": [round(seconds, 2) for seconds in real],
+        "real_ratio": round(real[-1] / bound_s, 3),
+        "simulated_s": [round(seconds, 2) for seconds in simulated],
+        "simulated_ratio": round(simulated[len(simulated) // 2] / bound_s, 3),
+        "real_to_simulated": round(real[-1] / simulated[len(simulated) // 2], 3),
+    }
+    print(json.dumps(report, indent=2))
+    options.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def measure(setting: Setting) -> list[float]:
+    """Seconds from publishing until each volunteer had everything, ascending."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-bench-")))
+        server = stack.enter_context(signaling_server(folder))
+        os.environ["CC_UPLOAD"] = str(int(setting.upload_bytes_per_s))
+        nodes = [
+            stack.enter_context(volunteer(folder, f"node-{number}", server["join"])) for number in range(setting.peers)
+        ]
+        home = stack.enter_context(open_home(folder / "creator", disk_bytes=DISK_BYTES))
+        creator = Creator(home, keys.create(folder / "creator.key"))
+        bundle = make_bundle(creator, setting.pieces * PIECE_BYTES)
+        cap = setting.upload_bytes_per_s * setting.source_factor
+        return uvloop.run(_spread(creator, bundle, server["join"], nodes, cap))
+
+
+def make_bundle(creator: Creator, size: int) -> Bundle:
+    """A task whose inputs have `size` bytes."""
+    now_s = int(time.time())
+    rng = Random(1)
+    line_count = size // LINE_BYTES
+    inputs = b"".join(rng.randbytes((LINE_BYTES - 1) // 2).hex().encode() + b".\n" for _ in range(line_count))
+    manifest = Manifest(
+        schema=1,
+        name="swarm",
+        description="",
+        link="",
+        creator=creator.identity.public_key,
+        seal_key=creator.identity.seal_key,
+        runtime="wasm",
+        code=describe(NO_OP),
+        split=Lines(per_chunk=line_count // 8),
+        chunks=8,
+        inputs=describe(inputs),
+        limits=Limits(memory_bytes=64 << 20, output_bytes=1 << 10, seconds=10.0),
+        policy=Policy(replication=2, eps=0.5, liars=0.2, pow_bits=0),
+        reward=1,
+        permissions=(),
+        created_s=now_s,
+        expires_s=now_s + 86_400,
+    )
+    signed = sign_manifest(creator.identity, manifest)
+    return read_bundle(write_bundle(signed, {sha256(blob).digest(): blob for blob in (NO_OP, inputs)}), verify)
+
+
+async def _spread(
+    creator: Creator, bundle: Bundle, join: str, nodes: list[Volunteer], upload_bytes_per_s: float
+) -> list[float]:
+    creator.store_bundle(bundle)
+    joined: dict[bytes, float] = {}
+    async with online(
+        creator, JoinLink.parse(join), hosts=(LOOPBACK,), upload_bytes_per_s=upload_bytes_per_s
+    ) as runtime:
+        while len(runtime.peer.neighbours) < len(nodes):
+            await asyncio.wait_for(runtime.changed(), 60)
+        # They are still meeting each other.
+        await asyncio.sleep(5)
+        started = time.monotonic()
+        runtime.publish(bundle.signed)
+        role = runtime.peer.creators[bundle.task_id]
+        while len(joined) < len(nodes):
+            await asyncio.wait_for(runtime.changed(), 120)
+            for worker in role.ledger.joins:
+                joined.setdefault(worker, time.monotonic() - started)
+    return sorted(joined.values())
+
+
+if __name__ == "__main__":
+    main()
