@@ -259,7 +259,8 @@ class Node(Running):
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """This process's environment without CrowdCompute settings of the person who runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
-    return {**inherited, "CC_HOME": str(home), **settings}
+    # The engine that everybody has, also where the extra [fast] is installed for tests of its own.
+    return {**inherited, "CC_HOME": str(home), "CC_STACK": "aiortc", **settings}
 
 
 @dataclass

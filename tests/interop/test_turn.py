@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from crowdcompute.protocol.signaling import JoinLink
 
 if TYPE_CHECKING:
@@ -14,19 +16,23 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Blocked, Place, Running
 
 
+@pytest.mark.parametrize("stack", ["aiortc", "wrtc"])
 def test_a_job_is_done_over_a_relay_where_the_direct_path_is_blocked(
     place: Place,
     blocked: Blocked,
     cc_node: Callable[..., Running],
     cc_task: Callable[..., Running],
     task_id: Callable[[Running], str],
+    stack: str,
 ) -> None:
     url = blocked.signaling("--turn", f"turn:{blocked.ADDRESS}", "--turn-secret", blocked.SECRET)
     join = str(JoinLink(url, "main"))
     folder, expected = place.slow_task(20, 100_000)
-    node = cc_node("run", join, "--yes", "--jobs", "1", home="left", on=blocked.left)
+    node = cc_node("run", join, "--yes", "--jobs", "1", "--stack", stack, home="left", on=blocked.left)
     node.says("joined network")
-    publishing = cc_task("publish", folder, "--link", join, "--wait", "--json", home="creator", on=blocked.right)
+    publishing = cc_task(
+        "publish", folder, "--link", join, "--wait", "--stack", stack, home="creator", on=blocked.right
+    )
     ended = publishing.ended()
     assert ended.code == 0, ended.err
     files, rows = place.results(task_id(publishing), "results")

@@ -18,14 +18,15 @@ from typing import Any
 import aioice.ice
 import msgspec
 import pytest
-from aiortc import RTCPeerConnection, RTCSctpTransport
+from aiortc import RTCSctpTransport
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from crowdcompute.node.signaling_client import SignalingClient, SignalingState
 from crowdcompute.node.transports import aiortc_patches
 from crowdcompute.node.transports.connector import Connector
-from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES, BUFFERED_LOW_BYTES, Link
+from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES, BUFFERED_LOW_BYTES, Link, StackName
+from crowdcompute.node.transports.webrtc import link_class
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError
@@ -47,6 +48,7 @@ from crowdcompute.protocol.signaling import (
     Offer,
     Relayed,
     Signal,
+    fingerprint_of,
     parse_from_server,
     parse_signal,
     sign_signal,
@@ -55,6 +57,11 @@ from crowdcompute.protocol.signaling import (
 pytestmark = pytest.mark.anyio
 
 LOOPBACK = ("127.0.0.1",)
+Stacks = tuple[StackName, StackName]
+"""What makes the links of the first node, and of all others."""
+AIORTC: Stacks = ("aiortc", "aiortc")
+SAME: tuple[Stacks, ...] = (AIORTC, ("wrtc", "wrtc"))
+MIXED: tuple[Stacks, ...] = (("aiortc", "wrtc"), ("wrtc", "aiortc"))
 # Sorted, so that ALICE's offer wins a glare.
 SEEDS = sorted((bytes([seed]) * 32 for seed in (1, 2, 3)), key=lambda seed: Identity(seed).peer_id)
 ALICE, BOB, MALLORY = map(Identity, SEEDS)
@@ -63,6 +70,18 @@ ALICE, BOB, MALLORY = map(Identity, SEEDS)
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=SAME, ids="-".join)
+def stacks(request: pytest.FixtureRequest) -> Stacks:
+    pair: Stacks = request.param
+    return pair
+
+
+@pytest.fixture(params=(*SAME, *MIXED), ids="-".join)
+def mixed(request: pytest.FixtureRequest) -> Stacks:
+    pair: Stacks = request.param
+    return pair
 
 
 class Node:
@@ -88,7 +107,7 @@ class Node:
             on_signal=lambda to, through, data: self._note(self.signals, (to, through, data)),
             on_peers=lambda peer_ids: self._note(self.peers, *peer_ids),
             on_signaling=lambda state, _: self._note(self.signaling, state),
-            **{"hosts": LOOPBACK, **options},
+            **{"hosts": LOOPBACK, "stack": "aiortc", **options},
         )
 
     def _note(self, where: list[Any], *what: Any) -> None:
@@ -119,10 +138,10 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def nodes(url: str, *identities: Identity, **options: Any) -> AsyncIterator[list[Node]]:
+async def nodes(url: str, *identities: Identity, stacks: Stacks = AIORTC, **options: Any) -> AsyncIterator[list[Node]]:
     """Nodes that have entered the network, in order."""
     before = asyncio.all_tasks()
-    made = [Node(identity, url, **options) for identity in identities]
+    made = [Node(identity, url, stack=stacks[number > 0], **options) for number, identity in enumerate(identities)]
     try:
         for node in made:
             node.connector.start()
@@ -162,16 +181,16 @@ def server() -> Any:
         yield url
 
 
-async def test_two_strangers_connect_and_know_who_the_other_is(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_two_strangers_connect_and_know_who_the_other_is(server: str, mixed: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=mixed) as (alice, bob):
         assert bob.peers == [ALICE.peer_id]
         at_alice, at_bob = await connected(alice, bob)
         assert (at_alice.peer_id, at_bob.peer_id) == (BOB.peer_id, ALICE.peer_id)
         assert (alice.links[0][1], bob.links[0][1]) == (False, True)
 
 
-async def test_frames_of_each_channel_arrive_in_order_in_both_directions(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_frames_of_each_channel_arrive_in_order_in_both_directions(server: str, mixed: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=mixed) as (alice, bob):
         await connected(alice, bob)
         sizes = [1, 2, 100, 1_191, 16_384, FRAME_BYTES_MAX]
         sent = {channel: [Random(channel).randbytes(size) for size in sizes * 3] for channel in Channel}
@@ -183,8 +202,8 @@ async def test_frames_of_each_channel_arrive_in_order_in_both_directions(server:
             await node.until(lambda node=node: node.frames == sent)  # type: ignore[misc]
 
 
-async def test_frames_that_come_before_anybody_listens_are_kept(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_frames_that_come_before_anybody_listens_are_kept(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         unattached: list[Any] = []
         bob.connector._on_link = lambda link, _: bob._note(unattached, link)
         bob.connector.dial(ALICE.peer_id)
@@ -199,8 +218,8 @@ async def test_frames_that_come_before_anybody_listens_are_kept(server: str) -> 
         assert bob.frames[Channel.CONTROL] == [bytes([number]) for number in range(20)]
 
 
-async def test_8_mib_arrive_whole_while_little_is_ever_buffered(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_8_mib_arrive_whole_while_little_is_ever_buffered(server: str, mixed: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=mixed) as (alice, bob):
         await connected(alice, bob)
         data = Random(1).randbytes(8 * 1024 * 1024)
         for start in range(0, len(data), 64 * 1024):
@@ -212,8 +231,8 @@ async def test_8_mib_arrive_whole_while_little_is_ever_buffered(server: str) -> 
         assert sha256(b"".join(bob.frames[Channel.BULK])).digest() == sha256(data).digest()
 
 
-async def test_a_control_frame_overtakes_bulk_frames_that_wait(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_control_frame_overtakes_bulk_frames_that_wait(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         before = []
         receive = bob._note
@@ -232,8 +251,10 @@ async def test_a_control_frame_overtakes_bulk_frames_that_wait(server: str) -> N
         assert before[0] <= BUFFERED_HIGH_BYTES // (64 * 1024) + 1
 
 
-async def test_a_link_whose_peer_does_not_keep_up_is_closed_instead_of_filling_memory(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_link_whose_peer_does_not_keep_up_is_closed_instead_of_filling_memory(
+    server: str, stacks: Stacks
+) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         for _ in range(300):
             alice.link.send(Channel.BULK, bytes(64 * 1024))
@@ -242,8 +263,8 @@ async def test_a_link_whose_peer_does_not_keep_up_is_closed_instead_of_filling_m
         await bob.until(lambda: bob.closed)
 
 
-async def test_what_was_sent_before_close_still_arrives(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_what_was_sent_before_close_still_arrives(server: str, mixed: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=mixed) as (alice, bob):
         await connected(alice, bob)
         for number in range(50):
             alice.link.send(Channel.BULK, bytes([number]) * 10_000)
@@ -254,32 +275,35 @@ async def test_what_was_sent_before_close_still_arrives(server: str) -> None:
         assert (alice.closed, bob.closed) == (["bye"], ["the peer closed the connection"])
 
 
-async def test_a_frame_over_the_limit_is_our_own_mistake(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_frame_over_the_limit_is_our_own_mistake(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         with pytest.raises(LocalProtocolError, match="over the limit"):
             alice.link.send(Channel.BULK, bytes(FRAME_BYTES_MAX + 1))
 
 
 @pytest.mark.parametrize("message", ["text", bytes(FRAME_BYTES_MAX + 1)])
-async def test_a_peer_that_sends_what_is_no_frame_is_disconnected(server: str, message: str | bytes) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_peer_that_sends_what_is_no_frame_is_disconnected(
+    server: str, message: str | bytes, stacks: Stacks
+) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         alice.link._channels[Channel.BULK].send(message)  # type: ignore[attr-defined]
         await bob.until(lambda: bob.closed)
         assert bob.closed[0].startswith("the peer sent")
 
 
-async def test_a_peer_that_opens_a_channel_of_its_own_is_disconnected(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_peer_that_opens_a_channel_of_its_own_is_disconnected(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         alice.link._pc.createDataChannel("extra")  # type: ignore[attr-defined]
         await bob.until(lambda: bob.closed)
         assert bob.closed == ["the peer opened a channel of its own"]
 
 
-async def test_a_peer_that_sends_parts_of_endless_messages_is_disconnected(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+@pytest.mark.parametrize("listener", ["aiortc", "wrtc"])
+async def test_a_peer_that_sends_parts_of_endless_messages_is_disconnected(server: str, listener: StackName) -> None:
+    async with nodes(server, ALICE, BOB, stacks=("aiortc", listener)) as (alice, bob):
         at_alice, _ = await connected(alice, bob)
         sctp = at_alice._pc.sctp  # type: ignore[attr-defined]
         sctp._remote_max_message_size = 0
@@ -288,8 +312,8 @@ async def test_a_peer_that_sends_parts_of_endless_messages_is_disconnected(serve
         assert bob.closed != ["the peer sent a frame that is too long"], "it must not be collected to its end"
 
 
-async def test_when_both_dial_at_once_the_smaller_peer_ids_offer_wins(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_when_both_dial_at_once_the_smaller_peer_ids_offer_wins(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         alice.connector.dial(BOB.peer_id)
         bob.connector.dial(ALICE.peer_id)
         await alice.until(lambda: alice.links)
@@ -300,8 +324,8 @@ async def test_when_both_dial_at_once_the_smaller_peer_ids_offer_wins(server: st
         assert (len(alice.links), len(bob.links), alice.failed, bob.failed) == (1, 1, [], [])
 
 
-async def test_dials_that_cannot_work_fail_with_a_reason(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_dials_that_cannot_work_fail_with_a_reason(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         alice.connector.dial(ALICE.peer_id)
         alice.connector.dial(MALLORY.peer_id)
         await alice.until(lambda: len(alice.failed) == 2)
@@ -324,10 +348,10 @@ async def test_a_dial_without_a_signaling_server_fails_at_once(unused_url: str) 
     await node.connector.close()
 
 
-async def test_a_peer_that_restarted_replaces_its_old_link(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+async def test_a_peer_that_restarted_replaces_its_old_link(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
-        again = Node(BOB, server)
+        again = Node(BOB, server, stack=stacks[1])
         again.connector.start()
         await again.until(lambda: ALICE.peer_id in again.peers)
         again.connector.dial(ALICE.peer_id)
@@ -337,9 +361,9 @@ async def test_a_peer_that_restarted_replaces_its_old_link(server: str) -> None:
         await again.connector.close()
 
 
-async def test_links_stay_when_the_signaling_server_dies() -> None:
+async def test_links_stay_when_the_signaling_server_dies(stacks: Stacks) -> None:
     with signaling_server() as (process, url):
-        async with nodes(url, ALICE, BOB) as (alice, bob):
+        async with nodes(url, ALICE, BOB, stacks=stacks) as (alice, bob):
             await connected(alice, bob)
             process.send_signal(signal.SIGKILL)
             await alice.until(lambda: SignalingState.UNREACHABLE in alice.signaling)
@@ -484,17 +508,20 @@ async def test_a_lying_signaling_server_gets_nobody_connected(
         assert not alice.links + bob.links
 
 
-async def test_an_honest_relay_of_the_same_kind_does_connect() -> None:
-    async with LyingServer(lambda relayed: relayed) as server, nodes(server.url, ALICE, BOB) as (alice, bob):
+async def test_an_honest_relay_of_the_same_kind_does_connect(mixed: Stacks) -> None:
+    async with (
+        LyingServer(lambda relayed: relayed) as server,
+        nodes(server.url, ALICE, BOB, stacks=mixed) as (alice, bob),
+    ):
         await connected(alice, bob)
 
 
 async def test_a_certificate_that_is_not_the_signed_one_is_no_link(
-    server: str, monkeypatch: pytest.MonkeyPatch
+    server: str, monkeypatch: pytest.MonkeyPatch, stacks: Stacks
 ) -> None:
-    # What a flaw in aiortc's own check would look like to us.
-    monkeypatch.setattr(aiortc_patches, "certificate_in_use", lambda _: b"another certificate")
-    async with nodes(server, ALICE, BOB) as (alice, bob):
+    # What a flaw in an engine's own check would look like to us.
+    monkeypatch.setattr(link_class(stacks[0]), "_certificate_in_use", lambda _: b"another certificate")
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
         bob.connector.dial(ALICE.peer_id)
         await bob.until(lambda: bob.failed)
         assert bob.failed == [(ALICE.peer_id, "the DTLS certificate in use is not the signed one")]
@@ -517,7 +544,7 @@ async def test_a_replayed_offer_costs_nothing() -> None:
 
 
 async def test_an_unreachable_stun_server_delays_a_dial_by_two_seconds_at_most(
-    server: str, monkeypatch: pytest.MonkeyPatch
+    server: str, monkeypatch: pytest.MonkeyPatch, stacks: Stacks
 ) -> None:
     # Both ends gather for a second; unpatched it would be five, and the dial would time out.
     monkeypatch.setattr("crowdcompute.node.transports.connector.CONNECT_WITHIN_S", 8)
@@ -526,13 +553,13 @@ async def test_an_unreachable_stun_server_delays_a_dial_by_two_seconds_at_most(
     )
     port = silent.get_extra_info("sockname")[1]
     stun = (IceServer(f"stun:127.0.0.1:{port}", "", ""),)
-    async with nodes(server, ALICE, BOB, ice_servers=stun) as (alice, bob):
+    async with nodes(server, ALICE, BOB, ice_servers=stun, stacks=stacks) as (alice, bob):
         await connected(alice, bob)
     silent.close()
 
 
-async def test_two_peers_that_have_only_ipv6_connect(server: str) -> None:
-    async with nodes(server, ALICE, BOB, hosts=("::1",)) as (alice, bob):
+async def test_two_peers_that_have_only_ipv6_connect(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, hosts=("::1",), stacks=stacks) as (alice, bob):
         await connected(alice, bob)
         bob.link.send(Channel.CONTROL, b"over IPv6")
         await alice.until(lambda: alice.frames[Channel.CONTROL])
@@ -567,14 +594,39 @@ async def test_a_stun_server_that_is_down_does_not_keep_the_others_from_being_as
         transport.close()
 
 
+async def test_addresses_that_are_found_after_the_description_still_make_a_link(
+    server: str, mixed: Stacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a slow STUN server does. aiortc waits for all of them and takes what others find later.
+    monkeypatch.setattr("crowdcompute.node.transports.wrtc_link.DESCRIBE_WITHIN_S", 0)
+    async with nodes(server, ALICE, BOB, stacks=mixed) as (alice, bob):
+        await connected(alice, bob)
+
+
+async def test_names_that_browsers_give_instead_of_addresses_are_not_waited_for(mixed: Stacks) -> None:
+    # mDNS names of another network never resolve; a browser connects to our address anyway.
+    browser, other = (link_class(stack)(ALICE.peer_id, hosts=LOOPBACK) for stack in mixed)
+    offer = await browser.make_offer()
+    answer = await other.accept_offer(offer.replace(" 127.0.0.1 ", " f00.local "))
+    await browser.accept_answer(answer)
+    async with asyncio.timeout(20):
+        await asyncio.gather(browser.opened(fingerprint_of(answer)), other.opened(fingerprint_of(offer)))
+    assert not getattr(aioice.ice._mdns, "protocol", None), "nobody asked for the name"
+    for link in (browser, other):
+        link.close("done")
+        await link.wait_closed()
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_connecting_and_closing_many_times_leaks_no_connection(server: str) -> None:
-    async with nodes(server, ALICE, BOB) as (alice, bob):
-        files = open_files()
-        for _ in range(10):
+async def test_connecting_and_closing_many_times_leaks_no_connection(server: str, stacks: Stacks) -> None:
+    async with nodes(server, ALICE, BOB, stacks=stacks) as (alice, bob):
+        files = 0
+        for cycle in range(12):
+            if cycle == 2:  # By now an engine has its threads and their pipes.
+                files = open_files()
             await connected(alice, bob)
             bob.link.close("again")
             await alice.until(lambda: alice.closed)
@@ -585,8 +637,10 @@ async def test_connecting_and_closing_many_times_leaks_no_connection(server: str
                 node.closed.clear()
             await asyncio.sleep(0)
         gc.collect()
-        assert open_files() <= files
-        assert sum(type(each) is RTCPeerConnection for each in gc.get_objects()) <= 2
+        async with asyncio.timeout(5):  # An engine's own threads close its sockets, a moment later.
+            while open_files() > files:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert sum(type(each).__name__ == "RTCPeerConnection" for each in gc.get_objects()) <= 2
 
 
 def test_the_patches_are_in_place_and_the_versions_are_those_patched() -> None:

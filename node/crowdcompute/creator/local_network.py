@@ -55,6 +55,7 @@ def signaling_server(folder: Path) -> Iterator[dict[str, str]]:
         # The creator's own network stack takes a second to import; the server takes as long to start.
         for module in ("runtime", "store.records", "transports.webrtc"):
             importlib.import_module(f"crowdcompute.node.{module}")
+        importlib.import_module("crowdcompute.node.transports.webrtc").link_class("auto")
         line = process.stdout.readline()
         if not line:
             raise CommandError(f"the signaling server did not start: {log.read_text().strip()}")

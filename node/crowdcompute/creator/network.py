@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.node.signals import Stopping
+from crowdcompute.node.transports.link import StackName
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of
 from crowdcompute.protocol.manifest import time_refusal
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the network, http://host/j#n=NETWORK")]
 Host = Annotated[tuple[str, ...], Parameter(help="Offer only this local address to other peers; may be given again")]
+Stack = Annotated[
+    StackName,
+    Parameter(env_var="CC_STACK", help="What makes links: aiortc, wrtc (the extra [fast]), or the faster of the two"),
+]
 Timeout = Annotated[float | None, Parameter(help="Give up after this many seconds (exit 124)")]
 
 FAILURES_SHOWN = 10
@@ -58,6 +63,7 @@ def publish(
     as_json: Json = False,
     key: Key = None,
     host: Host = (),
+    stack: Stack = "auto",
 ) -> int:
     """Put a task (folder or bundle) on a network.
 
@@ -98,14 +104,22 @@ def publish(
             await _watched(runtime, role, until_closed if wait else _until_held)
             return role
 
-        role = _run(_online(creator, where, host, work, timeout))
+        role = _run(_online(creator, where, host, stack, work, timeout))
         if not wait and role.state is not TaskState.CLOSED:
             _say(f"volunteers have the task; `cc-task watch {bundle.task_id.hex()[:12]}` collects their results")
         return _finish(role, as_json=as_json, extra={"join": str(join)}, judge=wait)
 
 
 def watch(
-    task: str, /, *, link: Link = None, timeout: Timeout = None, as_json: Json = False, key: Key = None, host: Host = ()
+    task: str,
+    /,
+    *,
+    link: Link = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    key: Key = None,
+    host: Host = (),
+    stack: Stack = "auto",
 ) -> int:
     """Go online for a task published before, and stay until it is closed: exit 0 if all chunks have results, else 5.
 
@@ -129,7 +143,7 @@ def watch(
             await _watched(runtime, role, until_closed)
             return role
 
-        return _finish(_run(_online(creator, where, host, work, timeout)), as_json=as_json, extra={}, judge=True)
+        return _finish(_run(_online(creator, where, host, stack, work, timeout)), as_json=as_json, extra={}, judge=True)
 
 
 def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
@@ -210,11 +224,12 @@ async def _online(
     creator: Creator,
     link: JoinLink,
     hosts: tuple[str, ...],
+    stack: StackName,
     work: Callable[[Runtime], Awaitable[CreatorRole]],
     timeout_s: float | None,
 ) -> CreatorRole:
     stopping = Stopping()
-    async with online(creator, link, hosts=hosts) as runtime:
+    async with online(creator, link, hosts=hosts, stack=stack) as runtime:
         working = asyncio.ensure_future(work(runtime))
         asked = asyncio.create_task(stopping.asked.wait())
         done, _ = await asyncio.wait({working, asked}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

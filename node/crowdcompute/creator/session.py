@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.runtime import Runtime
     from crowdcompute.node.store.records import StoredTask
+    from crowdcompute.node.transports.link import StackName
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
 
@@ -155,6 +156,7 @@ async def online(
     *,
     hosts: Sequence[str] = (),
     upload_bytes_per_s: float | None = None,
+    stack: StackName = "auto",
     on_notice: Callable[[Notice], None] = lambda notice: None,
 ) -> AsyncIterator[Runtime]:
     """Be on the network: everything stored is taken up again, and left as it is when the block ends.
@@ -193,6 +195,7 @@ async def online(
         pool,
         hosts=hosts,
         native=native_options(link),
+        stack=stack,
         on_notice=noticed,
     )
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 
 from .exits import CommandError, Exit, speaking
+from .transports.link import StackName  # cyclopts reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,7 @@ def run(
     listen: int | None = None,
     bootstrap: list[str] | None = None,
     no_mdns: Flag = False,
+    stack: StackName | None = None,
     yes: Flag = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
     lie: Annotated[bool, Parameter(negative="", show=False)] = False,
@@ -90,6 +92,8 @@ def run(
         Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again.
     no_mdns
         Do not look for native nodes on the local network.
+    stack
+        What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is installed.
     yes
         Agree to compute for this network without being asked.
     quiet
@@ -114,6 +118,7 @@ def run(
         listen=listen,
         bootstrap=tuple(bootstrap) if bootstrap else None,
         mdns=False if no_mdns else None,
+        stack=stack,
     )
     ask_consent(config, yes=yes)
     return serve(config, lie=lie, quiet=quiet)

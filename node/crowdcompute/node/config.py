@@ -15,6 +15,7 @@ from crowdcompute.protocol.signaling import check_bootstrap
 
 from .exits import CommandError, Exit
 from .paths import paths
+from .transports.link import StackName
 
 _ENV_PREFIX = "CC_"
 _NOT_SETTINGS = {"CC_HOME", "CC_CREATOR_KEY"}
@@ -88,6 +89,8 @@ class NodeConfig(BaseSettings):
     """How much the worker processes give way to everything else on this machine."""
     grace: Annotated[float, Field(ge=0)] = 15.0
     """Seconds that running chunks get to finish after the first Ctrl+C."""
+    stack: StackName = "auto"
+    """What makes WebRTC links: `wrtc` (Chrome's engine) where it is installed, else `aiortc`."""
     host: tuple[str, ...] = ()
     """Local addresses to offer to other peers; none named means all."""
     listen: Annotated[int, Field(ge=0, le=65_535)] | None = None

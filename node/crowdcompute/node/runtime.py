@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
     from .transports.libp2p import Libp2pLink
-    from .transports.link import Link
+    from .transports.link import Link, StackName
     from .transports.native import Native, NativeOptions
 
 from typing import Protocol
@@ -108,6 +108,7 @@ class Runtime:
         executor: Executes chunks; None for a peer that never does.
         hosts: Local addresses to offer (`("127.0.0.1",)` for peers of one machine); empty for all.
         native: How to be dialled and to find others without a signaling server; None for not at all.
+        stack: The engine that makes links.
         on_notice: Told everything notable.
     """
 
@@ -122,6 +123,7 @@ class Runtime:
         *,
         hosts: Sequence[str] = (),
         native: NativeOptions | None = None,
+        stack: StackName = "auto",
         on_notice: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -153,6 +155,7 @@ class Runtime:
             on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
             on_signaling=self._signaling_changed,
             hosts=hosts,
+            stack=stack,
         )
         self.native: Native | None = None
         if native is not None:

@@ -81,6 +81,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 executor,
                 hosts=config.host,
                 native=native,
+                stack=config.stack,
                 on_notice=say.notice,
             )
 

@@ -157,13 +157,16 @@ def test_firefox_chromium_and_a_node_vote_for_the_same_bytes(
     task_id: Callable[[Any], str],
 ) -> None:
     node = place.node(join, "alice", *own_addresses).joined()
-    publishing = place.start_publish(task_of(place), join, *own_addresses)
+    publishing = place.start_publish(task_of(place), join, "--stack", "wrtc", *own_addresses)
     task = task_id(publishing)
     address = f"{join}&t={task}"
     other = tabs.open(address)
     tab = open_firefox(address)
     tab.until("shown.tasks.length === 1")
-    shown = tab.until("shown.peers.filter(({ state }) => state === 'open').length >= 2")
+    # Four engines, and each is linked with each: aiortc (alice), wrtc (the creator), Chromium, Firefox.
+    shown = tab.until("shown.peers.filter(({ state }) => state === 'open').length >= 3")
+    other.until("shown.peers.filter(({ state }) => state === 'open').length >= 3")
+    node.is_connected_to(3)
     assert (shown["mode"], shown["executing"], shown["total"]["done"]) == ("off", 0, 0)
     assert shown["tasks"][0]["consent"] == {"state": "none", "expiresS": None}
     tab.starts(task)

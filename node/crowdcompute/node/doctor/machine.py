@@ -19,17 +19,20 @@ from .findings import Finding, bad, good, note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crowdcompute.node.transports.link import StackName
+
 LINUX_LAYERS = ("process", "rlimits", "no_new_privs", "landlock", "seccomp")
 LINK_WITHIN_S = 5.0
 MDNS_WITHIN_S = 2.0
 
 
-async def udp(hosts: Sequence[str]) -> Finding:
+async def udp(hosts: Sequence[str], stack: StackName) -> Finding:
     """Connect two links of this process over its own addresses, as two peers of one machine would."""
-    from crowdcompute.node.transports.webrtc import WebRtcLink
+    from crowdcompute.node.transports.webrtc import link_class
 
     loop = asyncio.get_running_loop()
-    one, other = (WebRtcLink(Identity(bytes([seed]) * 32).peer_id, hosts=hosts) for seed in (1, 2))
+    make = link_class(stack)
+    one, other = (make(Identity(bytes([seed]) * 32).peer_id, hosts=hosts) for seed in (1, 2))
     started = loop.time()
     try:
         async with asyncio.timeout(LINK_WITHIN_S):

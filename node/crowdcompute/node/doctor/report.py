@@ -89,7 +89,7 @@ async def _rows(config: NodeConfig, link: JoinLink | None, told: Callable[[Row],
     probes: list[tuple[str, Awaitable[Finding]]] = [
         ("WebSocket", websocket()),
         ("Clock", clocks()),
-        ("UDP", machine.udp(config.host)),
+        ("UDP", machine.udp(config.host, config.stack)),
         ("STUN", stun()),
         ("TURN", turn()),
         ("NAT", nat()),

@@ -18,6 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.signaling_client import Signaling, SignalingEvent, SignalingState
     from crowdcompute.protocol.identity import PeerId, Signer
 
-    from .link import Link
+    from .link import Link, StackName
     from .webrtc import WebRtcLink
 
 log = logging.getLogger(__name__)
@@ -111,14 +112,16 @@ class Connector:
         on_signaling: Callable[[SignalingState, str], None],
         hosts: Sequence[str] = (),
         ice_servers: Sequence[IceServer] | None = None,
+        stack: StackName = "auto",
     ) -> None:
         """`hosts` limits which local addresses are offered (`("127.0.0.1",)` for peers of one machine; empty: all but
         loopback). `ice_servers` overrides what the signaling server recommends; `()` means none.
+        `stack` names the engine of our links.
         """
-        # aiortc takes 0.4 s and 64 MB to import (m): only who connects pays that.
-        from .webrtc import WebRtcLink
+        # An engine takes up to 0.4 s and 64 MB to import (m): only who connects pays that.
+        from .webrtc import link_class
 
-        self._link_class = WebRtcLink
+        self._link_class = link_class(stack)
         self._identity = identity
         self._network = network
         self._signaling = signaling
@@ -263,7 +266,12 @@ class Connector:
             start = self._attempts_made % len(servers)
             servers = (*servers[start:], *servers[:start])
         self._attempts_made += 1
-        link = self._link_class(peer_id, ice_servers=servers, hosts=self._hosts)
+        link = self._link_class(
+            peer_id,
+            ice_servers=servers,
+            hosts=self._hosts,
+            on_candidate=lambda mid, candidate: self._candidate_found(attempt, mid, candidate),
+        )
         attempt = self._attempts[peer_id] = _Attempt(peer_id, connection, dialled, link, asked, through)
         return attempt
 
@@ -337,6 +345,16 @@ class Connector:
         elif not self._signaling.relay(public_key_of(attempt.peer_id), encode(signal)):
             raise ConnectionError("there is no connection to the signaling server")
         return signal.signal_id
+
+    def _candidate_found(self, attempt: _Attempt, mid: str, candidate: str) -> None:
+        """Tell the other side of an address that was found after our description had left."""
+        if self._attempts.get(attempt.peer_id) is not attempt:
+            return
+        ours, theirs = self._identity.public_key, public_key_of(attempt.peer_id)
+        offerer, answerer = (ours, theirs) if attempt.dialled else (theirs, ours)
+        # Without the server it is lost, and the connection is made over another or not at all.
+        with suppress(ConnectionError):
+            self._send(attempt, Candidate(self._network, attempt.connection, offerer, answerer, mid, candidate))
 
     async def _described(self, attempt: _Attempt) -> None:
         attempt.described = True

@@ -6,7 +6,7 @@ that wait to be sent. The peer at the other end holds the key of `peer_id`: whoe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,8 @@ BUFFERED_MAX_BYTES = 16 * 1024 * 1024
 
 GLARE_S = 5.0
 """Two links of one kind that both sides dialled within this time are taken for one meeting."""
+StackName = Literal["auto", "aiortc", "wrtc"]
+"""What makes WebRTC links."""
 
 
 class Link(Protocol):

@@ -1,32 +1,29 @@
-"""A link over WebRTC data channels, with aiortc.
+"""A link over WebRTC data channels, whatever engine makes them (aiortc_link.py, wrtc_link.py).
 
     NEW --make_offer / accept_offer--> CONNECTING --both channels open, certificate checked--> OPEN
      |                                     |                                                    |
      '------------- close ----------------'-- close, timeout, peer gone --> CLOSED <-----------'
 
 Both channels are negotiated: `control` has id 0, `bulk` has id 1, on both sides, so no frame can come before its
-handler. aiortc has one queue for all channels of a connection; our own two queues stand before it and let at most
+handler. An engine has one queue for all channels of a connection; our own two queues stand before it and let at most
 `BUFFERED_HIGH_BYTES` in, so that a control frame waits behind no more than that.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from hashlib import sha256
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
-
-from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidStateError
-from aiortc.sdp import candidate_from_sdp
 
 from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.events import Channel
 
-from . import aiortc_patches
 from .link import BUFFERED_HIGH_BYTES, BUFFERED_LOW_BYTES, BUFFERED_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -35,11 +32,31 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.identity import PeerId
     from crowdcompute.protocol.signaling import IceServer
 
+    from .link import StackName
+
 EARLY_BYTES_MAX = 1024 * 1024
 """Bytes kept for a receiver that has not attached yet. It attaches in the same loop turn; this bounds a mistake."""
 
 LINGER_S = 2.5
 """How long a link we close waits until its last frames are acknowledged. SCTP repeats a lost one after 1 s."""
+
+
+def link_class(stack: StackName) -> type[WebRtcLink]:
+    """The links of one engine; "auto" is the fastest that is installed. Importing one takes up to 0.4 s and 64 MB (m).
+
+    Raises:
+        LocalProtocolError: It is not installed.
+    """
+    has_wrtc = find_spec("webrtc") is not None and find_spec("wrtc") is not None
+    if stack == "wrtc" and not has_wrtc:
+        raise LocalProtocolError("wrtc is not installed: pip install 'crowdcompute[fast]', or choose --stack aiortc")
+    if stack == "aiortc" or not has_wrtc:
+        from .aiortc_link import AiortcLink
+
+        return AiortcLink
+    from .wrtc_link import WrtcLink
+
+    return WrtcLink
 
 
 class State(Enum):
@@ -49,15 +66,27 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class WebRtcLink:
-    """One RTCPeerConnection and its two data channels. Implements `Link` once `opened` has returned."""
+class WebRtcLink(ABC):
+    """One connection and its two data channels. Implements `Link` once `opened` has returned.
+
+    `on_candidate(mid, candidate)` is told what the engine finds after its description was made; engines that find
+    everything before never call it.
+    """
 
     over = "webrtc"
 
-    def __init__(self, peer_id: PeerId, *, ice_servers: Sequence[IceServer] = (), hosts: Sequence[str] = ()) -> None:
-        aiortc_patches.apply()
+    def __init__(
+        self,
+        peer_id: PeerId,
+        *,
+        ice_servers: Sequence[IceServer] = (),
+        hosts: Sequence[str] = (),
+        on_candidate: Callable[[str, str], None] = lambda mid, candidate: None,
+    ) -> None:
         self.peer_id = peer_id
         self.state = State.NEW
+        self._hosts = tuple(hosts)
+        self._on_candidate = on_candidate
         self._reason = ""
         self._changed = asyncio.Event()
         """Set when both channels are open or the link is closed: what `opened` waits for."""
@@ -72,67 +101,92 @@ class WebRtcLink:
         self._negotiating = asyncio.Lock()
         self._gone = asyncio.Event()
         self._shutdown: asyncio.Task[None] | None = None
+        self._connect(ice_servers)
 
-        # An empty list, never None: without one aiortc asks a public STUN server, which takes 5 s offline (m).
-        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=_ice_servers(ice_servers)))
-        self._channels: tuple[RTCDataChannel, RTCDataChannel] = (
-            self._pc.createDataChannel("control", negotiated=True, id=Channel.CONTROL),
-            self._pc.createDataChannel("bulk", negotiated=True, id=Channel.BULK),
-        )
-        aiortc_patches.gather_from(self._pc, hosts)
-        for number, channel in zip(Channel, self._channels, strict=True):
-            self._listen(number, channel)
-        self._pc.on("connectionstatechange", self._connection_changed)
-        self._pc.on("datachannel", lambda _: self._end("the peer opened a channel of its own"))
+    # ---- what an engine does
+
+    @abstractmethod
+    def _connect(self, ice_servers: Sequence[IceServer]) -> None:
+        """Make the connection and its channels, and listen to them."""
+
+    @abstractmethod
+    async def _offer(self) -> str: ...
+
+    @abstractmethod
+    async def _answer(self, offer: str) -> str: ...
+
+    @abstractmethod
+    async def _answered(self, answer: str) -> None: ...
+
+    @abstractmethod
+    async def add_candidate(self, mid: str, candidate: str) -> None:
+        """Take one more address of the other side, whose description we have. Useless ones are ignored.
+
+        Raises:
+            RemoteProtocolError: The engine cannot use this candidate.
+        """
+
+    @abstractmethod
+    def _certificate_in_use(self) -> bytes | None:
+        """The DER bytes of the certificate with which the other side completed DTLS, or None."""
+
+    @abstractmethod
+    def _message_bytes_max(self) -> float:
+        """Longest message the other side takes."""
+
+    @property
+    @abstractmethod
+    def _in_channels(self) -> int:
+        """Bytes the channels have not given to the network yet."""
+
+    @abstractmethod
+    def _takes(self, channel: Channel) -> bool:
+        """Whether this channel is open."""
+
+    @abstractmethod
+    def _put(self, channel: Channel, frame: bytes) -> None:
+        """Give one frame to an open channel."""
+
+    @abstractmethod
+    async def _acknowledged(self) -> None:
+        """Return once the other side has everything that was sent. May take for ever."""
+
+    @abstractmethod
+    async def _disconnect(self) -> None:
+        """Close the connection and let go of its sockets."""
 
     # ---- making the connection
 
     async def make_offer(self) -> str:
-        """The SDP of our offer, complete with all candidates.
+        """The SDP of our offer.
 
         Raises:
             ConnectionError: The link was closed meanwhile.
         """
         async with self._negotiation():
-            await self._pc.setLocalDescription(await self._pc.createOffer())
-        return _plain_fingerprint(self._pc.localDescription.sdp)
+            sdp = await self._offer()
+        return plain_fingerprint(sdp)
 
     async def accept_offer(self, sdp: str) -> str:
         """Take the other side's offer; returns the SDP of our answer.
 
         Raises:
             ConnectionError: The link was closed meanwhile.
-            RemoteProtocolError: aiortc cannot use this SDP.
+            RemoteProtocolError: The engine cannot use this SDP.
         """
         async with self._negotiation():
-            await self._pc.setRemoteDescription(RTCSessionDescription(_sanitised(sdp), "offer"))
-            await self._pc.setLocalDescription(await self._pc.createAnswer())
-        return _plain_fingerprint(self._pc.localDescription.sdp)
+            answer = await self._answer(sanitised(sdp))
+        return plain_fingerprint(answer)
 
     async def accept_answer(self, sdp: str) -> None:
         """Take the other side's answer to our offer.
 
         Raises:
             ConnectionError: The link was closed meanwhile.
-            RemoteProtocolError: aiortc cannot use this SDP.
+            RemoteProtocolError: The engine cannot use this SDP.
         """
         async with self._negotiation():
-            await self._pc.setRemoteDescription(RTCSessionDescription(_sanitised(sdp), "answer"))
-
-    async def add_candidate(self, mid: str, candidate: str) -> None:
-        """Take one more address of the other side, whose description we have. Useless ones are ignored.
-
-        Raises:
-            RemoteProtocolError: aiortc cannot use this candidate.
-        """
-        if self.state is State.CLOSED or not candidate or not _is_usable(candidate):
-            return
-        try:
-            parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
-            parsed.sdpMid = mid
-            await self._pc.addIceCandidate(parsed)
-        except (ValueError, AssertionError, InvalidStateError) as error:
-            raise RemoteProtocolError(f"a candidate is not usable: {error}") from None
+            await self._answered(sanitised(sdp))
 
     async def opened(self, fingerprint: bytes) -> None:
         """Return once frames can flow and the certificate in use is the signed one.
@@ -144,10 +198,10 @@ class WebRtcLink:
         await self._changed.wait()
         if self.state is State.CLOSED:
             raise ConnectionError(self._reason)
-        certificate = aiortc_patches.certificate_in_use(self._pc)
+        certificate = self._certificate_in_use()
         if certificate is None or sha256(certificate).digest() != fingerprint:
             raise RemoteProtocolError("the DTLS certificate in use is not the signed one")
-        if aiortc_patches.message_bytes_max(self._pc) < FRAME_BYTES_MAX:
+        if self._message_bytes_max() < FRAME_BYTES_MAX:
             raise RemoteProtocolError(f"the peer does not take frames of {FRAME_BYTES_MAX} bytes")
         self.state = State.OPEN
         self._pump()
@@ -162,7 +216,7 @@ class WebRtcLink:
             try:
                 yield
             except Exception as error:
-                # aiortc's parser was not made for hostile input: any exception of it is the SDP's fault.
+                # The parsers were not made for hostile input: any exception of one is the SDP's fault.
                 raise RemoteProtocolError(f"an SDP is not usable: {type(error).__name__}: {error}") from None
         if self.state is State.CLOSED:
             raise ConnectionError(self._reason)
@@ -202,24 +256,14 @@ class WebRtcLink:
     async def wait_closed(self) -> None:
         await self._gone.wait()
 
-    # ---- what aiortc tells us
-
-    def _listen(self, number: Channel, channel: RTCDataChannel) -> None:
-        # Two frames waiting at both thresholds are still at most BUFFERED_LOW_BYTES together.
-        channel.bufferedAmountLowThreshold = BUFFERED_LOW_BYTES // 2
-        channel.on("open", self._channel_opened)
-        channel.on("message", lambda message: self._received(number, message))
-        channel.on("bufferedamountlow", self._pump)
-        channel.on("close", lambda: self._end("the peer closed the connection"))
+    # ---- what the engine tells us
 
     def _channel_opened(self) -> None:
-        if all(channel.readyState == "open" for channel in self._channels):
+        if all(self._takes(channel) for channel in Channel):
             self._changed.set()
 
-    def _connection_changed(self) -> None:
-        if self._pc.connectionState in ("failed", "closed"):
-            established = self.state is State.OPEN
-            self._end("the peer is gone" if established else "no connection could be made")
+    def _failed(self) -> None:
+        self._end("the peer is gone" if self.state is State.OPEN else "no connection could be made")
 
     def _received(self, channel: Channel, message: bytes | str) -> None:
         if self.state is State.CLOSED:
@@ -238,20 +282,16 @@ class WebRtcLink:
 
     # ---- sending
 
-    @property
-    def _in_channels(self) -> int:
-        return sum(channel.bufferedAmount for channel in self._channels)
-
     def _pump(self) -> None:
         """Move frames into the channels, control before bulk, up to the high-water mark."""
         if self.state in (State.OPEN, State.CLOSED):
             while self._queued_bytes and self._in_channels < BUFFERED_HIGH_BYTES:
                 channel = Channel.CONTROL if self._queues[Channel.CONTROL] else Channel.BULK
-                if self._channels[channel].readyState != "open":
+                if not self._takes(channel):
                     return
                 frame = self._queues[channel].popleft()
                 self._queued_bytes -= len(frame)
-                self._channels[channel].send(frame)
+                self._put(channel, frame)
         if self.buffered <= BUFFERED_LOW_BYTES or self.state is State.CLOSED:
             self._drained.set()
         else:
@@ -278,48 +318,36 @@ class WebRtcLink:
                     async with asyncio.timeout(LINGER_S):
                         await self._acknowledged()
             async with self._negotiating:
-                await self._pc.close()
+                await self._disconnect()
         finally:
             for queue in self._queues:
                 queue.clear()
             self._queued_bytes = 0
             self._gone.set()
 
-    async def _acknowledged(self) -> None:
-        # aiortc has no event for this; on a healthy link the wait is one round trip.
-        while self._queued_bytes or not aiortc_patches.is_acknowledged(self._pc):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
-
-def _plain_fingerprint(sdp: str) -> str:
+def plain_fingerprint(sdp: str) -> str:
     """Leave only the SHA-256 fingerprint, the one that is signed and that every browser uses."""
-    return _with_lines(
+    return with_lines(
         sdp, lambda line: not line.startswith("a=fingerprint:") or line.startswith("a=fingerprint:sha-256 ")
     )
 
 
-def _sanitised(sdp: str) -> str:
-    """Leave out what makes aiortc stall or fail (research/webrtc.md section 4).
+def sanitised(sdp: str) -> str:
+    """Leave out what makes aiortc stall or fail (research/webrtc.md section 4); it helps no other engine either.
 
     A browser's `.local` candidates cost a second each and never resolve across networks; the browser connects to
     our address anyway. After `end-of-candidates` aioice gives up when it has not paired anything by then.
     """
-    return _with_lines(
+    return with_lines(
         sdp,
-        lambda line: line != "a=end-of-candidates" and (not line.startswith("a=candidate") or _is_usable(line)),
+        lambda line: line != "a=end-of-candidates" and (not line.startswith("a=candidate") or is_usable(line)),
     )
 
 
-def _is_usable(candidate: str) -> bool:
+def is_usable(candidate: str) -> bool:
     return ".local " not in candidate and " tcp " not in candidate.lower()
 
 
-def _with_lines(sdp: str, keep: Callable[[str], bool]) -> str:
+def with_lines(sdp: str, keep: Callable[[str], bool]) -> str:
     return "".join(f"{line}\r\n" for line in sdp.splitlines() if keep(line))
-
-
-def _ice_servers(servers: Sequence[IceServer]) -> list[RTCIceServer]:
-    return [
-        RTCIceServer(server.url, username=server.username or None, credential=server.credential or None)
-        for server in servers
-    ]
