@@ -591,8 +591,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
             ledger.expire(step[1])
             went.append(None)
         elif step[0] == "release":
-            ledger.release_leases(bytes.fromhex(step[1]))
-            went.append(None)
+            went.append(ledger.release_leases(bytes.fromhex(step[1])))
         else:
             went.append(outcome(lambda step=step: added(step[1], step[2])))  # type: ignore[misc]  # a lambda's default
     shards = range(ledger.shards)

@@ -56,7 +56,7 @@ def test_whoever_is_free_gets_what_is_wanted() -> None:
     on = Counter(chunk for _, chunks in given_out for chunk in chunks)
     assert on == {0: 2, 1: 1}
     assert len(assignments.workers_on(0)) == 2
-    assert assignments
+    assert assignments.chunks()
 
 
 def test_what_nobody_has_room_for_stays_wanted() -> None:
@@ -96,7 +96,7 @@ def test_withdrawn_chunks_are_free_for_others() -> None:
     assert sorted(assignments.withdraw(WORKERS[0], [0])) == [0]
     assert sorted(assignments.withdraw(WORKERS[0])) == [1]
     assert assignments.withdraw(WORKERS[0]) == []
-    assert not assignments
+    assert not assignments.chunks()
     assert assignments.distribute({0: 1}, WORKERS[1:2], nobody, 1.0) == [(WORKERS[1], [0])]
 
 
@@ -125,5 +125,5 @@ def test_both_sides_of_the_books_agree_after_any_history(sequence: list[tuple[st
         actions[what](worker, chunk, float(now))
         pairs = {(who, which) for who, which, _ in assignments.outstanding()}
         assert pairs == {(who, which) for which in range(10) for who in assignments.workers_on(which)}
-        assert bool(assignments) == bool(pairs)
+        assert set(assignments.chunks()) == {chunk for _, chunk in pairs}
         assert all(assignments.backlog(who) >= 0 for who in WORKERS)

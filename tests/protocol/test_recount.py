@@ -80,7 +80,8 @@ def honest() -> Job:
 
 @pytest.fixture(scope="module")
 def lied_to() -> Job:
-    return job('liars = [{kind = "alone", count = 1}]')
+    # A seed with which no chunk waits for the verdict alone: without it, one would be disputed before it is looked for.
+    return job('liars = [{kind = "alone", count = 1}]', seed=4)
 
 
 def refusal(shown: list[Shown]) -> DoesNotHold:

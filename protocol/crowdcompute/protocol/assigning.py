@@ -67,6 +67,8 @@ class Assignments:
         self._of_worker: dict[bytes, dict[int, float]] = {}  # worker -> chunk -> assigned at
         self._of_chunk: dict[int, set[bytes]] = {}
         self._capacity: dict[bytes, int] = {}
+        self.answer_s = 0.0
+        """How long an answer takes, usually."""
 
     def workers_on(self, chunk: int) -> Collection[bytes]:
         """Workers asked for this chunk who have not answered."""
@@ -75,9 +77,9 @@ class Assignments:
     def backlog(self, worker: bytes) -> int:
         return len(self._of_worker.get(worker, ()))
 
-    def __bool__(self) -> bool:
-        """Whether anything is outstanding."""
-        return bool(self._of_chunk)
+    def chunks(self) -> Iterable[int]:
+        """The chunks that anything is outstanding for."""
+        return self._of_chunk.keys()
 
     def outstanding(self) -> list[tuple[bytes, int, float]]:
         """All (worker, chunk, assigned at)."""
@@ -87,6 +89,8 @@ class Assignments:
         """A worker answered. Quick answers double what it may be asked for at a time, slow ones halve it."""
         held = self._of_worker.get(worker, {})
         waited_s = max((now - held[chunk] for chunk in chunks if chunk in held), default=None)
+        if waited_s is not None:
+            self.answer_s = 0.8 * self.answer_s + 0.2 * waited_s
         capacity = self._capacity.get(worker, _BACKLOG_MIN)
         if waited_s is not None and waited_s < self._batch_s:
             capacity = min(_BACKLOG_MAX, 2 * capacity)

@@ -164,7 +164,7 @@ class CreatorRole:
             case Admit(worker=worker):
                 self._admitted(worker, now)
             case Lease(runs=(), ttl_s=ttl_s) if ttl_s == LEAVING_TTL_S:
-                self.worker_silent(author, now)
+                self.worker_silent(author, [], now)
             case Lease():
                 self._dispatch.leased(author, record, now)
                 if not record.runs:
@@ -186,9 +186,9 @@ class CreatorRole:
             commit = signed.record_id if isinstance(record, Commit) else bytes(32)
             self._convict(author, "equivocated", 0, commit, now)
 
-    def worker_silent(self, worker: bytes, now: float) -> None:
-        """A neighbour is suspected: what it was asked for goes to somebody else."""
-        self._dispatch.silent(worker, now)
+    def worker_silent(self, worker: bytes, left: Iterable[int], now: float) -> None:
+        """A neighbour is suspected: what it was asked for, and had picked (`left`), goes to others before all else."""
+        self._dispatch.silent(worker, left, now)
         self._stirred = True
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:

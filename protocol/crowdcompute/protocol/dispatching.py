@@ -5,7 +5,8 @@
                  '-- no lease, too slow, silent or void --'
 
 What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
-are left for workers to pick from. Which of them it is, nobody who is asked can tell.
+are left for workers to pick from. Which of them it is, nobody who is asked can tell. What a suspected worker leaves
+behind goes first: others have waited for it already.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class Dispatch:
         self._idle: set[bytes] = set()
         """Workers that say they have nothing to do."""
         self._hungry: dict[int, float] = {}  # chunk that wants votes -> since when
+        self._first: set[int] = set()
+        """Those of them that a suspected worker left behind."""
+        self._hedged: dict[int, int] = {}
+        """How many workers more than votes wanted are asked for a chunk, because others take long."""
         self._let_go: dict[int, list[bytes]] = {}
         """Workers that were asked for a chunk and let it go, as often as they did."""
         self._stalling: set[bytes] = set()
@@ -91,8 +96,8 @@ class Dispatch:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything is wanted, or asked for and not answered."""
-        return bool(self._hungry or self._assignments)
+        """Whether anything is wanted, or asked for and not answered. What others have answered is not waited for."""
+        return bool(self._hungry) or any(self._votes_wanted(chunk) for chunk in self._assignments.chunks())
 
     # ---- workers
 
@@ -109,11 +114,22 @@ class Dispatch:
         self._members.discard(worker)
         self._starve(self._assignments.withdraw(worker), now)
 
-    def silent(self, worker: bytes, now: float) -> None:
-        """A worker is suspected or leaves: what it was asked for goes to somebody else."""
+    def silent(self, worker: bytes, left: Iterable[int], now: float) -> None:
+        """A worker is suspected or leaves: what it was asked for, and had picked (`left`), goes to others, and first.
+
+        Everybody may be busy for hours, and nobody know that this is what a result waits for.
+        """
         self._heard_at.pop(worker, None)
         self._idle.discard(worker)
-        self._starve(self._assignments.withdraw(worker), now)
+        orphans = self._assignments.withdraw(worker)
+        if worker in self._members:
+            picked = [chunk for chunk in left if chunk not in self._dealt and is_open(self._ledger, chunk, now)]
+            self._dealt.update(picked)
+            orphans += picked
+        self._first.update(orphans)
+        waiting = self._hungry
+        self._hungry = {chunk: waiting.get(chunk, now) for chunk in orphans}
+        self._hungry.update(waiting)
 
     def leased(self, worker: bytes, lease: Lease, now: float) -> None:
         """A worker says what it is on, or that it has nothing to do."""
@@ -145,6 +161,7 @@ class Dispatch:
     def satisfied(self, chunk: int) -> None:
         """Nothing more is wanted of a chunk."""
         self._hungry.pop(chunk, None)
+        self._hedged.pop(chunk, None)
 
     def forget(self, chunks: Iterable[int]) -> None:
         """Nothing is wanted of these chunks any more, nor of whom was asked for them."""
@@ -166,29 +183,34 @@ class Dispatch:
         self._employ_idle(now)
 
     def dispatch(self, now: float, *, auditing: bool) -> None:
-        """Ask workers for what is wanted, oldest first, as far as they have room."""
+        """Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest."""
         active = [worker for worker in self._active(now) if worker not in self._stalling]
         room = self._assignments.room(active)
         wanted: dict[int, int] = {}
         for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
-            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk))
+            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk)) + self._hedged.get(chunk, 0)
             if count <= 0 or chunk in self._executing:
                 del self._hungry[chunk]
             else:
                 wanted[chunk] = count
         if not wanted:
             return
-        for worker, chunks in self._assignments.distribute(wanted, active, self._unasked, now):
-            self._ask(worker, self._home[worker], chunks)
-            for chunk in chunks:
-                wanted[chunk] -= 1
-                if not wanted[chunk]:
-                    del self._hungry[chunk], wanted[chunk]
+        first = {chunk: count for chunk, count in wanted.items() if chunk in self._first}
+        for part in (first, {chunk: count for chunk, count in wanted.items() if chunk not in first}):
+            for worker, chunks in self._assignments.distribute(part, active, self._unasked, now):
+                self._ask(worker, self._home[worker], chunks)
+                for chunk in chunks:
+                    wanted[chunk] -= 1
+                    if not wanted[chunk]:
+                        del self._hungry[chunk], wanted[chunk]
+        self._first.intersection_update(self._hungry)
         # Between two audits nobody is waited for whom only luck would bring: each round would take as long.
         patience_s = 0.0 if auditing and active else self._config.referee_after_s
         for chunk in wanted:
-            if now - self._hungry[chunk] < patience_s:
-                break  # The rest is hungry for less long.
+            # Somebody has been waited for already where a chunk is hedged.
+            hedged = chunk in self._hedged
+            if now - self._hungry[chunk] < (min(patience_s, self._config.creator_first_s) if hedged else patience_s):
+                continue
             if not any(worker not in self._unasked(chunk) for worker in active):
                 self._execute_ourselves(chunk)
 
@@ -236,6 +258,7 @@ class Dispatch:
         # Where one vote is enough a copy is worth it for the slow only.
         usual_s = self._lease_age_s * (1 if confirming else 2)
         self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
+        self._hedge(idle * DEALT_PER_WORKER, now)
 
     def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
         """Have up to `count` chunks executed that others have been on for so long."""
@@ -246,6 +269,23 @@ class Dispatch:
                     break
                 count -= 1
                 self._dealt.add(chunk)
+                self._hungry.setdefault(chunk, now)
+
+    def _hedge(self, count: int, now: float) -> None:
+        """Ask somebody else, too, for up to `count` chunks whose answer takes longer than usual: it is a vote as well.
+
+        A worker that is slow, or says that it is on them and is not, then costs others nothing but that time.
+        """
+        after_s = max(self._config.endgame_after_s, self._assignments.answer_s)
+        last_asked_at: dict[int, float] = {}
+        for _, chunk, at in self._assignments.outstanding():
+            last_asked_at[chunk] = max(at, last_asked_at.get(chunk, at))
+        for chunk, at in last_asked_at.items():
+            if count <= 0:
+                break
+            if now - at >= after_s and self._votes_wanted(chunk):
+                count -= 1
+                self._hedged[chunk] = self._hedged.get(chunk, 0) + 1
                 self._hungry.setdefault(chunk, now)
 
     def _withdraw_overdue(self, now: float) -> None:

@@ -313,10 +313,13 @@ class Ledger:
         first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
         return [chunk for chunk in self._leased if first <= chunk < end and self.live_leases(chunk, now)]
 
-    def release_leases(self, worker: bytes) -> None:
-        """Forget a worker's leases: it is suspected or void. Leases are only hints."""
+    def release_leases(self, worker: bytes) -> list[int]:
+        """Forget a worker's leases: it is suspected or void. Leases are only hints. The chunks that it was on."""
+        chunks = []
         for key in [key for key in self.leases if key[0] == worker]:
+            chunks += sorted(self.leases[key].since)
             self._end_lease(key)
+        return chunks
 
     def record_ids(self, topic: bytes) -> Iterator[bytes]:
         """Ids of what is held in a topic."""

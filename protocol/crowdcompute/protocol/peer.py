@@ -379,12 +379,11 @@ class Peer:
     def _silent(self, peer_id: PeerId, reason: str) -> None:
         """A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves."""
         key = public_key_of(peer_id)
-        for ledger in self.ledgers.values():
-            ledger.release_leases(key)
+        left = {task: ledger.release_leases(key) for task, ledger in self.ledgers.items()}
         for worker in self.workers.values():
             worker.look_again(self._now)
-        for creator in self.creators.values():
-            creator.worker_silent(key, self._now)
+        for task, creator in self.creators.items():
+            creator.worker_silent(key, left[task], self._now)
         self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
 
     def _frame_received(self, peer_id: PeerId, data: bytes) -> bool:

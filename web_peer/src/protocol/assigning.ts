@@ -67,6 +67,8 @@ export class Assignments {
   private readonly ofWorker = new Map<Hex, Map<number, number>>();
   private readonly ofChunk = new Map<number, Set<Hex>>();
   private readonly capacity = new Map<Hex, number>();
+  /** How long an answer takes, usually. */
+  answerS = 0;
 
   constructor(
     private readonly rng: Rng,
@@ -82,9 +84,9 @@ export class Assignments {
     return this.ofWorker.get(worker)?.size ?? 0;
   }
 
-  /** Whether nothing is outstanding. */
-  get isEmpty(): boolean {
-    return this.ofChunk.size === 0;
+  /** The chunks that anything is outstanding for. */
+  chunks(): Iterable<number> {
+    return this.ofChunk.keys();
   }
 
   /** All (worker, chunk, assigned at). Assignments may be withdrawn meanwhile. */
@@ -100,6 +102,7 @@ export class Assignments {
       const at = held?.get(chunk);
       if (at !== undefined) waitedS = Math.max(waitedS ?? 0, now - at);
     }
+    if (waitedS !== null) this.answerS = 0.8 * this.answerS + 0.2 * waitedS;
     let capacity = this.capacityOf(worker);
     if (waitedS !== null && waitedS < this.batchS) capacity = Math.min(BACKLOG_MAX, 2 * capacity);
     else if (waitedS !== null && waitedS > 4 * this.batchS) capacity = Math.max(BACKLOG_MIN, Math.floor(capacity / 2));

@@ -167,7 +167,7 @@ export class CreatorRole implements Custodial {
         break;
       case "lease":
         if (record.runs.length === 0 && record.ttlS === LEAVING_TTL_S) {
-          this.workerSilent(author, now);
+          this.workerSilent(author, [], now);
         } else {
           this.dispatch.leased(author, record, now);
           if (record.runs.length === 0) this.reviewAt = now; // See at once what there is for it.
@@ -197,9 +197,9 @@ export class CreatorRole implements Custodial {
     }
   }
 
-  /** A neighbour is suspected, or a worker leaves: what it was asked for goes to somebody else. */
-  workerSilent(worker: Hex, now: number): void {
-    this.dispatch.silent(worker, now);
+  /** A neighbour is suspected: what it was asked for, and had picked (`left`), goes to others before all else. */
+  workerSilent(worker: Hex, left: readonly number[], now: number): void {
+    this.dispatch.silent(worker, left, now);
     this.isStirred = true;
   }
 

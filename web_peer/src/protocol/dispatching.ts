@@ -6,7 +6,8 @@
  *                  '-- no lease, too slow, silent or void --'
  *
  * What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
- * are left for workers to pick from. Which of them it is, nobody who is asked can tell.
+ * are left for workers to pick from. Which of them it is, nobody who is asked can tell. What a suspected worker leaves
+ * behind goes first: others have waited for it already.
  */
 
 import { Assignments } from "./assigning";
@@ -43,7 +44,11 @@ export class Dispatch {
   /** Workers that say they have nothing to do. */
   private readonly idle = new Set<Hex>();
   /** Chunk that wants votes -> since when. */
-  private readonly hungry = new Map<number, number>();
+  private hungry = new Map<number, number>();
+  /** Those of them that a suspected worker left behind. */
+  private readonly first = new Set<number>();
+  /** How many workers more than votes wanted are asked for a chunk, because others take long. */
+  private readonly hedged = new Map<number, number>();
   /** Workers that were asked for a chunk and let it go, as often as they did. */
   private readonly letGo = new Map<number, Hex[]>();
   /** Workers that leased what they were asked for and did not finish it: asked for nothing until they commit. */
@@ -71,9 +76,11 @@ export class Dispatch {
     return this.members.size;
   }
 
-  /** Whether anything is wanted, or asked for and not answered. */
+  /** Whether anything is wanted, or asked for and not answered. What others have answered is not waited for. */
   get isWaiting(): boolean {
-    return this.hungry.size > 0 || !this.assignments.isEmpty;
+    if (this.hungry.size > 0) return true;
+    for (const chunk of this.assignments.chunks()) if (this.votesWanted(chunk) > 0) return true;
+    return false;
   }
 
   // ---- workers
@@ -94,11 +101,29 @@ export class Dispatch {
     this.starve(this.assignments.withdraw(worker), now);
   }
 
-  /** A worker is suspected or leaves: what it was asked for goes to somebody else. */
-  silent(worker: Hex, now: number): void {
+  /**
+   * A worker is suspected or leaves: what it was asked for, and had picked (`left`), goes to others, and first.
+   *
+   * Everybody may be busy for hours, and nobody know that this is what a result waits for.
+   */
+  silent(worker: Hex, left: readonly number[], now: number): void {
     this.heardAt.delete(worker);
     this.idle.delete(worker);
-    this.starve(this.assignments.withdraw(worker), now);
+    const orphans = [...this.assignments.withdraw(worker)];
+    if (this.members.has(worker)) {
+      for (const chunk of left) {
+        if (this.dealt.has(chunk) || !isOpen(this.ledger, chunk, now)) continue;
+        this.dealt.add(chunk);
+        orphans.push(chunk);
+      }
+    }
+    const waiting = this.hungry;
+    this.hungry = new Map();
+    for (const chunk of orphans) {
+      this.first.add(chunk);
+      this.hungry.set(chunk, waiting.get(chunk) ?? now);
+    }
+    for (const [chunk, since] of waiting) this.hungry.set(chunk, since);
   }
 
   /** A worker says what it is on, or that it has nothing to do. */
@@ -129,6 +154,7 @@ export class Dispatch {
   /** Nothing more is wanted of a chunk. */
   satisfied(chunk: number): void {
     this.hungry.delete(chunk);
+    this.hedged.delete(chunk);
   }
 
   /** Nobody has voted on a chunk (any more): workers pick it themselves. */
@@ -143,29 +169,36 @@ export class Dispatch {
     this.employIdle(now);
   }
 
-  /** Ask workers for what is wanted, oldest first, as far as they have room. */
+  /** Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest. */
   dispatch(now: number, isAuditing: boolean): void {
     if (this.hungry.size === 0) return;
     const active = this.active(now).filter((worker) => !this.stalling.has(worker));
     const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
     if (wanted.size === 0) return;
     const isUnasked = (worker: Hex, chunk: number): boolean => this.isUnasked(worker, chunk);
-    for (const { worker, chunks } of this.assignments.distribute(wanted, active, isUnasked, now)) {
-      this.ask(worker, this.home.get(worker)!, chunks);
-      for (const chunk of chunks) {
-        const left = wanted.get(chunk)! - 1;
-        if (left > 0) {
-          wanted.set(chunk, left);
-        } else {
-          wanted.delete(chunk);
-          this.hungry.delete(chunk);
+    const [first, rest] = [new Map<number, number>(), new Map<number, number>()];
+    for (const [chunk, count] of wanted) (this.first.has(chunk) ? first : rest).set(chunk, count);
+    for (const part of [first, rest]) {
+      for (const { worker, chunks } of this.assignments.distribute(part, active, isUnasked, now)) {
+        this.ask(worker, this.home.get(worker)!, chunks);
+        for (const chunk of chunks) {
+          const left = wanted.get(chunk)! - 1;
+          if (left > 0) {
+            wanted.set(chunk, left);
+          } else {
+            wanted.delete(chunk);
+            this.hungry.delete(chunk);
+          }
         }
       }
     }
+    for (const chunk of this.first) if (!this.hungry.has(chunk)) this.first.delete(chunk);
     // Between two audits nobody is waited for whom only luck would bring: each round would take as long.
     const patienceS = isAuditing && active.length > 0 ? 0 : this.config.refereeAfterS;
     for (const chunk of wanted.keys()) {
-      if (now - this.hungry.get(chunk)! < patienceS) break; // The rest is hungry for less long.
+      // Somebody has been waited for already where a chunk is hedged.
+      const waitS = this.hedged.has(chunk) ? Math.min(patienceS, this.config.creatorFirstS) : patienceS;
+      if (now - this.hungry.get(chunk)! < waitS) continue;
       if (!this.isAnyLeft(active, chunk)) this.executeOurselves(chunk);
     }
   }
@@ -225,6 +258,7 @@ export class Dispatch {
     // Where one vote is enough a copy is worth it for the slow only.
     const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
     this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
+    this.hedge(idle * DEALT_PER_WORKER, now);
   }
 
   /** Have up to `count` chunks executed that others have been on for so long. */
@@ -236,6 +270,26 @@ export class Dispatch {
         this.dealt.add(chunk);
         this.starve([chunk], now);
       }
+    }
+  }
+
+  /**
+   * Ask somebody else, too, for up to `count` chunks whose answer takes longer than usual: it is a vote as well.
+   *
+   * A worker that is slow, or says that it is on them and is not, then costs others nothing but that time.
+   */
+  private hedge(count: number, now: number): void {
+    const afterS = Math.max(this.config.endgameAfterS, this.assignments.answerS);
+    const lastAskedAt = new Map<number, number>();
+    for (const [, chunk, at] of this.assignments.outstanding()) {
+      lastAskedAt.set(chunk, Math.max(at, lastAskedAt.get(chunk) ?? at));
+    }
+    for (const [chunk, at] of lastAskedAt) {
+      if (count <= 0) break;
+      if (now - at < afterS || this.votesWanted(chunk) === 0) continue;
+      count--;
+      this.hedged.set(chunk, (this.hedged.get(chunk) ?? 0) + 1);
+      this.starve([chunk], now);
     }
   }
 
@@ -262,7 +316,8 @@ export class Dispatch {
     let looked = 0;
     for (const chunk of this.hungry.keys()) {
       if (looked++ >= limit) break;
-      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size;
+      const more = this.hedged.get(chunk) ?? 0;
+      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size + more;
       if (count <= 0 || this.executing.has(chunk)) this.hungry.delete(chunk);
       else wanted.set(chunk, count);
     }

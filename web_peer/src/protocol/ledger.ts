@@ -358,9 +358,14 @@ export class Ledger {
     return chunks;
   }
 
-  /** Forget a worker's leases: it is suspected or void. Leases are only hints. */
-  releaseLeases(worker: Hex): void {
-    for (const lease of [...(this.leasesOf.get(worker)?.values() ?? [])]) this.endLease(lease);
+  /** Forget a worker's leases: it is suspected or void. Leases are only hints. The chunks that it was on. */
+  releaseLeases(worker: Hex): number[] {
+    const chunks: number[] = [];
+    for (const lease of [...(this.leasesOf.get(worker)?.values() ?? [])]) {
+      chunks.push(...[...lease.since.keys()].sort((a, b) => a - b));
+      this.endLease(lease);
+    }
+    return chunks;
   }
 
   /** Ids of what is held in a topic. */

@@ -394,9 +394,10 @@ export class Peer implements Desk, Shelf {
   /** A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves. */
   private silent(peerId: PeerId, reason: string): void {
     const worker = hex(publicKeyOf(peerId));
-    for (const ledger of this.ledgers.values()) ledger.releaseLeases(worker);
+    const left = new Map<Hex, number[]>();
+    for (const [task, ledger] of this.ledgers) left.set(task, ledger.releaseLeases(worker));
     for (const role of this.workers.values()) role.lookAgain(this.now);
-    for (const role of this.creators.values()) role.workerSilent(worker, this.now);
+    for (const [task, role] of this.creators) role.workerSilent(worker, left.get(task)!, this.now);
     this.outputs.push({ kind: "notice", what: "peer suspected", taskId: null, chunk: null, peerId, detail: reason });
   }
 

@@ -1,6 +1,6 @@
 """Where aiortc and aioice need another behaviour than their public API can give.
 
-They are pinned in pyproject.toml; every private name used is in this module and in webrtc.py, and a test runs each
+They are pinned in pyproject.toml; every private name used is in this module and in aiortc_link.py, and a test runs each
 patch against the real libraries. With another version than the one read here, nothing starts.
 """
 

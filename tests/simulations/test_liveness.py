@@ -1,0 +1,56 @@
+"""What a machine that stops, or says it works and does not, may cost everybody else: seconds."""
+
+from __future__ import annotations
+
+from crowdcompute.protocol.events import Execute, Input, Output
+from crowdcompute.simulations.network import Node, World
+from crowdcompute.simulations.run import run
+from crowdcompute.simulations.scenario import parse_scenario
+
+BUSY = """
+name = "busy"
+network = {peers = 8, speed_sigma = 0.0}
+task = {chunks = 2_000, replication = 2, eps = 0.05, chunk_s = 0.5}
+checks = {stop_s = 900}
+"""
+STOPPED_AT_S = 20.0
+
+
+def test_what_a_stopped_machine_was_on_is_computed_within_seconds_though_everybody_is_busy() -> None:
+    world = World(parse_scenario(BUSY), 1)
+    victim = world.nodes[3]
+    worker = victim.signer.public_key
+    begun: dict[int, float] = {}
+    left: list[int] = []
+
+    def see(now: float, node: Node, event: Input | Output) -> None:
+        if type(event) is Execute and now > STOPPED_AT_S and node is not victim:
+            for chunk in event.chunks:
+                begun.setdefault(chunk.chunk, now)
+
+    def stop() -> None:
+        ledger = world.role.ledger
+        left.extend(chunk for (author, _), lease in ledger.leases.items() if author == worker for chunk in lease.since)
+        victim.silent = True
+
+    world.observers.append(see)
+    world.at(STOPPED_AT_S, stop)
+    world.step_until(STOPPED_AT_S + 15)
+    assert left
+    waited = {chunk: begun.get(chunk, float("inf")) - STOPPED_AT_S for chunk in left}
+    # Four seconds until it is suspected, and two batches of two that whoever is asked has before it.
+    assert max(waited.values()) < 10
+
+
+def test_those_who_only_say_that_they_work_delay_no_result_by_more_than_seconds() -> None:
+    text = """
+    name = "stallers"
+    network = {peers = 12}
+    task = {chunks = 150, replication = 2, eps = 0.05, chunk_s = 1.0}
+    liars = [{kind = "staller", count = 2}]
+    checks = {stop_s = 900}
+    """
+    outcome = run(parse_scenario(text), 1)
+    assert outcome.failures == []
+    # An assignment may take two minutes; none is waited for while anybody is idle.
+    assert outcome.figures["closed after, s"] < 60
