@@ -1,0 +1,55 @@
+"""A job in a network of machines that die, are cut off, and lose their signaling server (benchmarks/churn.py).
+
+Its size is a test's. What is lost to all that is a number for `benchmarks/churn.py`, not for a test on shared cores.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import Place
+
+CHUNKS = 200
+
+
+@pytest.fixture(scope="module")
+def churn() -> Any:
+    path = Path(__file__).parents[2] / "benchmarks" / "churn.py"
+    spec = importlib.util.spec_from_file_location("cc_bench_churn", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_job_ends_right_though_nodes_die_the_network_splits_and_signaling_is_killed(
+    place: Place, churn: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, expected = place.slow_task(CHUNKS, 5_000_000)
+    course = churn.compute(place.folder, folder, CHUNKS, churn.Trouble(every_s=6.0, partition_s=6.0))
+    with capsys.disabled():
+        print(f"\n{CHUNKS} chunks in {course.seconds:.0f} s, {course.killed} nodes killed", *course.moments, sep="\n")
+    assert course.code == 0, course.said
+    assert (course.partitions, course.signaling_killed) == (1, True), course.moments
+    assert course.killed >= 4
+    (task,) = {line.split()[-1] for line in course.said.splitlines() if line.startswith("task ")}
+    files, _ = place.results(task, "results")
+    assert files == expected
+
+
+def test_a_machine_that_cannot_make_namespaces_is_told_what_it_takes(
+    churn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespaces = churn.namespaces()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(namespaces.NoNamespaces, match="apt-get install iproute2"):
+        namespaces.Lab().machine("any")
