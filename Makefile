@@ -42,6 +42,8 @@ bench: $(VENV)/.ready-dev page
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/browser.py
+	$(BIN)/python benchmarks/lossy_links.py
+	$(BIN)/python benchmarks/link_soak.py
 	$(BIN)/python benchmarks/executor.py
 	$(BIN)/python -m crowdcompute.simulations report
 

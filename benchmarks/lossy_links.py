@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import platform
+import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.0.0.1",)
 FRAME_BYTES = 16 * 1024
+SO_RCVBUFFORCE = 33
+BUFFER_BYTES = 8 * 1024 * 1024
 SEGMENT_BYTES = 1_191
 """What libwebrtc's SCTP puts into a packet."""
 
@@ -65,6 +68,12 @@ class Line(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.DatagramTransport = transport
+        # Nothing may be lost but by chance: root may exceed what the system allows.
+        udp = transport.get_extra_info("socket")
+        try:
+            udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        except OSError:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
 
     @property
     def port(self) -> int:
