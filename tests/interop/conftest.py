@@ -218,12 +218,12 @@ class Signaling(Running):
 class Node(Running):
     """A `cc-node run`."""
 
-    def __init__(self, home: Path, join: str, *flags: str) -> None:
+    def __init__(self, home: Path, join: str, *flags: str, **settings: str) -> None:
         self.home = home
         super().__init__(
             f"node {home.name}",
             [*CC_NODE, "run", join, "--yes", "--jobs", "1", "--host", "127.0.0.1", "--nice", "0", *flags],
-            env=environment(home),
+            env=environment(home, **settings),
         )
 
     def joined(self) -> Node:
@@ -259,8 +259,9 @@ class Node(Running):
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """This process's environment without CrowdCompute settings of the person who runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
-    # The engine that everybody has, also where the extra [fast] is installed for tests of its own.
-    return {**inherited, "CC_HOME": str(home), "CC_STACK": "aiortc", **settings}
+# The engine that everybody has, also where the extra [fast] is installed for tests of its own. Most tests are not
+    # about GPUs, and looking for one takes each node a second.
+    return {**inherited, "CC_HOME": str(home), "CC_STACK": "aiortc", "CC_GPU": "off", **settings}
 
 
 @dataclass
@@ -278,9 +279,9 @@ class Place:
         server: Signaling = self._added(Signaling(port, settings))
         return server
 
-    def node(self, join: str, name: str, *flags: str) -> Node:
+    def node(self, join: str, name: str, *flags: str, **settings: str) -> Node:
         """A volunteer; it may not have joined yet."""
-        node: Node = self._added(Node(self.folder / name, join, *flags))
+        node: Node = self._added(Node(self.folder / name, join, *flags, **settings))
         return node
 
     def nodes(self, join: str, *names: str) -> list[Node]:

@@ -14,8 +14,10 @@ import pytest
 import wasmtime
 
 from crowdcompute.creator.build import build
+from crowdcompute.creator.gpu_package import make_package
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import make_manifest, read_module
+from crowdcompute.protocol.gpu import open_package
 from crowdcompute.protocol.split import chunk_input
 from crowdcompute.protocol.wasm import admit, rewrite
 
@@ -68,6 +70,23 @@ def test_building_an_example_gives_the_committed_module(example: str, tmp_path: 
     shutil.copy(EXAMPLES / example / "kernel.c", source)
     task = read_task_file(EXAMPLES / example)
     assert build(source, task.stack_bytes) == task.module.read_bytes()
+
+
+@pytest.mark.slow
+def test_building_the_gpu_example_gives_the_committed_package(tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLES / "gpu_collatz", tmp_path / "elsewhere")
+    (folder / "gpu_collatz.kernel").unlink()
+    (folder / "gpu_collatz.wasm").unlink()
+    task = read_task_file(folder)
+    assert task.kernel is not None
+    assert make_package(task, task.kernel) == (EXAMPLES / "gpu_collatz" / "gpu_collatz.kernel").read_bytes()
+
+
+def test_a_gpu_example_is_a_task_whose_package_every_volunteer_admits() -> None:
+    task = read_task_file(EXAMPLES / "gpu_collatz")
+    package = open_package(read_module(task))
+    assert package.package.fallback == (EXAMPLES / "gpu_collatz" / "gpu_collatz.wasm").read_bytes()
+    assert make_manifest(task, read_module(task), None, created_s=0).runtime == "gpu"
 
 
 @pytest.mark.parametrize("example", NAMES)

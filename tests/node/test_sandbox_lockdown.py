@@ -174,3 +174,42 @@ def test_system_call_numbers_are_those_of_the_kernel_headers(machine: str) -> No
     numbers = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text()))
     allowed = {**lockdown.ALLOWED[machine], "tgkill": lockdown.TGKILL[machine], "seccomp": lockdown.SECCOMP[machine]}
     assert {name: int(numbers[name]) for name in allowed} == allowed
+
+
+DRIVER_PROBE = """
+import json, os, socket, subprocess, sys, threading
+
+from crowdcompute.node.executors import lockdown
+
+scratch = sys.argv[1]
+layers = lockdown.apply(parent_pid=os.getppid(), start_threads=lambda: None, driver=lockdown.Driver(scratch))
+attempts = {
+    "write to the scratch folder": lambda: open(scratch + "/x", "w").close(),
+    "run the linker": lambda: subprocess.run(["/usr/bin/ld", "--version"], check=True, stdout=subprocess.DEVNULL),
+    "start a thread": lambda: threading.Thread(target=int).start(),
+    "read a secret": lambda: open(sys.argv[2]).close(),
+    "write beside it": lambda: open(sys.argv[2] + "2", "w").close(),
+    "read accounts": lambda: open("/etc/passwd").close(),
+    "read the parent's environment": lambda: open(f"/proc/{os.getppid()}/environ").close(),
+    "open a socket": lambda: socket.socket(socket.AF_INET),
+    "open a unix socket": lambda: socket.socket(socket.AF_UNIX),
+    "kill the parent": lambda: os.kill(os.getppid(), 0),
+}
+got_through = []
+for name, attempt in attempts.items() if {"landlock", "seccomp"} <= set(layers) else []:
+    try:
+        attempt()
+    except OSError:
+        continue
+    got_through.append(name)
+print(json.dumps([layers, got_through]))
+"""
+
+
+def test_a_worker_with_a_driver_inside_reaches_the_system_s_libraries_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "secret").write_text("a key")
+    arguments = [sys.executable, "-c", DRIVER_PROBE, str(tmp_path / "scratch"), str(tmp_path / "secret")]
+    layers, got_through = json.loads(subprocess.run(arguments, capture_output=True, check=True, text=True).stdout)
+    assert {"landlock", "seccomp"} <= set(layers)
+    assert got_through == ["write to the scratch folder", "run the linker", "start a thread"]

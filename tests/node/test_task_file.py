@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crowdcompute.creator.task_file import (
     BlocksTable,
     CodeTable,
+    GpuTable,
     GridTable,
     LimitsTable,
     LinesTable,
@@ -158,6 +159,7 @@ def test_the_manual_lists_every_key() -> None:
     for table, name in (
         (TaskTable, ""),
         (CodeTable, "code"),
+        (GpuTable, "gpu"),
         (SplitTable, "split"),
         (GridTable, "split.grid"),
         (LinesTable, "split.lines"),
@@ -168,7 +170,7 @@ def test_the_manual_lists_every_key() -> None:
     ):
         for key in table.__struct_fields__:
             full = f"{name}.{key}" if name else key
-            if full not in ("code", "split", "limits", "verify", "publish"):
+            if full not in ("code", "gpu", "split", "limits", "verify", "publish"):
                 assert re.search(rf"`{re.escape(full)}`", manual), full
 
 
@@ -183,3 +185,38 @@ def test_a_majority_of_liars_is_refused_with_the_reason(tmp_path: Path, liars: f
 def test_an_eps_that_no_task_is_large_enough_for_is_refused(tmp_path: Path) -> None:
     said = refusal(tmp_path, HEAD + CODE + SPLIT + "[verify]\neps = 1e-12\n")
     assert "verify.eps: 1e-12 is less than one result of the largest task" in said
+
+
+KERNEL = """[code]
+runtime = "gpu"
+module = "k.kernel"
+[split]
+range = [0, 10, 5]
+[gpu]
+kernel = "k.wgsl"
+fallback = "k.wasm"
+invocations = "count"
+fuel = 10
+golden = [[0, 5]]
+[gpu.outputs]
+sums = { elements = 1 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("elements = 1", 'elements = 1, compare = { kind = "tol", absolute = 1, relative = 0, outliers = 0 }',
+         "gpu.outputs.sums.compare: votes compare bytes so far"),
+        ('runtime = "gpu"', 'runtime = "wasm"', "the table [gpu] belongs to"),
+        ("[[0, 5]]", "[[0, 5, 6]]", "gpu.golden: a chunk of this split has 2 numbers, not 3"),
+        ("[[0, 5]]", '["input.bin"]', "gpu.golden: name the 2 numbers of a chunk"),
+        ("[[0, 5]]", "[[0, 9223372036854775808]]", "64"),
+        ("fuel = 10\n", "", "fuel"),
+        ("elements = 1", 'elements = 1, compare = { kind = "near" }', "gpu.outputs"),
+        ("fuel = 10\n", "fule = 10\n", "did you mean 'fuel'?"),
+    ],
+)  # fmt: skip
+def test_what_the_gpu_table_cannot_say(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert read_task_file(write(tmp_path, HEAD + KERNEL)).kernel is not None
+    assert said in refusal(tmp_path, HEAD + KERNEL.replace(old, new))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from crowdcompute.protocol.gpu import open_package
 from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.wasm import admit
 
@@ -39,6 +40,25 @@ def examine(runtime: Runtime, code: bytes) -> CodeFacts:
             words=f"{len(code):,} bytes, {lines:,} lines of JavaScript",
             report={"module_bytes": len(code), "shape": "javascript", "imports": [], "lines": lines},
             warnings=tuple(lint(source)),
+        )
+    if runtime == "gpu":
+        task = open_package(code)
+        module = task.package.fallback
+        return CodeFacts(
+            words=(
+                f"{len(code):,} bytes, a kernel of {task.kernel.entry.weight:,} words in workgroups of "
+                f"{task.kernel.workgroup_size}, {len(task.package.golden)} golden vectors, a fallback of "
+                f"{len(module):,} bytes"
+            ),
+            report={
+                "module_bytes": len(code),
+                "shape": "kernel",
+                "imports": [],
+                "workgroup_size": task.kernel.workgroup_size,
+                "fuel": task.package.fuel,
+                "golden": len(task.package.golden),
+                "fallback_bytes": len(module),
+            },
         )
     facts = admit(code)
     imports = f"imports {', '.join(facts.imports)}" if facts.imports else "no imports"

@@ -26,6 +26,7 @@ from crowdcompute.protocol.manifest import sign_manifest, time_refusal
 
 from .build import build as build_module
 from .code import examine
+from .gpu_package import make_package
 from .local import cores, describe_outcome, numbers_of, reproduce_words
 from .local import run as run_chunks
 from .local import sample as sample_chunks
@@ -95,6 +96,11 @@ def build(folder: Path = HERE, /) -> None:
     if task.runtime == "js":
         source = read_module(task)
         print(f"{task.module}  {len(source):,} bytes  sha256 {sha256(source).hexdigest()}  JavaScript, signed as it is")
+        return
+    if task.kernel is not None:
+        package = make_package(task, task.kernel)
+        task.module.write_bytes(package)
+        print(f"{task.module}  {len(package):,} bytes  sha256 {sha256(package).hexdigest()}  kernel with its fallback")
         return
     if task.source is None:
         raise CommandError(f"{folder / TASK_FILE} names no source in [code]: there is nothing to build", Exit.USAGE)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import difflib
 import re
+import struct
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, get_origin, get_type_hints
 
 import msgspec
 
 from crowdcompute.node.exits import Exit
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.gpu.compare import Comparator, Exact
+from crowdcompute.protocol.gpu.package import Field, Output
 from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Runtime, Split
 from crowdcompute.protocol.split import pack_items
 
@@ -50,6 +53,21 @@ class CodeTable(Table, frozen=True):
     runtime: Runtime = "wasm"
     source: str | None = None
     stack: Quantity = "1MiB"
+
+
+class OutputTable(Table, frozen=True):
+    elements: int
+    compare: Comparator = Exact()
+
+
+class GpuTable(Table, frozen=True):
+    kernel: str
+    fallback: str
+    invocations: str
+    fuel: int
+    golden: tuple[tuple[int, ...] | str, ...]
+    outputs: dict[str, OutputTable]
+    uniform: dict[str, str] = {}
 
 
 class GridTable(Table, frozen=True):
@@ -107,12 +125,27 @@ class TaskTable(Table, frozen=True):
     name: str
     code: CodeTable
     split: SplitTable
+    gpu: GpuTable | None = None
     description: str = ""
     link: str = ""
     limits: LimitsTable = LimitsTable()
     verify: VerifyTable = VerifyTable()
     publish: PublishTable = PublishTable()
     assemble: AssembleTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFile:
+    """The [gpu] table: what the package of a GPU task is made of, but for the results of its golden vectors."""
+
+    source: Path
+    fallback: Path
+    uniform: tuple[Field, ...]
+    invocations: str
+    outputs: tuple[Output, ...]
+    fuel: int
+    golden: tuple[bytes, ...]
+    """Inputs of chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +160,7 @@ class TaskFile:
     module: Path
     source: Path | None
     stack_bytes: int
+    kernel: KernelFile | None
     split: Split
     inputs: bytes | None
     """The inputs blob, read and, for `items`, packed."""
@@ -156,6 +190,8 @@ def read_task_file(folder: Path) -> TaskFile:
         task = msgspec.convert(table, TaskTable)
         if task.code.runtime == "js" and task.code.source is not None:
             raise TaskFileError("code.source: JavaScript is signed as it is written; name it in code.module alone")
+        if (task.code.runtime == "gpu") != (task.gpu is not None):
+            raise TaskFileError('the table [gpu] belongs to code.runtime = "gpu", and the other way round')
         split, inputs = _split(task.split, folder)
         return TaskFile(
             folder=folder,
@@ -166,6 +202,7 @@ def read_task_file(folder: Path) -> TaskFile:
             module=folder / task.code.module,
             source=None if task.code.source is None else folder / task.code.source,
             stack_bytes=_size("code.stack", task.code.stack),
+            kernel=None if task.gpu is None else _kernel(task.gpu, split, folder),
             split=split,
             inputs=inputs,
             limits=_checked(
@@ -200,6 +237,8 @@ def _refuse_unknown(table: dict[str, Any], kind: type[Table], place: str) -> Non
 def _table_type(kind: type[Table], key: str) -> type[Table] | None:
     """The table type behind a key, also where the key may be left out."""
     hint = get_type_hints(kind)[dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))[key]]
+    if get_origin(hint) is dict:
+        return None  # its keys are the task's own
     for option in (hint, *getattr(hint, "__args__", ())):
         if isinstance(option, type) and issubclass(option, Table):
             return option
@@ -245,6 +284,44 @@ def _plan(task: TaskTable, split: Split, folder: Path) -> Plan:
             f"assemble.file: {file!r} must be the name of a file, without a folder and not ending in .bin"
         )
     return Plan(stops, table.how, file, table.pixels, runtime, code)
+
+
+def _kernel(table: GpuTable, split: Split, folder: Path) -> KernelFile:
+    for name, output in table.outputs.items():
+        if not isinstance(output.compare, Exact):
+            raise TaskFileError(
+                f'gpu.outputs.{name}.compare: votes compare bytes so far, so say kind = "exact" or leave it out'
+            )
+    return KernelFile(
+        source=folder / table.kernel,
+        fallback=folder / table.fallback,
+        uniform=tuple(Field(name=name, value=value) for name, value in table.uniform.items()),
+        invocations=table.invocations,
+        outputs=tuple(
+            Output(name=name, elements=each.elements, compare=each.compare) for name, each in table.outputs.items()
+        ),
+        fuel=table.fuel,
+        golden=tuple(_golden(each, split, folder) for each in table.golden),
+    )
+
+
+def _golden(given: tuple[int, ...] | str, split: Split, folder: Path) -> bytes:
+    """A golden vector's input: the numbers of a chunk, or a file's bytes."""
+    numbers = {Range: 2, Grid: 4}.get(type(split))
+    if isinstance(given, str):
+        if numbers is not None:
+            raise TaskFileError(f"gpu.golden: name the {numbers} numbers of a chunk, not a file")
+        return _read("gpu.golden", folder / given)
+    if len(given) != numbers:
+        raise TaskFileError(
+            "gpu.golden: name a file with a chunk's bytes"
+            if numbers is None
+            else f"gpu.golden: a chunk of this split has {numbers} numbers, not {len(given)}"
+        )
+    try:
+        return struct.pack(f"<{numbers}q", *given)
+    except struct.error:
+        raise TaskFileError("gpu.golden: a number does not fit 64 bits") from None
 
 
 def _policy(table: VerifyTable) -> Policy:

@@ -17,6 +17,7 @@ from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest, sign_manifest
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
+from .gpu_package import check_package
 from .plan import Plan
 from .task_file import TASK_FILE, read_task_file
 
@@ -111,7 +112,8 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def read_module(task: TaskFile) -> bytes:
-    """The task's code as it is signed: JavaScript as it is, a module rewritten. Rewriting twice changes nothing.
+    """The task's code as it is signed: JavaScript and packages as they are, a module rewritten, which changes nothing
+    the second time.
 
     Raises:
         CommandError: There is no such file.
@@ -122,6 +124,9 @@ def read_module(task: TaskFile) -> bytes:
         if task.runtime == "js":
             decode_source(code)
             return code
+        if task.kernel is not None:
+            check_package(task.kernel, code, task.module)
+            return code
         return rewrite(code)
     except OSError as error:
         if task.runtime == "js":
@@ -129,7 +134,7 @@ def read_module(task: TaskFile) -> bytes:
                 f"the JavaScript {task.module} cannot be read ({error.strerror}): write it, or name another in [code]",
                 Exit.USAGE,
             ) from None
-        advice = "run `cc-task build`" if task.source else "compile it, or name its source in [code]"
+        advice = "run `cc-task build`" if task.source or task.kernel else "compile it, or name its source in [code]"
         raise CommandError(
             f"the module {task.module} cannot be read ({error.strerror}): {advice}", Exit.USAGE
         ) from None

@@ -45,6 +45,7 @@ def run(
     accept: list[str] | None = None,
     no_js: Flag = False,
     strict_js: Flag = False,
+    no_gpu: Flag = False,
     nice: int | None = None,
     grace: float | None = None,
     host: list[str] | None = None,
@@ -80,6 +81,8 @@ def run(
         Take no JavaScript tasks (the setting javascript = "off").
     strict_js
         Execute JavaScript in an interpreter inside WebAssembly: slower, with less to break out of ("strict").
+    no_gpu
+        Leave the GPU alone: kernels run on the processor (the setting gpu = "off").
     nice
         How much the work gives way to your own, 0 to 19 (default 19).
     grace
@@ -112,6 +115,7 @@ def run(
         upload=upload,
         accept=tuple(accept) if accept else None,
         javascript="off" if no_js else "strict" if strict_js else None,
+        gpu="off" if no_gpu else None,
         nice=nice,
         grace=grace,
         host=tuple(host) if host else None,

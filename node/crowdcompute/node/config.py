@@ -85,6 +85,8 @@ class NodeConfig(BaseSettings):
     """Peer ids of the creators to work for; nobody named means everybody."""
     javascript: Literal["fast", "strict", "off"] = "fast"
     """What executes JavaScript tasks: V8, QuickJS inside WebAssembly (slower by far), or nothing."""
+    gpu: Literal["on", "off", "software"] = "on"
+    """What executes kernels: a GPU where there is one; never one; or, for tests, a processor that plays one."""
     nice: Annotated[int, Field(ge=0, le=19)] = 19
     """How much the worker processes give way to everything else on this machine."""
     grace: Annotated[float, Field(ge=0)] = 15.0

@@ -60,7 +60,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
             takes_javascript = config.javascript == "strict" or (config.javascript == "fast" and has_v8())
             if config.javascript == "fast" and not takes_javascript:
                 say("JavaScript tasks are left to others: pip install 'crowdcompute[js]', or choose --strict-js")
-            pool = WorkerPool(config.jobs, niceness=config.nice, javascript=javascript)
+            pool = WorkerPool(config.jobs, niceness=config.nice, javascript=javascript, gpu=config.gpu)
             executor: Executor = LyingExecutor(pool) if lie else pool
             runtime = Runtime(
                 protocol_config(
@@ -68,7 +68,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                     slots=config.jobs,
                     memory_bytes_max=config.memory,
                     seconds_max=config.seconds,
-                    runtimes=frozenset({"wasm", "js"}) if takes_javascript else frozenset({"wasm"}),
+                    runtimes=frozenset({"wasm", "js", "gpu"} if takes_javascript else {"wasm", "gpu"}),
                     upload_bytes_per_s=config.upload,
                     # One creator's tasks leave room for another's.
                     creator_bytes_max=config.disk * 3 // 4,
@@ -98,6 +98,8 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 await asyncio.gather(pool.start(), _started(runtime, link))
             except RuntimeError as error:
                 raise CommandError(str(error), Exit.NOT_READY) from None
+            if config.gpu != "off":
+                say(f"GPU: {pool.gpu.device or f'none, so kernels run as modules ({pool.gpu.missing})'}")
             try:
                 async with ControlServer(home.control_socket, answer):
                     through = " and ".join(link.servers) or "no server"
@@ -158,7 +160,7 @@ def _summary(runtime: Runtime) -> str:
 def pool_facts(pool: Any) -> dict[str, Any]:
     """What confines the worker processes, for `status`."""
     description = pool.describe()
-    return {"layers": list(description.layers), "pids": list(description.pids)}
+    return {"layers": list(description.layers), "pids": list(description.pids), "gpu": description.gpu}
 
 
 class _Teller:

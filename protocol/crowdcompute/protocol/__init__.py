@@ -20,6 +20,7 @@ wants one error class should not wait for the whole peer.
     blobs        bytes by their SHA-256, and their pieces
     wasm         which modules are admitted, and the rewriter
     javascript   what a script finds around it, and how it is seeded
+    gpu          which kernels are admitted, and how each device's language says them
     policy       how much checking a task needs, and why
 
     records      the signed records of a task

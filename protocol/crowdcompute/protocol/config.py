@@ -95,7 +95,7 @@ class ProtocolConfig:
     work: bool = True
     """Whether this peer executes chunks of other people's tasks."""
 
-    runtimes: frozenset[Runtime] = frozenset({"wasm", "js"})
+    runtimes: frozenset[Runtime] = frozenset({"wasm", "js", "gpu"})
     """What this peer can and may execute; tasks of another runtime are passed on and not worked on."""
 
     accept_creators: frozenset[bytes] | None = None

@@ -52,8 +52,9 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _NAME_REFUSED = re.compile(f"[{_UNPRINTABLE}]")
 _LINK = re.compile(f"https?://[^ {_UNPRINTABLE}]+")
 
-Runtime = Literal["wasm", "js"]
-"""What executes the code blob: a WebAssembly module (modules.md), or JavaScript source (javascript.md)."""
+Runtime = Literal["wasm", "js", "gpu"]
+"""What executes the code blob: a WebAssembly module (modules.md), JavaScript source (javascript.md), or a kernel with
+all it needs (gpu.md)."""
 
 
 class BlobRef(Part, frozen=True):

@@ -38,8 +38,9 @@ const UNPRINTABLE = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-
 const NAME_REFUSED = new RegExp(`[${UNPRINTABLE}]`);
 const LINK = new RegExp(`^https?://[^ ${UNPRINTABLE}]+$`);
 
-/** What executes the code blob: a WebAssembly module (modules.md), or JavaScript source (javascript.md). */
-export const Runtime = literal("wasm", "js");
+/** What executes the code blob: a WebAssembly module (modules.md), JavaScript source (javascript.md), or a kernel with
+ * all it needs (gpu.md). */
+export const Runtime = literal("wasm", "js", "gpu");
 export type Runtime = Infer<typeof Runtime>;
 
 /** A blob by name: SHA-256 of its bytes, its size, and the Merkle root over its 64 KiB pieces (blobs.ts). */

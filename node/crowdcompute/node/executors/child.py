@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -42,13 +43,15 @@ class WorkerSilent(WorkerLost):
 class Child:
     """A running worker. Make it with `start`; after `WorkerLost`, `kill` it and make another."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, scratch: tempfile.TemporaryDirectory[str] | None = None) -> None:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         self._process = process
         self._input, self._output, self._stderr = process.stdin, process.stdout, process.stderr
         self._stderr_tail = b""
         self._draining = asyncio.create_task(self._drain())
+        self._scratch = scratch
         self.layers: tuple[str, ...] = ()
+        self.device = ""
 
     @classmethod
     async def start(cls, engine: EngineName, niceness: int) -> Child:
@@ -60,6 +63,12 @@ class Child:
         # Nothing of our environment is the guest's business; what Python and the linker need to find us is.
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        scratch = None
+        if engine in ("opencl", "opencl-software"):
+            # A folder of its own, gone with the worker: what a compiler leaves there is code that nobody else may run.
+            scratch = tempfile.TemporaryDirectory(prefix="crowdcompute-", ignore_cleanup_errors=True)
+            environment |= {name: scratch.name for name in ("CROWDCOMPUTE_SCRATCH", "HOME", "TMPDIR", "POCL_CACHE_DIR")}
+            environment["PATH"] = "/usr/bin:/bin"  # pocl links with ld
         module = "crowdcompute.node.executors.worker"
         command = (sys.executable, "-P", "-m", module, str(os.getpid()), str(niceness), engine)
         try:
@@ -74,9 +83,10 @@ class Child:
             )
         except OSError as error:
             raise WorkerLost(f"worker not started: {error}") from None
-        child = cls(process)
+        child = cls(process, scratch)
         try:
-            child.layers = (await child.receive(Ready, START_S_MAX)).layers
+            ready = await child.receive(Ready, START_S_MAX)
+            child.layers, child.device = ready.layers, ready.device
         except BaseException as error:
             await child.kill()
             if isinstance(error, WorkerSilent):
@@ -138,6 +148,8 @@ class Child:
         self._input.close()
         await self._process.wait()
         await asyncio.wait([self._draining])
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def last_words(self) -> str:
         """The end of what the worker wrote to stderr: Python's or the engine's own complaint."""

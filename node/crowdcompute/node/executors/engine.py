@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from .frames import Load, StatusNumber
 
-EngineName: TypeAlias = Literal["wasmtime", "v8", "quickjs"]
+EngineName: TypeAlias = Literal["wasmtime", "v8", "quickjs", "opencl", "opencl-software"]
 """What a worker process has inside, for its whole life."""
 
 
 def has_v8() -> bool:
     """Whether this installation has the fast JavaScript engine, the extra `js`."""
     return importlib.util.find_spec("py_mini_racer") is not None
+
+
+def has_opencl() -> bool:
+    """Whether this installation can look for GPUs, the extra `gpu`."""
+    return importlib.util.find_spec("pyopencl") is not None
 
 
 class Refused(Exception):

@@ -74,6 +74,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
     """The worker is locked down behind these layers and waits."""
 
     layers: tuple[str, ...]
+    device: str = ""
+    """What computes, where that is not the processor."""
 
 
 class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):

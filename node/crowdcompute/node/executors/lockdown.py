@@ -17,6 +17,8 @@ import platform
 import signal
 import struct
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,7 +35,16 @@ DATA_BYTES_MAX = 2 * 1024 * 1024 * 1024
 """
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_ADD_RULE, _SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_EXECUTE, _LANDLOCK_WRITE, _LANDLOCK_READ, _LANDLOCK_LIST, _LANDLOCK_TRUNCATE = (
+    1 << 0,
+    1 << 1,
+    1 << 2,
+    1 << 3,
+    1 << 14,
+)
+_LANDLOCK_IOCTL = 1 << 15
+_LANDLOCK_OF_FILES = _LANDLOCK_EXECUTE | _LANDLOCK_WRITE | _LANDLOCK_READ | _LANDLOCK_TRUNCATE | _LANDLOCK_IOCTL
 
 _BPF_LOAD_WORD, _BPF_JUMP_EQUAL, _BPF_JUMP_GREATER_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x35, 0x06
 _ACTION_KILL, _ACTION_ALLOW, _ACTION_EPERM = 0x8000_0000, 0x7FFF_0000, 0x0005_0000 | errno.EPERM
@@ -61,21 +72,55 @@ ALLOWED = {
         "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "membarrier": 283, "rseq": 293,
     },
 }  # fmt: skip
+# What a driver gets on top of these is everything but this: it maps devices, starts threads, and pocl runs the linker.
+# None of it can leave the machine, look into another process, or change the system.
+DENIED_TO_DRIVERS = {
+    "x86_64": (
+        41, 42, 43, 44, 46, 49, 50, 288, 307,  # sockets: to make, connect, bind and use them
+        62, 101, 200, 310, 311, 424, 434, 438, 440,  # other processes
+        155, 161, 165, 166, 272, 308, 428, 429, 430, 431, 432, 433,  # mounts, roots and namespaces
+        103, 105, 106, 164, 167, 168, 169, 170, 171, 172, 173, 175, 176, 227, 246, 313, 320,  # its settings
+        248, 249, 250, 298, 304, 321, 323, 425, 426, 427,  # keys, perf, open_by_handle_at, bpf, userfaultfd, io_uring
+    ),
+    "aarch64": (
+        198, 200, 201, 202, 203, 206, 211, 242, 269,
+        117, 129, 130, 270, 271, 424, 434, 438, 440,
+        39, 40, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433,
+        89, 104, 105, 106, 112, 116, 142, 143, 144, 146, 161, 162, 170, 224, 225, 273, 294,
+        217, 218, 219, 241, 265, 280, 282, 425, 426, 427,
+    ),
+}  # fmt: skip
+DRIVER_FILES = (
+    "/usr", "/lib", "/lib64", "/bin", "/sys", "/etc/OpenCL", "/etc/ld.so.cache", "/etc/nvidia", "/opt/rocm",
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/driver",
+)  # fmt: skip
+DRIVER_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/dri", "/dev/kfd")
+FILE_BYTES_MAX = 256 * 1024 * 1024
+"""Of one file in a driver's scratch folder: a compiled kernel."""
 TGKILL = {"x86_64": 234, "aarch64": 131}
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
 
-def apply(*, parent_pid: int, start_threads: Callable[[], None]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What a worker needs besides, whose engine is a driver of the system's."""
+
+    scratch: str
+    """The one folder it may write to."""
+
+
+def apply(*, parent_pid: int, start_threads: Callable[[], None], driver: Driver | None = None) -> tuple[str, ...]:
     """Lock this process down and return the names of the layers that hold from now on.
 
-    Must run in the process's only thread. Landlock covers the calling thread and those it starts later, and the
-    system call filter lets no thread start: so `start_threads` is called between the two. When `parent_pid` is not
+    With a `driver` inside it keeps the system's libraries and devices, and loses the rest. Must run in the process's
+    only thread. Landlock covers the calling thread and those it starts later, and the system call filter lets no
+    thread start: so `start_threads` is called between the two. When `parent_pid` is not
     our parent any more, the process ends here.
     """
     layers = ["process"]
     if resource is not None:
-        _limit_resources()
+        _limit_resources(is_driver=driver is not None)
         layers.append("rlimits")
     if sys.platform != "linux":
         start_threads()
@@ -89,16 +134,18 @@ def apply(*, parent_pid: int, start_threads: Callable[[], None]) -> tuple[str, .
     unprivileged = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     if unprivileged:
         layers.append("no_new_privs")
-    if unprivileged and _restrict_with_landlock(libc):
+    if unprivileged and _restrict_with_landlock(libc, driver):
         layers.append("landlock")
     start_threads()
-    if unprivileged and _filter_system_calls(libc, platform.machine()):
+    if unprivileged and _filter_system_calls(libc, platform.machine(), is_driver=driver is not None):
         layers.append("seccomp")
     return tuple(layers)
 
 
-def _limit_resources() -> None:
+def _limit_resources(*, is_driver: bool) -> None:
     limits = {"RLIMIT_DATA": DATA_BYTES_MAX, "RLIMIT_NOFILE": 16, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+    if is_driver:  # Drivers map far more than they use, and open what they find.
+        limits = {"RLIMIT_NOFILE": 512, "RLIMIT_FSIZE": FILE_BYTES_MAX, "RLIMIT_CORE": 0}
     for name, wanted in limits.items():
         limit = getattr(resource, name, None)  # not every system has every limit
         if limit is None:
@@ -108,8 +155,11 @@ def _limit_resources() -> None:
         resource.setrlimit(limit, (allowed, allowed))
 
 
-def _restrict_with_landlock(libc: ctypes.CDLL) -> bool:
-    """Deny every file and network access landlock knows of in this kernel, and signals to other processes."""
+def _restrict_with_landlock(libc: ctypes.CDLL, driver: Driver | None) -> bool:
+    """Deny every file and network access landlock knows of in this kernel, and signals to other processes.
+
+    A driver keeps what `_driver_rights` lists.
+    """
     version = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
     if version <= 0:
         return False
@@ -127,23 +177,55 @@ def _restrict_with_landlock(libc: ctypes.CDLL) -> bool:
     ruleset = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
     if ruleset < 0:
         return False
+    if driver is not None:
+        for path, rights in _driver_rights(driver):
+            _allow_beneath(libc, ruleset, path, rights & file_rights)
     restricted: bool = libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return restricted
+
+
+def _driver_rights(driver: Driver) -> list[tuple[str, int]]:
+    """Paths with what landlock allows beneath them. Nothing of the person's, and no other process's files in /proc."""
+    read = _LANDLOCK_EXECUTE | _LANDLOCK_READ | _LANDLOCK_LIST
+    device = _LANDLOCK_READ | _LANDLOCK_LIST | _LANDLOCK_WRITE | _LANDLOCK_IOCTL
+    code = {sys.prefix, sys.base_prefix, *(path for path in sys.path if path)}
+    devices = [*DRIVER_DEVICES, *map(str, Path("/dev").glob("nvidia*"))]
+    return [
+        *((path, read) for path in (*DRIVER_FILES, *sorted(code))),
+        *((path, device) for path in devices),
+        (driver.scratch, ~0),
+        # pocl's hwloc goes down from here. It sees names, not what is in files.
+        ("/", _LANDLOCK_LIST),
+    ]
+
+
+def _allow_beneath(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+    """Allow `rights` on a path and below it, if it exists."""
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    if not Path(path).is_dir():
+        rights &= _LANDLOCK_OF_FILES
+    attributes = struct.pack("<Qi", rights, place)
+    path_beneath = 1
+    libc.syscall(_SYS_LANDLOCK_ADD_RULE, ruleset, path_beneath, attributes, 0)
+    os.close(place)
 
 
 class _FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def _filter_system_calls(libc: ctypes.CDLL, machine: str) -> bool:
+def _filter_system_calls(libc: ctypes.CDLL, machine: str, *, is_driver: bool) -> bool:
     """Answer every system call but the allowed ones with EPERM, in all threads; false when that is not possible here.
 
     EPERM rather than death: which optional calls a C library tries differs from system to system.
     """
     if machine not in ALLOWED or struct.calcsize("P") != 8:
         return False
-    program = filter_program(machine, os.getpid())
+    program = driver_filter_program(machine) if is_driver else filter_program(machine, os.getpid())
     buffer = ctypes.create_string_buffer(program, len(program))
     head = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
     set_mode_filter, all_threads = 1, 1
@@ -154,27 +236,42 @@ def _filter_system_calls(libc: ctypes.CDLL, machine: str) -> bool:
 
 def filter_program(machine: str, pid: int) -> bytes:
     """The seccomp filter for `machine` as BPF instructions of eight bytes each."""
-
-    def instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
-        return struct.pack("<HBBI", code, if_true, if_false, value)
-
-    program = [
-        instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
-        instruction(_BPF_JUMP_EQUAL, 1, 0, _AUDIT_ARCHITECTURE[machine]),
-        instruction(_BPF_RETURN, 0, 0, _ACTION_KILL),
-        instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
-        # x86-64's second numbering of the same calls. No aarch64 call has a number that high either.
-        instruction(_BPF_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT),
-        instruction(_BPF_RETURN, 0, 0, _ACTION_KILL),
-    ]
+    program = _filter_head(machine)
     for number in ALLOWED[machine].values():
-        program.append(instruction(_BPF_JUMP_EQUAL, 0, 1, number))
-        program.append(instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW))
+        program.append(_instruction(_BPF_JUMP_EQUAL, 0, 1, number))
+        program.append(_instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW))
     program += [
-        instruction(_BPF_JUMP_EQUAL, 0, 3, TGKILL[machine]),
-        instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT),
-        instruction(_BPF_JUMP_EQUAL, 0, 1, pid),
-        instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW),
-        instruction(_BPF_RETURN, 0, 0, _ACTION_EPERM),
+        _instruction(_BPF_JUMP_EQUAL, 0, 3, TGKILL[machine]),
+        _instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT),
+        _instruction(_BPF_JUMP_EQUAL, 0, 1, pid),
+        _instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW),
+        _instruction(_BPF_RETURN, 0, 0, _ACTION_EPERM),
     ]
     return b"".join(program)
+
+
+def driver_filter_program(machine: str) -> bytes:
+    """The seccomp filter of a worker with a driver inside."""
+    program = _filter_head(machine)
+    for number in DENIED_TO_DRIVERS[machine]:
+        program.append(_instruction(_BPF_JUMP_EQUAL, 0, 1, number))
+        program.append(_instruction(_BPF_RETURN, 0, 0, _ACTION_EPERM))
+    program.append(_instruction(_BPF_RETURN, 0, 0, _ACTION_ALLOW))
+    return b"".join(program)
+
+
+def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:
+    return struct.pack("<HBBI", code, if_true, if_false, value)
+
+
+def _filter_head(machine: str) -> list[bytes]:
+    """Load the call's number; whatever belongs to another architecture's numbering ends the process."""
+    return [
+        _instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
+        _instruction(_BPF_JUMP_EQUAL, 1, 0, _AUDIT_ARCHITECTURE[machine]),
+        _instruction(_BPF_RETURN, 0, 0, _ACTION_KILL),
+        _instruction(_BPF_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
+        # x86-64's second numbering of the same calls. No aarch64 call has a number that high either.
+        _instruction(_BPF_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT),
+        _instruction(_BPF_RETURN, 0, 0, _ACTION_KILL),
+    ]

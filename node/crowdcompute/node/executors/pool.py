@@ -6,7 +6,8 @@ Batches wait in the order they came; each runs on one slot, served by one worker
                                          └── time limit, death, cancellation: killed, then STARTING again
 
 A worker has one engine inside. A slot's first worker has wasmtime; one for JavaScript joins it when the first such
-batch comes, and only one of the two works at a time.
+batch comes, and only one of the two works at a time. Kernels go to the GPU, which is a slot and a queue of its own
+(gpu.py); where there is none, or it refuses one, to the slots as the module that the package brings for that.
 
 The pool enforces the time limit, with kill: a guest cannot be asked to stop. Executing is deterministic, so a chunk
 whose outcome was lost with a worker simply runs again, and only a chunk known to be the cause ends without a result.
@@ -17,25 +18,26 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from crowdcompute.protocol.errors import ModuleRefused
-from crowdcompute.protocol.events import ChunkOutcome, Status
+from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.wasm import admit
 
 from .child import Child, WorkerLost, WorkerSilent
 from .engine import has_v8
 from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run
+from .gpu import GpuPlace, as_a_kernels, read_package, reproduces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crowdcompute.protocol.events import ChunkInput
     from crowdcompute.protocol.manifest import Limits, Runtime
 
     from .engine import EngineName
+    from .gpu import GpuChoice
 
 COMPILE_S_MAX = 60.0
 """The slowest real module tried (Go, 2.1 MB) compiled in 2.7 s."""
@@ -66,15 +68,20 @@ class PoolDescription:
     running: int
     waiting: int
     workers_lost: int
+    gpu: str
+    """The GPU's name, or why there is none."""
 
 
 class WorkerPool:
-    """Executes chunks of WebAssembly modules and JavaScript sources in locked-down processes."""
+    """Executes chunks of WebAssembly modules, JavaScript sources and kernels in locked-down processes."""
 
-    def __init__(self, slots: int, *, niceness: int = 0, javascript: EngineName | None = None) -> None:
+    def __init__(
+        self, slots: int, *, niceness: int = 0, javascript: EngineName | None = None, gpu: GpuChoice = "off"
+    ) -> None:
         """Prepare `slots` workers, one for each core that may be used; `niceness` as in nice(2).
 
-        `javascript` names the engine for tasks of that runtime; the fastest there is if not given.
+        `javascript` names the engine for tasks of that runtime; the fastest there is if not given. `gpu` says whether
+        kernels may go to the GPU.
         """
         if javascript is None:
             javascript = "v8" if has_v8() else "quickjs"
@@ -84,12 +91,17 @@ class WorkerPool:
             {"wasm": _Slot("wasmtime", niceness), "js": _Slot(javascript, niceness)} for _ in range(slots)
         ]
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self.gpu = GpuPlace(gpu)
+        self._gpu_slot = _Slot(self.gpu.engine, niceness)
+        self._gpu_jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._unanswered: set[asyncio.Future[tuple[ChunkOutcome, ...]]] = set()
         self._serving: list[asyncio.Task[None]] = []
         self._closed = False
         # By a module's runtime and digest: why it is not executed, or nothing when admission has let it through.
         self._verdicts: OrderedDict[tuple[Runtime, bytes], str] = OrderedDict()
         self._examining: dict[tuple[Runtime, bytes], asyncio.Task[str]] = {}
+        # Packages whose fallback has reproduced the golden vectors.
+        self._proven: set[bytes] = set()
 
     async def start(self) -> None:
         """Start all workers and wait until they are ready.
@@ -97,12 +109,24 @@ class WorkerPool:
         Raises:
             RuntimeError: This machine cannot run workers. The message holds what the worker said.
         """
-        started = await asyncio.gather(*(slots["wasm"].ready() for slots in self._slots), return_exceptions=True)
+        *started, _ = await asyncio.gather(
+            *(slots["wasm"].ready() for slots in self._slots), self._start_gpu(), return_exceptions=True
+        )
         for error in started:
             if isinstance(error, BaseException):
                 await self.close()
                 raise RuntimeError(f"the sandbox does not start: {error}") from error
-        self._serving = [asyncio.create_task(self._serve(slots)) for slots in self._slots]
+        self._serving = [asyncio.create_task(self._serve(self._jobs, slots)) for slots in self._slots]
+        if self.gpu.device:
+            self._serving.append(asyncio.create_task(self._serve(self._gpu_jobs, {"gpu": self._gpu_slot})))
+
+    async def _start_gpu(self) -> None:
+        if self.gpu.missing:
+            return
+        try:
+            self.gpu.device = (await self._gpu_slot.ready()).device
+        except WorkerLost as lost:
+            self.gpu.missing = str(lost)
 
     async def execute(
         self,
@@ -115,10 +139,10 @@ class WorkerPool:
     ) -> tuple[ChunkOutcome, ...]:
         """Execute `chunks`, each in a fresh instance, and return their outcomes in the same order.
 
-        `module` holds the bytes whose SHA-256 is `code`: a module in rewritten form, or JavaScript source. `numbers`
-        says that inputs are little-endian i64s (spec/modules.md, "Command"; spec/javascript.md). Whatever goes wrong
-        with the module, a chunk or a worker becomes NO_RESULT with its kind as the detail. Cancelling takes a waiting
-        batch out of the queue and kills the worker of a running one.
+        `module` holds the bytes whose SHA-256 is `code`: a module in rewritten form, JavaScript source, or a kernel's
+        package. `numbers` says that inputs are little-endian i64s (spec/modules.md, "Command"; spec/javascript.md).
+        Whatever goes wrong with the module, a chunk or a worker becomes NO_RESULT with its kind as the detail.
+        Cancelling takes a waiting batch out of the queue and kills the worker of a running one.
 
         Raises:
             PoolClosed: The pool is closed.
@@ -131,9 +155,47 @@ class WorkerPool:
         if self._closed:
             raise PoolClosed
         program = Program(runtime, code, module, limits.memory_bytes, limits.output_bytes, numbers)
+        if runtime == "gpu":
+            return await self._execute_kernel(program, limits, chunks)
+        return await self._queued(self._jobs, program, limits, chunks)
+
+    async def _execute_kernel(
+        self, program: Program, limits: Limits, chunks: Sequence[ChunkInput]
+    ) -> tuple[ChunkOutcome, ...]:
+        """On the GPU; where it is missing or refuses the kernel, as a module, which has to prove itself likewise."""
+        if self.gpu.takes(program.digest):
+            outcomes = await self._queued(self._gpu_jobs, program, limits, chunks)
+            if self.gpu.takes(program.digest):
+                return outcomes
+        task = read_package(program.module)
+        module = task.package.fallback
+        instead = replace(program, runtime="wasm", digest=hashlib.sha256(module).digest(), module=module)
+        if program.digest not in self._proven:
+            golden = task.package.golden
+            inputs = [ChunkInput(number, vector.input, 0) for number, vector in enumerate(golden)]
+            for vector, outcome in zip(golden, await self._queued(self._jobs, instead, limits, inputs), strict=True):
+                if not reproduces(vector, outcome):
+                    refusal = f"module refused: its fallback does not reproduce golden vector {outcome.chunk}"
+                    self._remember(("gpu", program.digest), refusal)
+                    return _no_results(chunks, refusal)
+            if len(self._proven) >= VERDICTS_KEPT:
+                self._proven.clear()
+            self._proven.add(program.digest)
+        outcomes = await self._queued(self._jobs, instead, limits, chunks)
+        return tuple(
+            as_a_kernels(task, limits, chunk, outcome, numbers=program.numbers)
+            for chunk, outcome in zip(chunks, outcomes, strict=True)
+        )
+
+    async def _queued(
+        self, queue: asyncio.Queue[_Job], program: Program, limits: Limits, chunks: Sequence[ChunkInput]
+    ) -> tuple[ChunkOutcome, ...]:
+        """Wait for a place in `queue`, and for the outcomes."""
+        if self._closed:
+            raise PoolClosed
         job = _Job(program, limits.seconds, chunks, asyncio.get_running_loop().create_future())
         self._unanswered.add(job.answer)
-        self._jobs.put_nowait(job)
+        queue.put_nowait(job)
         try:
             return await job.answer
         finally:
@@ -160,10 +222,11 @@ class WorkerPool:
             running=running,
             waiting=len(self._unanswered) - running,
             workers_lost=sum(slot.workers_lost for slot in self._all_slots()),
+            gpu=self.gpu.device or f"none: {self.gpu.missing}",
         )
 
     def _all_slots(self) -> list[_Slot]:
-        return [slot for slots in self._slots for slot in slots.values()]
+        return [*(slot for slots in self._slots for slot in slots.values()), self._gpu_slot]
 
     async def _verdict(self, runtime: Runtime, code: bytes, module: bytes) -> str:
         """Why `module` is not executed; empty when it is. Admission runs once per module, off the event loop."""
@@ -186,16 +249,21 @@ class WorkerPool:
         if len(self._verdicts) > VERDICTS_KEPT:
             self._verdicts.popitem(last=False)
 
-    async def _serve(self, slots: dict[Runtime, _Slot]) -> None:
+    async def _serve(self, queue: asyncio.Queue[_Job], slots: dict[Runtime, _Slot]) -> None:
         """Run job after job, each on the slot of its runtime."""
         while True:
-            job = await self._jobs.get()
+            job = await queue.get()
             if job.answer.done():
                 continue  # cancelled while it waited
             slot = slots[job.program.runtime]
             job.answer.add_done_callback(slot.abandon)
             outcomes, refusal = await slot.execute(job)
-            if refusal:
+            if job.program.runtime == "gpu":
+                if refusal:
+                    self.gpu.refuses(job.program.digest, refusal)
+                elif slot.child is None and not slot.is_starting:
+                    self.gpu.lost(outcomes[-1].detail)
+            elif refusal:
                 self._remember((job.program.runtime, job.program.digest), refusal)
             if not job.answer.done():
                 job.answer.set_result(outcomes)
@@ -244,6 +312,10 @@ class _Slot:
             self._loaded.clear()
             self.child = await starting
         return self.child
+
+    @property
+    def is_starting(self) -> bool:
+        return self._starting is not None
 
     async def close(self) -> None:
         if self._starting is not None:
@@ -367,6 +439,8 @@ def _examine(runtime: Runtime, code: bytes, module: bytes) -> str:
     try:
         if runtime == "js":
             decode_source(module)
+        elif runtime == "gpu":
+            read_package(module)
         else:
             admit(module)
     except ModuleRefused as refused:

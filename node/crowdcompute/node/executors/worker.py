@@ -144,6 +144,10 @@ def make_engine(name: str) -> Engine:
         from .quickjs import QuickJs
 
         return QuickJs()
+    if name in ("opencl", "opencl-software"):
+        from .opencl import OpenCl
+
+        return OpenCl(software=name == "opencl-software")
     from .wasm import Wasmtime
 
     return Wasmtime()
@@ -168,8 +172,10 @@ def main() -> None:
         reporter.start()
         engine.start()
 
-    layers = lockdown.apply(parent_pid=parent_pid, start_threads=start_threads)
-    reporter.say(Ready(layers))
+    scratch = os.environ.get("CROWDCOMPUTE_SCRATCH")
+    driver = None if scratch is None else lockdown.Driver(scratch)
+    layers = lockdown.apply(parent_pid=parent_pid, start_threads=start_threads, driver=driver)
+    reporter.say(Ready(layers, getattr(engine, "device", "")))
     serve(source, reporter, engine)
 
 

@@ -1,0 +1,87 @@
+"""Where kernels are executed on this machine: its GPU, or nowhere, with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.events import ChunkOutcome, Status
+from crowdcompute.protocol.gpu import open_package
+
+from .engine import has_opencl
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.events import ChunkInput
+    from crowdcompute.protocol.gpu import Golden, Task
+    from crowdcompute.protocol.manifest import Limits
+
+    from .engine import EngineName
+
+GpuChoice: TypeAlias = Literal["on", "off", "software"]
+"""Software is a processor that plays a GPU, more slowly than a module would: nobody's choice but a test's."""
+
+REFUSALS_KEPT = 256
+
+
+class GpuPlace:
+    """What is known of this machine's GPU."""
+
+    def __init__(self, choice: GpuChoice) -> None:
+        self.engine: EngineName = "opencl-software" if choice == "software" else "opencl"
+        self.device = ""
+        """Its name, once its worker is ready."""
+        self.missing = ""
+        """Why there is none, as far as it is known."""
+        if choice == "off":
+            self.missing = "turned off"
+        elif not has_opencl():
+            self.missing = "pip install 'crowdcompute[gpu]' to use one"
+        self._refusals: OrderedDict[bytes, str] = OrderedDict()
+
+    def takes(self, package: bytes) -> bool:
+        """Whether kernels of the package of this digest go to the GPU."""
+        return self.device != "" and package not in self._refusals
+
+    def refuses(self, package: bytes, why: str) -> None:
+        """The driver does not compile the kernel, or the device gets a golden vector wrong."""
+        self._refusals[package] = why
+        if len(self._refusals) > REFUSALS_KEPT:
+            self._refusals.popitem(last=False)
+
+    def lost(self, why: str) -> None:
+        """Its worker died and none starts any more: a driver was updated, a card unplugged."""
+        self.device, self.missing = "", why
+
+
+@lru_cache(maxsize=8)
+def read_package(code: bytes) -> Task:
+    """`open_package`, which takes a while, remembered.
+
+    Raises:
+        ModuleRefused: It is no package that any peer executes.
+    """
+    return open_package(code)
+
+
+def as_a_kernels(
+    task: Task, limits: Limits, chunk: ChunkInput, outcome: ChunkOutcome, *, numbers: bool
+) -> ChunkOutcome:
+    """What a fallback made of a chunk, without a result where no device could have that one."""
+    try:
+        arranged = task.arrange(
+            chunk.data, numbers=numbers, memory_bytes=limits.memory_bytes, output_bytes=limits.output_bytes
+        )
+    except RemoteProtocolError as error:
+        return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", str(error))
+    expected = sum(arranged.outputs)
+    if outcome.status is Status.OK and len(outcome.data) != expected:
+        why = f"the fallback's result has {len(outcome.data)} bytes, a kernel's {expected}"
+        return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", why)
+    return outcome
+
+
+def reproduces(golden: Golden, outcome: ChunkOutcome) -> bool:
+    return outcome.status is Status.OK and hashlib.sha256(outcome.data).digest() == golden.sha256

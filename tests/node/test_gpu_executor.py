@@ -1,0 +1,226 @@
+"""Kernels on this machine: pocl plays the GPU, and modules stand in where there is none; and what hostile ones get."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import wasmtime
+
+from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
+from crowdcompute.protocol.gpu import Golden, Package
+from crowdcompute.protocol.gpu.compare import Exact
+from crowdcompute.protocol.gpu.package import Field, Output
+from crowdcompute.protocol.manifest import Limits
+from crowdcompute.protocol.wasm import rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crowdcompute.node.executors.gpu import GpuChoice
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "gpu_collatz"
+COLLATZ = (EXAMPLE / "gpu_collatz.kernel").read_bytes()
+LIMITS = Limits(memory_bytes=1 << 26, output_bytes=1 << 24, seconds=30)
+
+
+class Machine:
+    """A worker pool that lives as long as the tests of this file: a driver takes seconds to start."""
+
+    def __init__(self, gpu: GpuChoice) -> None:
+        self._runner = asyncio.Runner()
+        self.pool = self._runner.run(self._start(gpu))
+
+    async def _start(self, gpu: GpuChoice) -> WorkerPool:
+        pool = WorkerPool(1, gpu=gpu)
+        await pool.start()
+        return pool
+
+    def close(self) -> None:
+        self._runner.run(self.pool.close())
+        self._runner.close()
+
+    def compute(self, package: bytes, *ranges: tuple[int, int], limits: Limits = LIMITS) -> tuple[ChunkOutcome, ...]:
+        chunks = [ChunkInput(number, struct.pack("<2q", *each), 0) for number, each in enumerate(ranges)]
+        digest = hashlib.sha256(package).digest()
+        return self._runner.run(self.pool.execute(digest, package, limits, True, chunks, "gpu"))  # noqa: FBT003
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = Machine("software")
+    assert machine.pool.gpu.device, f"apt-get install pocl-opencl-icd binutils: {machine.pool.gpu.missing}"
+    yield machine
+    machine.close()
+
+
+@pytest.fixture(scope="module")
+def plain_machine() -> Iterator[Machine]:
+    machine = Machine("off")
+    yield machine
+    machine.close()
+
+
+def returning(word: int) -> bytes:
+    """A fallback whose result is one word."""
+    return rewrite(
+        bytes(
+            wasmtime.wat2wasm(f"""(module (memory (export "memory") 1)
+                (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
+                (func (export "cc_run") (param i32 i32) (result i64)
+                    (i32.store (i32.const 0) (i32.const {word})) (i64.const 4)))""")
+        )
+    )
+
+
+def kernel(statements: str, *, before: str = "", fuel: int = 1_000, **fields: Any) -> bytes:
+    """A package whose golden vector, of the range 0 to 1, is the word 7; `statements` see `start` and `out`."""
+    source = f"""
+        struct Chunk {{ start: u32, count: u32 }}
+        @group(0) @binding(0) var<uniform> chunk: Chunk;
+        @group(0) @binding(1) var<storage, read_write> out: array<u32>;
+        {before}
+        @compute @workgroup_size(64)
+        fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {{
+            let start = chunk.start;
+            out[id.x] = 7u;
+            {statements}
+        }}"""
+    return encode(
+        Package(
+            **{
+                "schema": 1,
+                "source": source.encode(),
+                "uniform": (Field(name="start", value="start"), Field(name="count", value="count")),
+                "invocations": "count",
+                "outputs": (Output(name="out", elements=1, compare=Exact()),),
+                "fuel": fuel,
+                "golden": (
+                    Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(struct.pack("<I", 7)).digest()),
+                ),
+                "fallback": returning(7),
+                **fields,
+            }
+        )
+    )
+
+
+def reference(first: int, end: int) -> bytes:
+    spec = importlib.util.spec_from_file_location("gpu_collatz_reference", EXAMPLE / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: bytes = module.chunk(first, end)
+    return found
+
+
+RANGES = [(1, 1_000), (0, 1), (837_799, 837_816), (2**32 - 100, 2**32 + 100), (2**63 - 40, 2**63 - 1)]
+
+
+def test_a_kernel_and_its_fallback_compute_what_python_computes(machine: Machine, plain_machine: Machine) -> None:
+    expected = [(Status.OK, reference(*each)) for each in RANGES]
+    assert [(outcome.status, outcome.data) for outcome in machine.compute(COLLATZ, *RANGES)] == expected
+    assert machine.pool.gpu.takes(hashlib.sha256(COLLATZ).digest())
+    assert [(outcome.status, outcome.data) for outcome in plain_machine.compute(COLLATZ, *RANGES)] == expected
+
+
+def test_a_chunk_of_many_dispatches_is_the_same_as_its_fallback(machine: Machine, plain_machine: Machine) -> None:
+    chunk = (10**12, 10**12 + 2**18)
+    assert machine.compute(COLLATZ, chunk) == plain_machine.compute(COLLATZ, chunk)
+
+
+def test_a_device_that_computes_something_else_is_not_used(machine: Machine) -> None:
+    package = kernel("out[id.x] = 8u;")
+    (outcome,) = machine.compute(package, (5, 6))
+    assert (outcome.status, outcome.data) == (Status.OK, struct.pack("<I", 7))
+    assert not machine.pool.gpu.takes(hashlib.sha256(package).digest())
+
+
+def test_a_fallback_that_computes_something_else_is_refused(plain_machine: Machine) -> None:
+    (outcome,) = plain_machine.compute(kernel("", fallback=returning(8)), (5, 6))
+    assert outcome.status is Status.NO_RESULT
+    assert outcome.detail == "module refused: its fallback does not reproduce golden vector 0"
+
+
+def test_a_fallback_whose_result_no_kernel_could_have_gives_none(plain_machine: Machine) -> None:
+    (outcome,) = plain_machine.compute(kernel(""), (5, 7))
+    assert (outcome.status, outcome.detail) == (Status.NO_RESULT, "the fallback's result has 4 bytes, a kernel's 8")
+
+
+def test_what_is_no_package_is_refused(machine: Machine) -> None:
+    (outcome,) = machine.compute(b"\x80", (0, 1))
+    assert outcome.detail.startswith("module refused: not a valid Package")
+
+
+HOSTILE = {
+    "an endless loop": (kernel("if (start == 66u) { loop { } }"), "fuel limit"),
+    "an endless while": (kernel("while (start == 66u) { continue; }"), "fuel limit"),
+    "endless loops in loops": (
+        kernel("if (start == 66u) { loop { loop { loop { } } } }"),
+        "fuel limit",
+    ),
+    "an endless loop in a function": (
+        kernel("f(start);", before="fn f(x: u32) { for (var i = 0u; x == 66u; i++) { } }"),
+        "fuel limit",
+    ),
+    "writing the next element": (kernel("out[id.x + u32(start == 66u)] = 7u;"), "an index out of bounds"),
+    "writing far away": (kernel("out[id.x + select(0u, 0x3fffffffu, start == 66u)] = 7u;"), "an index out of bounds"),
+    "writing before the array": (kernel("out[i32(id.x) - i32(start)] = 7u;"), "an index out of bounds"),
+    "reading another's element": (
+        kernel("if (start == 66u) { out[id.x] = out[id.x + 1u]; }"),
+        "an index out of bounds",
+    ),
+    "reading beyond a private array": (
+        kernel("var a: array<u32, 4>; out[id.x] += a[start];"),
+        "an index out of bounds",
+    ),
+    "reading beyond a table": (
+        kernel("out[id.x] += T[start] - 1u;", before="const T = array<u32, 2>(1u, 1u);"),
+        "an index out of bounds",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_kernel_ends_without_a_result(machine: Machine, name: str) -> None:
+    package, detail = HOSTILE[name]
+    outcomes = machine.compute(package, (66, 70))
+    assert [outcome.status for outcome in outcomes] == [Status.NO_RESULT]
+    assert detail in outcomes[0].detail
+
+
+def test_a_kernel_that_takes_too_long_is_killed_and_the_next_one_runs(machine: Machine) -> None:
+    slow = kernel("for (var i = 0u; i < 1000000u * u32(start == 66u); i++) { out[id.x] ^= i * start; }", fuel=1_000_000)
+    limits = Limits(memory_bytes=1 << 26, output_bytes=1 << 24, seconds=0.3)
+    outcomes = machine.compute(slow, (66, 66 + 2**20), (0, 1), limits=limits)
+    assert [(outcome.status, outcome.detail) for outcome in outcomes] == [
+        (Status.NO_RESULT, "time limit 0.3 s"),
+        (Status.OK, ""),
+    ]
+    assert machine.pool.gpu.takes(hashlib.sha256(slow).digest())
+    assert machine.compute(COLLATZ, (1, 50))[0].data == reference(1, 50)
+
+
+def test_memory_is_empty_before_a_kernel_sees_it(machine: Machine) -> None:
+    filler = kernel(
+        "for (var i = 0u; i < 64u; i++) { a[i] = 0xdeadbeefu; } out[id.x] = a[id.x % 64u] % 1u + 7u;",
+        before="var<private> a: array<u32, 64>;",
+    )
+    machine.compute(filler, (1, 4_097))
+    words = struct.pack("<I", 7) * 64
+    reader = kernel(
+        "for (var i = 0u; i < 64u; i++) { out[id.x] |= a[i]; }  workgroupBarrier(); out[id.x] |= s[local.x];",
+        before="var<private> a: array<u32, 64>;\nvar<workgroup> s: array<u32, 64>;",
+        invocations="64",
+        golden=(Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(words).digest()),),
+    )
+    (outcome,) = machine.compute(reader, (1, 65))
+    assert outcome.data == words
