@@ -13,6 +13,7 @@ import { defineConfig } from "vitest/config";
 const FIRST_LOAD_BYTES_MAX = 60_000;
 
 const SANDBOX_PAGE = "src/sandbox/page.ts";
+const KERNEL_SCRIPT = "src/sandbox/kernel_script.ts";
 const SOFTWARE = "src/protocol/software.ts";
 const SERVICE_WORKER = "src/service_worker.ts";
 
@@ -60,6 +61,28 @@ function sandboxPage(): Plugin {
     configureServer(server) {
       server.middlewares.use("/sandbox.html", (_request, response, next) => {
         page().then((html) => response.setHeader("Content-Type", "text/html").end(html), next);
+      });
+    },
+  };
+}
+
+/** /kernel.js: what GPU tasks run in. It goes as text into the sandbox, which can load nothing. */
+function kernelScript(): Plugin {
+  const script = (): Promise<string> => asOneScript(KERNEL_SCRIPT);
+  return {
+    name: "kernel-script",
+    resolveId: (id) => (id === "virtual:kernel" ? `\0${id}` : null),
+    async load(id) {
+      if (id !== "\0virtual:kernel") return null;
+      const version = createHash("sha256").update(await script()).digest("hex").slice(0, 16);
+      return `export const kernelUrl = "/kernel.js?${version}";`;
+    },
+    async generateBundle() {
+      this.emitFile({ type: "asset", fileName: "kernel.js", source: await script() });
+    },
+    configureServer(server) {
+      server.middlewares.use("/kernel.js", (_request, response, next) => {
+        script().then((source) => response.setHeader("Content-Type", "text/javascript").end(source), next);
       });
     },
   };
@@ -140,8 +163,8 @@ function asOneFile(entry: RegExp) {
 }
 
 export default defineConfig({
-  plugins: [preact(), sandboxPage(), serviceWorker(), firstLoad()],
-  worker: { format: "es", plugins: () => [softwareApart()], rolldownOptions: asOneFile(/peer\.worker/) },
+  plugins: [preact(), sandboxPage(), kernelScript(), serviceWorker(), firstLoad()],
+  worker: { format: "es", plugins: () => [softwareApart(), kernelScript()], rolldownOptions: asOneFile(/peer\.worker/) },
   build: {
     ...{ target: "es2022", sourcemap: false, assetsInlineLimit: 0, modulePreload: false },
     rolldownOptions: asOneFile(/src\/main\.tsx/),

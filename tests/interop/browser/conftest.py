@@ -196,7 +196,8 @@ class Tabs:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium(request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Chromium, with the `MORE_FLAGS` of the file."""
     # One for each file: while Playwright runs, no other test of this thread could have an event loop.
     executable = shutil.which("chromium")
     if executable is None:
@@ -204,7 +205,8 @@ def chromium() -> Iterator[Browser]:
     if not PAGE.exists():
         pytest.fail("the page is not built: python web_peer/build_page.py builds it, and so does make test")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        more = getattr(request.module, "MORE_FLAGS", ())
+        browser = playwright.chromium.launch(executable_path=executable, args=[*FLAGS, *more])
         try:
             yield browser
         finally:

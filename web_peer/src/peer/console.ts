@@ -53,7 +53,7 @@ export interface TaskView {
   readonly creator: string;
   /** True once the manifest's Ed25519 signature has been checked on this device. */
   readonly signatureOk: boolean;
-  readonly runtime: "wasm" | "js";
+  readonly runtime: "wasm" | "js" | "gpu";
   readonly codeSha256: string;
   readonly codeBytes: number;
   /** Data that every worker fetches whole. */
@@ -128,6 +128,8 @@ export interface Settings {
   readonly pauseOnSaveData: boolean;
   readonly pauseWhenHot: boolean;
   readonly allowJs: boolean;
+  /** Whether kernels may run on the GPU: not before the person says so. Software plays one, for tests. */
+  readonly gpu: "off" | "on" | "software";
   readonly keepAwake: boolean;
 }
 

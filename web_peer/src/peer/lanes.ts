@@ -91,9 +91,9 @@ export class Lanes {
 
   private async run({ order, module }: Job): Promise<void> {
     const { job, runtime, code, limits, numbers, chunks } = order;
-    const execution = await this.sandbox.run({ job, runtime, codeId: hex(code), code: module, limits, numbers, chunks });
+    const execution = await this.sandbox.run({ job, runtime, codeId: hex(code), code: module, limits, numbers, chunks, power: this.power });
     if (execution === null || !this.running.delete(job)) return;
-    this.rest(execution.seconds);
+    if (runtime !== "gpu") this.rest(execution.seconds); // Kernels rest between dispatches.
     this.onDone(order, execution.outcomes, execution.seconds);
     this.settle();
     this.fill();

@@ -5,6 +5,7 @@
  *     working       a worker's role, blobs, sealing, the     fetched while the person reads
  *                   sandbox
  *     scripts       what JavaScript tasks run in             with the first such task
+ *     kernels       what checks and runs GPU tasks           likewise
  *     creating      a creator's role                         with a task of one's own
  *
  * The core is synchronous, so whoever gives it work first waits for the part that this work needs.
@@ -13,6 +14,8 @@
 import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.wasm?url";
 import preludeUrl from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?url";
 
+import { kernelUrl } from "virtual:kernel";
+
 import type { CreatorRole } from "../protocol/creator";
 import type { Custody } from "../protocol/custody";
 import type { Exchange } from "../protocol/exchange";
@@ -20,12 +23,14 @@ import type { Runtime } from "../protocol/manifest";
 import type { Roles } from "../protocol/peer";
 import type { WorkerRole } from "../protocol/worker";
 import type { SandboxClient } from "../sandbox/client";
+import type { GpuChoice } from "../sandbox/gpu_messages";
 import type { Keys } from "./keys";
 
 const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
 
 export class Later implements Roles {
   private slots = 0;
+  private gpuChoice: GpuChoice = "off";
   private workerRole: typeof WorkerRole | null = null;
   private custodyPart: typeof Custody | null = null;
   private exchangePart: typeof Exchange | null = null;
@@ -33,6 +38,7 @@ export class Later implements Roles {
   private client: SandboxClient | null = null;
   private fetching: Promise<void> | null = null;
   private fetchingScripts: Promise<void> | null = null;
+  private fetchingKernels: Promise<void> | null = null;
 
   constructor(
     private readonly keys: Keys,
@@ -41,7 +47,10 @@ export class Later implements Roles {
 
   /** Whether tasks of these kinds can be worked on now. */
   isReadyFor(runtimes: Iterable<Runtime>): boolean {
-    return this.client !== null && (this.client.js !== null || !new Set(runtimes).has("js"));
+    const { client } = this;
+    const wanted = new Set(runtimes);
+    const lacksJs = wanted.has("js") && client?.js === null;
+    return client !== null && !lacksJs && !(wanted.has("gpu") && client.kernelScript === "");
   }
 
   /**
@@ -52,7 +61,11 @@ export class Later implements Roles {
    */
   async prepare(runtimes: Iterable<Runtime>): Promise<void> {
     const parts = [(this.fetching ??= again(this.fetchWorking(), () => (this.fetching = null)))];
-    if (new Set(runtimes).has("js")) {
+    const wanted = new Set(runtimes);
+    if (wanted.has("gpu")) {
+      parts.push((this.fetchingKernels ??= again(this.fetchKernels(), () => (this.fetchingKernels = null))));
+    }
+    if (wanted.has("js")) {
       parts.push((this.fetchingScripts ??= again(this.fetchScripts(), () => (this.fetchingScripts = null))));
     }
     await Promise.all(parts);
@@ -79,6 +92,7 @@ export class Later implements Roles {
     this.exchangePart = exchange.Exchange;
     this.keys.sealWith(sealing.SealKeys);
     this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
+    this.client.gpu = this.gpuChoice;
   }
 
   private async fetchScripts(): Promise<void> {
@@ -90,6 +104,12 @@ export class Later implements Roles {
     );
     await this.prepare([]);
     this.client!.js = { prelude, libm: new Uint8Array(libm) };
+  }
+
+  private async fetchKernels(): Promise<void> {
+    const script = await reached(fetched(kernelUrl).then((response) => response.text()));
+    await this.prepare([]);
+    this.client!.kernelScript = script;
   }
 
   // ---- what the core asks for
@@ -115,6 +135,12 @@ export class Later implements Roles {
   resize(slots: number): void {
     this.slots = slots;
     this.client?.resize(slots);
+  }
+
+  /** Where kernels may run from now on. */
+  set gpu(choice: GpuChoice) {
+    this.gpuChoice = choice;
+    if (this.client !== null) this.client.gpu = choice;
   }
 
   run(job: Parameters<SandboxClient["run"]>[0]): ReturnType<SandboxClient["run"]> {

@@ -12,6 +12,7 @@ import type { Signer, Verifier } from "../protocol/identity";
 import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../protocol/manifest";
 import type { Signed } from "../protocol/records";
 import { CHUNKS_MAX, isNumbers, type Split } from "../protocol/split";
+import { openPackage } from "../protocol/gpu/package";
 import { admit } from "../protocol/wasm";
 import type { Draft, TaskView } from "./console";
 import { manifestView } from "./views";
@@ -81,6 +82,7 @@ export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared
 export function openBundle(bytes: Uint8Array, verifier: Verifier): Bundle {
   const bundle = readBundle(bytes, verifier);
   if (bundle.manifest.runtime === "wasm") admit(bundle.module);
+  if (bundle.manifest.runtime === "gpu") openPackage(bundle.module);
   return bundle;
 }
 

@@ -60,6 +60,7 @@ export function defaultSettings(cores: number): Settings {
     pauseOnSaveData: true,
     pauseWhenHot: true,
     allowJs: true,
+    gpu: "off",
     keepAwake: false,
   };
 }
@@ -199,6 +200,7 @@ export class Station {
 
   /** Let the core and the lanes do what is wanted now. */
   private adjust(): void {
+    this.parts.later.gpu = this.settings.gpu;
     const isComputing = this.wish === "on" && this.heeded() === null && this.isEquipped();
     const wasExecuting = this.lanes.executing > 0;
     const slots = isComputing || (this.wish === "off" && this.hasOpenTaskOfOurs) ? this.settings.slots : 0;

@@ -216,7 +216,7 @@ const DEFAULTS: ProtocolConfig = {
   introductionsBurst: 200,
   slots: 1,
   work: true,
-  runtimes: new Set<Runtime>(["wasm", "js"]),
+  runtimes: new Set<Runtime>(["wasm", "js", "gpu"]),
   acceptCreators: null,
   memoryBytesMax: 2 ** 30,
   secondsMax: 3_600,

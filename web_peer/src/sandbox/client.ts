@@ -19,10 +19,11 @@ import type { ChunkInput, ChunkOutcome } from "../protocol/events";
 import { Status } from "../protocol/events";
 import type { Limits, Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
+import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 import type { FromPage, ToPage } from "./messages";
 import type { Program } from "./task_worker_client";
-import { TaskWorkerClient, WorkerLost } from "./task_worker_client";
+import { gpuFor, TaskWorkerClient, WorkerLost } from "./task_worker_client";
 
 const PING_INTERVAL_MS = 1_000;
 /** A page answers a ping in milliseconds; several in a row stay unanswered only when nobody is there. */
@@ -48,6 +49,8 @@ export interface Job {
   /** The inputs are little-endian i64s (spec/modules.md, "Command"). */
   readonly numbers: boolean;
   readonly chunks: readonly ChunkInput[];
+  /** The share of its time that a kernel computes; it keeps the rests itself. */
+  readonly power?: number;
 }
 
 /** The outcomes of a job in the order asked for, and how long they took together, waiting for a slot not counted. */
@@ -86,6 +89,10 @@ export class SandboxClient {
   #pinging: ReturnType<typeof setInterval> | null = null;
   /** What scripts run in. To be set before the first job that is one. */
   js: JsParts | null = null;
+  /** The script that kernels run in. To be set before the first job that is one. */
+  kernelScript = "";
+  /** Where kernels may run. */
+  gpu: GpuChoice = "off";
   /** How often a Worker, or the whole sandbox, had to be replaced. */
   readonly lost = { workers: 0, pages: 0 };
 
@@ -114,7 +121,7 @@ export class SandboxClient {
     const { runtime, codeId, code, limits, numbers } = job;
     if (runtime === "js" && this.js === null) throw new Error("a script came before what scripts run in");
     const { memoryBytes, outputBytes } = limits;
-    const program = { runtime, codeId, code, allowance: { memoryBytes, outputBytes, numbers } };
+    const program = { runtime, codeId, code, gpu: this.gpu, allowance: { memoryBytes, outputBytes, numbers } };
     return new Promise((resolve) => {
       const order = { job, program, resolve, outcomes: [], seconds: 0, isCancelled: false, isSuspected: false };
       this.#waiting.push(order);
@@ -223,14 +230,16 @@ export class SandboxClient {
       if (order.isCancelled) break;
       let isCompiled = false;
       try {
-        const { number, refusal: reason } = await client.load(program, this.js);
+        const { number, refusal: reason } = await client.load(program, this.js, this.kernelScript);
         if (reason !== "") {
           this.#refuse(program, reason);
           continue;
         }
         isCompiled = true;
         const chunks = part(job.chunks, outcomes.length, isCautious ? CAUTIOUS_CHUNKS : Infinity);
-        await client.run(number, chunks, isCautious, job.limits, outcomes);
+        const power = job.runtime === "gpu" ? (job.power ?? 1) : 1;
+        const limits = { ...job.limits, seconds: job.limits.seconds / power };
+        await client.run(number, chunks, isCautious, limits, power, outcomes);
         isCautious = false;
         this.#acquit(order);
       } catch (error) {
@@ -266,7 +275,7 @@ export class SandboxClient {
   }
 
   #refuse({ codeId, runtime }: Program, reason: string): void {
-    this.#refusals.set(codeId, `${runtime === "wasm" ? "module" : "script"} refused: ${reason}`);
+    this.#refusals.set(codeId, `${runtime === "js" ? "script" : "module"} refused: ${reason}`);
     const [oldest] = this.#refusals.keys();
     if (oldest !== undefined && this.#refusals.size > REFUSALS_KEPT) this.#refusals.delete(oldest);
   }
@@ -277,9 +286,10 @@ export class SandboxClient {
     this.#endWorker(slot);
     const page = await this.#openedPage();
     const { port1, port2 } = new MessageChannel();
-    const worker = { number: ++this.#workersStarted, client: new TaskWorkerClient(port1) };
+    const gpu = gpuFor(program);
+    const worker = { number: ++this.#workersStarted, client: new TaskWorkerClient(port1, gpu) };
     slot.worker = worker;
-    page.postMessage({ kind: "start", worker: worker.number, port: port2 } satisfies ToPage, [port2]);
+    page.postMessage({ kind: "start", worker: worker.number, port: port2, gpu } satisfies ToPage, [port2]);
     return worker.client;
   }
 

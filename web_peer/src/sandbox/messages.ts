@@ -11,11 +11,12 @@
 
 import type { ChunkInput, ChunkOutcome } from "../protocol/events";
 import type { Allowance } from "./ended";
+import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 
 export type ToPage =
-  /** Start a Worker under a number of the sender's choice and give it `port`. */
-  | { readonly kind: "start"; readonly worker: number; readonly port: MessagePort }
+  /** Start a Worker under a number of the sender's choice and give it `port`, and the GPU if it may use that. */
+  | { readonly kind: "start"; readonly worker: number; readonly port: MessagePort; readonly gpu: GpuChoice }
   /** End it at once, whatever it does. */
   | { readonly kind: "end"; readonly worker: number }
   /** Answered by `pong`: the page is alive. */
@@ -33,8 +34,10 @@ export type ToTaskWorker =
       readonly program: number;
       readonly code: Uint8Array;
       readonly allowance: Allowance;
-      /** What a script runs in; null for a module. The sandbox itself can load nothing, so it is handed in. */
+      /** What a script runs in; null for others. The sandbox itself can load nothing, so it is handed in. */
       readonly js: JsParts | null;
+      /** The script that a kernel runs in; null for others. */
+      readonly kernelScript: string | null;
     }
   /** Drop a program. Not answered. */
   | { readonly kind: "forget"; readonly program: number }
@@ -45,6 +48,8 @@ export type ToTaskWorker =
       readonly chunks: readonly ChunkInput[];
       /** Report after every chunk, so that the chunk which never ends is known. */
       readonly isCautious: boolean;
+      /** The share of its time that a kernel computes: it rests between dispatches. */
+      readonly power: number;
     };
 
 export type FromTaskWorker =

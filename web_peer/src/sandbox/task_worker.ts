@@ -6,6 +6,8 @@
 import type { ChunkOutcome } from "../protocol/events";
 import type { Execute } from "./ended";
 import { NO_ROOM, Refused, noResult } from "./ended";
+import type { ExecuteLater } from "./kernel";
+import type * as KernelScript from "./kernel_script";
 import { prepareScript } from "./script";
 import type { FromTaskWorker, ToTaskWorker } from "./messages";
 import { prepareModule } from "./module";
@@ -27,10 +29,16 @@ const nowMs = performance.now.bind(performance);
 const later = self.setTimeout.bind(self);
 
 const programs = new Map<number, Execute>();
+/** Those that take their time: kernels. */
+const kernels = new Map<number, ExecuteLater>();
 
-self.onmessage = ({ ports: [port] }: MessageEvent) => {
+/** Leads to the page's GPU, if this Worker may use that. */
+let gpuPort: MessagePort | null = null;
+
+self.onmessage = ({ ports: [port, gpu] }: MessageEvent) => {
   if (port === undefined) return;
   self.onmessage = null;
+  gpuPort = gpu ?? null;
   port.onmessage = ({ data }: MessageEvent<ToTaskWorker>) => serve(port, data);
 };
 
@@ -41,20 +49,48 @@ function serve(port: MessagePort, message: ToTaskWorker): void {
       return;
     case "forget":
       programs.delete(message.program);
+      kernels.delete(message.program);
       return;
-    case "run":
-      return run(port, message);
+    case "run": {
+      const kernel = kernels.get(message.program);
+      return kernel === undefined ? run(port, message) : void runKernel(port, message, kernel);
+    }
   }
 }
 
 /** Compile what `message` holds; the reason when it is refused. */
 async function load(message: ToTaskWorker & { kind: "load" }): Promise<string> {
-  const { program, code, allowance, js } = message;
+  const { program, code, allowance, js, kernelScript } = message;
   try {
-    programs.set(program, js === null ? prepareModule(code, allowance) : await prepareScript(code, allowance, js));
+    if (kernelScript !== null) {
+      const prepared = await scriptOf(kernelScript).prepare(code, allowance, gpuPort);
+      if (typeof prepared === "string") return prepared;
+      kernels.set(program, prepared);
+    } else programs.set(program, js === null ? prepareModule(code, allowance) : await prepareScript(code, allowance, js));
     return "";
   } catch (error) {
     return error instanceof Refused ? error.message : `it cannot be loaded: ${String(error)}`;
+  }
+}
+
+let evaluated: typeof KernelScript | null = null;
+
+function scriptOf(source: string): typeof KernelScript {
+  // It is built as `var script = …`, which the global scope gets from an indirect eval.
+  evaluated ??= globalThis.eval(`${source}\nscript`) as typeof KernelScript;
+  return evaluated;
+}
+
+/** A kernel's chunks are never tiny, so each one is told. */
+async function runKernel(
+  port: MessagePort,
+  { chunks, power }: ToTaskWorker & { kind: "run" },
+  execute: ExecuteLater,
+): Promise<void> {
+  for (const [position, { chunk, data: input }] of chunks.entries()) {
+    const { status, data, detail } = await execute(input, power);
+    const outcomes = [{ chunk, status, data, detail }];
+    port.postMessage({ kind: "report", outcomes, isDone: position === chunks.length - 1 } satisfies FromTaskWorker);
   }
 }
 

@@ -12,6 +12,7 @@ import type { Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
 import type { Allowance } from "./ended";
 import { ERROR_BYTES_MAX } from "./ended";
+import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 import type { FromTaskWorker, ToTaskWorker } from "./messages";
 
@@ -32,6 +33,8 @@ export interface Program {
   readonly runtime: Runtime;
   readonly code: Uint8Array;
   readonly allowance: Allowance;
+  /** Where a kernel may run. */
+  readonly gpu: GpuChoice;
 }
 
 /** Why a Worker is of no use any more. */
@@ -49,6 +52,7 @@ export class WorkerLost extends Error {
 /** A Worker that runs. After `WorkerLost`, end it and start another. */
 export class TaskWorkerClient {
   readonly #port: MessagePort;
+  readonly #gpu: GpuChoice;
   readonly #loaded = new Map<string, number>();
   readonly #heard: unknown[] = [];
   #programs = 0;
@@ -56,8 +60,10 @@ export class TaskWorkerClient {
   #lost: WorkerLost | null = null;
   #wake: () => void = () => undefined;
 
-  constructor(port: MessagePort) {
+  /** `gpu` is what the Worker was started with. */
+  constructor(port: MessagePort, gpu: GpuChoice) {
     this.#port = port;
+    this.#gpu = gpu;
     port.onmessage = ({ data }: MessageEvent<unknown>) => {
       this.#heard.push(data);
       this.#wake();
@@ -72,9 +78,10 @@ export class TaskWorkerClient {
     this.#wake();
   }
 
-  /** Whether it may execute `program`: a Worker that a script ran in is no place for anything else. */
-  suits({ codeId, runtime }: Program): boolean {
-    if (this.#lost !== null) return false;
+  /** Whether it may execute `program`: a script, and the GPU, have Workers of their own. */
+  suits(program: Program): boolean {
+    const { codeId, runtime } = program;
+    if (this.#lost !== null || this.#gpu !== gpuFor(program)) return false;
     return runtime === "js" ? this.#programs === 0 || this.#script === codeId : this.#script === null;
   }
 
@@ -84,12 +91,12 @@ export class TaskWorkerClient {
   }
 
   /**
-   * Compile `program` unless it is compiled already; `js` is what a script runs in.
+   * Compile `program` unless it is compiled already; `js` is what a script runs in, `script` what a kernel does.
    *
    * @returns Its number, and why it is refused, empty when it is not.
    * @throws WorkerLost
    */
-  async load(program: Program, js: JsParts | null): Promise<{ number: number; refusal: string }> {
+  async load(program: Program, js: JsParts | null, script: string): Promise<{ number: number; refusal: string }> {
     const { codeId, runtime, code, allowance } = program;
     const key = keyOf(program);
     const known = this.#loaded.get(key);
@@ -105,7 +112,8 @@ export class TaskWorkerClient {
     }
     const number = this.#programs++;
     if (runtime === "js") this.#script = codeId;
-    this.#say({ kind: "load", program: number, code, allowance, js: runtime === "js" ? js : null });
+    const kernelScript = runtime === "gpu" ? script : null;
+    this.#say({ kind: "load", program: number, code, allowance, js: runtime === "js" ? js : null, kernelScript });
     const { refusal } = await this.#receive("loaded", COMPILE_S_MAX);
     if (refusal === "") this.#loaded.set(key, number);
     return { number, refusal: refusal.slice(0, DETAIL_CHARACTERS) };
@@ -121,9 +129,10 @@ export class TaskWorkerClient {
     chunks: readonly ChunkInput[],
     isCautious: boolean,
     { seconds, outputBytes }: { readonly seconds: number; readonly outputBytes: number },
+    power: number,
     outcomes: ChunkOutcome[],
   ): Promise<void> {
-    this.#say({ kind: "run", program: number, chunks, isCautious });
+    this.#say({ kind: "run", program: number, chunks, isCautious, power });
     const sentBytes = chunks.reduce((sum, chunk) => sum + chunk.data.length, 0);
     let limitS = seconds + REPORT_SLACK_S + sentBytes / PORT_BYTES_PER_S;
     let reported = 0;
@@ -178,6 +187,11 @@ export class TaskWorkerClient {
     }
     return message as FromTaskWorker & { kind: Kind };
   }
+}
+
+/** What a Worker for `program` may use of the GPU. */
+export function gpuFor({ runtime, gpu }: Program): GpuChoice {
+  return runtime === "gpu" ? gpu : "off";
 }
 
 function keyOf({ codeId, runtime, allowance: { memoryBytes, outputBytes, numbers } }: Program): string {

@@ -60,7 +60,7 @@ export function limitsOf(task: TaskView): readonly string[] {
 }
 
 export function languageOf(task: TaskView): string {
-  return task.runtime === "js" ? "JavaScript" : "WebAssembly";
+  return { wasm: "WebAssembly", js: "JavaScript", gpu: "a kernel for GPUs" }[task.runtime];
 }
 
 /** The person pressed Start on the card: remember it, work on this task, go. */

@@ -59,6 +59,7 @@ export function Settings({ peer, snapshot }: ScreenProps) {
         >
           Accept tasks written in JavaScript
         </Switch>
+        <Gpu peer={peer} gpu={settings.gpu} />
         <Switch
           peer={peer}
           settings={settings}
@@ -88,6 +89,35 @@ export function Settings({ peer, snapshot }: ScreenProps) {
           <a href="/me">Export or delete my data</a>
         </p>
       </section>
+    </div>
+  );
+}
+
+/** Only a real GPU is offered. What plays one is for tests, which set it by its name. */
+function Gpu({ peer, gpu }: { readonly peer: Console; readonly gpu: Values["gpu"] }) {
+  const { refusal, asking } = useAsking();
+  const note =
+    "gpu" in navigator
+      ? "Tasks made for GPUs compute much faster there. Without it they run on the processor."
+      : "This browser does not let pages use the GPU, so such tasks run on the processor.";
+  return (
+    <div class="switch">
+      <label>
+        <input
+          type="checkbox"
+          checked={gpu !== "off"}
+          aria-describedby="note-gpu"
+          onChange={(event) => {
+            const choice = event.currentTarget.checked ? "on" : "off";
+            void asking(() => peer.ask("changeSettings", { gpu: choice }));
+          }}
+        />
+        <span>Let tasks use the GPU</span>
+      </label>
+      <small id="note-gpu" class="faint">
+        {note}
+      </small>
+      <Refusal sentence={refusal} />
     </div>
   );
 }

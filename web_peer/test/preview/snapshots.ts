@@ -111,6 +111,7 @@ export function snapshot(part: Partial<Snapshot> = {}): Snapshot {
       pauseOnSaveData: true,
       pauseWhenHot: true,
       allowJs: true,
+    gpu: "off",
       keepAwake: false,
     },
     total: { done: 63, confirmed: 57, outvoted: 1, computeSeconds: 2_452 },

@@ -6,18 +6,27 @@ import { build } from "vite";
 
 const folder = process.argv[2];
 await mkdir(folder, { recursive: true });
+const kernelScript = await scriptOf("src/sandbox/kernel_script.ts");
 for (const [entry, file] of [
   ["src/sandbox/page.ts", "sandbox.html"],
   ["test/sandbox/page.ts", "index.html"],
 ]) {
+  const script = (await scriptOf(entry, { __KERNEL_SCRIPT__: JSON.stringify(kernelScript) })).replaceAll(
+    "</script",
+    "<\\/script",
+  );
+  await writeFile(`${folder}/${file}`, `<!doctype html><meta charset="utf-8"><body><script>${script}</script>\n`);
+}
+
+async function scriptOf(entry, define = {}) {
   const [{ output }] = await build({
     configFile: false,
     root: fileURLToPath(new URL("../..", import.meta.url)),
     publicDir: false,
     logLevel: "warn",
+    define,
     worker: { format: "iife" },
     build: { target: "es2022", write: false, lib: { entry, formats: ["iife"], name: "script", fileName: "script" } },
   });
-  const script = output[0].code.replaceAll("</script", "<\\/script");
-  await writeFile(`${folder}/${file}`, `<!doctype html><meta charset="utf-8"><body><script>${script}</script>\n`);
+  return output[0].code;
 }

@@ -25,6 +25,9 @@ export type Ask =
   | { readonly kind: "resize"; readonly slots: number }
   | { readonly kind: "lost" };
 
+/** What src/peer/later.ts fetches, put here by build.mjs. */
+declare const __KERNEL_SCRIPT__: string;
+
 let opened: (port: MessagePort) => void = () => undefined;
 let jobs = 0;
 
@@ -36,6 +39,7 @@ const client = new SandboxClient(1, () => {
 // The file has all in one; src/peer/later.ts fetches these.
 const libm = Uint8Array.from(atob(libmUrl.slice(libmUrl.indexOf(",") + 1)), (character) => character.charCodeAt(0));
 client.js = { prelude, libm };
+client.kernelScript = __KERNEL_SCRIPT__;
 
 self.onmessage = ({ data }: MessageEvent<MessagePort | { readonly ask: number; readonly question: Ask }>) => {
   if (data instanceof MessagePort) return opened(data);

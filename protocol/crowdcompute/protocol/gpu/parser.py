@@ -234,6 +234,7 @@ class _Parser(StatementParser):
         self._expect("fn")
         name = self._name()
         self._count += 1
+        printed = f"f{self._count}_{name}"
         self._scopes.append({})
         self._expect("(")
         parameters: list[Variable] = []
@@ -243,7 +244,7 @@ class _Parser(StatementParser):
                 self._expect(")")
                 break
         type_ = self._scalar() if self._take("->") else None
-        function = Function(f"f{self._count}_{name}", name, tuple(parameters), type_)
+        function = Function(printed, name, tuple(parameters), type_)
         state = self._state = FunctionState(type_, is_entry=attributes.is_compute)
         if attributes.is_compute:
             if type_ is not None:

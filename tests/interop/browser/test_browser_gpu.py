@@ -1,0 +1,113 @@
+"""Kernels in Chromium, whose SwiftShader plays the GPU: the same bytes as everywhere, and hostile ones stopped."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.interop.conftest import EXAMPLES
+from tests.node.test_gpu_executor import HOSTILE, kernel, reference
+
+from crowdcompute.creator.task_file import read_task_file
+from crowdcompute.creator.work import read_module
+from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.bundle import write_bundle
+from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MORE_FLAGS = ("--enable-unsafe-webgpu",)
+CREATOR = Identity(bytes(range(32)))
+LIMITS = Limits(memory_bytes=1 << 26, output_bytes=1 << 24, seconds=30)
+FIRST, CHUNKS, STEP = 10**12, 8, 2_000
+
+
+def bundled(package: bytes, start: int, count: int) -> bytes:
+    """A bundle of one chunk, whose numbers are `start` and `start + count`."""
+    now = int(time.time())
+    manifest = Manifest(
+        schema=1, name="Kernel", description="", link="", creator=CREATOR.public_key, seal_key=CREATOR.seal_key,
+        runtime="gpu", code=describe(package), split=Range(start=start, stop=start + count, step=count), chunks=1,
+        inputs=None, limits=LIMITS, policy=Policy(replication=1, eps=0.5, liars=0.2, pow_bits=0), reward=0,
+        permissions=(), created_s=now, expires_s=now + 3_600,
+    )  # fmt: skip
+    return write_bundle(sign_manifest(CREATOR, manifest), {manifest.code.sha256: package})
+
+
+def trial(tab: Any, package: bytes, start: int, count: int) -> tuple[str, bytes, str]:
+    """How the page ends a chunk: its status, bytes and detail."""
+    ended = tab.page.evaluate(
+        """async (bundle) => {
+            const bytes = Uint8Array.from(atob(bundle), (each) => each.charCodeAt(0));
+            const { status, bytes: data, detail } = await window.ask("testRun", { bundle: bytes, chunk: 0 });
+            return [status, btoa(Array.from(data, (each) => String.fromCharCode(each)).join("")), detail];
+        }""",
+        base64.b64encode(bundled(package, start, count)).decode(),
+    )
+    return ended[0], base64.b64decode(ended[1]), ended[2]
+
+
+@pytest.fixture
+def tab(join: str, tabs: Any) -> Any:
+    tab = tabs.open(join)
+    tab.until("shown.signaling === 'connected'")
+    return tab
+
+
+WHICH = kernel("if (start == 66u) { out[id.x] = 8u; }")
+"""On a device its result for 66 is 8, as a module 7."""
+
+
+def test_kernels_run_on_the_gpu_only_when_the_person_says_so_and_on_one_that_is_played_only_in_tests(tab: Any) -> None:
+    assert trial(tab, WHICH, 66, 1) == ("ok", struct.pack("<I", 7), "")
+    tab.ask("changeSettings", gpu="on")
+    assert trial(tab, WHICH, 66, 1) == ("ok", struct.pack("<I", 7), "")
+    tab.ask("changeSettings", gpu="software")
+    assert trial(tab, WHICH, 66, 1) == ("ok", struct.pack("<I", 8), "")
+
+
+def test_a_device_that_gets_a_golden_vector_wrong_leaves_the_kernel_to_the_module(tab: Any) -> None:
+    tab.ask("changeSettings", gpu="software")
+    assert trial(tab, kernel("out[id.x] = 8u;"), 66, 1) == ("ok", struct.pack("<I", 7), "")
+
+
+def test_the_example_has_the_same_bytes_as_in_python(tab: Any) -> None:
+    package = read_module(read_task_file(EXAMPLES / "gpu_collatz"))
+    tab.ask("changeSettings", gpu="software")
+    for first, end in ((1, 1_000), (837_799, 837_816), (2**32 - 100, 2**32 + 100), (2**63 - 40, 2**63 - 1)):
+        assert trial(tab, package, first, end - first) == ("ok", reference(first, end), "")
+
+
+def test_hostile_kernels_end_without_a_result_and_the_page_goes_on(tab: Any) -> None:
+    tab.ask("changeSettings", gpu="software")
+    for name, (package, detail) in HOSTILE.items():
+        assert (name, *trial(tab, package, 66, 4)) == (name, "no result", b"", detail)
+    assert trial(tab, WHICH, 66, 1) == ("ok", struct.pack("<I", 8), "")
+
+
+def test_a_tab_with_a_gpu_and_a_creator_without_one_agree_and_the_task_is_certified(
+    place: Any, join: str, tabs: Any, task_id: Callable[[Any], str]
+) -> None:
+    folder: Path = place.example(
+        "gpu_collatz",
+        ("[1_000_000_000_000, 1_000_008_388_608, 262_144]", f"[{FIRST}, {FIRST + CHUNKS * STEP}, {STEP}]"),
+        ("eps = 1e-2", "eps = 0.3"),
+    )
+    publishing = place.start_publish(folder, join)
+    task = task_id(publishing)
+    tab = tabs.open(f"{join}&t={task}")
+    tab.has_task(task)
+    tab.ask("changeSettings", gpu="software")
+    tab.works_for(task)
+    assert publishing.ended().code == 0
+    files, rows = place.results(task, "results")
+    begins = {chunk: FIRST + chunk * STEP for chunk in range(CHUNKS)}
+    assert files == {chunk: reference(begin, begin + STEP) for chunk, begin in begins.items()}
+    # The creator, as referee, has only the module.
+    assert all(tab.peer_id in row["agreed"] and len(row["agreed"]) >= 2 and not row["disagreed"] for row in rows)

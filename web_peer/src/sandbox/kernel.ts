@@ -1,0 +1,116 @@
+/**
+ * Execute chunks of a GPU task (spec/gpu.md): on a device where the person allows it and it proves itself, else as the
+ * module that the package brings for that.
+ */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { equal } from "../protocol/bytes";
+import { ModuleRefused, RemoteProtocolError } from "../protocol/errors";
+import { Status } from "../protocol/events";
+import { arrange, openPackage, type Arrangement, type Bounds, type Task } from "../protocol/gpu/package";
+import { restS } from "../protocol/gpu/pacing";
+import type { DeviceProgram, Gpu } from "./device";
+import type { Allowance, Ended, Execute } from "./ended";
+import { NO_ROOM, Refused, noResult } from "./ended";
+import { prepareModule } from "./module";
+
+/** Executes one chunk, resting so that it computes a share `power` of its time. It never throws. */
+export type ExecuteLater = (data: Uint8Array, power: number) => Promise<Ended>;
+
+/** How often a device that was lost is opened anew for a program before it stays with its module. */
+const LOSSES_MAX = 3;
+
+// Held here because a script's world has neither.
+const nowMs = performance.now.bind(performance);
+const later = setTimeout.bind(globalThis);
+
+/**
+ * Open a package and have whatever computes it prove itself; without `gpu` that is its module.
+ *
+ * @throws Refused when no peer executes it, or its module does not reproduce the golden vectors.
+ */
+export async function prepareKernel(code: Uint8Array, allowance: Allowance, gpu: Gpu | null): Promise<ExecuteLater> {
+  const task = opened(code);
+  let device = await onDevice(task, allowance, gpu);
+  let module: Execute | null = device === null ? await asModule(task, allowance) : null;
+  let losses = 0;
+  return async (data, power) => {
+    let chunk: Arrangement;
+    try {
+      chunk = arrange(task, data, allowance);
+    } catch (error) {
+      return noResult(error instanceof RemoteProtocolError ? error.message : String(error));
+    }
+    while (device !== null) {
+      const ended = await device(chunk, power);
+      if (ended !== null) return ended;
+      device = ++losses < LOSSES_MAX ? await onDevice(task, allowance, gpu) : null;
+    }
+    try {
+      module ??= await asModule(task, allowance);
+    } catch (error) {
+      return noResult(String(error));
+    }
+    const startedMs = nowMs();
+    const ended = await withRoom(module, data);
+    const restMs = 1_000 * restS((nowMs() - startedMs) / 1_000, power);
+    if (restMs >= 1) await pause(restMs);
+    const expected = chunk.outputs.reduce((sum, size) => sum + size, 0);
+    if (ended.status !== Status.OK || ended.data.length === expected) return ended;
+    return noResult(`the fallback's result has ${ended.data.length} bytes, a kernel's ${expected}`);
+  };
+}
+
+function opened(code: Uint8Array): Task {
+  try {
+    return openPackage(code);
+  } catch (error) {
+    throw error instanceof ModuleRefused ? new Refused(error.message) : error;
+  }
+}
+
+/** The task on this browser's GPU; null when there is none for it. */
+async function onDevice(task: Task, allowance: Bounds, gpu: Gpu | null): Promise<DeviceProgram | null> {
+  if (gpu === null) return null;
+  try {
+    const program = await gpu.prepare(task);
+    const failed = await firstFailed(task, async (data) => {
+      return (await program(arrange(task, data, allowance), 1)) ?? noResult("the device was lost");
+    });
+    return failed === null ? program : null;
+  } catch {
+    return null; // Whatever the reason, the module computes the same.
+  }
+}
+
+async function asModule(task: Task, allowance: Allowance): Promise<Execute> {
+  const module = prepareModule(task.package.fallback, allowance);
+  const failed = await firstFailed(task, (data) => withRoom(module, data));
+  if (failed !== null) throw new Refused(`its fallback does not reproduce golden vector ${failed}`);
+  return module;
+}
+
+async function firstFailed(task: Task, execute: (data: Uint8Array) => Promise<Ended>): Promise<number | null> {
+  for (const [number, { input, sha256: expected }] of task.package.golden.entries()) {
+    const { status, data } = await execute(input);
+    if (status !== Status.OK || !equal(sha256(data), expected)) return number;
+  }
+  return null;
+}
+
+const ROOM_RETRY_MS = 100;
+const ROOM_ATTEMPTS = 50;
+
+async function withRoom(module: Execute, data: Uint8Array): Promise<Ended> {
+  for (let attempt = 0; attempt < ROOM_ATTEMPTS; attempt++) {
+    const ended = module(data, 0n);
+    if (ended !== NO_ROOM) return ended;
+    await pause(ROOM_RETRY_MS);
+  }
+  return noResult("memory limit");
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => later(resolve, ms));
+}
