@@ -66,24 +66,14 @@ function sandboxPage(): Plugin {
   };
 }
 
-/** /kernel.js: what GPU tasks run in. It goes as text into the sandbox, which can load nothing. */
+/** `virtual:kernel`: what GPU tasks run in, as text, for it goes into the sandbox, which can load nothing. */
 function kernelScript(): Plugin {
-  const script = (): Promise<string> => asOneScript(KERNEL_SCRIPT);
   return {
     name: "kernel-script",
     resolveId: (id) => (id === "virtual:kernel" ? `\0${id}` : null),
     async load(id) {
       if (id !== "\0virtual:kernel") return null;
-      const version = createHash("sha256").update(await script()).digest("hex").slice(0, 16);
-      return `export const kernelUrl = "/kernel.js?${version}";`;
-    },
-    async generateBundle() {
-      this.emitFile({ type: "asset", fileName: "kernel.js", source: await script() });
-    },
-    configureServer(server) {
-      server.middlewares.use("/kernel.js", (_request, response, next) => {
-        script().then((source) => response.setHeader("Content-Type", "text/javascript").end(source), next);
-      });
+      return `export const script = ${JSON.stringify(await asOneScript(KERNEL_SCRIPT))};`;
     },
   };
 }
@@ -163,7 +153,7 @@ function asOneFile(entry: RegExp) {
 }
 
 export default defineConfig({
-  plugins: [preact(), sandboxPage(), kernelScript(), serviceWorker(), firstLoad()],
+  plugins: [preact(), sandboxPage(), serviceWorker(), firstLoad()],
   worker: { format: "es", plugins: () => [softwareApart(), kernelScript()], rolldownOptions: asOneFile(/peer\.worker/) },
   build: {
     ...{ target: "es2022", sourcemap: false, assetsInlineLimit: 0, modulePreload: false },

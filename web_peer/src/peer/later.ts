@@ -11,10 +11,6 @@
  * The core is synchronous, so whoever gives it work first waits for the part that this work needs.
  */
 
-import libmUrl from "../../../protocol/crowdcompute/protocol/javascript/libm.wasm?url";
-import preludeUrl from "../../../protocol/crowdcompute/protocol/javascript/prelude.js?url";
-
-import { kernelUrl } from "virtual:kernel";
 
 import type { CreatorRole } from "../protocol/creator";
 import type { Custody } from "../protocol/custody";
@@ -30,15 +26,14 @@ const UNREACHABLE = "A part of this page could not be fetched: its server does n
 
 export class Later implements Roles {
   private slots = 0;
-  private gpuChoice: GpuChoice = "off";
+  /** Where kernels may run from now on. */
+  gpu: GpuChoice = "off";
   private workerRole: typeof WorkerRole | null = null;
   private custodyPart: typeof Custody | null = null;
   private exchangePart: typeof Exchange | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
-  private fetching: Promise<void> | null = null;
-  private fetchingScripts: Promise<void> | null = null;
-  private fetchingKernels: Promise<void> | null = null;
+  private readonly fetching = new Map<Runtime, Promise<void>>();
 
   constructor(
     private readonly keys: Keys,
@@ -48,9 +43,8 @@ export class Later implements Roles {
   /** Whether tasks of these kinds can be worked on now. */
   isReadyFor(runtimes: Iterable<Runtime>): boolean {
     const { client } = this;
-    const wanted = new Set(runtimes);
-    const lacksJs = wanted.has("js") && client?.js === null;
-    return client !== null && !lacksJs && !(wanted.has("gpu") && client.kernelScript === "");
+    const isHere = { wasm: true, js: client?.js !== null, gpu: client?.kernelScript !== "" };
+    return client !== null && [...runtimes].every((runtime) => isHere[runtime]);
   }
 
   /**
@@ -60,15 +54,17 @@ export class Later implements Roles {
    *   life which scripts failed.
    */
   async prepare(runtimes: Iterable<Runtime>): Promise<void> {
-    const parts = [(this.fetching ??= again(this.fetchWorking(), () => (this.fetching = null)))];
-    const wanted = new Set(runtimes);
-    if (wanted.has("gpu")) {
-      parts.push((this.fetchingKernels ??= again(this.fetchKernels(), () => (this.fetchingKernels = null))));
-    }
-    if (wanted.has("js")) {
-      parts.push((this.fetchingScripts ??= again(this.fetchScripts(), () => (this.fetchingScripts = null))));
-    }
-    await Promise.all(parts);
+    const fetch = { wasm: this.fetchWorking, js: this.fetchScripts, gpu: this.fetchKernels };
+    const fetchOnce = (runtime: Runtime): Promise<void> => {
+      let part = this.fetching.get(runtime);
+      if (part === undefined) {
+        this.fetching.set(runtime, (part = fetch[runtime].call(this)));
+        // What failed is forgotten, so that whoever asks next tries anew.
+        part.catch(() => this.fetching.delete(runtime));
+      }
+      return part;
+    };
+    await Promise.all(["wasm" as const, ...runtimes].map(fetchOnce));
   }
 
   /** Have, besides, what a creator of such tasks needs. */
@@ -92,22 +88,16 @@ export class Later implements Roles {
     this.exchangePart = exchange.Exchange;
     this.keys.sealWith(sealing.SealKeys);
     this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
-    this.client.gpu = this.gpuChoice;
   }
 
   private async fetchScripts(): Promise<void> {
-    const [prelude, libm] = await reached(
-      Promise.all([
-        fetched(preludeUrl).then((response) => response.text()),
-        fetched(libmUrl).then((response) => response.arrayBuffer()),
-      ]),
-    );
+    const js = await reached(import("./scripts").then(({ fetchJs }) => fetchJs()));
     await this.prepare([]);
-    this.client!.js = { prelude, libm: new Uint8Array(libm) };
+    this.client!.js = js;
   }
 
   private async fetchKernels(): Promise<void> {
-    const script = await reached(fetched(kernelUrl).then((response) => response.text()));
+    const { script } = await reached(import("virtual:kernel"));
     await this.prepare([]);
     this.client!.kernelScript = script;
   }
@@ -137,14 +127,8 @@ export class Later implements Roles {
     this.client?.resize(slots);
   }
 
-  /** Where kernels may run from now on. */
-  set gpu(choice: GpuChoice) {
-    this.gpuChoice = choice;
-    if (this.client !== null) this.client.gpu = choice;
-  }
-
   run(job: Parameters<SandboxClient["run"]>[0]): ReturnType<SandboxClient["run"]> {
-    return this.client!.run(job);
+    return this.client!.run({ ...job, gpu: this.gpu });
   }
 
   cancel(job: number): void {
@@ -154,18 +138,6 @@ export class Later implements Roles {
   forgetPage(): boolean {
     return this.client?.forgetPage() ?? false;
   }
-}
-
-/** What failed is forgotten, so that whoever asks next tries anew. */
-function again(attempt: Promise<void>, forget: () => void): Promise<void> {
-  attempt.catch(forget);
-  return attempt;
-}
-
-async function fetched(url: string): Promise<Response> {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url}: ${response.status}`);
-  return response;
 }
 
 function reached<T>(part: Promise<T>): Promise<T> {

@@ -7,14 +7,15 @@ import { hex, type Hex } from "../protocol/bytes";
 import { readBundle, type Bundle } from "../protocol/bundle";
 import { checkInputs, chunkCount, chunkInput, seed } from "../protocol/chunks";
 import { LocalProtocolError, RemoteProtocolError } from "../protocol/errors";
-import type { Execute } from "../protocol/events";
+import { Status } from "../protocol/events";
 import type { Signer, Verifier } from "../protocol/identity";
 import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../protocol/manifest";
 import type { Signed } from "../protocol/records";
 import { CHUNKS_MAX, isNumbers, type Split } from "../protocol/split";
 import { openPackage } from "../protocol/gpu/package";
 import { admit } from "../protocol/wasm";
-import type { Draft, TaskView } from "./console";
+import type { Execution, Job } from "../sandbox/client";
+import type { Commands, Draft, TaskView, TestRun } from "./console";
 import { manifestView } from "./views";
 
 export { formatJoinLink } from "../protocol/join_link";
@@ -107,8 +108,16 @@ export function signed(prepared: Prepared, signer: Signer, unixS: number): Signe
   return record;
 }
 
-/** One chunk of a prepared task as a job of its own. */
-export function trial(prepared: Prepared, chunk: number, job: number): { order: Execute; module: Uint8Array } {
+/** One chunk of a draft or a bundle as a job of its own. */
+export function trial(
+  args: Commands["testRun"]["args"],
+  signer: Signer,
+  verifier: Verifier,
+  unixS: number,
+  job: number,
+): Job {
+  const { chunk } = args;
+  const prepared: Prepared = "draft" in args ? fromDraft(args.draft, signer, unixS) : openBundle(args.bundle, verifier);
   const { manifest, blobs } = prepared;
   if (!Number.isInteger(chunk) || chunk < 0 || chunk >= manifest.chunks) {
     throw new LocalProtocolError(`There is no chunk ${chunk}: the task has chunks 0 to ${manifest.chunks - 1}.`);
@@ -117,17 +126,24 @@ export function trial(prepared: Prepared, chunk: number, job: number): { order: 
   const data = checked(() => chunkInput(manifest, chunk, inputs));
   const module = blobs.get(hex(manifest.code.sha256));
   if (module === undefined) throw new LocalProtocolError("The task's program is missing.");
-  const order: Execute = {
-    kind: "execute",
+  return {
     job,
-    taskId: hex(UNSIGNED),
     runtime: manifest.runtime,
-    code: sha256(module),
+    codeId: hex(sha256(module)),
+    code: module,
     limits: manifest.limits,
     numbers: isNumbers(manifest.split),
     chunks: [{ chunk, data, seed: seed(UNSIGNED, chunk) }],
   };
-  return { order, module };
+}
+
+/** How a trial's one chunk ended, for the person. */
+export function trialEnded(execution: Execution | null): TestRun {
+  const [outcome] = execution?.outcomes ?? [];
+  if (execution === null || outcome === undefined) throw new Error("The trial was stopped.");
+  const status = outcome.status === Status.OK ? "ok" : outcome.status === Status.TASK_ERROR ? "task error" : "no result";
+  const detail = status === "task error" ? new TextDecoder().decode(outcome.data) : outcome.detail;
+  return { status, bytes: outcome.data, detail, seconds: execution.seconds };
 }
 
 function splitOf(split: Draft["split"]): Split {

@@ -366,27 +366,17 @@ export class Station {
   }
 
   async testRun(args: Commands["testRun"]["args"]): Promise<TestRun> {
-    const { fromDraft, openBundle, trial } = await this.publishing();
-    const { signer } = this.parts.keys;
-    const prepared: Prepared =
-      "draft" in args
-        ? fromDraft(args.draft, signer, this.parts.unixS())
-        : openBundle(args.bundle, this.parts.verifying.verify);
-    const { order, module } = trial(prepared, args.chunk, TRIAL_JOBS_FROM + ++this.trials);
-    const { job, runtime, limits, numbers, chunks } = order;
-    await this.parts.later.prepare([runtime]);
+    const { keys, verifying, later, unixS } = this.parts;
+    const { trial, trialEnded } = await this.publishing();
+    const job = trial(args, keys.signer, verifying.verify, unixS(), TRIAL_JOBS_FROM + ++this.trials);
+    await later.prepare([job.runtime]);
     // A trial is the person's own wish: it runs at once, whatever is paused.
     this.trialsRunning++;
     this.fitSandbox();
-    const codeId = hex(order.code);
-    const execution = await this.parts.later.run({ job, runtime, limits, numbers, chunks, codeId, code: module });
+    const execution = await later.run(job);
     this.trialsRunning--;
     this.fitSandbox();
-    const [outcome] = execution?.outcomes ?? [];
-    if (execution === null || outcome === undefined) throw new Error("The trial was stopped.");
-    const status = outcome.status === Status.OK ? "ok" : outcome.status === Status.TASK_ERROR ? "task error" : "no result";
-    const detail = status === "task error" ? new TextDecoder().decode(outcome.data) : outcome.detail;
-    return { status, bytes: outcome.data, detail, seconds: execution.seconds };
+    return trialEnded(execution);
   }
 
   async publishDraft({ draft }: { readonly draft: Draft }): Promise<Commands["publishDraft"]["answer"]> {

@@ -5,6 +5,6 @@ declare module "virtual:sandbox" {
 }
 
 declare module "virtual:kernel" {
-  /** Where the script that kernels run in lies. */
-  export const kernelUrl: string;
+  /** The script that kernels run in. */
+  export const script: string;
 }

@@ -49,6 +49,8 @@ export interface Job {
   /** The inputs are little-endian i64s (spec/modules.md, "Command"). */
   readonly numbers: boolean;
   readonly chunks: readonly ChunkInput[];
+  /** Where a kernel may run; nowhere if not said. */
+  readonly gpu?: GpuChoice;
   /** The share of its time that a kernel computes; it keeps the rests itself. */
   readonly power?: number;
 }
@@ -91,8 +93,6 @@ export class SandboxClient {
   js: JsParts | null = null;
   /** The script that kernels run in. To be set before the first job that is one. */
   kernelScript = "";
-  /** Where kernels may run. */
-  gpu: GpuChoice = "off";
   /** How often a Worker, or the whole sandbox, had to be replaced. */
   readonly lost = { workers: 0, pages: 0 };
 
@@ -121,7 +121,7 @@ export class SandboxClient {
     const { runtime, codeId, code, limits, numbers } = job;
     if (runtime === "js" && this.js === null) throw new Error("a script came before what scripts run in");
     const { memoryBytes, outputBytes } = limits;
-    const program = { runtime, codeId, code, gpu: this.gpu, allowance: { memoryBytes, outputBytes, numbers } };
+    const program = { runtime, codeId, code, gpu: job.gpu ?? "off", allowance: { memoryBytes, outputBytes, numbers } };
     return new Promise((resolve) => {
       const order = { job, program, resolve, outcomes: [], seconds: 0, isCancelled: false, isSuspected: false };
       this.#waiting.push(order);
