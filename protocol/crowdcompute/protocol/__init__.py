@@ -34,6 +34,7 @@ wants one error class should not wait for the whole peer.
 
     signaling    how strangers meet: messages, offers and answers
     rendezvous   the signaling server's state machine
+    streams      links on a plain stream of bytes: framing, and what is said first
 
 Every other module is the inside of `peer`.
 """
