@@ -40,7 +40,7 @@ def test_a_network_without_any_server_starts_and_finishes_a_job(place: Place, ta
     assert carriers(alice) and set(carriers(alice)) == set(carriers(bob)) == {"libp2p"}
     files, _ = place.results(task_id(publishing), "results")
     assert files == expected
-    assert alice.votes() > 0 and bob.votes() > 0
+    assert alice.votes() + bob.votes() >= len(expected)
 
 
 def test_peers_that_know_only_the_networks_name_meet_by_mdns(place: Place) -> None:
