@@ -41,6 +41,7 @@ bench: $(VENV)/.ready-dev page
 	$(BIN)/python benchmarks/chunk_overhead.py
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/reconcile.py
+	$(BIN)/python benchmarks/links.py
 	$(BIN)/python benchmarks/browser.py
 	$(BIN)/python benchmarks/lossy_links.py
 	$(BIN)/python benchmarks/link_soak.py

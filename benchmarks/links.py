@@ -1,4 +1,4 @@
-"""libp2p links beside WebRTC links, in one run: what they carry, what it costs, and how soon a network works without a server.
+"""libp2p links beside WebRTC links in one run: what they carry, at what cost, and how soon a network works.
 
     python benchmarks/links.py
 
@@ -28,7 +28,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from network import NO_OP, make_bundle
+from network import NO_OP, make_bundle  # type: ignore[import-not-found]  # the file beside this one
 
 from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
 from crowdcompute.creator.session import DISK_BYTES, Creator, online
@@ -70,18 +70,21 @@ def main() -> None:
         for _ in range(options.repeat):
             for kind, rows in links.items():
                 rows.append(uvloop.run(send(kind, url, options.megabytes)))
-    rows = {kind: {name: round(statistics.median(row[name] for row in of), 3) for name in of[0]} for kind, of in links.items()}
+    carried = {
+        kind: {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
+        for kind, rows in links.items()
+    }
     first = {way: round(statistics.median(first_result(way) for _ in range(options.repeat)), 2) for way in WAYS}
     print(f"\n{'link':8} {'MB/s':>8} {'CPU-s/GB':>9} {'RTT ms':>8}")
-    for kind, row in rows.items():
+    for kind, row in carried.items():
         print(f"{kind:8} {row['mb_per_s']:8.1f} {row['cpu_s_per_gb']:9.1f} {row['rtt_ms']:8.2f}")
-    print(f"{'ratio':8} {rows['libp2p']['mb_per_s'] / rows['webrtc']['mb_per_s']:8.1f}")
+    print(f"{'ratio':8} {carried['libp2p']['mb_per_s'] / carried['webrtc']['mb_per_s']:8.1f}")
     for way, seconds in first.items():
         print(f"from the start of two volunteers to the first verified chunk, {way}: {seconds:.1f} s")
     report = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load_average": os.getloadavg()[0],
-        "links": rows,
+        "links": carried,
         "first_verified_chunk_s": first,
     }
     options.output.write_text(json.dumps(report, indent=2) + "\n")
@@ -142,10 +145,12 @@ async def opened(
 
 async def send(kind: str, url: str, megabytes: int) -> dict[str, float]:
     """Carry so much to a process of its own, and count."""
-    command = [sys.executable, __file__, "--receive", kind, "--at", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, "--receive", kind, "--at", url), stdout=subprocess.PIPE
+    )
+    try:
         assert process.stdout is not None
-        addresses = tuple(json.loads(process.stdout.readline()))
+        addresses = tuple(json.loads(await process.stdout.readline()))
         link, ends = await opened(kind, SENDER, url, (RECEIVER.peer_id, addresses), lambda what: None)
         answers: asyncio.Queue[bytes] = asyncio.Queue()
         link.attach(lambda channel, frame: answers.put_nowait(frame), lambda reason: None)
@@ -156,7 +161,7 @@ async def send(kind: str, url: str, megabytes: int) -> dict[str, float]:
             await answers.get()
             trips.append(time.perf_counter() - started)
         count = megabytes * 1_000_000 // len(FRAME)
-        before = resource.getrusage(resource.RUSAGE_SELF)
+        before = cpu_s()
         started = time.perf_counter()
         for _ in range(count):
             link.send(Channel.BULK, FRAME)
@@ -165,27 +170,23 @@ async def send(kind: str, url: str, megabytes: int) -> dict[str, float]:
         link.send(Channel.BULK, b"all")
         theirs_s = float(await answers.get())
         seconds = time.perf_counter() - started
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime + theirs_s
+        used_s = cpu_s() - before + theirs_s
         await ends.close()
-        process.wait()
+    finally:
+        process.kill()
+        await process.wait()
     carried = count * len(FRAME)
     return {
         "mb_per_s": carried / 1e6 / seconds,
-        "cpu_s_per_gb": cpu_s / (carried / 1e9),
+        "cpu_s_per_gb": used_s / (carried / 1e9),
         "rtt_ms": statistics.median(trips) * 1e3,
     }
 
 
 async def receive(kind: str, url: str) -> None:
-    """The other process: echo control frames, swallow bulk, say in the end what CPU time it took."""
-    link, ends = await opened(kind, RECEIVER, url, None, lambda what: print(json.dumps(what), flush=True))
-    closed = asyncio.Event()
+    """The other process, until it is killed: echo control frames, swallow bulk, say in the end what that took."""
+    link, _ = await opened(kind, RECEIVER, url, None, lambda what: print(json.dumps(what), flush=True))
     begun: list[float] = []
-
-    def cpu_s() -> float:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return used.ru_utime + used.ru_stime
 
     def came(channel: Channel, frame: bytes) -> None:
         if channel is Channel.CONTROL:
@@ -195,9 +196,14 @@ async def receive(kind: str, url: str) -> None:
         elif not begun:
             begun.append(cpu_s())
 
-    link.attach(came, lambda reason: closed.set())
-    await closed.wait()
-    await ends.close()
+    link.attach(came, lambda reason: None)
+    await asyncio.Event().wait()
+
+
+def cpu_s() -> float:
+    """This process's CPU time so far, of all its threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 # ---- a whole network

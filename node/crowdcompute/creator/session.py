@@ -185,9 +185,7 @@ async def online(
                 )
 
     runtime = Runtime(
-        protocol_config(
-            network=link.network, slots=REFEREE_JOBS, work=False, upload_bytes_per_s=upload_bytes_per_s
-        ),
+        protocol_config(network=link.network, slots=REFEREE_JOBS, work=False, upload_bytes_per_s=upload_bytes_per_s),
         creator.identity,
         link,
         creator.home.records,
