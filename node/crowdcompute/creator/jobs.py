@@ -228,6 +228,10 @@ class Job(Generic[T]):
 
     # ---- for the place, on its delivery thread
 
+    def decoded(self, data: bytes) -> T:
+        """A result's bytes as a value, by what whoever asked for this job last has said."""
+        return self.decode(data)
+
     def take(self, result: Result[T]) -> None:
         """A chunk is settled; perhaps once more, because it was wrong before."""
         with self._changed:

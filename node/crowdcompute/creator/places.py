@@ -385,10 +385,10 @@ def _result(role: CreatorRole, chunk: int, job: Job[T]) -> Result[T]:
     reproduce = reproduce_words(role.ledger.task.hex(), chunk)
     numbers = arguments(role.ledger.manifest, chunk)
     if found.state == "ok":
-        return Result(chunk, "ok", data, "", numbers, reproduce, job.decode)
+        return Result(chunk, "ok", data, "", numbers, reproduce, job.decoded)
     if found.state == "task error":
-        return Result(chunk, "task error", b"", data.decode(errors="replace"), numbers, reproduce, job.decode)
-    return Result(chunk, "failed", b"", "; ".join(found.reasons), numbers, reproduce, job.decode)
+        return Result(chunk, "task error", b"", data.decode(errors="replace"), numbers, reproduce, job.decoded)
+    return Result(chunk, "failed", b"", "; ".join(found.reasons), numbers, reproduce, job.decoded)
 
 
 def _outcome(work: Work, outcome: ChunkOutcome, job: Job[T]) -> Result[T]:
@@ -396,10 +396,10 @@ def _outcome(work: Work, outcome: ChunkOutcome, job: Job[T]) -> Result[T]:
     # A kernel's call is no chunk of the folder's own task.
     reproduce = "" if isinstance(work.split, Items) else reproduce_words(work.where, outcome.chunk)
     if outcome.status == Status.OK:
-        return Result(outcome.chunk, "ok", outcome.data, "", numbers, reproduce, job.decode)
+        return Result(outcome.chunk, "ok", outcome.data, "", numbers, reproduce, job.decoded)
     status, _, why = describe_outcome(outcome).partition(": ")
     kind = "task error" if status == "task error" else "failed"
-    return Result(outcome.chunk, kind, b"", why, numbers, reproduce, job.decode)  # type: ignore[arg-type]
+    return Result(outcome.chunk, kind, b"", why, numbers, reproduce, job.decoded)  # type: ignore[arg-type]
 
 
 def _certificate(role: CreatorRole) -> Certificate | None:
