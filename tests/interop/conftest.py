@@ -259,7 +259,7 @@ class Node(Running):
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """This process's environment without CrowdCompute settings of the person who runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
-# The engine that everybody has, also where the extra [fast] is installed for tests of its own. Most tests are not
+    # The engine that everybody has, also where the extra [fast] is installed for tests of its own. Most tests are not
     # about GPUs, and looking for one takes each node a second.
     return {**inherited, "CC_HOME": str(home), "CC_STACK": "aiortc", "CC_GPU": "off", **settings}
 
