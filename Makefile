@@ -37,11 +37,14 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 
 ## Benchmarks beside what people would compare us with; results land in benchmarks/results/.
-bench: $(VENV)/.ready-dev page
+bench: $(VENV)/.ready-bench page
+	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/chunk_overhead.py
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/links.py
+	$(BIN)/python benchmarks/signaling.py
+	$(BIN)/python benchmarks/scale.py --quick
 	$(BIN)/python benchmarks/browser.py
 	$(BIN)/python benchmarks/lossy_links.py
 	$(BIN)/python benchmarks/link_soak.py
@@ -56,6 +59,7 @@ lock:
 	$(LOCK) pyproject.toml --group dev --extra build --output-file requirements-dev.lock
 	$(LOCK) pyproject.toml --extra demos --output-file requirements-demos.lock
 	$(LOCK) --group node --output-file requirements-node.lock
+	$(LOCK) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) web_peer/node_modules web_peer/dist out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -81,6 +85,12 @@ $(VENV)/.ready-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 $(VENV)/.ready-demos: requirements-demos.lock | $(VENV)/.ready
 	@echo "fetching the packages whose data the examples read"
 	@$(PIP) --require-hashes -r requirements-demos.lock
+	@touch $@
+
+# What we are compared with; nothing of it is needed to use or test ours.
+$(VENV)/.ready-bench: requirements-bench.lock | $(VENV)/.ready-dev
+	@echo "fetching Dask and Ray (80 MB, the first time)"
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # Building the page needs a newer Node than Debian 12 has; PyPI has one that needs no installer.
