@@ -27,6 +27,7 @@ from crowdcompute.protocol.manifest import sign_manifest, time_refusal
 from .build import build as build_module
 from .code import examine
 from .gpu_package import make_package
+from .large_inputs import LargeInputs
 from .local import cores, describe_outcome, numbers_of, reproduce_words
 from .local import run as run_chunks
 from .local import sample as sample_chunks
@@ -237,6 +238,12 @@ def pack(
         print(f"cc-task: made a new creator key in {key_path}: keep a copy", file=sys.stderr)
     creator = keys.load_or_create(key_path)
     manifest = make_manifest(task, module, creator, created_s=int(time.time()))
+    if isinstance(task.inputs, LargeInputs):
+        raise CommandError(
+            f"the inputs have {len(task.inputs):,} bytes, and a bundle is read at once: publish the folder itself, and "
+            "volunteers fetch of the inputs what they read",
+            Exit.USAGE,
+        )
     signed = sign_manifest(creator, manifest)
     blobs = {
         ref.sha256: data for ref, data in ((manifest.code, module), (manifest.inputs, task.inputs)) if ref and data

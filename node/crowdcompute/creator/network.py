@@ -20,6 +20,7 @@ from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of
 from crowdcompute.protocol.manifest import time_refusal
 from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.split import are_read_in_pieces
 
 from .code import examine
 from .commands import HERE, Json, Key
@@ -255,7 +256,14 @@ async def _watched(
 
 
 async def _until_held(runtime: Runtime, role: CreatorRole, show: Callable[[], None]) -> None:
-    """Until a worker has joined: it joins only once it holds the code and the inputs."""
+    """Until a worker has joined: it joins only once it holds the code and the inputs.
+
+    Of large inputs volunteers hold only what they have read, so the creator may not leave before the end.
+    """
+    if are_read_in_pieces(role.ledger.manifest, runtime.peer.config.blob_whole_bytes):
+        _say("stays       volunteers fetch its large inputs from here, piece by piece, to the end")
+        await until_closed(runtime, role, show)
+        return
     while not role.ledger.admits and role.state is not TaskState.CLOSED:
         await runtime.changed()
         show()

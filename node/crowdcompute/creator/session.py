@@ -26,6 +26,7 @@ from crowdcompute.protocol.manifest import open_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signaling import JoinLink
 
+from .large_inputs import LargeInputs
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -135,6 +136,8 @@ class Creator:
         for digest, blob in bundle.blobs.items():
             if self.home.blobs.size(digest) is None:
                 self.home.blobs.put(digest, blob)
+        if isinstance(bundle.inputs, LargeInputs) and bundle.manifest.inputs is not None:
+            self.home.blobs.put_file(bundle.manifest.inputs.sha256, bundle.inputs.blocks(), len(bundle.inputs))
 
 
 @contextmanager

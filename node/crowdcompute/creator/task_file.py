@@ -25,6 +25,7 @@ from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, P
 from crowdcompute.protocol.split import pack_items
 
 from .assurance import EPS_MIN, LIARS_BELOW
+from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import DEFAULT_FILES, Plan
 
 TASK_FILE = "task.toml"
@@ -162,8 +163,8 @@ class TaskFile:
     stack_bytes: int
     kernel: KernelFile | None
     split: Split
-    inputs: bytes | None
-    """The inputs blob, read and, for `items`, packed."""
+    inputs: bytes | LargeInputs | None
+    """The inputs blob, read and, for `items`, packed; a large one is read when it is needed."""
     limits: Limits
     policy: Policy
     reward: int
@@ -245,7 +246,7 @@ def _table_type(kind: type[Table], key: str) -> type[Table] | None:
     return None
 
 
-def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | None]:
+def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeInputs | None]:
     given = [key for key in table.__struct_fields__ if getattr(table, key) is not None]
     if len(given) != 1:
         raise TaskFileError(f"[split] needs exactly one of {', '.join(table.__struct_fields__)}")
@@ -259,10 +260,10 @@ def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | None]:
         return _checked("split.grid", split), None
     if table.lines is not None:
         lines = _checked("split.lines", Lines(per_chunk=table.lines.per_chunk))
-        return lines, _read("split.lines.file", folder / table.lines.file)
+        return lines, _read_inputs("split.lines.file", folder / table.lines.file)
     if table.blocks is not None:
         blocks = _checked("split.blocks", Blocks(size=_size("split.blocks.size", table.blocks.size)))
-        return blocks, _read("split.blocks.file", folder / table.blocks.file)
+        return blocks, _read_inputs("split.blocks.file", folder / table.blocks.file)
     assert table.items is not None
     return Items(), _pack_folder(folder / table.items)
 
@@ -337,7 +338,7 @@ def _policy(table: VerifyTable) -> Policy:
     return _checked("verify", policy)
 
 
-def _pack_folder(folder: Path) -> bytes:
+def _pack_folder(folder: Path) -> bytes | LargeInputs:
     """Every file of a folder as one item, in the order of their names; hidden files are left out."""
     try:
         files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -345,7 +346,18 @@ def _pack_folder(folder: Path) -> bytes:
         raise TaskFileError(f"split.items: {folder} cannot be read: {error.strerror}") from None
     if not files:
         raise TaskFileError(f"split.items: {folder} holds no files")
+    if sum(file.stat().st_size for file in files) > LARGE_BYTES:
+        return LargeInputs.packed(files)
     return pack_items(_read("split.items", file) for file in files)
+
+
+def _read_inputs(key: str, path: Path) -> bytes | LargeInputs:
+    try:
+        if path.stat().st_size > LARGE_BYTES:
+            return LargeInputs([path])
+    except OSError as error:
+        raise TaskFileError(f"{key}: {path} cannot be read: {error.strerror}") from None
+    return _read(key, path)
 
 
 def _read(key: str, path: Path) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crowdcompute.node.exits import CommandError, Exit
-from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.blobs import describe, describe_stream
 from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.identity import verify
@@ -18,12 +18,14 @@ from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_
 from crowdcompute.protocol.wasm import rewrite
 
 from .gpu_package import check_package
+from .large_inputs import LargeInputs
 from .plan import Plan
 from .task_file import TASK_FILE, read_task_file
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
     from crowdcompute.protocol.manifest import Limits, Policy, Runtime, Split
+    from crowdcompute.protocol.split import Inputs
 
     from .task_file import TaskFile
 
@@ -87,6 +89,8 @@ def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
     manifest = make_manifest(task, module, creator, created_s=int(time.time()))
     signed = sign_manifest(creator, manifest)
     blobs = {manifest.code.sha256: module}
+    if isinstance(task.inputs, LargeInputs):
+        return Bundle(signed, manifest, blobs, task.inputs)
     if manifest.inputs is not None and task.inputs is not None:
         blobs[manifest.inputs.sha256] = task.inputs
     return read_bundle(write_bundle(signed, blobs), verify)
@@ -161,7 +165,11 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         code=describe(module),
         split=task.split,
         chunks=chunks,
-        inputs=None if inputs is None else describe(inputs),
+        inputs=None
+        if inputs is None
+        else describe_stream(inputs.blocks())
+        if isinstance(inputs, LargeInputs)
+        else describe(inputs),
         limits=task.limits,
         policy=task.policy,
         reward=task.reward,
@@ -183,7 +191,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     return manifest
 
 
-def _work(manifest: Manifest, module: bytes, inputs: bytes | None, task_id: bytes, plan: Plan, where: str) -> Work:
+def _work(manifest: Manifest, module: bytes, inputs: Inputs, task_id: bytes, plan: Plan, where: str) -> Work:
     return Work(
         name=manifest.name,
         runtime=manifest.runtime,

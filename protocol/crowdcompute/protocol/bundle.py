@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .identity import Verifier
     from .manifest import BlobRef
+    from .split import Inputs, Reader
 
 BUNDLE_BYTES_MAX = 512 * 1024 * 1024
 """A bundle is read into memory, on phones too. A guess; larger inputs belong to blobs fetched in pieces."""
@@ -56,6 +57,8 @@ class Bundle:
     signed: Signed
     manifest: Manifest
     blobs: Mapping[bytes, bytes]
+    inputs_apart: Reader | None = None
+    """The inputs, where they are too large to be in `blobs`: of a task signed here, never of a file."""
 
     @property
     def task_id(self) -> bytes:
@@ -66,7 +69,9 @@ class Bundle:
         return self.blobs[self.manifest.code.sha256]
 
     @property
-    def inputs(self) -> bytes | None:
+    def inputs(self) -> Inputs:
+        if self.inputs_apart is not None:
+            return self.inputs_apart
         return None if self.manifest.inputs is None else self.blobs[self.manifest.inputs.sha256]
 
 

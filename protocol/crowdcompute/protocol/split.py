@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, TypeAlias, assert_never
 
@@ -228,6 +228,12 @@ class ChunkReader:
             raise LocalProtocolError(f"there is no chunk {index}: the task has {self._manifest.chunks}")
 
 
+def are_read_in_pieces(manifest: Manifest, whole_bytes: int) -> bool:
+    """Whether workers fetch of the inputs what their chunks need only. Where lines begin, only the whole can tell."""
+    large = manifest.inputs is not None and manifest.inputs.size > whole_bytes
+    return large and not isinstance(manifest.split, Lines)
+
+
 def chunk_input(manifest: Manifest, index: int, inputs: Inputs = None) -> bytes:
     """The input bytes of one chunk: `ChunkReader.read` for a caller who wants only one."""
     return ChunkReader(manifest, inputs).read(index)
@@ -236,12 +242,17 @@ def chunk_input(manifest: Manifest, index: int, inputs: Inputs = None) -> bytes:
 def pack_items(items: Iterable[bytes]) -> bytes:
     """An inputs blob for an `items` split: u32 count, one u64 end offset for each item, then the items themselves."""
     packed = list(items)
-    end = _COUNT.size + _END.size * len(packed)
-    table = bytearray(_COUNT.pack(len(packed)))
-    for item in packed:
-        end += len(item)
+    return items_table([len(item) for item in packed]) + b"".join(packed)
+
+
+def items_table(sizes: Sequence[int]) -> bytes:
+    """What stands before items of these sizes in an inputs blob."""
+    end = _COUNT.size + _END.size * len(sizes)
+    table = bytearray(_COUNT.pack(len(sizes)))
+    for size in sizes:
+        end += size
         table += _END.pack(end)
-    return bytes(table) + b"".join(packed)
+    return bytes(table)
 
 
 class _Items:

@@ -44,7 +44,7 @@ from .records import (
     shard_of,
 )
 from .sizing import BatchSizer
-from .split import ChunkReader, Lines, seed
+from .split import ChunkReader, are_read_in_pieces, seed
 from .voting import commits_of
 
 if TYPE_CHECKING:
@@ -343,16 +343,9 @@ class WorkerRole:
     def _missing(self) -> list[BlobRef]:
         manifest = self.ledger.manifest
         refs = [manifest.code]
-        if manifest.inputs is not None and not self._reads_pieces:
+        if manifest.inputs is not None and not are_read_in_pieces(manifest, self._config.blob_whole_bytes):
             refs.append(manifest.inputs)
         return [ref for ref in refs if self._blobs.size(ref.sha256) is None]
-
-    @property
-    def _reads_pieces(self) -> bool:
-        """Whether we fetch of the inputs what our chunks need only. Where lines begin, only the whole can tell."""
-        manifest = self.ledger.manifest
-        large = manifest.inputs is not None and manifest.inputs.size > self._config.blob_whole_bytes
-        return large and not isinstance(manifest.split, Lines)
 
     def _fetch_missing(self) -> None:
         missing = self._missing()
