@@ -24,7 +24,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import uvloop
-from network import NO_OP
+from network import NO_OP  # type: ignore[import-not-found]  # the file beside this one
 
 from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
 from crowdcompute.creator.session import DISK_BYTES, Creator, online
