@@ -4,8 +4,8 @@
 
 A signaling server, a creator and volunteers, all processes of their own, connected by WebRTC on loopback. The inputs of
 a task (`lines`: fetched whole) go to all; each volunteer's clock stops when the creator has heard it join, which it
-does once it holds them. Both stand beside Kumar and Ross's least time. Loopback carries far more than the caps let through,
-so a busy machine costs little.
+does once it holds them. Both stand beside Kumar and Ross's least time. Loopback carries far more than the
+caps let through, so a busy machine costs little.
 """
 
 from __future__ import annotations
