@@ -35,6 +35,8 @@ wants one error class should not wait for the whole peer.
     signaling    how strangers meet: messages, offers and answers
     rendezvous   the signaling server's state machine
     streams      links on a plain stream of bytes: framing, and what is said first
+    exchange     which pieces of which blobs to ask of whom; simulated alone, as is
+    serving      whose pieces go first, and how fast
 
 Every other module is the inside of `peer`.
 """
