@@ -1,11 +1,12 @@
 """A job among machines that die: what nodes killed, a network cut in two and a dead signaling server cost.
 
-    sudo python benchmarks/churn.py [--chunks 3000] [--partition-s 20] [--every-s 5]
+    sudo python benchmarks/churn.py [--chunks 1500] [--partition-s 20] [--every-s 5]
 
 Eight nodes, a creator and a signaling server, each a machine of its own in a network namespace (needs root), compute
 one job twice: undisturbed, which is called ideal, and with everything that goes wrong:
 
-    every few seconds   30% of the nodes are killed (kill -9) and replaced by new ones with new keys
+    every few seconds   30% of the nodes are killed (kill -9) and replaced by new ones with new keys; one of them is
+                        stopped (SIGSTOP) for as long before: its links stay, and nothing comes from it
     at a tenth          half of the nodes are cut off from the rest, the creator and the signaling server for a while
     at a quarter        the signaling server is killed; who is killed then is replaced when it is back, at two thirds
 
@@ -49,7 +50,7 @@ CC_SIGNALING = (sys.executable, "-m", "crowdcompute.signaling")
 NODES = 8
 KILLED = (2, 3)
 """How many of them are killed at a time, in turn: 30%."""
-SETTLE_S = 5.0
+SETTLE_S = 3.0
 """After a partition peers get this long to meet again before the server that introduces them dies."""
 PORT = 8765
 SUBNET = "10.78.0"
@@ -86,6 +87,7 @@ class Course:
     seconds: float
     """From the first worker's vote that counts to the end of the creator's command."""
     killed: int = 0
+    stopped: int = 0
     replaced: int = 0
     partitions: int = 0
     signaling_killed: bool = False
@@ -226,6 +228,7 @@ def _trouble(
     kill_at, heal_at, settled_at = started + trouble.every_s, 0.0, 0.0
     numbers = itertools.cycle(KILLED)
     waiting: list[Any] = []
+    stopped: list[Any] = []
     desk = network.desk.name
 
     def note(what: str) -> None:
@@ -237,11 +240,16 @@ def _trouble(
             kill_at = now + trouble.every_s
             alive = [machine for machine in network.machines if machine.name in network.running]
             victims = rng.sample(alive, min(len(alive) - 2, next(numbers)))
-            for machine in victims:
+            fresh, *dying = [machine for machine in victims if machine not in stopped] or [None]
+            for machine in (*stopped, *dying):
                 network.kill(machine)
                 course.killed += 1
                 waiting.append(machine)
-            note(f"{len(victims)} nodes killed")
+            note(f"{len(stopped) + len(dying)} nodes killed, {0 if fresh is None else 1} stopped")
+            stopped = [] if fresh is None else [fresh]
+            for machine in stopped:
+                network.running[machine.name].send_signal(signal.SIGSTOP)
+                course.stopped += 1
         if desk in network.running and not heal_at:
             # Nobody enters a network that is cut in two, or has nobody who lets in.
             for machine in waiting:
@@ -266,6 +274,21 @@ def _trouble(
         yield
 
 
+def steps_for(seconds: float) -> int:
+    """Steps of the kernel that take a core of this machine so long when nobody else wants it."""
+    tried = 3_000_000
+    store = wasmtime.Store()
+    module = wasmtime.Module(store.engine, KERNEL.replace("STEPS", str(tried)))
+    run = wasmtime.Instance(store, module, []).exports(store)["cc_run"]
+    assert isinstance(run, wasmtime.Func)
+    took_s = []
+    for _ in range(5):
+        started = time.perf_counter()
+        run(store, 64, 8)
+        took_s.append(time.perf_counter() - started)
+    return int(tried * seconds / min(took_s))
+
+
 def write_task(folder: Path, chunks: int, steps: int) -> Path:
     folder.mkdir()
     (folder / "kernel.wasm").write_bytes(wasmtime.wat2wasm(KERNEL.replace("STEPS", str(steps))))
@@ -278,18 +301,19 @@ def write_task(folder: Path, chunks: int, steps: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--chunks", type=int, default=3_000)
-    parser.add_argument("--steps", type=int, default=30_000_000)
+    parser.add_argument("--chunks", type=int, default=1_500)
+    parser.add_argument("--chunk-s", type=float, default=0.1)
     parser.add_argument("--every-s", type=float, default=5.0)
     parser.add_argument("--partition-s", type=float, default=20.0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "churn.json")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     courses = {}
+    steps = steps_for(options.chunk_s)
     for name, trouble in (("undisturbed", None), ("churn", Trouble(options.every_s, options.partition_s))):
         with tempfile.TemporaryDirectory(prefix="cc-churn-") as made:
             folder = Path(made)
-            task = write_task(folder / "task", options.chunks, options.steps)
+            task = write_task(folder / "task", options.chunks, steps)
             course = courses[name] = compute(folder, task, options.chunks, trouble)
         print(f"{name:12} exit code {course.code}, {course.seconds:6.1f} s", flush=True)
         for moment in course.moments:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Place
 
 CHUNKS = 200
+CHUNK_S = 0.1
+"""Half a minute for two cores that nobody else wants: less, and it would be done before everything has gone wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,14 @@ def churn() -> Any:
 def test_a_job_ends_right_though_nodes_die_the_network_splits_and_signaling_is_killed(
     place: Place, churn: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, expected = place.slow_task(CHUNKS, 5_000_000)
+    folder, expected = place.slow_task(CHUNKS, churn.steps_for(CHUNK_S))
     course = churn.compute(place.folder, folder, CHUNKS, churn.Trouble(every_s=6.0, partition_s=6.0))
     with capsys.disabled():
         print(f"\n{CHUNKS} chunks in {course.seconds:.0f} s, {course.killed} nodes killed", *course.moments, sep="\n")
     assert course.code == 0, course.said
     assert (course.partitions, course.signaling_killed) == (1, True), course.moments
-    assert course.killed >= 4
+    assert course.killed >= 2
+    assert course.stopped >= 1
     (task,) = {line.split()[-1] for line in course.said.splitlines() if line.startswith("task ")}
     files, _ = place.results(task, "results")
     assert files == expected
