@@ -235,10 +235,14 @@ async def _first_result(creator: Creator, join: JoinLink, way: str, folder: Path
             join = replace(join, bootstrap=runtime.native.addresses)
         with ExitStack() as stack:
             started = time.monotonic()
-            for number in range(2):
-                stack.enter_context(volunteer(folder, f"node-{number}", str(join)))
-            while role.progress().accepted == 0:
-                await asyncio.wait_for(runtime.changed(), 60)
+            nodes = [stack.enter_context(volunteer(folder, f"node-{number}", str(join))) for number in range(2)]
+            try:
+                async with asyncio.timeout(60):
+                    while role.progress().accepted == 0:
+                        await runtime.changed()
+            except TimeoutError:
+                said = "\n".join(node.log.read_text() for node in nodes)
+                raise SystemExit(f"nothing was computed {way}; the volunteers said:\n{said}") from None
             return time.monotonic() - started
 
 

@@ -76,10 +76,12 @@ def test_a_restarted_node_finds_the_network_by_the_peers_it_remembers(place: Pla
     address = alice.status()["listening"][0]
     bob = listening(place, join, "bob", "--no-mdns", "--bootstrap", address)
     bob.is_connected_to(1)
+    where = bob.status()["listening"]
     server.kill()
     bob.kill()
     again = listening(place, join, "bob", "--no-mdns")
     again.is_connected_to(1)
+    assert again.status()["listening"] == where, "those who remember it find it there again"
     assert carriers(again) == ["libp2p"]
 
 

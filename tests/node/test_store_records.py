@@ -244,3 +244,29 @@ def test_another_program_can_read_the_database_of_a_running_node(tmp_path: Path)
     assert reader.execute("SELECT name FROM tasks ORDER BY name").fetchall() == [("primes",), ("tiles",)]
     reader.close()
     store.close()
+
+
+def test_peers_are_remembered_by_network_the_last_linked_first(tmp_path: Path) -> None:
+    times = iter(range(100))
+    store = RecordStore(tmp_path / "records.db", clock=lambda: float(next(times)))
+    for peer_id, address in (("a", "/ip4/1"), ("b", "/ip4/2"), ("a", "/ip4/3")):
+        store.remember_peer("main", peer_id, (address, "/ip6/::1"))
+    store.remember_peer("lab", "c", ())
+    store.close()
+    store = RecordStore(tmp_path / "records.db")
+    assert list(store.remembered_peers("main").items()) == [
+        ("a", ("/ip4/3", "/ip6/::1")),
+        ("b", ("/ip4/2", "/ip6/::1")),
+    ]
+    assert store.remembered_peers("lab") == {"c": ()}
+    store.close()
+
+
+def test_only_the_last_peers_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crowdcompute.node.store.records.PEERS_MAX", 3)
+    times = iter(range(100))
+    store = RecordStore(tmp_path / "records.db", clock=lambda: float(next(times)))
+    for number in range(5):
+        store.remember_peer("main", str(number), ("/ip4/1",))
+    assert list(store.remembered_peers("main")) == ["4", "3", "2"]
+    store.close()

@@ -96,8 +96,8 @@ class NodeConfig(BaseSettings):
     host: tuple[str, ...] = ()
     """Local addresses to offer to other peers; none named means all."""
     listen: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """TCP port on which other native nodes reach this one without a signaling server; 0 is any free one. None: the node
-    listens only where its link needs it, on libp2p's port 4001 or any free one."""
+    """TCP port on which other native nodes reach this one without a signaling server; 0 is any free one, kept across
+    restarts. None: the node listens only where its link needs it."""
     bootstrap: Annotated[tuple[str, ...], AfterValidator(_multiaddrs)] = ()
     """Addresses of native nodes to begin with, besides those of the link."""
     mdns: bool = True

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REACH_WITHIN_S = 10.0
 """A signaling server that does not answer in this time is called unreachable."""
 
+REACH_NATIVE_WITHIN_S = 20.0
+"""The same where peers can be dialled without it: one dial may take 10 s, and a second follows after 5."""
+
 CLOCK_SKEW_MAX_S = 300.0
 """Beyond five minutes, tasks would seem expired or not yet made."""
 
@@ -40,7 +43,7 @@ def native_options(link: JoinLink, *, port: int | None = None, mdns: bool = True
         if port is None and link.servers:
             return None
         raise CommandError(f"meeting peers without a signaling server needs libp2p: {INSTALL_LIBP2P}", Exit.NOT_READY)
-    return NativeOptions(port, link.bootstrap, mdns)
+    return NativeOptions(port or 0, link.bootstrap, mdns)
 
 
 async def join(runtime: Runtime) -> None:
@@ -59,7 +62,8 @@ async def join(runtime: Runtime) -> None:
     if not runtime.link.servers:
         return
     where = " and ".join(runtime.link.servers)
-    deadline = asyncio.get_running_loop().time() + REACH_WITHIN_S
+    within_s = REACH_WITHIN_S if runtime.native is None else REACH_NATIVE_WITHIN_S
+    deadline = asyncio.get_running_loop().time() + within_s
     while runtime.signaling.state is not SignalingState.ENTERED:
         detail = runtime.signaling_detail
         if runtime.signaling.state is SignalingState.REFUSED:

@@ -189,6 +189,7 @@ class Runtime:
         """
         if self.native is not None:
             await self.native.start()
+            self._records.remember_peer(self.link.network, self.peer.peer_id, self.native.addresses)
 
     def publish(self, manifest: Signed) -> None:
         """Become the creator of a task on this network; its blobs are in the store already.

@@ -69,9 +69,6 @@ DHT_EVERY_S = (2.0, 60.0)
 
 RESTART_AFTER_S = 1.0
 
-DEFAULT_PORT = 4_001
-"""libp2p's own. Peers that remember us find us there again, so it should not change; where it is taken, any other."""
-
 
 class Libp2pLink:
     """One stream. Implements `Link`; whoever has one knows that the other side holds the key of `peer_id` (Noise)."""
@@ -290,7 +287,8 @@ class Libp2pHost:
 
     Callbacks run on the event loop, never from within a call of ours. `on_link(link, dialled)`: attach to it at once.
     `on_dial_failed(peer_id, reason)`: answers a `dial` that made no link. `on_found(peer_id, addresses)`: somebody of
-    our network, as the DHT says; it may lie, a dial will tell.
+    our network, as the DHT says; it may lie, a dial will tell. `port` 0 is any free one, if possible `port_before`,
+    where others may remember us.
     """
 
     def __init__(
@@ -298,7 +296,8 @@ class Libp2pHost:
         seed: bytes,
         network: str,
         *,
-        port: int | None,
+        port: int,
+        port_before: int = 0,
         hosts: Sequence[str],
         bootstrap: Sequence[str],
         on_link: Callable[[Libp2pLink, bool], None],
@@ -312,6 +311,7 @@ class Libp2pHost:
         self._seed = seed
         self._network = network
         self._port = port
+        self._port_before = port_before
         self._hosts = tuple(hosts)
         self._bootstrap = tuple(bootstrap)
         self._on_link = on_link
@@ -423,9 +423,9 @@ class Libp2pHost:
         if self._listening:
             return self._listening
         hosts = self._hosts or ("0.0.0.0",)
-        wanted = DEFAULT_PORT if self._port is None else self._port
+        wanted = self._port or self._port_before
         if any(not _is_free(host, wanted) for host in hosts):
-            if self._port is not None:
+            if self._port:
                 raise OSError(f"port {wanted} is taken")
             wanted = 0
         return [f"/ip{6 if ':' in host else 4}/{host}/tcp/{wanted}" for host in hosts]

@@ -32,8 +32,8 @@ BOOK_MAX = 1_000
 class NativeOptions:
     """How to listen, and how to find others."""
 
-    port: int | None = None
-    """TCP port; 0 for any free one, None for the default one or any free one."""
+    port: int = 0
+    """TCP port; 0 for any free one, which is kept across restarts."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs of peers to begin with, each with a peer id."""
     mdns: bool = True
@@ -48,7 +48,7 @@ class Native:
     """One peer's native side. Callbacks come on the event loop, never from within a call.
 
     `on_link(link, dialled)`: attach to it at once. `on_dial_failed(peer_id, through, reason)`: a `dial` made no link.
-    `on_peers(peer_ids)`: peers that can be dialled. `remembered`: addresses from an earlier life.
+    `on_peers(peer_ids)`: peers that can be dialled. `remembered`: addresses from an earlier life, our own among them.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class Native:
             identity.secret(),
             network,
             port=options.port,
+            port_before=_port(remembered.get(identity.peer_id, ())),
             hosts=self._hosts,
             bootstrap=options.bootstrap,
             on_link=on_link,
@@ -141,3 +142,8 @@ class Native:
         if len(self._book) > BOOK_MAX:
             del self._book[next(iter(self._book))]
         self._on_peers((peer_id,))
+
+
+def _port(addresses: Sequence[str]) -> int:
+    """Where we listened in an earlier life; 0 if there was none."""
+    return int(addresses[0].partition("/tcp/")[2].partition("/")[0]) if addresses else 0
