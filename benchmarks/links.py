@@ -51,6 +51,8 @@ ROOT = Path(__file__).parents[1]
 SENDER, RECEIVER = (Identity(bytes([seed]) * 32) for seed in (1, 2))
 FRAME = bytes(64 * 1024)
 ROUND_TRIPS = 300
+WITHIN_S = 120.0
+"""A link or a network that takes longer has failed."""
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
         url = JoinLink.parse(server["join"]).websocket_urls[0]
         for _ in range(options.repeat):
             for kind, rows in links.items():
-                rows.append(uvloop.run(send(kind, url, options.megabytes)))
+                rows.append(uvloop.run(asyncio.wait_for(send(kind, url, options.megabytes), WITHIN_S)))
     carried = {
         kind: {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
         for kind, rows in links.items()
@@ -237,7 +239,7 @@ async def _first_result(creator: Creator, join: JoinLink, way: str, folder: Path
             started = time.monotonic()
             nodes = [stack.enter_context(volunteer(folder, f"node-{number}", str(join))) for number in range(2)]
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(WITHIN_S):
                     while role.progress().accepted == 0:
                         await runtime.changed()
             except TimeoutError:
