@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from crowdcompute.protocol.signaling import JoinLink
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def test_a_restarted_node_finds_the_network_by_the_peers_it_remembers(place: Pla
     assert carriers(again) == ["libp2p"]
 
 
+@pytest.mark.slow
 def test_a_native_peer_brings_a_task_to_peers_that_have_only_webrtc(
     place: Place, task_id: Callable[[Any], str]
 ) -> None:
