@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
 IN_FLIGHT = (1, 16, 64)
-MARK = "CC_BENCH_PEERS"
+MARK = "BENCH_OF_PEERS"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NO_OP = """(module (memory (export "memory") 1)
   (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
