@@ -139,6 +139,7 @@ def make_bundle(creator: Creator, name: str, module: bytes, chunks: int, items: 
         limits=Limits(memory_bytes=1 << 20, output_bytes=1 << 10, seconds=10.0),
         policy=Policy(replication=2, eps=0.01, liars=0.2, pow_bits=8),
         reward=1,
+        epochs=None,
         permissions=(),
         created_s=now_s,
         expires_s=now_s + 86_400,

@@ -120,6 +120,7 @@ def make_bundle(creator: Creator, size: int) -> Bundle:
         limits=Limits(memory_bytes=64 << 20, output_bytes=1 << 10, seconds=10.0),
         policy=Policy(replication=2, eps=0.5, liars=0.2, pow_bits=0),
         reward=1,
+        epochs=None,
         permissions=(),
         created_s=now_s,
         expires_s=now_s + 86_400,

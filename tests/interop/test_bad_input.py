@@ -70,6 +70,7 @@ def signed_manifest(creator: Identity, module: bytes, *, created_s: int = 1, exp
         limits=Limits(memory_bytes=1 << 20, output_bytes=64, seconds=1.0),
         policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
         reward=1,
+        epochs=None,
         permissions=(),
         created_s=created_s,
         expires_s=expires_s,

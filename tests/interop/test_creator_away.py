@@ -40,3 +40,42 @@ def test_a_job_is_computed_without_its_creator_and_closed_when_it_returns(
     assert files == expected
     for guest in (bob.peer_id, carol.peer_id):
         assert any(guest in row["agreed"] for row in rows)
+
+
+@pytest.mark.slow
+def test_results_are_provisional_before_the_creator_returns_and_second_votes_are_there_when_it_does(
+    place: Any, join: str, task_id: Callable[[Any], str], wait_until: Callable[..., Any]
+) -> None:
+    nodes = place.nodes(join, "alice", "bob", "carol")
+    verify = '[verify]\nreplication = 2\neps = 0.2\nepoch = "2s"\n'
+    folder, expected = place.slow_task(12, 100_000_000, verify)
+    # An epoch is at least as long as a chunk may take.
+    described = folder / "task.toml"
+    described.write_text(described.read_text().replace("seconds = 20", "seconds = 2"))
+    publishing = place.start_publish(folder, join)
+    task = task_id(publishing)
+    # They are admitted, and one has voted: then only what lots draw can give a second vote.
+    wait_until(lambda: all(holds_its_task(node) for node in nodes), "all hold the task")
+    wait_until(lambda: place.stored("admit") and place.stored("beacon"), "workers are admitted, and a beacon is out")
+    publishing.kill()
+
+    def away(node: Any) -> dict[str, Any]:
+        (facts,) = [known for known in node.status()["tasks"] if known["task"] == task]
+        return facts["creator_away"] or {}
+
+    def settled() -> bool:
+        said = [away(node) for node in nodes]
+        return all(facts.get("provisional", 0) + facts.get("final", 0) == 12 for facts in said)
+
+    wait_until(settled, "every node says that all results are provisional or final")
+    assert all(away(node)["liars_found"] == away(node)["disputed"] == 0 for node in nodes)
+    if away(nodes[0])["provisional"]:
+        assert away(nodes[0])["credibility"] > 0.5
+
+    watched = place.cc_task("watch", task, "--host", "127.0.0.1")
+    assert watched.code == 0, watched.err
+    files, _ = place.results(task, "results")
+    assert files == expected
+    assert {*place.stored("reveal")}
+    audited = place.cc_task("audit", str(place.folder / "results"))
+    assert audited.code == 0, audited.err

@@ -21,6 +21,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
+from tests.protocol.test_provisional import random_set, shuffled
+from tests.protocol.test_provisional import said as provisionally_said
 
 from crowdcompute.protocol import merkle, policy, records
 from crowdcompute.protocol.batch import CUSTODIANS_MAX, Leaf, custodians_of, open_commit, seal_commit
@@ -34,6 +36,7 @@ from crowdcompute.protocol.ledger import Ledger, shard_topic
 from crowdcompute.protocol.manifest import (
     BlobRef,
     Blocks,
+    Epochs,
     Grid,
     Items,
     Limits,
@@ -44,16 +47,19 @@ from crowdcompute.protocol.manifest import (
     Split,
     open_manifest,
 )
+from crowdcompute.protocol.provisional import provisional_tally
 from crowdcompute.protocol.records import (
     EVERYTHING,
     SHARD_CHUNKS,
     Admit,
     Assign,
+    Beacon,
     CertificateBody,
     Checkpoint,
     Commit,
     Join,
     Lease,
+    Reveal,
     Run,
     Signed,
     Verdict,
@@ -186,6 +192,7 @@ manifests = st.builds(
         pow_bits=st.integers(0, 32),
     ),
     reward=u32s,
+    epochs=st.none() | st.builds(Epochs, seconds=st.integers(1, 86_400), anchor=digests),
     permissions=st.just(()),
     created_s=u53s,
     expires_s=u53s,
@@ -202,11 +209,29 @@ bodies: dict[type[msgspec.Struct], st.SearchStrategy[Any]] = {
         runs=runs,
     ),
     Manifest: manifests,
-    Join: st.builds(Join, task=digests, seal_key=digests, work=u53s),
-    Admit: st.builds(Admit, task=digests, worker=digests, nonce=st.binary(min_size=16, max_size=16)),
+    Join: st.builds(Join, task=digests, seal_key=digests, anchor=digests, epoch=u32s, beacon=digests, work=u53s),
+    Beacon: st.builds(Beacon, task=digests, epoch=u32s, since=u32s, value=digests, workers=u32s),
+    Reveal: st.builds(
+        Reveal,
+        task=digests,
+        shard=u32s,
+        commit=digests,
+        salt=st.binary(min_size=16, max_size=16),
+        votes=st.lists(st.tuples(st.integers(0, 2), digests), min_size=1, max_size=4).map(tuple),
+        seen=st.lists(st.binary(min_size=16, max_size=16), max_size=4).map(tuple),
+    ),
+    Admit: st.builds(Admit, task=digests, worker=digests, anchor=digests, nonce=st.binary(min_size=16, max_size=16)),
     Lease: st.builds(Lease, task=digests, shard=u32s, home=u32s, seq=u53s, ttl_s=st.integers(1, 3_600), runs=runs),
     Commit: st.builds(
-        Commit, task=digests, shard=u32s, seq=u53s, runs=runs, root=digests, sealed=st.binary(max_size=300)
+        Commit,
+        task=digests,
+        shard=u32s,
+        seq=u53s,
+        epoch=u32s,
+        link=st.just(b"") | digests,
+        runs=runs,
+        root=digests,
+        sealed=st.binary(max_size=300),
     ),
     Assign: st.builds(Assign, task=digests, shard=u32s, seq=u53s, worker=digests, sealed=st.binary(max_size=70)),
     Verdict: st.builds(
@@ -490,6 +515,7 @@ def signed_task(pow_bits: int) -> tuple[Signed, Manifest]:
         limits=Limits(memory_bytes=65_536, output_bytes=1, seconds=1.0),
         policy=Policy(replication=2, eps=0.1, liars=0.1, pow_bits=pow_bits),
         reward=0,
+        epochs=None,
         permissions=(),
         created_s=0,
         expires_s=1,
@@ -526,13 +552,13 @@ def ledger_steps(task: bytes, chance: random.Random) -> list[tuple[Any, ...]]:
         root = chance.choice((bytes(32), b"\1" * 32))
         match kind:
             case "join":
-                return Join(of, bytes(32), chance.randrange(20))
+                return Join(of, bytes(32), bytes(32), 0, bytes(32), chance.randrange(20))
             case "admit":
-                return Admit(of, worker, bytes(16))
+                return Admit(of, worker, bytes(32), bytes(16))
             case "lease":
                 return Lease(of, shard, chance.randrange(3), seq, chance.randint(1, 5), chunk_runs(shard))
             case "commit":
-                return Commit(of, shard, seq, chunk_runs(shard), root, b"")
+                return Commit(of, shard, seq, 0, b"", chunk_runs(shard), root, b"")
             case "assign":
                 return Assign(of, shard, seq, worker, b"")
             case "verdict":
@@ -740,6 +766,24 @@ def test_both_tally_the_same_votes_to_the_same_digest_and_root(
     assert theirs == said_by(counted)
 
 
+# ---- while the creator is away
+
+ABSENCES = 100
+
+
+def test_equal_record_sets_give_equal_provisional_tallies_in_both_languages(typescript: Typescript) -> None:
+    asked_of_them, ours = [], []
+    for number in range(ABSENCES):
+        chance = random.Random(number)
+        task, epoch = random_set(chance)
+        counted = provisional_tally(task.ledger, epoch)
+        ours.append(provisionally_said(counted))
+        data = [encode(record).hex() for record in shuffled(task, chance)]
+        asked_of_them.append({"manifest": encode(task.signed).hex(), "records": data, "epoch": epoch})
+    for number, (said, theirs) in enumerate(zip(ours, typescript("absences", items=asked_of_them), strict=True)):
+        assert theirs == said, f"seed {number}"
+
+
 # ---- record sets
 
 ELECTIONS = 1_000
@@ -751,8 +795,9 @@ def record_set(task: bytes, chance: random.Random) -> tuple[list[Signed], dict[s
     def signed(kind: str, author: bytes, body: Any) -> Signed:
         return Signed(kind, author, encode(body), bytes(64))  # type: ignore[arg-type]
 
-    made = [signed("join", worker, Join(task, bytes(32), 0)) for worker in WORKERS]
-    made += [signed("admit", CREATOR, Admit(task, worker, bytes(16))) for worker in WORKERS if chance.randrange(5)]
+    made = [signed("join", worker, Join(task, bytes(32), bytes(32), 0, bytes(32), 0)) for worker in WORKERS]
+    admits = [Admit(task, worker, bytes(32), bytes(16)) for worker in WORKERS if chance.randrange(5)]
+    made += [signed("admit", CREATOR, admit) for admit in admits]
     votes: dict[str, list[tuple[int, str | None]]] = {}
     asked: dict[str, list[int]] = {}
     for number in range(chance.randrange(4, 24)):
@@ -761,7 +806,7 @@ def record_set(task: bytes, chance: random.Random) -> tuple[list[Signed], dict[s
         said = [(chunk, chance.choice(["00aa", "00aa", "00aa", "00bb", "", None])) for chunk in sorted(chunks)]
         author = chance.choice([CREATOR, *WORKERS, *WORKERS])
         seq = number if chance.randrange(10) else 0
-        commit = Commit(task, 0, seq, records.runs_of(chunks), chance.choice((bytes(32), b"\1" * 32)), b"")
+        commit = Commit(task, 0, seq, 0, b"", records.runs_of(chunks), chance.choice((bytes(32), b"\1" * 32)), b"")
         made.append(signed("commit", author, commit))
         votes.setdefault(made[-1].record_id.hex(), said)
     for number in range(chance.randrange(12)):

@@ -226,6 +226,7 @@ def write_signed(path: Path, module: bytes, *, created_s: int = 1, expires_s: in
         limits=Limits(memory_bytes=1 << 20, output_bytes=64, seconds=1.0),
         policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
         reward=1,
+        epochs=None,
         permissions=(),
         created_s=created_s,
         expires_s=expires_s,

@@ -24,7 +24,8 @@ from crowdcompute.protocol.records import Commit, Signed
 
 store, batch, first = RecordStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 for start in range(first, 2**31, batch):
-    commits = [Commit(bytes(32), 0, seq, ((0, 1),), bytes(32), bytes(3_000)) for seq in range(start, start + batch)]
+    seqs = range(start, start + batch)
+    commits = [Commit(bytes(32), 0, seq, 0, b"", ((0, 1),), bytes(32), bytes(3_000)) for seq in seqs]
     records = [Signed("commit", bytes(32), encode(commit), bytes(64)) for commit in commits]
     store.save(records)
     print(start, *(signed.record_id.hex() for signed in records), flush=True)

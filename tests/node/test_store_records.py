@@ -42,6 +42,7 @@ def manifest_of(creator: Identity, name: str) -> Signed:
             limits=Limits(memory_bytes=65_536, output_bytes=1_024, seconds=1.0),
             policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
             reward=1,
+            epochs=None,
             permissions=(),
             created_s=0,
             expires_s=1,
@@ -62,10 +63,10 @@ def ledger_of(manifest: Signed, creator: Identity) -> list[Signed]:
     task = manifest.record_id
     return [
         manifest,
-        sign(CAROL, Join(task, CAROL.seal_key, 7)),
+        sign(CAROL, Join(task, CAROL.seal_key, bytes(32), 0, bytes(32), 7)),
         sign(BOB, Lease(task, 0, 0, 1, 30, ((0, 4),))),
         sign(CAROL, Lease(task, 0, 0, 1, 30, ((0, 4),))),
-        sign(CAROL, Commit(task, 0, 1, ((0, 4), (6, 2)), bytes(32), b"sealed" * 400)),
+        sign(CAROL, Commit(task, 0, 1, 0, b"", ((0, 4), (6, 2)), bytes(32), b"sealed" * 400)),
         certificate_of(creator, task),
     ]
 
@@ -157,7 +158,7 @@ def test_a_failing_disk_costs_nothing_that_was_acknowledged(tmp_path: Path) -> N
     task = PRIMES.record_id
 
     def commit(seq: int) -> Signed:
-        return sign(CAROL, Commit(task, 0, seq, ((0, 4),), bytes(32), bytes(20_000)))
+        return sign(CAROL, Commit(task, 0, seq, 0, b"", ((0, 4),), bytes(32), bytes(20_000)))
 
     with files_of_at_most(1024 * 1024), pytest.raises(StoreError, match="check the disk"):
         for seq in range(1_000):
@@ -175,7 +176,9 @@ def test_a_failing_disk_costs_nothing_that_was_acknowledged(tmp_path: Path) -> N
 
 def test_a_batch_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
     store = RecordStore(tmp_path / "node.db")
-    batch = [sign(CAROL, Commit(PRIMES.record_id, 0, seq, ((0, 4),), bytes(32), bytes(20_000))) for seq in range(100)]
+    batch = [
+        sign(CAROL, Commit(PRIMES.record_id, 0, seq, 0, b"", ((0, 4),), bytes(32), bytes(20_000))) for seq in range(100)
+    ]
     with files_of_at_most(1024 * 1024), pytest.raises(StoreError):
         store.save([PRIMES, *batch])
     assert store.load() == []

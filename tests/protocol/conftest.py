@@ -45,6 +45,7 @@ def make_manifest(creator: Identity) -> Callable[..., Manifest]:
                 "limits": Limits(memory_bytes=1 << 20, output_bytes=64, seconds=1.5),
                 "policy": Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
                 "reward": 1,
+                "epochs": None,
                 "permissions": (),
                 "created_s": 1_800_000_000,
                 "expires_s": 1_800_086_400,

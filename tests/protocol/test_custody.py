@@ -92,7 +92,7 @@ def make_ledger(make_manifest: Callable[..., Manifest]) -> Callable[..., Ledger]
         )
         ledger = Ledger(sign_manifest(CREATOR, manifest), manifest)
         for worker in (MAKER, *WORKERS):
-            join = Join(ledger.task, worker.seal_key, 0)
+            join = Join(ledger.task, worker.seal_key, bytes(32), 0, bytes(32), 0)
             ledger.add(sign(worker, join), join, 0.0)
         return ledger
 

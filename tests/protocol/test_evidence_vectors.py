@@ -55,8 +55,8 @@ class Job:
         self.shown = [Shown(sign_manifest(creator, manifest), b"")]
         self.task = self.shown[0].signed.record_id
         for worker in WORKERS:
-            self.say(worker, Join(self.task, worker.seal_key, 0))
-            self.say(creator, Admit(self.task, worker.public_key, bytes(16)))
+            self.say(worker, Join(self.task, worker.seal_key, bytes(32), 0, bytes(32), 0))
+            self.say(creator, Admit(self.task, worker.public_key, bytes(32), bytes(16)))
 
     def say(self, author: Identity, record: Record, opened: bytes = b"") -> None:
         self.shown.append(Shown(sign(author, record), opened))

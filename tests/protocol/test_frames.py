@@ -80,7 +80,7 @@ FRAMES: dict[str, Frame] = {
     "reconcile-cells": ReconcileCells(DIGEST[:8], 8, bytes(range(CELL_BYTES))),
     "reconcile-cells of equal sets": ReconcileCells(DIGEST[:8], 0, b""),
     "reconcile-ids": ReconcileIds(DIGEST[:8], 2, DIGEST + TASK),
-    "publish": Publish(TASK, (sign(WORKER, Join(TASK, WORKER.seal_key, 3)),)),
+    "publish": Publish(TASK, (sign(WORKER, Join(TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 3)),)),
     "blob-want": BlobWant(DIGEST, 0, 16),
     "blob-piece": BlobPieceFrame(DIGEST, 65_540, 1, b"tail", (DIGEST,)),
     "blob-missing": BlobMissing(DIGEST),

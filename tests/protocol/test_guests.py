@@ -77,10 +77,10 @@ class Volunteer:
         ]
 
     def join_of(self, guest: Identity) -> Signed:
-        return sign(guest, Join(self.task, guest.seal_key, find_work(self.task, guest.public_key, 4)))
+        return sign(guest, find_work(Join(self.task, guest.seal_key, bytes(32), 0, bytes(32), 0), guest.public_key, 4))
 
     def commit_of(self, guest: Identity, *, seq: int = 1, size: int = 40) -> Signed:
-        return sign(guest, Commit(self.task, 0, seq, ((0, 1),), bytes(32), bytes(size)))
+        return sign(guest, Commit(self.task, 0, seq, 0, b"", ((0, 1),), bytes(32), bytes(size)))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_guest_has_no_more_room_than_its_share_until_it_is_admitted(
     for commit in commits:
         volunteer.hear(Publish(b"", (commit,)))
     assert len(volunteer.ledger.commits) == 2
-    volunteer.hear(Publish(b"", (sign(CREATOR, Admit(volunteer.task, GUEST.public_key, bytes(16))),)))
+    volunteer.hear(Publish(b"", (sign(CREATOR, Admit(volunteer.task, GUEST.public_key, bytes(32), bytes(16))),)))
     assert len(volunteer.ledger.commits) == 4
     assert volunteer.peer.neighbours, "what did not fit is nobody's fault"
 
@@ -144,6 +144,6 @@ def test_all_guests_together_have_no_more_room_than_theirs(
         volunteer.hear(Publish(b"", (volunteer.join_of(guest),)))
         volunteer.hear(Publish(b"", (volunteer.commit_of(guest, size=300),)))
     assert len(volunteer.ledger.commits) == 1
-    volunteer.hear(Publish(b"", (sign(CREATOR, Admit(volunteer.task, others[0].public_key, bytes(16))),)))
+    volunteer.hear(Publish(b"", (sign(CREATOR, Admit(volunteer.task, others[0].public_key, bytes(32), bytes(16))),)))
     volunteer.hear(Publish(b"", (volunteer.commit_of(others[1], seq=2, size=300),)))
     assert [author for author, _ in volunteer.ledger.commits.values()].count(others[1].public_key) == 1

@@ -80,7 +80,7 @@ def add(ledger: Ledger, author: Identity, record: Record, now: float = 0.0) -> b
 
 
 def commit(task: bytes, seq: int, *runs: Run, root: int = 0) -> Commit:
-    return Commit(task, runs[0][0] // SHARD_CHUNKS, seq, runs, bytes([root]) * 32, b"sealed")
+    return Commit(task, runs[0][0] // SHARD_CHUNKS, seq, 0, b"", runs, bytes([root]) * 32, b"sealed")
 
 
 def checkpoint(ledger: Ledger, shard: int, seq: int, accepted: Iterable[int], failed: Iterable[int] = ()) -> Checkpoint:
@@ -103,8 +103,8 @@ def pool(signed_manifest: Signed, manifest: Manifest) -> Sequence[Entry]:
     records: list[tuple[Identity, Record]] = []
     for worker in WORKERS:
         key = worker.public_key
-        records.append((worker, Join(task, worker.seal_key, find_work(task, key, 2))))
-        records.append((CREATOR, Admit(task, key, bytes(16))))
+        records.append((worker, find_work(Join(task, worker.seal_key, bytes(32), 0, bytes(32), 0), key, 2)))
+        records.append((CREATOR, Admit(task, key, bytes(32), bytes(16))))
         records.append((worker, commit(task, 1, (0, 2))))
         records.append((worker, commit(task, 2, (1, 3), (10, 1))))
         records.append((worker, commit(task, 3, (SHARD_CHUNKS, 5))))
@@ -164,7 +164,7 @@ def test_a_record_is_new_once(ledger: Ledger, pool: Sequence[Entry]) -> None:
 def test_only_the_creator_admits_assigns_convicts_checkpoints_and_certifies(ledger: Ledger) -> None:
     task, key = ledger.task, BOB.public_key
     for record in (
-        Admit(task, key, bytes(16)),
+        Admit(task, key, bytes(32), bytes(16)),
         Assign(task, 0, 1, key, b"sealed"),
         Verdict(task, key, "wrong", 0, bytes(32), EVERYTHING),
         checkpoint(ledger, 0, 0, {1}),
@@ -177,11 +177,12 @@ def test_only_the_creator_admits_assigns_convicts_checkpoints_and_certifies(ledg
 
 def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
     task = ledger.task
-    lazy = next(work for work in range(100) if joining_work(task, ALICE.public_key, work) < 2)
+    joins = (Join(task, ALICE.seal_key, bytes(32), 0, bytes(32), work) for work in range(100))
+    lazy = next(join for join in joins if joining_work(join, ALICE.public_key) < 2)
     padded = checkpoint(ledger, 1, 0, ())
     return {
         "another task's record": (ALICE, Lease(bytes(32), 0, 0, 1, 15, ())),
-        "a join without its work": (ALICE, Join(task, ALICE.seal_key, lazy)),
+        "a join without its work": (ALICE, lazy),
         "a lease of a shard there is not": (ALICE, Lease(task, 2, 0, 1, 15, ())),
         "a home there is not": (ALICE, Lease(task, 0, 2, 1, 15, ())),
         "a lease beyond the last chunk": (ALICE, Lease(task, 1, 0, 1, 15, ((CHUNKS - 1, 2),))),
@@ -217,7 +218,7 @@ def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
             CREATOR,
             msgspec.structs.replace(padded, failed=padded.failed[:-1] + b"\x80"),
         ),
-        "an admission by a worker": (ALICE, Admit(task, BOB.public_key, bytes(16))),
+        "an admission by a worker": (ALICE, Admit(task, BOB.public_key, bytes(32), bytes(16))),
         "an assignment by a worker": (ALICE, Assign(task, 0, 1, BOB.public_key, b"")),
         "a verdict by a worker": (ALICE, Verdict(task, BOB.public_key, "wrong", 0, bytes(32), EVERYTHING)),
         "a checkpoint by a worker": (ALICE, checkpoint(ledger, 0, 0, {1})),
@@ -230,7 +231,7 @@ def refused_records(ledger: Ledger) -> dict[str, tuple[Identity, Record]]:
             Verdict(task, BOB.public_key, "malformed", 0, bytes(32), 7),
         ),
         "a commit that no strike could end before": (ALICE, commit(task, EVERYTHING, (0, 1))),
-        "another task's join": (ALICE, Join(bytes(32), ALICE.seal_key, 0)),
+        "another task's join": (ALICE, Join(bytes(32), ALICE.seal_key, bytes(32), 0, bytes(32), 0)),
         "another task's verdict": (CREATOR, Verdict(bytes(32), BOB.public_key, "wrong", 0, bytes(32), EVERYTHING)),
     }
 

@@ -295,7 +295,7 @@ def test_the_manifest_vectors_hold(
             open_manifest(record, verify)
         refused.append({"name": name, "record": encode(record).hex()})
     twice = encode(make_manifest())
-    twice = b"\xde\x00\x12" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
+    twice = b"\xde\x00\x13" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
     assert open_manifest(signed_body(creator, twice), verify).reward == 9
     expect_vectors(
         "manifest",

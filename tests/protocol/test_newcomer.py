@@ -51,7 +51,7 @@ def test_a_newcomer_to_a_task_with_nothing_left_to_begin_says_where_it_listens(
     tell(LinkOpened(CREATOR.peer_id, dialled=True), 0.0)
     say(Hello((1,), "main", ""))
     say(Topics((task, shard_topic(task, 0)), ()))
-    for signed in (manifest, sign(CREATOR, begun), sign(CREATOR, Admit(task, WORKER.public_key, bytes(16)))):
+    for signed in (manifest, sign(CREATOR, begun), sign(CREATOR, Admit(task, WORKER.public_key, bytes(32), bytes(16)))):
         say(Publish(b"", (signed,)))
     now = 0.0
     while now < 3.0:

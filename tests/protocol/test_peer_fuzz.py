@@ -43,7 +43,6 @@ from crowdcompute.protocol.frames import (
     encode_frame,
 )
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.ledger import find_work
 from crowdcompute.protocol.manifest import Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.neighbours import KNOWN_MAX
 from crowdcompute.protocol.peer import NETWORK_TOPIC, Peer
@@ -143,7 +142,7 @@ class Guest:
 
 def real_frames(manifest: Signed) -> list[bytes]:
     task = manifest.record_id
-    join = sign(STRANGER, Join(task, STRANGER.seal_key, 0))
+    join = sign(STRANGER, Join(task, STRANGER.seal_key, bytes(32), 0, bytes(32), 0))
     lease = sign(STRANGER, Lease(task, 0, 0, 1, 15, ((0, 5),)))
     shard = task + bytes(4)
     frames: list[Frame] = [
@@ -302,7 +301,7 @@ def test_ever_new_identities_do_not_fill_the_list_of_known_peers() -> None:
 def admitted(host: Peer, guest: Guest, worker: Identity, manifest: Signed, *, seal_key: bytes | None = None) -> bool:
     task = manifest.record_id
     key = worker.seal_key if seal_key is None else seal_key
-    guest.publish(sign(worker, Join(task, key, find_work(task, worker.public_key, 0))))
+    guest.publish(sign(worker, Join(task, key, bytes(32), 0, bytes(32), 0)))
     return worker.public_key in host.ledgers[task].admits
 
 
@@ -393,7 +392,7 @@ def test_a_record_of_nobody_admitted_waits_for_its_admission_and_is_not_passed_o
     lease = sign(STRANGER, Lease(task, 0, 0, 1, 15, runs_of([3])))
     guest.publish(lease)
     assert host.ledgers[task].record(lease.record_id) is None
-    join = sign(STRANGER, Join(task, STRANGER.seal_key, 0))
+    join = sign(STRANGER, Join(task, STRANGER.seal_key, bytes(32), 0, bytes(32), 0))
     creator = new_peer(CREATOR)
     creator.handle(TaskPublished(manifest), now=0.0)
     admission = Guest(creator)

@@ -42,7 +42,7 @@ def add(ledger: Ledger, author: Identity, record: Record, now: float = 0.0) -> N
 def vote(ledger: Ledger, author: Identity, chunks: Iterable[int], seq: int = 1) -> None:
     runs = runs_of(chunks)
     if runs:
-        add(ledger, author, Commit(ledger.task, 0, seq, runs, bytes(32), b""))
+        add(ledger, author, Commit(ledger.task, 0, seq, 0, b"", runs, bytes(32), b""))
 
 
 def lease(ledger: Ledger, author: Identity, chunks: Iterable[int], now: float, seq: int = 1) -> None:

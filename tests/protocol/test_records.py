@@ -21,12 +21,14 @@ from crowdcompute.protocol.records import (
     SHARD_CHUNKS,
     Admit,
     Assign,
+    Beacon,
     CertificateBody,
     Checkpoint,
     Commit,
     Join,
     Lease,
     Record,
+    Reveal,
     Run,
     Signed,
     Verdict,
@@ -50,12 +52,18 @@ TABLE = b"".join(bytes([key]) * 32 + (1_500 * key).to_bytes(8) for key in (3, 5,
 TASK = bytes(range(200, 232))
 
 RECORDS: dict[str, tuple[bytes, Record]] = {
-    "a join": (WORKER_SEED, Join(TASK, WORKER.seal_key, 197)),
-    "an admission": (CREATOR_SEED, Admit(TASK, WORKER.public_key, bytes(range(16)))),
+    "a join": (WORKER_SEED, Join(TASK, WORKER.seal_key, bytes(range(64, 96)), 5, bytes(range(96, 128)), 197)),
+    "an admission": (CREATOR_SEED, Admit(TASK, WORKER.public_key, bytes(32), bytes(range(16)))),
     "a lease of three runs": (WORKER_SEED, Lease(TASK, 0, 0, 1_800_000_000_123, 15, ((0, 3), (7, 1), (4_000, 96)))),
     "a lease of nothing: idle": (WORKER_SEED, Lease(TASK, 0, 0, 2**53 - 1, 3_600, ())),
     "a lease in another shard than home": (WORKER_SEED, Lease(TASK, 1, 0, 7, 15, ((4_096, 1_024),))),
-    "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, ((5, 2),), bytes(32), b"sealed")),
+    "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, 0, b"", ((5, 2),), bytes(32), b"sealed")),
+    "a drawn commit": (WORKER_SEED, Commit(TASK, 0, 9, 7, bytes(range(32)), ((5, 1),), bytes(32), b"sealed")),
+    "a reveal": (
+        WORKER_SEED,
+        Reveal(TASK, 0, bytes(range(32)), bytes(16), ((0, bytes(32)), (2, bytes(range(32)))), (bytes(range(16)),)),
+    ),
+    "a beacon": (CREATOR_SEED, Beacon(TASK, 7, 3, bytes(range(32)), 12)),
     "an assignment (its seal is not a real one)": (CREATOR_SEED, Assign(TASK, 0, 9, WORKER.public_key, b"sealed")),
     "a verdict": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), EVERYTHING)),
     "a strike": (CREATOR_SEED, Verdict(TASK, WORKER.public_key, "wrong", 5, bytes(32), 1_800_000_000_123)),
@@ -165,24 +173,31 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "nothing": ("join", b""),
     "a map instead of an array": ("join", encode({"task": TASK})),
     "a field too few": ("join", encode((TASK, WORKER.seal_key))),
-    "a field too many": ("join", encode((TASK, WORKER.seal_key, 1, 1))),
-    "trailing bytes": ("join", encode((TASK, WORKER.seal_key, 1)) + b"\0"),
-    "a task of 31 bytes": ("join", encode((TASK[:31], WORKER.seal_key, 1))),
-    "a key as text": ("join", encode((TASK, "0" * 32, 1))),
-    "a negative number": ("join", encode((TASK, WORKER.seal_key, -1))),
-    "a number of 54 bits": ("join", encode((TASK, WORKER.seal_key, 2**53))),
-    "a number that is a float": ("join", encode((TASK, WORKER.seal_key, 1.0))),
-    "a nonce of 15 bytes": ("admit", encode((TASK, WORKER.public_key, bytes(15)))),
+    "a field too many": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 1, 1))),
+    "trailing bytes": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 1)) + b"\0"),
+    "a task of 31 bytes": ("join", encode((TASK[:31], WORKER.seal_key, bytes(32), 0, bytes(32), 1))),
+    "a key as text": ("join", encode((TASK, "0" * 32, bytes(32), 0, bytes(32), 1))),
+    "a negative number": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), -1))),
+    "a number of 54 bits": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 2**53))),
+    "a number that is a float": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 1.0))),
+    "a nonce of 15 bytes": ("admit", encode((TASK, WORKER.public_key, bytes(32), bytes(15)))),
     "a lease of no time": ("lease", _lease(ttl_s=0)),
     "a lease of more than an hour": ("lease", _lease(ttl_s=3_601)),
     "a shard of 33 bits": ("lease", _lease(shard=2**32)),
     "a run of three numbers": ("lease", _lease(runs=((0, 1, 2),))),
     "runs that are adjacent": ("lease", _lease(runs=((0, 1), (1, 1)))),
     "a lease of another shard's chunks": ("lease", _lease(runs=((4_096, 1),))),
-    "a commit of no chunk": ("commit", encode((TASK, 0, 1, (), bytes(32), b""))),
+    "a commit of no chunk": ("commit", encode((TASK, 0, 1, 0, b"", (), bytes(32), b""))),
+    "a link of half a value": ("commit", encode((TASK, 0, 1, 0, bytes(16), ((0, 1),), bytes(32), b""))),
+    "an epoch of 33 bits": ("commit", encode((TASK, 0, 1, 2**32, b"", ((0, 1),), bytes(32), b""))),
+    "a beacon of 31 bytes": ("beacon", encode((TASK, 3, 1, bytes(31), 9))),
+    "a reveal of nothing": ("reveal", encode((TASK, 0, bytes(32), bytes(16), (), ()))),
+    "a reveal of a fourth status": ("reveal", encode((TASK, 0, bytes(32), bytes(16), ((3, bytes(32)),), ()))),
+    "a mark of 17 bytes": ("reveal", encode((TASK, 0, bytes(32), bytes(16), ((0, bytes(32)),), (bytes(17),)))),
+    "513 marks": ("reveal", encode((TASK, 0, bytes(32), bytes(16), ((0, bytes(32)),), (bytes(16),) * 513))),
     "an unknown reason": ("verdict", encode((TASK, WORKER.public_key, "unfriendly", 0, bytes(32), 1))),
     "a bitmap longer than a shard": ("checkpoint", _checkpoint(accepted=bytes(513))),
-    "a worker of 33 bytes": ("admit", encode((TASK, bytes(33), bytes(16)))),
+    "a worker of 33 bytes": ("admit", encode((TASK, bytes(33), bytes(32), bytes(16)))),
     "a home of 33 bits": ("lease", _lease(home=2**32)),
     "a sequence of 54 bits": ("lease", _lease(seq=2**53)),
     "runs that overlap": ("lease", _lease(runs=((0, 2), (1, 2)))),
@@ -190,9 +205,9 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "a run of nothing": ("lease", _lease(runs=((0, 0),))),
     "a run beyond the shard": ("lease", _lease(runs=((4_095, 2),))),
     "1,025 runs": ("lease", _lease(runs=tuple((2 * n, 1) for n in range(1_025)))),
-    "a commit of 1,025 chunks": ("commit", encode((TASK, 0, 1, ((0, 1_025),), bytes(32), b""))),
-    "a root of 31 bytes": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(31), b""))),
-    "a seal that is text": ("commit", encode((TASK, 0, 1, ((0, 1),), bytes(32), "sealed"))),
+    "a commit of 1,025 chunks": ("commit", encode((TASK, 0, 1, 0, b"", ((0, 1_025),), bytes(32), b""))),
+    "a root of 31 bytes": ("commit", encode((TASK, 0, 1, 0, b"", ((0, 1),), bytes(31), b""))),
+    "a seal that is text": ("commit", encode((TASK, 0, 1, 0, b"", ((0, 1),), bytes(32), "sealed"))),
     "an assignment to nobody": ("assign", encode((TASK, 0, 1, b"", b""))),
     "a chunk of 33 bits": ("verdict", encode((TASK, WORKER.public_key, "wrong", 2**32, bytes(32), 1))),
     "a checkpoint of 33 bits": ("checkpoint", _checkpoint(seq=2**32)),
@@ -237,15 +252,30 @@ def test_a_malformed_envelope_is_refused(why: str) -> None:
         decode(_refused_envelopes()[why], Signed)
 
 
+def _join(work: int) -> Join:
+    join = RECORDS["a join"][1]
+    assert isinstance(join, Join)
+    return msgspec.structs.replace(join, work=work)
+
+
 @given(st.integers(0, 2**53 - 1))
 def test_work_is_the_count_of_leading_zero_bits(work: int) -> None:
-    assert 0 <= joining_work(TASK, WORKER.public_key, work) <= 256
+    assert 0 <= joining_work(_join(work), WORKER.public_key) <= 256
 
 
 def test_the_smallest_work_is_found() -> None:
-    work = find_work(TASK, WORKER.public_key, 6)
-    assert joining_work(TASK, WORKER.public_key, work) >= 6
-    assert all(joining_work(TASK, WORKER.public_key, smaller) < 6 for smaller in range(work))
+    join = find_work(_join(0), WORKER.public_key, 6)
+    assert joining_work(join, WORKER.public_key) >= 6
+    assert all(joining_work(_join(smaller), WORKER.public_key) < 6 for smaller in range(join.work))
+    assert join == _join(join.work)
+
+
+@pytest.mark.parametrize("field", ["task", "anchor", "beacon"])
+def test_work_is_done_for_one_join_only(field: str) -> None:
+    join = find_work(_join(0), WORKER.public_key, 6)
+    other = msgspec.structs.replace(join, **{field: bytes(32)})
+    assert joining_work(other, WORKER.public_key) != joining_work(join, WORKER.public_key)
+    assert joining_work(join, CREATOR.public_key) != joining_work(join, WORKER.public_key)
 
 
 def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[Any], Any]) -> None:
@@ -291,13 +321,15 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
                 for chunks in ([0], [0, 1, 2], [0, 2, 4], [5, 6, 7, 9, 4_095], [4_096, 4_097])
             ],
             "proof_of_work": {
-                "task": TASK.hex(),
+                "join": plain_json(_join(0)),
                 "worker": WORKER.public_key.hex(),
                 "leading_zero_bits": [
-                    {"work": work, "bits": joining_work(TASK, WORKER.public_key, work)}
+                    {"work": work, "bits": joining_work(_join(work), WORKER.public_key)}
                     for work in (0, 1, 2, 255, 65_536, 2**53 - 1)
                 ],
-                "smallest": [{"bits": bits, "work": find_work(TASK, WORKER.public_key, bits)} for bits in (0, 1, 4, 8)],
+                "smallest": [
+                    {"bits": bits, "work": find_work(_join(0), WORKER.public_key, bits).work} for bits in (0, 1, 4, 8)
+                ],
             },
         },
     )

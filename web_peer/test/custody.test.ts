@@ -39,7 +39,9 @@ function task(): Task {
   const manifest = { ...made.ledger.manifest, limits, code, inputs: null } as Manifest;
   (made.ledger as { manifest: Manifest }).manifest = manifest;
   for (const worker of [alice, bob, carol, dave]) {
-    made.add(worker, { kind: "join", task: made.ledger.task, sealKey: worker.sealKey, work: 0 });
+    const none = new Uint8Array(32);
+    const { task } = made.ledger;
+    made.add(worker, { kind: "join", task, sealKey: worker.sealKey, anchor: none, epoch: 0, beacon: none, work: 0 });
   }
   return made;
 }

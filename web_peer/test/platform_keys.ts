@@ -47,6 +47,10 @@ export class LateSigner implements Signer {
     return Promise.resolve();
   }
 
+  derive(purpose: Uint8Array): Uint8Array {
+    return this.identity.derive(purpose);
+  }
+
   seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
     return this.identity.seal(sealKey, context, plaintext, nonce);
   }

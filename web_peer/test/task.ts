@@ -1,5 +1,6 @@
 /** A creator, workers and a small task, for tests of what a ledger says. */
 
+import { checkRecord } from "../src/protocol/checking";
 import { hex, type Hex } from "../src/protocol/bytes";
 import { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
@@ -35,7 +36,7 @@ export class Task {
     // Of a record's body the ledger itself needs no more than that no two are the same.
     const body = new TextEncoder().encode(`${signatures++}`);
     const signed: Signed = { kind: record.kind, author: author.publicKey, body, signature: new Uint8Array(64) };
-    this.ledger.check(signed, record);
+    checkRecord(this.ledger, signed, record);
     return this.ledger.add(signed, record, now);
   }
 
@@ -44,7 +45,8 @@ export class Task {
     const none = new Uint8Array(0);
     const root = new Uint8Array(32);
     if (runs.length > 0) {
-      this.add(author, { kind: "commit", task: this.ledger.task, shard: 0, seq, runs, root, sealed: none });
+      const { task } = this.ledger;
+      this.add(author, { kind: "commit", task, shard: 0, seq, epoch: 0, link: none, runs, root, sealed: none });
     }
   }
 

@@ -315,6 +315,7 @@ export class World {
       limits: { memoryBytes: 1 << 20, outputBytes: 1 << 20, seconds: 60 },
       policy: { replication, eps, liars: 0.1, powBits: 4 },
       reward: 1,
+      epochs: null,
       permissions: [],
       createdS: EPOCH_S,
       expiresS: EPOCH_S + 86_400,

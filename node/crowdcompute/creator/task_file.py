@@ -7,6 +7,7 @@ the one that was probably meant.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import struct
 import tomllib
@@ -106,6 +107,7 @@ class VerifyTable(Table, frozen=True):
     eps: float = 1e-4
     liars: float = 0.2
     pow_bits: int = 16
+    epoch: Quantity = "1m"
 
 
 class PublishTable(Table, frozen=True):
@@ -168,6 +170,8 @@ class TaskFile:
     limits: Limits
     policy: Policy
     reward: int
+    epoch_s: int
+    """Length of an epoch; 0 for a task without epochs, whose votes stay sealed to its creator."""
     lifetime_s: int
     plan: Plan
     """What the creator does with results. No volunteer sees it."""
@@ -216,6 +220,7 @@ def read_task_file(folder: Path) -> TaskFile:
             ),
             policy=_policy(task.verify),
             reward=task.publish.reward,
+            epoch_s=_epoch_s(task.verify.epoch, task.limits.seconds),
             lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
             plan=_plan(task, split, folder),
         )
@@ -388,6 +393,14 @@ def _quantity(key: str, quantity: Quantity, units: dict[str, int], examples: str
     if match is None or match[2].lower() not in units:
         raise TaskFileError(f"{key}: {quantity!r} is not understood: write it like {examples}")
     return round(float(match[1]) * units[match[2].lower()])
+
+
+def _epoch_s(epoch: Quantity, chunk_s: float) -> int:
+    """The length of an epoch: what was asked for, or the limit of one chunk, so that a vote is cast within two."""
+    seconds = _quantity("verify.epoch", epoch, _DURATION_UNITS, '"1m" or "30s", or 0')
+    if not 0 <= seconds <= 86_400:
+        raise TaskFileError(f'verify.epoch: {epoch!r} is not between a second and a day: write it like "1m", or 0')
+    return max(seconds, math.ceil(chunk_s)) if seconds else 0
 
 
 def _in_toml_words(message: str) -> str:

@@ -93,6 +93,8 @@ def words(progress: Progress, peers: int) -> str:
         parts.append(f"{progress.failed:,} failed")
     if progress.convicted:
         parts.append(f"{progress.convicted} workers convicted")
+    if progress.drawn:
+        parts.append(f"{progress.drawn:,} votes drawn by lot while you were away")
     audits = progress.worker_audits + progress.creator_audits
     if audits:
         parts.append(f"{audits:,} audits")
@@ -111,6 +113,7 @@ def report(role: CreatorRole) -> dict[str, Any]:
         "accepted": progress.accepted,
         "failed": progress.failed,
         "votes": progress.votes,
+        "drawn_while_away": progress.drawn,
         "workers": progress.workers,
         "audits": {"by_workers": progress.worker_audits, "by_creator": progress.creator_audits},
         "bound": progress.bound,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.blobs import describe, describe_stream
 from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle, write_bundle
+from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
@@ -154,6 +155,10 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     chunks = chunk_count(task.split, 0 if inputs is None else len(inputs), inputs)
     if not 1 <= chunks <= CHUNKS_MAX:
         raise CommandError(f"the split makes {chunks} chunks: a task has 1 to {CHUNKS_MAX}", Exit.USAGE)
+    code, expires_s = describe(module), created_s + task.lifetime_s
+    epochs = None
+    if creator is not None and task.epoch_s and expires_s > created_s:
+        epochs = make_epochs(creator, code.sha256, created_s, expires_s, task.epoch_s)
     manifest = Manifest(
         schema=1,
         name=task.name,
@@ -162,7 +167,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         creator=UNSIGNED if creator is None else creator.public_key,
         seal_key=UNSIGNED if creator is None else creator.seal_key,
         runtime=task.runtime,
-        code=describe(module),
+        code=code,
         split=task.split,
         chunks=chunks,
         inputs=None
@@ -173,9 +178,10 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         limits=task.limits,
         policy=task.policy,
         reward=task.reward,
+        epochs=epochs,
         permissions=(),
         created_s=created_s,
-        expires_s=created_s + task.lifetime_s,
+        expires_s=expires_s,
     )
     if task.runtime == "js" and isinstance(task.split, Range):
         beyond = max(abs(task.split.start), abs(task.split.stop))

@@ -255,7 +255,20 @@ def _words(answer: dict[str, Any]) -> str:
     lines += [f"           {peer['peer_id']}  {peer['state']} over {peer['over']}" for peer in answer["neighbours"]]
     for task in answer["tasks"]:
         lines.append(f"task       {task['task'][:16]}  {task['name']}: {task['state']}, {task['votes']} votes")
+        if away := task["creator_away"]:
+            lines.append(f"           {absence_words(away)}")
     return "\n".join(lines)
+
+
+def absence_words(away: dict[str, Any]) -> str:
+    """What is known of a task whose creator is away, in one line."""
+    parts = [f"{away['provisional']:,} results provisional"]
+    if away["credibility"] is not None:
+        parts[0] += f" (each right with probability {away['credibility']:.4f} at least)"
+    parts += [f"{away['sealed']:,} sealed", f"{away['final']:,} final"]
+    parts += [f"{away['disputed']:,} disputed"] if away["disputed"] else []
+    parts += [f"{away['liars_found']} liars found"] if away["liars_found"] else []
+    return "creator away: " + ", ".join(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,6 +42,7 @@ from crowdcompute.protocol.events import (
 )
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.provisional import ProvisionalState
 
 from .executors.pool import PoolClosed
 from .signaling_client import SignalingState
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Identity, PeerId
     from crowdcompute.protocol.manifest import Limits
     from crowdcompute.protocol.manifest import Runtime as RuntimeName
+    from crowdcompute.protocol.provisional import Provisional
     from crowdcompute.protocol.records import Signed
     from crowdcompute.protocol.signaling import JoinLink
 
@@ -419,6 +421,7 @@ class Runtime:
                     "state": role.state.value,
                     "votes": role.votes,
                     "running": role.jobs_running,
+                    "creator_away": absence_facts(role.provisional(self._loop.time())),
                 }
                 for task, role in peer.workers.items()
             ],
@@ -436,6 +439,18 @@ class Runtime:
                 "bytes_out": self.totals.bytes_out,
             },
         }
+
+
+def absence_facts(counted: Provisional | None) -> dict[str, Any] | None:
+    """What the records of a task say while its creator is away, as JSON; None while it is there."""
+    if counted is None:
+        return None
+    credible = counted.credibility()
+    return {
+        **{state.value: counted.count(state) for state in ProvisionalState if state is not ProvisionalState.OPEN},
+        "credibility": None if credible is None else round(credible, 6),
+        "liars_found": len(counted.found),
+    }
 
 
 def protocol_config(*, network: str, slots: int, work: bool = True, **others: Any) -> ProtocolConfig:

@@ -23,6 +23,9 @@ wants one error class should not wait for the whole peer.
     gpu          which kernels are admitted, and how each device's language says them
     policy       how much checking a task needs, and why
 
+    epochs       a task's epochs, and the chains that beacons and lots come from
+    provisional  what the records say while a task's creator is away
+
     records      the signed records of a task
     batch        sealed votes
     tally        what a set of votes says

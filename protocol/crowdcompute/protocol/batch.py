@@ -89,10 +89,13 @@ def seal_commit(
     salt: bytes,
     nonce: bytes,
     custodians: Sequence[bytes] = (),
+    epoch: int = 0,
+    link: bytes = b"",
 ) -> Commit:
     """A commit of these leaves, which must be of one shard, ascending by chunk and no more than a commit holds.
 
-    `custodians` are the keys of peers that are asked to keep its large results.
+    `custodians` are the keys of peers that are asked to keep its large results. Of chunks that lots chose, `link`
+    is what shows it.
     """
     chunks = [leaf.chunk for leaf in leaves]
     wire = tuple((int(leaf.status), leaf.inline, leaf.size, leaf.data, leaf.sealed) for leaf in leaves)
@@ -101,6 +104,8 @@ def seal_commit(
         task,
         shard_of(chunks[0]),
         seq,
+        epoch,
+        link,
         runs_of(chunks),
         root_of(task, signer.public_key, salt, leaves),
         signer.seal(seal_key, b"commit" + task, encode(batch), nonce),

@@ -11,6 +11,7 @@ to itself: what it has accepted can be rebuilt from the records after a crash at
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from .executing import Executing
 from .frames import Keep, Kept
 from .identity import NONCE_BYTES
 from .opening import Shown, shown_records
+from .presence import Presence
 from .reclaiming import Copy, Reclaiming
 from .records import (
     EVERYTHING,
@@ -33,12 +35,14 @@ from .records import (
     SHARD_CHUNKS,
     Admit,
     Assign,
+    Beacon,
     CertificateBody,
     Checkpoint,
     Commit,
     Join,
     Lease,
     Record,
+    Reveal,
     Signed,
     Verdict,
     chunks_of,
@@ -61,6 +65,11 @@ if TYPE_CHECKING:
 
 REVIEW_S = 0.5
 """How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
+
+
+HEAR_OUT_S = 5.0
+"""A creator that was away asks nobody for anything for this long: what it would ask for may have been done meanwhile,
+and is on its way to it. A guess; simulations/scenarios/unattended.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ class Progress:
     worker_audits: int
     creator_audits: int
     bound: float
+    drawn: int = 0
+    """Votes that lots chose while we were away, and that count towards a quorum."""
 
 
 class CreatorRole:
@@ -108,7 +119,7 @@ class CreatorRole:
         self._rng = rng
         self._desk = desk
         self._blobs = blobs
-        self._referee = Referee(manifest.creator, manifest.policy.replication)
+        self._referee = Referee(manifest.creator, manifest.policy.replication, self._drawn)
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
@@ -118,6 +129,8 @@ class CreatorRole:
         self._dispatch = Dispatch(config, rng, ledger, self._referee, self._closing, self._executing, self._assign)
         self._votes = 0
         self._mismatches = 0
+        self._disputed: set[int] = set()
+        """Chunks that we execute for no other reason than that their votes differ."""
         self._retracted: dict[int, bytes] = {}
         """What was accepted of chunks that reopened: should something else be accepted now, it was wrong."""
         self._seq = 0
@@ -126,10 +139,13 @@ class CreatorRole:
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
         self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
         self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
+        self._presence = Presence(config, signer, ledger, desk)
         self._dirty: set[int] = set()
         self._checkpoint_at: float | None = None
         self._review_at: float | None = None
         self._restoring = False
+        self._asking_from = -math.inf
+        """When we have heard what was done in our absence."""
         self._stirred = True
         desk.custody.take_part(ledger.task, self)
         for shard in range(ledger.shards):
@@ -140,6 +156,8 @@ class CreatorRole:
     def restored(self, records: Iterable[tuple[Signed, Record]], now: float) -> None:
         """Take up a task again from the records of an earlier life."""
         self._restoring = True
+        if self._presence.was_away(now):
+            self._asking_from = now + HEAR_OUT_S
         for signed, record in records:
             if isinstance(record, CertificateBody):
                 # It certifies what was settled by then: votes that came later change nothing, as they did not before.
@@ -171,6 +189,9 @@ class CreatorRole:
                     self._review_at = now  # See at once what there is for it.
             case Commit():
                 self._count(signed, record, now)
+            case Reveal(commit=commit_id):
+                shown = self.ledger.commits[commit_id][1]
+                self._review(self._referee.look_again(chunks_of(shown.shard, shown.runs)), now)
             case Assign(worker=worker):
                 join = self.ledger.joins.get(worker)
                 if join is not None:
@@ -178,7 +199,7 @@ class CreatorRole:
                 self._seq = max(self._seq, record.seq)
             case Verdict():
                 self._void(record, now)
-            case Checkpoint():
+            case Checkpoint() | Beacon():
                 pass
             case CertificateBody():
                 self.state = TaskState.CLOSED
@@ -270,9 +291,10 @@ class CreatorRole:
         if self._review_at is None or now >= self._review_at:
             self._review_at = now + REVIEW_S
             self._stirred = True
+            self._presence.advance(now, self._dispatch.members)
             self._admit(now)
             self._dispatch.review(now)
-        if self._stirred:
+        if self._stirred and now >= self._asking_from:
             self._stirred = False
             self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING)
             self._finish(now)
@@ -311,6 +333,7 @@ class CreatorRole:
             assurance.worker_audits,
             assurance.creator_audits,
             assurance.bound,
+            self.ledger.lots.count(),
         )
 
     def result(self, chunk: int) -> ChunkResult:
@@ -373,7 +396,8 @@ class CreatorRole:
             if not self._can_seal_to(worker):
                 continue
             self._admitted_at.append(now)
-            self._desk.publish(self.ledger, Admit(self.ledger.task, worker, self._rng.randbytes(16)))
+            anchor = self.ledger.joins[worker].anchor
+            self._desk.publish(self.ledger, Admit(self.ledger.task, worker, anchor, self._rng.randbytes(16)))
             self._desk.notice(Notable.WORKER_ADMITTED, self.ledger, chunk=None, peer=worker, detail="")
             self._admitted(worker, now)
 
@@ -424,6 +448,8 @@ class CreatorRole:
         if author in self._referee.contradictors and not self._restoring and not self.ledger.is_void(author):
             self._convict(author, "equivocated", chunks[0], signed.record_id, now)
         self._review(touched, now)
+        if commit.link and not self.ledger.lots.is_linked(author):
+            self._review(self._referee.look_again(self._referee.voted_chunks(author)), now)
 
     def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
         if self._is_banned(worker):
@@ -437,6 +463,9 @@ class CreatorRole:
         detail = "a strike" if is_strike else reason
         self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=detail)
         self._void(verdict, now)
+
+    def _drawn(self, chunk: int) -> frozenset[bytes]:
+        return self.ledger.lots.workers(chunk, blind=True)
 
     def _is_banned(self, worker: bytes) -> bool:
         verdict = self.ledger.verdicts.get(worker)
@@ -472,6 +501,11 @@ class CreatorRole:
         if chunk in self._failed and tally.state is not ChunkState.FAILED:
             self._failed.discard(chunk)
             self._mark_dirty(chunk, now)
+        if tally.state is not ChunkState.DISPUTED and chunk in self._disputed:
+            # A conviction on another chunk has settled this one.
+            self._disputed.discard(chunk)
+            for job in self._executing.forget([chunk]):
+                self._desk.cancel(job)
         match tally.state:
             case ChunkState.OPEN:
                 self._dispatch.reopened(chunk)
@@ -480,6 +514,7 @@ class CreatorRole:
             case ChunkState.DISPUTED:
                 self._dispatch.satisfied(chunk)
                 if chunk not in self._executing:
+                    self._disputed.add(chunk)
                     self._executing.want([chunk])
                     self._desk.notice(Notable.DISPUTE, self.ledger, chunk=chunk, peer=None, detail="")
             case ChunkState.FAILED:

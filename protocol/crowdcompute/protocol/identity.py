@@ -62,6 +62,9 @@ class Signer(Protocol):
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         """Encrypt to the owner of `seal_key`. Both ends, and nobody else, can `unseal` it again."""
 
+    def derive(self, purpose: bytes) -> bytes:
+        """32 bytes for one purpose that only we can compute, and always the same."""
+
     def unseal(self, seal_key: bytes, context: bytes, sealed: bytes) -> bytes:
         """Open what the owner of `seal_key` and we share.
 
@@ -143,6 +146,7 @@ class Identity:
         self.seal_key: bytes = self._sealing.public_key().public_bytes_raw()
         self.peer_id: PeerId = peer_id_of(self.public_key)
         self._boxes: dict[tuple[bytes, bytes], ChaCha20Poly1305] = {}
+        self._seal_seed = seal_seed
 
     def sign(self, domain: str, body: bytes) -> bytes:
         return self._signing.sign(signed_bytes(domain, body))
@@ -150,6 +154,9 @@ class Identity:
     def secret(self) -> bytes:
         """The 32 bytes it was made from: for a transport that proves the same key in a handshake of its own."""
         return self._signing.private_bytes_raw()
+
+    def derive(self, purpose: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"cc/secret/1\0" + purpose).derive(self._seal_seed)
 
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         return nonce + self._box(seal_key, context).encrypt(nonce, plaintext, context)

@@ -16,18 +16,23 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from .credit import check_credits
+from .drawing import Absence, Lots
+from .epochs import NO_VALUE, ChainView, last_epoch
 from .errors import RemoteProtocolError
+from .opening import shown_votes
 from .records import (
     EVERYTHING,
     SHARD_CHUNKS,
     Admit,
     Assign,
+    Beacon,
     CertificateBody,
     Checkpoint,
     Commit,
     Join,
     Lease,
     Record,
+    Reveal,
     Run,
     Signed,
     Verdict,
@@ -53,18 +58,18 @@ ASSIGN_KEPT_S = 60.0
 """An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
 
 
-def joining_work(task: bytes, worker: bytes, work: int) -> int:
-    """Leading zero bits of a join's proof of work: SHA-256 over the domain, the task, the worker and the number."""
-    digest = sha256(b"cc/work/1\0" + task + worker + work.to_bytes(8)).digest()
+def joining_work(join: Join, worker: bytes) -> int:
+    """Leading zero bits of a join's proof of work: SHA-256 over the domain and all that the join fixes."""
+    fixed = b"cc/work/1\0" + join.task + worker + join.anchor + join.beacon
+    digest = sha256(fixed + join.work.to_bytes(8)).digest()
     return 256 - int.from_bytes(digest).bit_length()
 
 
-def find_work(task: bytes, worker: bytes, bits: int) -> int:
-    """The smallest number whose proof of work has `bits` leading zero bits."""
-    work = 0
-    while joining_work(task, worker, work) < bits:
-        work += 1
-    return work
+def find_work(join: Join, worker: bytes, bits: int) -> Join:
+    """A join with the smallest number whose proof of work has `bits` leading zero bits."""
+    while joining_work(join, worker) < bits:
+        join = Join(join.task, join.seal_key, join.anchor, join.epoch, join.beacon, join.work + 1)
+    return join
 
 
 def task_topic(task: bytes) -> bytes:
@@ -122,6 +127,12 @@ class Ledger:
         self.checkpoints: dict[int, Checkpoint] = {}
         self.certificate: CertificateBody | None = None
         self.commits: dict[bytes, tuple[bytes, Commit]] = {}
+        self.reveals: dict[bytes, tuple[bytes, Reveal]] = {}
+        """By the commit that is shown: the reveal's id and what it says."""
+        self.beacons: dict[int, Beacon] = {}
+        """The last one of each of the creator's presences, by its epoch."""
+        self.version = 0
+        """Changes with every record that may change what votes say."""
         self.leases: dict[tuple[bytes, int], LiveLease] = {}
         self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
         self.creator_equivocated = False
@@ -138,6 +149,9 @@ class Ledger:
         self._strike_ids: dict[bytes, bytes] = {}
         self._guest_bytes: dict[bytes, int] = {}
         self._guests_bytes = 0
+        self._beacon_ids: dict[int, bytes] = {}
+        self._beacon_chain = ChainView(manifest.epochs.anchor if manifest.epochs else NO_VALUE, last_epoch(manifest))
+        self.lots = Lots(self)
         self._records[self.task] = (task_topic(self.task), signed)
 
     # ---- adding
@@ -145,7 +159,7 @@ class Ledger:
     def topic_of(self, record: Record) -> bytes:
         """Where a record is gossiped."""
         match record:
-            case Lease(shard=shard) | Commit(shard=shard) | Assign(shard=shard):
+            case Lease(shard=shard) | Commit(shard=shard) | Reveal(shard=shard) | Assign(shard=shard):
                 return shard_topic(self.task, shard)
             case _:
                 return task_topic(self.task)
@@ -158,13 +172,15 @@ class Ledger:
         """
         if record.task != self.task:
             raise RemoteProtocolError("a record of another task")
-        by_creator = isinstance(record, Admit | Assign | Verdict | Checkpoint | CertificateBody)
+        by_creator = isinstance(record, Admit | Beacon | Assign | Verdict | Checkpoint | CertificateBody)
         if by_creator and signed.author != self.manifest.creator:
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
-            case Join(work=work):
-                if joining_work(self.task, signed.author, work) < self.manifest.policy.pow_bits:
+            case Join():
+                if joining_work(record, signed.author) < self.manifest.policy.pow_bits:
                     raise RemoteProtocolError("a join without its proof of work")
+                if not self._beacon_chain.holds(record.epoch, record.beacon):
+                    raise RemoteProtocolError("a join names a beacon that is none of the task's")
                 if len(self.joins) >= WORKERS_MAX:
                     raise RemoteProtocolError("too many workers join this task")
             case Lease(shard=shard, runs=runs) | Commit(shard=shard, runs=runs):
@@ -174,6 +190,14 @@ class Ledger:
                     raise RemoteProtocolError("a lease names a home shard the task does not have")
                 if isinstance(record, Commit) and record.seq == EVERYTHING:
                     raise RemoteProtocolError("a commit with the last seq there is: no strike could end before it")
+            case Beacon(epoch=epoch, since=since, value=value):
+                if since > epoch or not epoch or not self._beacon_chain.holds(epoch, value):
+                    raise RemoteProtocolError("a beacon that is none of the task's")
+            case Reveal(commit=commit_id):
+                author, commit = self.commits.get(commit_id, (None, None))
+                if commit is None or author != signed.author or commit.shard != record.shard:
+                    raise RemoteProtocolError("a reveal of a commit that its author did not sign")
+                shown_votes(signed.author, commit, record)
             case Assign(shard=shard):
                 if shard >= self.shards:
                     raise RemoteProtocolError("an assignment names a shard the task does not have")
@@ -200,10 +224,12 @@ class Ledger:
                 if signed.author in self.joins:
                     return False
                 self.joins[signed.author] = record
+                self.lots.anchored(signed.author)
             case Admit(worker=worker):
                 if worker in self.admits:
                     return False
                 self.admits[worker] = record
+                self.lots.anchored(worker)
                 self._guests_bytes -= self._guest_bytes.pop(worker, 0)
             case Verdict():
                 if not self._add_verdict(record_id, record):
@@ -215,16 +241,26 @@ class Ledger:
                 if self.certificate is not None:
                     return False
                 self.certificate = record
+            case Beacon():
+                if not self._add_beacon(record_id, record):
+                    return False
             case Commit():
                 self._add_commit(record_id, signed.author, record)
-                if not self.is_admitted(signed.author):
-                    self._guest_bytes[signed.author] = self._guest_bytes.get(signed.author, 0) + len(signed.body)
-                    self._guests_bytes += len(signed.body)
+                self._charge_guest(signed)
+            case Reveal(commit=commit_id):
+                if commit_id in self.reveals:
+                    return False
+                self.reveals[commit_id] = (record_id, record)
+                self.lots.revealed(signed.author, self.commits[commit_id][1], record)
+                self._charge_guest(signed)
             case Lease():
                 if not self._add_lease(record_id, signed.author, record, now):
                     return False
             case Assign():
                 self._assigned_at[record_id] = now
+        self.version += not isinstance(record, Lease | Assign)
+        if isinstance(record, Verdict | Beacon):
+            self.lots.look_again()
         topic = self.topic_of(record)
         self._records[record_id] = (topic, signed)
         self._by_topic.setdefault(topic, {})[record_id] = None
@@ -242,6 +278,30 @@ class Ledger:
         if author not in self.joins or (used is None and len(self._guest_bytes) >= GUESTS_MAX):
             return False
         return (used or 0) + size <= GUEST_BYTES_MAX and self._guests_bytes + size <= GUESTS_BYTES_MAX
+
+    def absence(self, epoch: int) -> Absence | None:
+        """What lots of an epoch are drawn from; None when the creator was there, or not away for an epoch yet.
+
+        It says that it is there by beacons, which nobody else can make. A task begins with one, its anchor.
+        """
+        last = 0
+        for seen, beacon in self.beacons.items():
+            if beacon.since <= epoch <= seen + 1:
+                return None
+            if last < seen < epoch:
+                last = seen
+        if self.manifest.epochs is None or epoch < last + 2:
+            return None
+        if last:
+            return Absence(self.beacons[last].value, self.beacons[last].workers)
+        return Absence(self.manifest.epochs.anchor, 0)
+
+    def newest_beacon(self) -> tuple[int, bytes]:
+        """Epoch and value of the last beacon: what a join made now is bound to."""
+        epoch = max(self.beacons, default=0)
+        if epoch:
+            return epoch, self.beacons[epoch].value
+        return 0, self.manifest.epochs.anchor if self.manifest.epochs is not None else NO_VALUE
 
     def is_void(self, worker: bytes) -> bool:
         """Whether a worker's votes count for nothing, whenever they were or will be cast."""
@@ -362,13 +422,31 @@ class Ledger:
         if entry is not None:
             self._by_topic[entry[0]].pop(record_id, None)
 
+    def _charge_guest(self, signed: Signed) -> None:
+        if not self.is_admitted(signed.author):
+            self._guest_bytes[signed.author] = self._guest_bytes.get(signed.author, 0) + len(signed.body)
+            self._guests_bytes += len(signed.body)
+
+    def _add_beacon(self, record_id: bytes, beacon: Beacon) -> bool:
+        """Keep the last beacon of each presence: those before it say nothing more."""
+        if any(kept.since <= beacon.epoch <= epoch for epoch, kept in self.beacons.items()):
+            return False
+        for epoch in [epoch for epoch in self.beacons if beacon.since <= epoch < beacon.epoch]:
+            del self.beacons[epoch]
+            self._remove(self._beacon_ids.pop(epoch))
+        self.beacons[beacon.epoch] = beacon
+        self._beacon_ids[beacon.epoch] = record_id
+        return True
+
     def _add_commit(self, commit_id: bytes, author: bytes, commit: Commit) -> None:
         self.commits[commit_id] = (author, commit)
+        self.lots.committed(commit_id, author, commit)
         if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:
             # The two signed commits are the proof: everybody who holds both comes to this line.
             self.equivocators.add(author)
             self._void_to[author] = EVERYTHING
             self.release_leases(author)
+            self.lots.look_again()
         ballot = (author, commit.seq)
         for chunk in chunks_of(commit.shard, commit.runs):
             self._voters[chunk] = (*self._voters.get(chunk, ()), ballot)
@@ -417,8 +495,12 @@ class Ledger:
             entry = self.commits.get(commit_id)
             if entry is not None and not open_ & mask(shard, entry[1].runs):
                 self._let_go(commit_id)
+                if commit_id in self.reveals:
+                    self._let_go(self.reveals[commit_id][0])
                 if not self._keep_commits:
                     del self.commits[commit_id]
+                    self.reveals.pop(commit_id, None)
+                    self.lots.forget(commit_id, entry[1])
         return True
 
     def _add_lease(self, record_id: bytes, author: bytes, lease: Lease, now: float) -> bool:

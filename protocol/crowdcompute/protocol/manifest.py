@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from .codec import U32, U53, Bytes32, decode, encode
+from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
 from .split import CHUNKS_MAX, Blocks, Grid, Items, Lines, Part, Range, Split, check_chunk_count
@@ -25,6 +26,7 @@ __all__ = [
     "CODE_BYTES_MAX",
     "BlobRef",
     "Blocks",
+    "Epochs",
     "Grid",
     "Items",
     "Limits",
@@ -99,6 +101,7 @@ class Manifest(Part, frozen=True):
     limits: Limits
     policy: Policy
     reward: U32
+    epochs: Epochs | None
     permissions: Annotated[tuple[str, ...], Meta(max_length=0)]
     created_s: U53
     expires_s: U53
@@ -165,6 +168,8 @@ def _check_fields(manifest: Manifest) -> None:
         raise RemoteProtocolError(f"the task's module has {manifest.code.size} bytes, 1 to {CODE_BYTES_MAX} may be")
     if manifest.expires_s <= manifest.created_s:
         raise RemoteProtocolError("the task expires before it was created")
+    if last_epoch(manifest) > EPOCHS_MAX:
+        raise RemoteProtocolError(f"the task has more than {EPOCHS_MAX} epochs: make them longer")
     check_chunk_count(manifest)
 
 

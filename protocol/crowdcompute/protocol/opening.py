@@ -16,7 +16,7 @@ from .batch import Leaf, open_batch, root_of
 from .codec import U32, Body, Bytes32, decode, encode
 from .errors import RemoteProtocolError
 from .events import Status
-from .records import COMMIT_CHUNKS_MAX, Assign, Commit, Run, Signed, chunks_of, parse, runs_of, shard_of
+from .records import COMMIT_CHUNKS_MAX, Assign, Commit, Reveal, Run, Signed, chunks_of, parse, runs_of, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,7 +76,15 @@ def opened_votes(author: bytes, commit: Commit, opened: bytes) -> list[Leaf]:
     Raises:
         RemoteProtocolError: The opening is not that of this commit.
     """
-    opening = decode(opened, CommitOpening)
+    return shown_votes(author, commit, decode(opened, CommitOpening))
+
+
+def shown_votes(author: bytes, commit: Commit, opening: CommitOpening | Reveal) -> list[Leaf]:
+    """As `opened_votes`, of what was decoded: by the creator when the task is closed, by the author before.
+
+    Raises:
+        RemoteProtocolError: The opening is not that of this commit.
+    """
     chunks = chunks_of(commit.shard, commit.runs)
     if len(chunks) != len(opening.votes):
         raise RemoteProtocolError("another number of votes is shown than the commit names chunks")

@@ -75,7 +75,7 @@ from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
 from .pieces import pieces_of
 from .reconcile import Reconcile, ReconcileCells, ReconcileIds
-from .records import Admit, Assign, Commit, Join, Lease, Record, Signed, parse, sign, verify_signature
+from .records import Admit, Assign, Commit, Join, Lease, Record, Reveal, Signed, parse, sign, verify_signature
 from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
@@ -470,8 +470,11 @@ class Peer:
         ledger = self.ledgers.get(record.task)
         if ledger is None or ledger.is_void(signed.author):
             return
-        if isinstance(record, Lease | Commit) and not self._may_speak(ledger, signed):
-            self._hold(source, ledger, signed)
+        if isinstance(record, Lease | Commit | Reveal) and not self._may_speak(ledger, signed):
+            self._hold(source, ledger.task, signed.author, signed)
+            return
+        if isinstance(record, Reveal) and record.commit not in ledger.commits:
+            self._hold(source, ledger.task, record.commit, signed)
             return
         ledger.check(signed, record)
         verify_signature(self._verifier, signed)
@@ -487,10 +490,17 @@ class Peer:
         self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source, creator)
         for role in self._roles_of(ledger.task):
             role.record_added(signed, record, self._now)
-        if isinstance(record, Admit | Join):
-            worker = record.worker if isinstance(record, Admit) else signed.author
-            for held_source, held in self._held.pop((ledger.task, worker), ()):
-                self._records_received(held_source, (held,))
+        match record:
+            case Admit(worker=awaited):
+                pass
+            case Join():
+                awaited = signed.author
+            case Commit():
+                awaited = signed.record_id
+            case _:
+                return
+        for held_source, held in self._held.pop((ledger.task, awaited), ()):
+            self._records_received(held_source, (held,))
 
     def _manifest_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
         if record_id in self.ledgers:
@@ -509,10 +519,11 @@ class Peer:
     def _may_speak(self, ledger: Ledger, signed: Signed) -> bool:
         return ledger.is_admitted(signed.author) or ledger.has_room_for_guest(signed.author, len(signed.body))
 
-    def _hold(self, source: PeerId, ledger: Ledger, signed: Signed) -> None:
+    def _hold(self, source: PeerId, task: bytes, awaited: bytes, signed: Signed) -> None:
+        """Keep a record until another comes: its author's join or admission, or the commit that it reveals."""
         if sum(map(len, self._held.values())) >= HELD_MAX:
             self._held.pop(next(iter(self._held)))
-        self._held.setdefault((ledger.task, signed.author), []).append((source, signed))
+        self._held.setdefault((task, awaited), []).append((source, signed))
 
     def _worth_saving(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
         """A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state."""
@@ -520,7 +531,7 @@ class Peer:
             return False
         if ledger.task in self.creators:
             return True
-        if isinstance(record, Commit | Assign):
+        if isinstance(record, Commit | Reveal | Assign):
             return signed.author == self.signer.public_key
         return ledger.task in self.workers
 

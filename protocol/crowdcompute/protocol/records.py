@@ -26,6 +26,12 @@ SHARD_CHUNKS = 4_096
 RECORD_BYTES_MAX = 48 * 1024
 """A record must leave room for its envelope in a frame."""
 
+SEEN_BYTES = 16
+"""A reveal names records by the first bytes of their ids: nobody makes another record that begins like one."""
+
+SEEN_MAX = 512
+"""Commits that a reveal may name as seen: with 1,024 votes it still fits a record."""
+
 COMMIT_CHUNKS_MAX = 1_024
 """Chunks of one commit: 1,024 hashes of 32 bytes still fit a record."""
 
@@ -35,7 +41,19 @@ LEAVING_TTL_S = 1
 EVERYTHING = 2**53 - 1
 """The greatest seq there can be: a verdict that voids commits up to it is for good."""
 
-Kind = Literal["manifest", "join", "admit", "lease", "commit", "assign", "verdict", "checkpoint", "certificate"]
+Kind = Literal[
+    "manifest",
+    "join",
+    "admit",
+    "beacon",
+    "lease",
+    "commit",
+    "reveal",
+    "assign",
+    "verdict",
+    "checkpoint",
+    "certificate",
+]
 
 Run: TypeAlias = tuple[U32, U32]
 """Consecutive chunks as (first, count). Lists of runs are ascending, disjoint and not adjacent."""
@@ -73,19 +91,37 @@ class Signed(Body, frozen=True, dict=True):
 
 
 class Join(Body, frozen=True):
-    """A worker asks to be admitted to a task and pays with a proof of work."""
+    """A worker asks to be admitted to a task and pays with a proof of work.
+
+    `anchor` is that of the chain it will draw lots from. `epoch` and `beacon` are the latest beacon it knows: the work
+    cannot have been done before that was out.
+    """
 
     task: Bytes32
     seal_key: Bytes32
+    anchor: Bytes32
+    epoch: U32
+    beacon: Bytes32
     work: U53
 
 
 class Admit(Body, frozen=True):
-    """The creator admits a worker. `nonce` was drawn after the join, so nobody could grind it."""
+    """The creator admits a worker. `nonce` was drawn after the join, so nobody could grind the lots of this anchor."""
 
     task: Bytes32
     worker: Bytes32
+    anchor: Bytes32
     nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class Beacon(Body, frozen=True):
+    """The creator was there from epoch `since` to `epoch`, whose value of its chain this is, with so many workers."""
+
+    task: Bytes32
+    epoch: U32
+    since: U32
+    value: Bytes32
+    workers: U32
 
 
 class Lease(Body, frozen=True):
@@ -104,14 +140,38 @@ class Lease(Body, frozen=True):
 
 
 class Commit(Body, frozen=True):
-    """A batch of one worker's votes: which chunks is public, what they say is sealed to the creator."""
+    """A batch of one worker's votes: which chunks is public, what they say is sealed to the creator.
+
+    `epoch` is when its author began it, on its own clock. With `link`, the value of its chain for that epoch, it says
+    that lots chose these chunks for it (drawing.py).
+    """
 
     task: Bytes32
     shard: U32
     seq: U53
+    epoch: U32
+    link: Annotated[bytes, Meta(max_length=32)]
     runs: Runs
     root: Bytes32
     sealed: bytes
+
+
+class Reveal(Body, frozen=True):
+    """What a commit's author voted, shown while the creator is away: statuses and hashes, no result.
+
+    `seen` names the commits of others on the same chunks that its author held by then: those were made blindly.
+    """
+
+    task: Bytes32
+    shard: U32
+    commit: Bytes32
+    salt: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    votes: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=0, le=2)], Bytes32], ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)
+    ]
+    seen: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=SEEN_BYTES, max_length=SEEN_BYTES)], ...], Meta(max_length=SEEN_MAX)
+    ]
 
 
 class Assign(Body, frozen=True):
@@ -183,13 +243,15 @@ class CertificateBody(Body, frozen=True):
     confidence: float
 
 
-Record: TypeAlias = Join | Admit | Lease | Commit | Assign | Verdict | Checkpoint | CertificateBody
+Record: TypeAlias = Join | Admit | Beacon | Lease | Commit | Reveal | Assign | Verdict | Checkpoint | CertificateBody
 
 _BODIES: dict[str, type[Record]] = {
     "join": Join,
     "admit": Admit,
+    "beacon": Beacon,
     "lease": Lease,
     "commit": Commit,
+    "reveal": Reveal,
     "assign": Assign,
     "verdict": Verdict,
     "checkpoint": Checkpoint,
@@ -219,6 +281,8 @@ def parse(signed: Signed) -> Record:
     record: Record = decode(signed.body, kind)
     if isinstance(record, Lease | Commit):
         chunks_of(record.shard, record.runs, allow_none=isinstance(record, Lease))
+    if isinstance(record, Commit) and len(record.link) not in (0, 32):
+        raise RemoteProtocolError("a commit's link is not a value of a chain")
     signed.__dict__["record"] = record
     return record
 

@@ -134,6 +134,11 @@ class _Evidence:
             admitted=self.ledger.admits.keys(),
             convicted={worker: verdict.void_to for worker, verdict in self.ledger.verdicts.items()},
             assigned=self.assigned,
+            drawn={
+                (worker, chunk)
+                for chunk in {chunk for ballot in self.ballots for chunk in ballot.values}
+                for worker in self.ledger.lots.workers(chunk, blind=True)
+            },
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
         """Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .tally import ChunkTally, Vote, says_more, tally_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .batch import Leaf
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 class Referee:
     """Incremental tally of one task. Methods return the chunks whose state may have changed."""
 
-    def __init__(self, creator: bytes, replication: int) -> None:
+    def __init__(
+        self, creator: bytes, replication: int, drawn: Callable[[int], frozenset[bytes]] = lambda _: frozenset()
+    ) -> None:
         self._creator = creator
+        self._drawn = drawn
+        """Whose votes on a chunk were drawn by lots; what changes it is told by `look_again`."""
         self._replication = replication
         self.void: dict[bytes, int] = {}
         """Worker -> the seq up to which its commits are void."""
@@ -104,11 +108,16 @@ class Referee:
         if cached is None:
             cast = self._votes.get(chunk, {})
             admitted = [vote for worker, vote in cast.items() if vote.trusted or worker in self._admitted]
-            counted = [vote for vote in admitted if not self._is_void(vote)]
+            drawn = self._drawn(chunk)
+            counted = [vote._replace(drawn=vote.worker in drawn) for vote in admitted if not self._is_void(vote)]
             tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
             cached = tally_chunk(counted, self._replication, tainted=tainted)
             self._cache[chunk] = cached
         return cached
+
+    def look_again(self, chunks: Iterable[int]) -> Iterable[int]:
+        """Votes on these chunks may count for more, or less, than they did."""
+        return self._touched(chunks)
 
     def touched_chunks(self) -> Iterable[int]:
         """Chunks somebody voted on."""

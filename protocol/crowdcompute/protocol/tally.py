@@ -40,7 +40,8 @@ class Vote(NamedTuple):
 
     `value` is the status byte and SHA-256 of the result, None while sealed, and b"" when the worker reports that it
     got no result. `assigned` says that the creator chose this worker for this chunk; a worker that chose the chunk
-    itself may have a friend on it, so only one such vote counts towards a quorum.
+    itself may have a friend on it, so only one such vote counts towards a quorum. `drawn` says that lots chose it,
+    while the creator was away (drawing.py): that counts towards a quorum, but is no audit.
     """
 
     worker: bytes
@@ -50,6 +51,7 @@ class Vote(NamedTuple):
     """The creator's own execution: it settles the chunk."""
     seq: int = 0
     """Of the commit it was cast in."""
+    drawn: bool = False
 
 
 NO_RESULT = b""
@@ -101,9 +103,9 @@ def tally_chunk(votes: Iterable[Vote], replication: int, *, tainted: bool) -> Ch
     if by_value:
         ((value, cast),) = by_value.items()
         assigned = sum(vote.assigned for vote in cast)
-        weight = min(len(cast), assigned + 1)
+        weight = min(len(cast), sum(vote.assigned or vote.drawn for vote in cast) + 1)
         if weight >= needed:
-            return ChunkTally(ChunkState.AGREED, value, 0, (), weight - needed)
+            return ChunkTally(ChunkState.AGREED, value, 0, (), min(weight - needed, assigned))
         return ChunkTally(ChunkState.SEALED, None, needed - weight, (), 0)
     if no_results >= NO_RESULTS_TO_FAIL:
         return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
@@ -151,6 +153,7 @@ def tally(
     admitted: Collection[bytes],
     convicted: Mapping[bytes, int],
     assigned: Collection[tuple[bytes, int]],
+    drawn: Collection[tuple[bytes, int]] = (),
 ) -> Tally:
     """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with.
 
@@ -171,9 +174,8 @@ def tally(
             previous = cast.get(ballot.worker)
             # Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
             if previous is None or says_more(value, previous.value):
-                cast[ballot.worker] = Vote(
-                    ballot.worker, value, (ballot.worker, chunk) in assigned, trusted, ballot.seq
-                )
+                asked = (ballot.worker, chunk)
+                cast[ballot.worker] = Vote(ballot.worker, value, asked in assigned, trusted, ballot.seq, asked in drawn)
     touched = votes.keys() | tainted
     return Tally(
         void,

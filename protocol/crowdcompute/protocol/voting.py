@@ -33,6 +33,8 @@ def commits_of(
     *,
     inline_bytes: int,
     custodians: Sequence[bytes] | None = None,
+    epoch: int = 0,
+    link: bytes = b"",
 ) -> list[tuple[Commit, list[Leaf]]]:
     """Commits over these outcomes, as few as their size allows, each of one shard.
 
@@ -54,6 +56,8 @@ def commits_of(
             salt=rng.randbytes(16),
             nonce=rng.randbytes(NONCE_BYTES),
             custodians=(custodians or ()) if any(leaf.sealed for leaf in batch) else (),
+            epoch=epoch,
+            link=link,
         )
         commits.append((commit, batch))
 

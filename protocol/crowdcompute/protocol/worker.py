@@ -45,6 +45,7 @@ from .records import (
 )
 from .sizing import BatchSizer
 from .split import ChunkReader, are_read_in_pieces, seed
+from .standing_in import StandingIn
 from .voting import commits_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from .identity import PeerId, Signer
     from .ledger import Ledger
     from .manifest import BlobRef
+    from .provisional import Provisional
+    from .standing_in import Draw
     from .storage import BlobStore
 
 
@@ -123,6 +126,10 @@ class WorkerRole:
         self._voted: set[int] = set()
         self._giving = Giving(config, rng, ledger, desk, blobs, now)
         self._earning = Earning(config, ledger, desk, blobs)
+        self._standing_in = StandingIn(config, signer, rng, ledger, desk)
+        self._drawn: Draw | None = None
+        """What lots chose for the job that is about to start."""
+        self._draws: dict[int, Draw] = {}  # job -> what lots chose for it
         self._seq = 0
         self._followed: list[int] = []
         self._empty_until: dict[int, float] = {}  # shards in which nothing was open
@@ -220,12 +227,13 @@ class WorkerRole:
 
     def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
         """Our own node executed a batch: commit it."""
+        draw = self._draws.pop(job, None)
         if self._jobs.pop(job, None) is None or self.state is WorkerState.DONE:
             return
         self._lease_changed = True
         self._nothing_until = now
         self._sizer.finished(len(outcomes), seconds)
-        self._vote(outcomes, now)
+        self._vote(outcomes, now, draw)
 
     def look_again(self, now: float) -> None:
         """Leases were released or chunks reopened: there may be something to pick."""
@@ -243,6 +251,7 @@ class WorkerRole:
         for job in self._jobs:
             self._desk.cancel(job)
         self._jobs.clear()
+        self._draws.clear()
         self._assigned.clear()
         self._waiting.clear()
         self._lease_changed = True
@@ -259,6 +268,8 @@ class WorkerRole:
         self._giving.advance(now)
         if now >= self._earning.wake_at():
             self._earning.advance({shard_of(chunk) for chunk in self._voted})
+        if self.state in (WorkerState.WORKING, WorkerState.IDLE):
+            self._standing_in.advance(now)
         if now >= self._expires_at:
             self._giving.release_all()
             self._keeping.release_all()
@@ -283,7 +294,10 @@ class WorkerRole:
         self._inputs_came = False
         if not chunks:
             chunks = self._next_assigned()
-            if len(chunks) < self._sizer.size():
+            self._drawn = self._next_drawn(now) if not chunks else None
+            if self._drawn is not None:
+                chunks = self._drawn.chunks
+            elif len(chunks) < self._sizer.size():
                 # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
                 chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
         if not chunks:
@@ -302,7 +316,7 @@ class WorkerRole:
             except ProtocolError as error:
                 # The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
                 unreadable.append(ChunkOutcome(chunk, Status.NO_RESULT, b"", f"inputs: {error}"))
-        self._vote(unreadable, now)
+        self._vote(unreadable, now, self._drawn)
         if self._waiting:
             assert self.ledger.manifest.inputs is not None
             self._lease_changed = True
@@ -310,8 +324,14 @@ class WorkerRole:
         return batch or None
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
+        if self._drawn is not None:
+            self._draws[job] = self._drawn
         self._jobs[job] = tuple(chunk.chunk for chunk in batch)
         self._lease_changed = True
+
+    def provisional(self, now: float) -> Provisional | None:
+        """What the task's records say while its creator is away; None while it is there."""
+        return self._standing_in.provisional(now)
 
     @property
     def jobs_running(self) -> int:
@@ -336,7 +356,9 @@ class WorkerRole:
             return min(self._giving.wake_at(), self._earning.wake_at())
         guest_at = self._guest_at if self.state is WorkerState.JOINING else None
         due = (at for at in (self._look_again_at, guest_at) if at is not None)
-        return min(self._renew_at, self._giving.wake_at(), self._earning.wake_at(), *due)
+        working = self.state in (WorkerState.WORKING, WorkerState.IDLE)
+        epoch_at = self._standing_in.wake_at() if working else math.inf
+        return min(self._renew_at, self._giving.wake_at(), self._earning.wake_at(), epoch_at, *due)
 
     # ---- inside
 
@@ -360,8 +382,10 @@ class WorkerRole:
         if me in self.ledger.admits:
             self.state = WorkerState.WORKING
         elif me not in self.ledger.joins:
-            work = find_work(self.ledger.task, me, self.ledger.manifest.policy.pow_bits)
-            self._desk.publish(self.ledger, Join(self.ledger.task, self._signer.seal_key, work))
+            epoch, beacon = self.ledger.newest_beacon()
+            anchor = self._standing_in.anchor
+            join = Join(self.ledger.task, self._signer.seal_key, anchor, epoch, beacon, 0)
+            self._desk.publish(self.ledger, find_work(join, me, self.ledger.manifest.policy.pow_bits))
 
     def _wait_for_admission(self, now: float) -> None:
         if self.state is not WorkerState.JOINING:
@@ -390,7 +414,16 @@ class WorkerRole:
         # Started at once it is leased at once; behind running work it can wait for company.
         self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
 
-    def _vote(self, outcomes: Sequence[ChunkOutcome], now: float) -> None:
+    def _next_drawn(self, now: float) -> Draw | None:
+        """What lots choose for us while the creator is away, in the shards that we follow."""
+        mine = self._running().union(self._voted)
+        for shard in self._followed:
+            draw = self._standing_in.draw(shard, self._sizer.size(), mine, now)
+            if draw is not None:
+                return draw
+        return None
+
+    def _vote(self, outcomes: Sequence[ChunkOutcome], now: float, draw: Draw | None = None) -> None:
         commits = commits_of(
             self._signer,
             self.ledger.manifest.seal_key,
@@ -401,6 +434,8 @@ class WorkerRole:
             self._rng,
             inline_bytes=self._config.inline_result_bytes,
             custodians=self._giving.custodians(now),
+            epoch=draw.epoch if draw is not None else self._standing_in.epoch(now),
+            link=draw.link if draw is not None else b"",
         )
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)

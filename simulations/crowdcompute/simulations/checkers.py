@@ -217,6 +217,11 @@ def unequal_tally(world: World) -> Iterator[str]:
         admitted=ledger.admits.keys(),
         convicted={worker: verdict.void_to for worker, verdict in ledger.verdicts.items()},
         assigned=assigned,
+        drawn={
+            (worker, chunk)
+            for chunk in range(world.manifest.chunks)
+            for worker in ledger.lots.workers(chunk, blind=True)
+        },
     )
     if pure.void != role.referee.void:
         yield f"the tally voids {len(pure.void)} workers, the referee {len(role.referee.void)}"

@@ -25,9 +25,13 @@ class HashedIdentity:
         self.public_key = sha256(b"public" + seed).digest()
         self.seal_key = sha256(b"seal" + seed).digest()
         self.peer_id: PeerId = peer_id_of(self.public_key)
+        self._seed = seed
 
     def sign(self, domain: str, body: bytes) -> bytes:
         return _signature(self.public_key, domain, body)
+
+    def derive(self, purpose: bytes) -> bytes:
+        return sha256(b"secret" + self._seed + purpose).digest()
 
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         return nonce + self._tag(seal_key, context, nonce, plaintext) + plaintext

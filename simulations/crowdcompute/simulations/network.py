@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
+from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.events import (
     CancelJob,
     Channel,
@@ -611,6 +612,10 @@ class World:
 
     def _manifest(self, creator: Identity | HashedIdentity) -> Manifest:
         task = self.scenario.task
+        code, created_s = describe(self.code), int(EPOCH_S)
+        # A chain of hashes for each worker over a year's epochs would take longer than a run.
+        expires_s = created_s + (86_400 if task.epoch_s else 365 * 86_400)
+        epochs = make_epochs(creator, code.sha256, created_s, expires_s, task.epoch_s) if task.epoch_s else None
         return Manifest(
             schema=1,
             name=self.scenario.name,
@@ -619,16 +624,17 @@ class World:
             creator=creator.public_key,
             seal_key=creator.seal_key,
             runtime="wasm",
-            code=describe(self.code),
+            code=code,
             split=Range(start=0, stop=task.chunks, step=1),
             chunks=task.chunks,
             inputs=None,
             limits=Limits(memory_bytes=1 << 20, output_bytes=max(64, task.result_bytes), seconds=task.limit_s),
             policy=Policy(replication=task.replication, eps=task.eps, liars=task.liars, pow_bits=0),
             reward=1,
+            epochs=epochs,
             permissions=(),
-            created_s=int(EPOCH_S),
-            expires_s=int(EPOCH_S) + 365 * 86_400,
+            created_s=created_s,
+            expires_s=expires_s,
         )
 
     def _node(self, index: int) -> Node:

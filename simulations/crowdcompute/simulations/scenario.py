@@ -70,6 +70,8 @@ class Task(Table, frozen=True):
     chunk_sigma: Seconds = 0.2
     result_bytes: Annotated[int, Meta(ge=8)] = 32
     code_bytes: Positive = 2_000
+    epoch_s: Count = 0
+    """Length of an epoch, for a task that goes on being verified without its creator; 0 for one without epochs."""
     limit_s: Annotated[float, Meta(gt=0, le=3_600)] = 60.0
     failing: tuple[int, ...] = ()
     """Chunks of which nobody gets a result."""

@@ -83,6 +83,10 @@ class BrowserIdentity implements Signer {
     return this.made;
   }
 
+  derive(purpose: Uint8Array): Uint8Array {
+    return this.sealing!.derive(purpose);
+  }
+
   seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
     return this.sealing!.seal(sealKey, context, plaintext, nonce);
   }

@@ -12,9 +12,12 @@
  */
 
 
+import type { Absences } from "../protocol/absence";
+import type { checkRecord } from "../protocol/checking";
 import type { CreatorRole } from "../protocol/creator";
 import type { Custody } from "../protocol/custody";
 import type { Exchange } from "../protocol/exchange";
+import type { Ledger } from "../protocol/ledger";
 import type { Runtime } from "../protocol/manifest";
 import type { Roles } from "../protocol/peer";
 import type { WorkerRole } from "../protocol/worker";
@@ -29,6 +32,8 @@ export class Later implements Roles {
   /** Where kernels may run from now on. */
   gpu: GpuChoice = "off";
   private workerRole: typeof WorkerRole | null = null;
+  private checkRecord: typeof checkRecord | null = null;
+  private absences: typeof Absences | null = null;
   private custodyPart: typeof Custody | null = null;
   private exchangePart: typeof Exchange | null = null;
   private creatorRole: typeof CreatorRole | null = null;
@@ -74,9 +79,11 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, custody, exchange, sealing, sandbox] = await reached(
+    const [worker, absence, checking, custody, exchange, sealing, sandbox] = await reached(
       Promise.all([
         import("../protocol/worker"),
+        import("../protocol/absence"),
+        import("../protocol/checking"),
         import("../protocol/custody"),
         import("../protocol/exchange"),
         import("../protocol/sealing"),
@@ -84,6 +91,8 @@ export class Later implements Roles {
       ]),
     );
     this.workerRole = worker.WorkerRole;
+    this.absences = absence.Absences;
+    this.checkRecord = checking.checkRecord;
     this.custodyPart = custody.Custody;
     this.exchangePart = exchange.Exchange;
     this.keys.sealWith(sealing.SealKeys);
@@ -106,6 +115,15 @@ export class Later implements Roles {
 
   worker(...parts: ConstructorParameters<typeof WorkerRole>): WorkerRole {
     return new this.workerRole!(...parts);
+  }
+
+  check(...parts: Parameters<typeof checkRecord>): boolean {
+    this.checkRecord?.(...parts);
+    return this.checkRecord !== null;
+  }
+
+  attend(ledger: Ledger): void {
+    this.absences!.of(ledger);
   }
 
   custody(...parts: ConstructorParameters<typeof Custody>): Custody {

@@ -6,6 +6,7 @@ import { describe } from "../protocol/blobs";
 import { hex, type Hex } from "../protocol/bytes";
 import { readBundle, type Bundle } from "../protocol/bundle";
 import { checkInputs, chunkCount, chunkInput, seed } from "../protocol/chunks";
+import { EPOCH_S, makeEpochs } from "../protocol/epochs";
 import { LocalProtocolError, RemoteProtocolError } from "../protocol/errors";
 import { Status } from "../protocol/events";
 import type { Signer, Verifier } from "../protocol/identity";
@@ -67,6 +68,7 @@ export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared
     limits: { memoryBytes: draft.memoryBytes, outputBytes: draft.outputBytes, seconds: draft.seconds },
     policy: { replication: draft.replication, eps: draft.eps, liars: LIARS, powBits: 0 },
     reward: 1,
+    epochs: makeEpochs(signer, ref.sha256, createdS, createdS + LIFETIME_S, Math.max(EPOCH_S, Math.ceil(draft.seconds))),
     permissions: [],
     createdS,
     expiresS: createdS + LIFETIME_S,

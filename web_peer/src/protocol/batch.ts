@@ -87,6 +87,9 @@ export interface SealedWith {
   readonly salt: Uint8Array;
   readonly nonce: Uint8Array;
   readonly custodians?: readonly Uint8Array[];
+  readonly epoch?: number;
+  /** Of chunks that lots chose: what shows it. */
+  readonly link?: Uint8Array;
 }
 
 /** A commit of these leaves, which must be of one shard, ascending by chunk and no more than a commit holds. */
@@ -96,7 +99,7 @@ export function sealCommit(
   task: Uint8Array,
   seq: number,
   leaves: readonly Leaf[],
-  { salt, nonce, custodians = [] }: SealedWith,
+  { salt, nonce, custodians = [], epoch = 0, link = NOT_SEALED }: SealedWith,
 ): Commit {
   const batch = encode(Batch, {
     salt,
@@ -108,6 +111,8 @@ export function sealCommit(
     task,
     shard: shardOf(leaves[0]!.chunk),
     seq,
+    epoch,
+    link,
     runs: runsOf(leaves.map((leaf) => leaf.chunk)),
     root: rootOf(task, signer.publicKey, salt, leaves),
     sealed: signer.seal(sealKey, concat(CONTEXT, task), batch, nonce),
@@ -156,7 +161,12 @@ export function custodiansOf(signer: Signer, sealKey: Uint8Array, commit: Commit
 }
 
 /** The public root that binds a worker to these leaves: to their status and digest, whatever else they carry. */
-export function rootOf(task: Uint8Array, worker: Uint8Array, salt: Uint8Array, leaves: readonly Leaf[]): Uint8Array {
+export function rootOf(
+  task: Uint8Array,
+  worker: Uint8Array,
+  salt: Uint8Array,
+  leaves: readonly { readonly chunk: number; readonly status: number; readonly digest: Uint8Array }[],
+): Uint8Array {
   const prefix = concat(LEAF_DOMAIN, task, worker);
   const chunk = new Uint8Array(4);
   const view = new DataView(chunk.buffer);

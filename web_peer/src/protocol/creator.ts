@@ -10,6 +10,7 @@
  * sealed to itself: what it has accepted can be rebuilt from the records after a crash at any moment.
  */
 
+import { Absences } from "./absence";
 import { openAssignment, sealAssignment } from "./assigning";
 import { CUSTODIANS_MAX, custodiansOf, openCommit } from "./batch";
 import { equal, fromHex, hex, type Hex } from "./bytes";
@@ -19,6 +20,7 @@ import { type Custodial, refusal } from "./custody";
 import { fieldsOf, split, tableOf } from "./credit";
 import type { Desk } from "./desk";
 import { Dispatch } from "./dispatching";
+import type { Lots } from "./drawing";
 import { RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
 import { Executing } from "./executing";
@@ -27,6 +29,7 @@ import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
 import { type Shown, shownRecords } from "./opening";
+import { Presence } from "./presence";
 import {
   type Checkpoint,
   CREDITS_INLINE_BYTES_MAX,
@@ -47,6 +50,12 @@ import type { Rng } from "./rng";
 import type { BlobStore } from "./storage";
 import type { ChunkTally } from "./tally";
 import { commitsOf } from "./voting";
+
+/**
+ * A creator that was away asks nobody for anything for this long: what it would ask for may have been done meanwhile, and
+ * is on its way to it. A guess; simulations/scenarios/unattended.toml.
+ */
+const HEAR_OUT_S = 5;
 
 /** How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run. */
 const REVIEW_S = 0.5;
@@ -79,6 +88,8 @@ export interface Progress {
   readonly workerAudits: number;
   readonly creatorAudits: number;
   readonly bound: number;
+  /** Votes that lots chose while we were away, and that count towards a quorum. */
+  readonly drawn: number;
 }
 
 /** One task of ours. */
@@ -87,6 +98,8 @@ export class CreatorRole implements Custodial {
   /** The opened votes, also for whoever checks us. */
   readonly referee: Referee;
   private readonly me: Hex;
+  private readonly lots: Lots;
+  private readonly presence: Presence;
   private readonly closing: Closing;
   private readonly executing: Executing;
   private readonly dispatch: Dispatch;
@@ -108,6 +121,10 @@ export class CreatorRole implements Custodial {
   private checkpointAt = Infinity;
   private reviewAt = -Infinity;
   private isRestoring = false;
+  /** When we have heard what was done in our absence. */
+  private askingFrom = -Infinity;
+  /** Chunks that we execute for no other reason than that their votes differ. */
+  private readonly disputed = new Set<number>();
   private isStirred = true;
 
   constructor(
@@ -120,7 +137,10 @@ export class CreatorRole implements Custodial {
   ) {
     const { manifest } = ledger;
     this.me = hex(signer.publicKey);
-    this.referee = new Referee(this.me, manifest.policy.replication);
+    this.lots = Absences.of(ledger).lots;
+    this.presence = new Presence(config, signer, ledger, desk);
+    const drawn = (chunk: number): ReadonlySet<Hex> => this.lots.workers(chunk, true);
+    this.referee = new Referee(this.me, manifest.policy.replication, drawn);
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.executing = new Executing(config, ledger, (start, length) => this.readInputs(start, length));
     const ask = (worker: Hex, home: number, chunks: readonly number[]): void => this.assign(worker, home, chunks);
@@ -135,6 +155,7 @@ export class CreatorRole implements Custodial {
   /** Take up a task again from the records of an earlier life. */
   restored(records: Iterable<readonly [Signed, LedgerRecord]>, now: number): void {
     this.isRestoring = true;
+    if (this.presence.wasAway(now)) this.askingFrom = now + HEAR_OUT_S;
     for (const [signed, record] of records) {
       if (record.kind === "certificate") {
         // It certifies what was settled by then: votes that came later change nothing, as they did not before.
@@ -176,6 +197,11 @@ export class CreatorRole implements Custodial {
       case "commit":
         this.count(signed, author, record, now);
         break;
+      case "reveal": {
+        const { commit } = this.ledger.commits.get(hex(record.commit))!;
+        this.review(this.referee.lookAgain(chunksOf(commit.shard, commit.runs)), now);
+        break;
+      }
       case "assign": {
         const worker = hex(record.worker);
         const join = this.ledger.joins.get(worker);
@@ -186,6 +212,7 @@ export class CreatorRole implements Custodial {
       case "verdict":
         this.makeVoid(hex(record.worker), record.voidTo, now);
         break;
+      case "beacon":
       case "checkpoint":
         break;
       case "certificate":
@@ -257,10 +284,11 @@ export class CreatorRole implements Custodial {
     if (now >= this.reviewAt) {
       this.reviewAt = now + REVIEW_S;
       this.isStirred = true;
+      this.presence.advance(now, this.dispatch.memberCount);
       this.admit(now);
       this.dispatch.review(now);
     }
-    if (this.isStirred) {
+    if (this.isStirred && now >= this.askingFrom) {
       this.isStirred = false;
       this.dispatch.dispatch(now, this.state === "auditing");
       this.finish(now);
@@ -303,6 +331,7 @@ export class CreatorRole implements Custodial {
       workerAudits,
       creatorAudits,
       bound,
+      drawn: this.lots.count(),
     };
   }
 
@@ -359,7 +388,8 @@ export class CreatorRole implements Custodial {
       if (ledger.admits.has(worker) || ledger.isVoid(worker) || !this.canSealTo(join.sealKey)) continue;
       this.admittedAt.push(now);
       const peer = fromHex(worker);
-      this.desk.publish(ledger, { kind: "admit", task: ledger.task, worker: peer, nonce: this.rng.bytes(16) });
+      const nonce = this.rng.bytes(16);
+      this.desk.publish(ledger, { kind: "admit", task: ledger.task, worker: peer, anchor: join.anchor, nonce });
       this.desk.notice("worker admitted", ledger, { peer });
       this.admitted(worker, now);
     }
@@ -419,6 +449,9 @@ export class CreatorRole implements Custodial {
       this.convict(author, "equivocated", chunks[0]!, recordId(signed), now);
     }
     this.review(touched, now);
+    if (commit.link.length > 0 && !this.lots.isLinked(author)) {
+      this.review(this.referee.lookAgain(this.referee.votedChunks(author)), now);
+    }
   }
 
   private convict(worker: Hex, reason: Verdict["reason"], chunk: number, commit: Uint8Array, now: number): void {
@@ -468,6 +501,9 @@ export class CreatorRole implements Custodial {
       this.desk.notice("chunk reopened", this.ledger, { chunk });
     }
     if (tally.state !== "failed" && this.failed.delete(chunk)) this.markDirty(chunk, now);
+    if (tally.state !== "disputed" && this.disputed.delete(chunk)) {
+      this.executing.forgo(chunk); // A conviction on another chunk has settled this one.
+    }
     switch (tally.state) {
       case "open":
         this.dispatch.reopened(chunk);
@@ -478,6 +514,7 @@ export class CreatorRole implements Custodial {
       case "disputed":
         this.dispatch.satisfied(chunk);
         if (!this.executing.has(chunk)) {
+          this.disputed.add(chunk);
           this.executing.want([chunk]);
           this.desk.notice("dispute", this.ledger, { chunk });
         }

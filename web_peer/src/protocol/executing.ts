@@ -42,6 +42,11 @@ export class Executing {
     for (const chunk of chunks) this.wanted.add(chunk);
   }
 
+  /** This chunk need not be executed any more; a job that has begun goes on. */
+  forgo(chunk: number): void {
+    this.wanted.delete(chunk);
+  }
+
   /** The next batch, or null. `jobStarted` must follow. */
   takeJob(): readonly ChunkInput[] | null {
     if (this.wanted.size === 0) return null;

@@ -44,6 +44,9 @@ export interface Signer {
   /** Encrypt to the owner of `sealKey`. Both ends, and nobody else, can `unseal` it again. */
   seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array;
 
+  /** 32 bytes for one purpose that only we can compute, and always the same. */
+  derive(purpose: Uint8Array): Uint8Array;
+
   /**
    * Open what the owner of `sealKey` and we share.
    *

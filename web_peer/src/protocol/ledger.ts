@@ -12,15 +12,10 @@
  * Workers, records and topics are named by hexadecimal text here, because that is what maps can be keyed by.
  */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-
-import { concat, equal, hex, type Hex } from "./bytes";
-import { RemoteProtocolError } from "./errors";
+import type { Absences } from "./absence";
+import { hex, type Hex } from "./bytes";
 import type { Manifest } from "./manifest";
 import {
-  CREDITS_BYTES_MAX,
-  CREDITS_INLINE_BYTES_MAX,
-  CREDITS_ROW_BYTES,
   EVERYTHING,
   type Admit,
   type CertificateBody,
@@ -51,46 +46,6 @@ export const GUESTS_BYTES_MAX = 64 * 1024 * 1024;
 
 /** An assignment that its worker has not answered with a lease by then was given to somebody else long ago. */
 export const ASSIGN_KEPT_S = 60;
-
-const WORK_DOMAIN = new TextEncoder().encode("cc/work/1\0");
-
-/** The hash of a join's proof of work, before the number. */
-function workHash(task: Uint8Array, worker: Uint8Array): ReturnType<typeof sha256.create> {
-  return sha256.create().update(concat(WORK_DOMAIN, task, worker));
-}
-
-function setU64(view: DataView, value: number): void {
-  view.setUint32(0, Math.floor(value / 0x1_0000_0000));
-  view.setUint32(4, value % 0x1_0000_0000);
-}
-
-function leadingZeroBits(digest: Uint8Array): number {
-  let at = 0;
-  while (digest[at] === 0) at++;
-  return at === digest.length ? 8 * at : 8 * at + Math.clz32(digest[at]!) - 24;
-}
-
-/** Leading zero bits of a join's proof of work: SHA-256 over the domain, the task, the worker and the number. */
-export function joiningWork(task: Uint8Array, worker: Uint8Array, work: number): number {
-  const number = new Uint8Array(8);
-  setU64(new DataView(number.buffer), work);
-  return leadingZeroBits(workHash(task, worker).update(number).digest());
-}
-
-/** The smallest number whose proof of work has `bits` leading zero bits. */
-export function findWork(task: Uint8Array, worker: Uint8Array, bits: number): number {
-  // What does not change is hashed once: a try then costs one compression and no allocation.
-  const begun = workHash(task, worker);
-  const attempt = begun.clone();
-  const number = new Uint8Array(8);
-  const view = new DataView(number.buffer);
-  const digest = new Uint8Array(32);
-  for (let work = 0; ; work++) {
-    setU64(view, work);
-    begun._cloneInto(attempt).update(number).digestInto(digest);
-    if (leadingZeroBits(digest) >= bits) return work;
-  }
-}
 
 /** Topic of what concerns a whole task: joins, admissions, verdicts, checkpoints, the certificate. */
 export function taskTopic(task: Uint8Array): Hex {
@@ -150,6 +105,8 @@ export class Ledger {
   readonly equivocators = new Set<Hex>();
   readonly checkpoints = new Map<number, Checkpoint>();
   readonly commits = new Map<Hex, HeldCommit>();
+  /** Beacons and reveals; null until a role attaches what takes them. */
+  absences: Absences | null = null;
   certificate: CertificateBody | null = null;
   creatorEquivocated = false;
 
@@ -190,52 +147,11 @@ export class Ledger {
     switch (record.kind) {
       case "lease":
       case "commit":
+      case "reveal":
       case "assign":
         return shardTopic(this.task, record.shard);
       default:
         return this.taskKey;
-    }
-  }
-
-  /**
-   * Whether a record may enter at all; its signature was checked before.
-   *
-   * @throws RemoteProtocolError when it is for another task, by the wrong author, or names what does not exist.
-   */
-  check(signed: Signed, record: LedgerRecord): void {
-    if (!equal(record.task, this.task)) throw new RemoteProtocolError("a record of another task");
-    switch (record.kind) {
-      case "join":
-        if (joiningWork(this.task, signed.author, record.work) < this.manifest.policy.powBits) {
-          throw new RemoteProtocolError("a join without its proof of work");
-        }
-        if (this.joins.size >= WORKERS_MAX) throw new RemoteProtocolError("too many workers join this task");
-        return;
-      case "lease":
-      case "commit": {
-        const last = record.runs[record.runs.length - 1];
-        if (record.shard >= this.shards || (last !== undefined && last[0] + last[1] > this.manifest.chunks)) {
-          throw new RemoteProtocolError("a record names chunks the task does not have");
-        }
-        if (record.kind === "lease" && record.home >= this.shards) {
-          throw new RemoteProtocolError("a lease names a home shard the task does not have");
-        }
-        if (record.kind === "commit" && record.seq === EVERYTHING) {
-          throw new RemoteProtocolError("a commit with the last seq there is: no strike could end before it");
-        }
-        return;
-      }
-      default:
-        if (!equal(signed.author, this.manifest.creator)) {
-          throw new RemoteProtocolError(`a ${signed.kind} that the creator did not sign`);
-        }
-        if (record.kind === "assign" && record.shard >= this.shards) {
-          throw new RemoteProtocolError("an assignment names a shard the task does not have");
-        }
-        if (record.kind === "checkpoint") this.checkCheckpoint(record);
-        if (record.kind === "verdict" && record.reason !== "wrong" && record.voidTo !== EVERYTHING) {
-          throw new RemoteProtocolError("a strike for what no hardware error can cause");
-        }
     }
   }
 
@@ -248,6 +164,7 @@ export class Ledger {
     let ids = this.byTopic.get(topic);
     if (ids === undefined) this.byTopic.set(topic, (ids = new Set()));
     ids.add(id);
+    this.absences?.added(id, signed, record);
     return true;
   }
 
@@ -394,24 +311,6 @@ export class Ledger {
 
   // ---- inside
 
-  private checkCheckpoint({ shard, accepted, failed, credits, creditsSize }: Checkpoint): void {
-    const carried = creditsSize <= CREDITS_INLINE_BYTES_MAX ? creditsSize : 32;
-    if (creditsSize > CREDITS_BYTES_MAX || creditsSize % CREDITS_ROW_BYTES !== 0 || credits.length !== carried) {
-      throw new RemoteProtocolError("a checkpoint's table of credit does not fit its size");
-    }
-    const size = shard < this.shards ? this.shardSize(shard) : 0;
-    const bytes = Math.ceil(size / 8);
-    if (shard >= this.shards || accepted.length !== bytes || failed.length !== bytes) {
-      throw new RemoteProtocolError("a checkpoint does not fit its shard");
-    }
-    // Bits beyond the shard, or set in both, would make counts of open chunks negative.
-    let clash = size % 8 === 0 ? 0 : (accepted[bytes - 1]! | failed[bytes - 1]!) >>> (size % 8);
-    for (let at = 0; at < bytes; at++) clash |= accepted[at]! & failed[at]!;
-    if (clash !== 0) {
-      throw new RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have");
-    }
-  }
-
   /** Let a record say what it says. False when that is nothing new. */
   private take(id: Hex, signed: Signed, record: LedgerRecord, now: number): boolean {
     switch (record.kind) {
@@ -434,7 +333,12 @@ export class Ledger {
         return true;
       case "commit":
         this.addCommit(id, hex(signed.author), record);
-        this.countGuest(hex(signed.author), signed.body.length);
+        this.countGuest(signed);
+        return true;
+      case "beacon":
+      case "reveal":
+        if (this.absences?.take(id, record) !== true) return false;
+        if (record.kind === "reveal") this.countGuest(signed);
         return true;
       case "lease":
         return this.addLease(id, hex(signed.author), record, now);
@@ -444,10 +348,11 @@ export class Ledger {
     }
   }
 
-  private countGuest(author: Hex, size: number): void {
+  private countGuest(signed: Signed): void {
+    const author = hex(signed.author);
     if (this.isAdmitted(author)) return;
-    this.guestBytes.set(author, (this.guestBytes.get(author) ?? 0) + size);
-    this.guestsBytes += size;
+    this.guestBytes.set(author, (this.guestBytes.get(author) ?? 0) + signed.body.length);
+    this.guestsBytes += signed.body.length;
   }
 
   /** A record that nobody needs to hear of any more. The creator's tally rests on it still. */
@@ -456,7 +361,8 @@ export class Ledger {
     else this.remove(id);
   }
 
-  private remove(id: Hex): void {
+  /** Forget a record that another one replaces. */
+  remove(id: Hex): void {
     const held = this.held.get(id);
     if (held === undefined) return;
     this.held.delete(id);
@@ -522,7 +428,12 @@ export class Ledger {
       const held = this.commits.get(commitId);
       if (held !== undefined && this.areClosed(held.commit.runs)) {
         this.letGo(commitId);
-        if (!this.keepCommits) this.commits.delete(commitId);
+        const reveal = this.absences?.closed(commitId);
+        if (reveal !== undefined) this.letGo(reveal);
+        if (!this.keepCommits) {
+          this.commits.delete(commitId);
+          this.absences?.dropped(commitId, held);
+        }
       }
     }
     return true;

@@ -68,6 +68,13 @@ export const Policy = part("Policy", {
 });
 export type Policy = Infer<typeof Policy>;
 
+/** The most epochs of one task: a chain takes some 100 ms to make or to check then. */
+export const EPOCHS_MAX = 65_536;
+
+/** How long an epoch of a task takes, and the anchor of its creator's beacons. */
+export const Epochs = part("Epochs", { seconds: integer(1, 86_400), anchor: bytes32 });
+export type Epochs = Infer<typeof Epochs>;
+
 /** Everything a volunteer needs to decide about a task and to compute it. */
 export const Manifest = part("Manifest", {
   schema: integer(1, 1),
@@ -84,6 +91,7 @@ export const Manifest = part("Manifest", {
   limits: Limits,
   policy: Policy,
   reward: u32,
+  epochs: nullable(Epochs),
   permissions: array(text(), { max: 0 }),
   createdS: u53,
   expiresS: u53,
@@ -158,6 +166,9 @@ function checkFields(manifest: Manifest): void {
     );
   }
   if (manifest.expiresS <= manifest.createdS) throw new RemoteProtocolError("the task expires before it was created");
+  if (manifest.epochs !== null && manifest.expiresS - manifest.createdS > EPOCHS_MAX * manifest.epochs.seconds) {
+    throw new RemoteProtocolError(`the task has more than ${EPOCHS_MAX} epochs: make them longer`);
+  }
   checkChunkCount(manifest);
 }
 

@@ -73,6 +73,14 @@ export interface Roles {
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole;
   custody(...parts: ConstructorParameters<typeof Custody>): Custody;
   exchange(...parts: ConstructorParameters<typeof Exchange>): Exchange;
+  /**
+   * Whether a record may enter a ledger; false while that cannot be told.
+   *
+   * @throws RemoteProtocolError when it may not.
+   */
+  check(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean;
+  /** Have a ledger take beacons and reveals, before a role in its task is made. */
+  attend(ledger: Ledger): void;
 }
 
 /**
@@ -523,12 +531,16 @@ export class Peer implements Desk, Shelf {
     if (ledger === undefined) return;
     const author = hex(signed.author);
     if (ledger.isVoid(author)) return;
-    const needsRoom = (record.kind === "lease" || record.kind === "commit") && !ledger.isAdmitted(author);
-    if (needsRoom && !ledger.hasRoomForGuest(author, signed.body.length)) {
+    const isVote = record.kind === "lease" || record.kind === "commit" || record.kind === "reveal";
+    if (isVote && !ledger.isAdmitted(author) && !ledger.hasRoomForGuest(author, signed.body.length)) {
       this.hold(source, ledger, author, signed);
       return;
     }
-    ledger.check(signed, record);
+    if (record.kind === "reveal" && !ledger.commits.has(hex(record.commit))) {
+      this.hold(source, ledger, hex(record.commit), signed);
+      return;
+    }
+    if (!this.roles.check(ledger, signed, record)) return;
     verifySignature(this.verifier, signed);
     if (ledger.add(signed, record, this.now)) this.added(ledger, signed, record, source);
     else this.gossip.markSeen(recordKey(signed));
@@ -539,9 +551,10 @@ export class Peer implements Desk, Shelf {
     this.spread(ledger, signed, record, source);
     this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
     this.creators.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
-    if (record.kind === "admit" || record.kind === "join") {
-      const worker = record.kind === "admit" ? record.worker : signed.author;
-      for (const held of this.release(heldKey(ledger, hex(worker)))) {
+    if (record.kind === "admit" || record.kind === "join" || record.kind === "commit") {
+      const author = record.kind === "admit" ? record.worker : signed.author;
+      const awaited = record.kind === "commit" ? recordKey(signed) : hex(author);
+      for (const held of this.release(heldKey(ledger, awaited))) {
         this.recordsReceived(held.source, [held.signed]);
       }
     }
@@ -568,9 +581,10 @@ export class Peer implements Desk, Shelf {
     if (this.isAcceptable(ledger)) this.startWorker(ledger);
   }
 
-  private hold(source: PeerId, ledger: Ledger, author: Hex, signed: Signed): void {
+  /** Keep a record until another comes: its author's join or admission, or the commit that it reveals. */
+  private hold(source: PeerId, ledger: Ledger, awaited: Hex, signed: Signed): void {
     if (this.heldCount >= HELD_MAX) this.release(this.held.keys().next().value!);
-    const key = heldKey(ledger, author);
+    const key = heldKey(ledger, awaited);
     const waiting = this.held.get(key);
     if (waiting === undefined) this.held.set(key, [{ source, signed }]);
     else waiting.push({ source, signed });
@@ -588,7 +602,7 @@ export class Peer implements Desk, Shelf {
   private isWorthSaving(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean {
     if (record.kind === "lease") return false;
     if (this.creators.has(ledger.taskKey)) return true;
-    if (record.kind === "commit" || record.kind === "assign") return hex(signed.author) === this.me;
+    if (record.kind === "commit" || record.kind === "reveal" || record.kind === "assign") return hex(signed.author) === this.me;
     return this.workers.has(ledger.taskKey);
   }
 
@@ -683,7 +697,10 @@ export class Peer implements Desk, Shelf {
       if (signed.kind !== "manifest") continue;
       const manifest = openManifest(signed, this.verifier);
       const task = recordKey(signed);
-      this.ledgers.set(task, new Ledger(signed, manifest, { keepCommits: hex(manifest.creator) === this.me }));
+      const keepCommits = hex(manifest.creator) === this.me;
+      const ledger = new Ledger(signed, manifest, { keepCommits });
+      this.ledgers.set(task, ledger);
+      if (keepCommits || this.isAcceptable(ledger)) this.roles.attend(ledger);
       this.gossip.markSeen(task);
     }
     const byTask = new Map<Hex, [Signed, LedgerRecord][]>();
@@ -821,6 +838,6 @@ export function exceeded(config: ProtocolConfig, { limits, inputs, policy }: Man
 
 export type Exceeded = "memory" | "time" | "inputs" | "proof of work";
 
-function heldKey(ledger: Ledger, author: Hex): string {
-  return `${ledger.taskKey} ${author}`;
+function heldKey(ledger: Ledger, awaited: Hex): string {
+  return `${ledger.taskKey} ${awaited}`;
 }

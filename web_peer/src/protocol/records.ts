@@ -33,6 +33,12 @@ export const SHARD_CHUNKS = 4_096;
 /** A record must leave room for its envelope in a frame. */
 export const RECORD_BYTES_MAX = 48 * 1024;
 
+/** A reveal names records by the first bytes of their ids: nobody makes another record that begins like one. */
+export const SEEN_BYTES = 16;
+
+/** Commits that a reveal may name as seen: with 1,024 votes it still fits a record. */
+export const SEEN_MAX = 512;
+
 /** Chunks of one commit: 1,024 hashes of 32 bytes still fit a record. */
 export const COMMIT_CHUNKS_MAX = 1_024;
 
@@ -53,8 +59,10 @@ const KINDS = [
   "manifest",
   "join",
   "admit",
+  "beacon",
   "lease",
   "commit",
+  "reveal",
   "assign",
   "verdict",
   "checkpoint",
@@ -77,21 +85,40 @@ export const Signed = struct("Signed", {
 });
 export type Signed = Infer<typeof Signed>;
 
-/** A worker asks to be admitted to a task and pays with a proof of work. */
+/**
+ * A worker asks to be admitted to a task and pays with a proof of work.
+ *
+ * `anchor` is that of the chain it will draw lots from. `epoch` and `beacon` are the latest beacon it knows: the work
+ * cannot have been done before that was out.
+ */
 export const Join = body("join", {
   task: bytes32,
   sealKey: bytes32,
+  anchor: bytes32,
+  epoch: u32,
+  beacon: bytes32,
   work: u53,
 });
 export type Join = Infer<typeof Join>;
 
-/** The creator admits a worker. `nonce` was drawn after the join, so nobody could grind it. */
+/** The creator admits a worker. `nonce` was drawn after the join, so nobody could grind the lots of this anchor. */
 export const Admit = body("admit", {
   task: bytes32,
   worker: bytes32,
+  anchor: bytes32,
   nonce: bytes({ min: 16, max: 16 }),
 });
 export type Admit = Infer<typeof Admit>;
+
+/** The creator was there from epoch `since` to `epoch`, whose value of its chain this is, with so many workers. */
+export const Beacon = body("beacon", {
+  task: bytes32,
+  epoch: u32,
+  since: u32,
+  value: bytes32,
+  workers: u32,
+});
+export type Beacon = Infer<typeof Beacon>;
 
 /**
  * A worker says for `ttlS` seconds, counted from arrival, that it is on these chunks of the shard and no others.
@@ -109,16 +136,40 @@ export const Lease = body("lease", {
 });
 export type Lease = Infer<typeof Lease>;
 
-/** A batch of one worker's votes: which chunks is public, what they say is sealed to the creator. */
+/**
+ * A batch of one worker's votes: which chunks is public, what they say is sealed to the creator.
+ *
+ * `epoch` is when its author began it, on its own clock. With `link`, the value of its chain for that epoch, it says
+ * that lots chose these chunks for it (drawing.ts).
+ */
 export const Commit = body("commit", {
   task: bytes32,
   shard: u32,
   seq: u53,
+  epoch: u32,
+  link: bytes({ max: 32 }),
   runs: Runs,
   root: bytes32,
   sealed: bytes(),
 });
 export type Commit = Infer<typeof Commit>;
+
+const bytes16 = bytes({ min: 16, max: 16 });
+
+/**
+ * What a commit's author voted, shown while the creator is away: statuses and hashes, no result.
+ *
+ * `seen` names the commits of others on the same chunks that its author held by then: those were made blindly.
+ */
+export const Reveal = body("reveal", {
+  task: bytes32,
+  shard: u32,
+  commit: bytes32,
+  salt: bytes16,
+  votes: array(tuple(integer(0, 2), bytes32), { min: 1, max: COMMIT_CHUNKS_MAX }),
+  seen: array(bytes16, { max: SEEN_MAX }),
+});
+export type Reveal = Infer<typeof Reveal>;
 
 /**
  * The creator asks one worker, sealed, to execute chunks. Second votes, audits and repairs look alike.
@@ -188,13 +239,15 @@ export const CertificateBody = body("certificate", {
 });
 export type CertificateBody = Infer<typeof CertificateBody>;
 
-export type LedgerRecord = Join | Admit | Lease | Commit | Assign | Verdict | Checkpoint | CertificateBody;
+export type LedgerRecord = Join | Admit | Beacon | Lease | Commit | Reveal | Assign | Verdict | Checkpoint | CertificateBody;
 
 const BODIES = {
   join: Join,
   admit: Admit,
+  beacon: Beacon,
   lease: Lease,
   commit: Commit,
+  reveal: Reveal,
   assign: Assign,
   verdict: Verdict,
   checkpoint: Checkpoint,
@@ -262,6 +315,9 @@ export function parse(record: Signed): LedgerRecord {
   const parsed = decode(BODIES[record.kind] as Schema<LedgerRecord>, record.body);
   if (parsed.kind === "lease" || parsed.kind === "commit") {
     checkRuns(parsed.shard, parsed.runs, parsed.kind === "lease");
+  }
+  if (parsed.kind === "commit" && parsed.link.length % 32 !== 0) {
+    throw new RemoteProtocolError("a commit's link is not a value of a chain");
   }
   return parsed;
 }

@@ -8,7 +8,9 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 
+import { Absences } from "./absence";
 import { equal, fromHex, hex, type Hex } from "./bytes";
+import { checkRecord } from "./checking";
 import { fieldsOf, split, tableOf } from "./credit";
 import { ProtocolError, RemoteProtocolError } from "./errors";
 import type { Verifier } from "./identity";
@@ -132,6 +134,7 @@ class Evidence {
     this.manifest = openManifest(first.value.signed, verifier);
     this.creator = hex(this.manifest.creator);
     this.ledger = new Ledger(first.value.signed, this.manifest, { keepCommits: true });
+    const { lots } = Absences.of(this.ledger);
     this.authors = new Set([this.creator]);
     for (let next = entries.next(); next.done !== true; next = entries.next()) this.take(next.value, verifier);
     this.tally = tally(this.ballots, {
@@ -140,6 +143,7 @@ class Evidence {
       admitted: this.ledger.admits,
       convicted: [...this.ledger.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as const),
       isAssigned: (worker, chunk) => this.assigned.has(`${worker} ${chunk}`),
+      isDrawn: (worker, chunk) => lots.workers(chunk, true).has(worker),
     });
     for (const ballot of this.ballots) this.look(ballot);
     for (const [chunk, { value }] of this.tally.chunks) if (value !== null) this.values.set(chunk, value);
@@ -154,7 +158,7 @@ class Evidence {
     let record: LedgerRecord | null = null;
     try {
       record = parse(signed);
-      this.ledger.check(signed, record);
+      checkRecord(this.ledger, signed, record);
       verifySignature(verifier, signed);
       if (record.kind === "lease" || !this.ledger.add(signed, record, 0)) {
         throw new RemoteProtocolError(`a ${signed.kind} that no certificate rests on`);

@@ -10,6 +10,7 @@ import type { Hex } from "./bytes";
 import { type ChunkTally, NO_RESULT, saysMore, tallyChunk, type Vote } from "./tally";
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
+const NO_WORKERS: ReadonlySet<Hex> = new Set();
 const NO_VOTES: ReadonlyMap<Hex, Vote> = new Map();
 const NO_LEAVES: ReadonlyMap<Hex, Leaf> = new Map();
 const NO_REPORTS: ReadonlyMap<Hex, string> = new Map();
@@ -37,6 +38,8 @@ export class Referee {
   constructor(
     private readonly creator: Hex,
     private readonly replication: number,
+    /** Whose votes on a chunk were drawn by lots; what changes it is told by `lookAgain`. */
+    private readonly drawn: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
   ) {}
 
   /** Votes of this worker count from now on. */
@@ -118,15 +121,21 @@ export class Referee {
     if (tally === undefined) {
       const counted: Vote[] = [];
       let tainted = false;
+      const drawn = this.drawn(chunk);
       for (const vote of this.voters(chunk).values()) {
         if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
-        if (!this.isVoid(vote)) counted.push(vote);
+        if (!this.isVoid(vote)) counted.push(drawn.has(vote.worker) ? { ...vote, drawn: true } : vote);
         if (this.hasVoidVote(chunk, vote)) tainted = true;
       }
       tally = tallyChunk(counted, this.replication, tainted);
       this.cache.set(chunk, tally);
     }
     return tally;
+  }
+
+  /** Votes on these chunks may count for more, or less, than they did. */
+  lookAgain(chunks: Iterable<number>): number[] {
+    return this.touch(chunks);
   }
 
   /** Chunks somebody voted on. */

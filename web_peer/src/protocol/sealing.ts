@@ -40,6 +40,10 @@ export class SealKeys {
     this.sealKey = x25519.getPublicKey(sealSeed);
   }
 
+  derive(purpose: Uint8Array): Uint8Array {
+    return hkdf(sha256, this.sealSeed, undefined, concat(utf8.encode("cc/secret/1\0"), purpose), 32);
+  }
+
   seal(sealKey: Uint8Array, context: Uint8Array, plaintext: Uint8Array, nonce: Uint8Array): Uint8Array {
     return concat(nonce, chacha20poly1305(this.keyFor(sealKey, context), nonce, context).encrypt(plaintext));
   }

@@ -42,6 +42,8 @@ export interface Vote {
   readonly trusted: boolean;
   /** Of the commit it was cast in. */
   readonly seq: number;
+  /** Lots chose it, while the creator was away (drawing.ts): it counts towards a quorum, and is no audit. */
+  readonly drawn?: boolean;
 }
 
 export const NO_RESULT: Hex = "";
@@ -94,9 +96,14 @@ export function tallyChunk(votes: Iterable<Vote>, replication: number, tainted: 
   if (first !== undefined) {
     if (cast.some((vote) => vote.value !== first.value)) return told("disputed", null, 0);
     let assigned = 0;
-    for (const vote of cast) if (vote.assigned) assigned++;
-    const weight = Math.min(cast.length, assigned + 1);
-    return weight >= needed ? told("agreed", first.value, 0, weight - needed) : told("sealed", null, needed - weight);
+    let chosen = 0;
+    for (const vote of cast) {
+      if (vote.assigned) assigned++;
+      if (vote.assigned || vote.drawn === true) chosen++;
+    }
+    const weight = Math.min(cast.length, chosen + 1);
+    if (weight < needed) return told("sealed", null, needed - weight);
+    return told("agreed", first.value, 0, Math.min(weight - needed, assigned));
   }
   if (noResults >= NO_RESULTS_TO_FAIL) return told("failed", null, 0);
   if (sealed > 0 || noResults > 0) return told("sealed", null, Math.max(0, needed - sealed));
@@ -149,6 +156,8 @@ export interface Electorate {
   readonly convicted: Iterable<readonly [Hex, number]>;
   /** Whether the creator asked this worker for this chunk. */
   isAssigned(worker: Hex, chunk: number): boolean;
+  /** Whether lots chose a worker for a chunk while the creator was away; nobody, if not given. */
+  isDrawn?(worker: Hex, chunk: number): boolean;
 }
 
 /** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
@@ -172,7 +181,8 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
       const previous = cast.get(worker);
       // Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
       if (previous === undefined || saysMore(value, previous.value)) {
-        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted, seq });
+        const drawn = electorate.isDrawn?.(worker, chunk) ?? false;
+        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted, seq, drawn });
       }
     }
   }

@@ -2,7 +2,7 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { BATCH_BYTES_MAX, DETAIL_BYTES_MAX, type Leaf, leafBytes, makeLeaf, sealCommit } from "./batch";
+import { BATCH_BYTES_MAX, DETAIL_BYTES_MAX, type Leaf, leafBytes, makeLeaf, sealCommit, type SealedWith } from "./batch";
 import { concat } from "./bytes";
 import { type ChunkOutcome, Status } from "./events";
 import { NONCE_BYTES, type Signer } from "./identity";
@@ -40,6 +40,7 @@ export function commitsOf(
   rng: Rng,
   inlineBytes: number,
   custodians: readonly Uint8Array[] | null = null,
+  when: Pick<SealedWith, "epoch" | "link"> = {},
 ): Sealed[] {
   const commits: Sealed[] = [];
   let batch: Leaf[] = [];
@@ -49,6 +50,7 @@ export function commitsOf(
     const commit = sealCommit(signer, sealKey, task, nextSeq(), batch, {
       salt: rng.bytes(16),
       nonce: rng.bytes(NONCE_BYTES),
+      ...when,
       custodians: batch.some((leaf) => leaf.sealed.length > 0) ? (custodians ?? []) : [],
     });
     commits.push({ commit, leaves: batch });

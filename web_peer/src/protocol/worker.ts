@@ -25,7 +25,8 @@ import type { Keep, Kept } from "./frames";
 import { Giving } from "./giving";
 import type { PeerId, Signer } from "./identity";
 import { Keeping } from "./keeping";
-import { findWork, type Ledger, shardTopic, taskTopic } from "./ledger";
+import { findWork } from "./joining";
+import { type Ledger, shardTopic, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { pickOpen } from "./picking";
 import { piecesOf } from "./pieces";
@@ -44,6 +45,7 @@ import {
 } from "./records";
 import { type Rng, weighted } from "./rng";
 import { BatchSizer } from "./sizing";
+import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
 
@@ -92,6 +94,11 @@ export class WorkerRole implements Custodial {
   private readonly waiting = new Set<number>();
   private inputsCame = false;
   private readonly voted = new Set<number>();
+  private readonly standingIn: StandingIn;
+  /** What lots chose for the job that is about to start. */
+  private drawn: Draw | null = null;
+  /** Job -> what lots chose for it. */
+  private readonly draws = new Map<number, Draw>();
   private seq = 0;
   private readonly followed: number[] = [];
   /** Shards in which nothing was open, and until when. */
@@ -123,6 +130,7 @@ export class WorkerRole implements Custodial {
     this.reader = new ChunkReader(ledger.manifest, (start, length) => this.readInputs(start, length));
     this.sizer = new BatchSizer(config.batchS);
     this.settledAt = now;
+    this.standingIn = new StandingIn(config, signer, rng, ledger, desk);
     this.giving = new Giving(config, rng, ledger, desk, blobs, now);
     this.keeping = new Keeping(config, ledger, desk);
     this.earning = new Earning(config, ledger, desk, blobs);
@@ -224,11 +232,13 @@ export class WorkerRole implements Custodial {
 
   /** Our own slots executed a batch: commit it. */
   executed(job: number, outcomes: readonly ChunkOutcome[], seconds: number, now: number): void {
+    const draw = this.draws.get(job) ?? null;
+    this.draws.delete(job);
     if (!this.jobs.delete(job) || this.state === "done") return;
     this.leaseChanged = true;
     this.nothingUntil = now;
     this.sizer.finished(outcomes.length, seconds);
-    this.vote(outcomes, now);
+    this.vote(outcomes, now, draw);
   }
 
   /** Leases were released or chunks reopened: there may be something to pick. */
@@ -262,6 +272,7 @@ export class WorkerRole implements Custodial {
   advance(now: number): void {
     this.giving.advance(now);
     if (now >= this.earning.wakeAt) this.earning.advance(new Set([...this.voted].map(shardOf)));
+    if (this.isWorking) this.standingIn.advance(now);
     if (now >= this.expiresAt) {
       this.giving.releaseAll();
       this.keeping.releaseAll();
@@ -282,10 +293,13 @@ export class WorkerRole implements Custodial {
     if (this.isFinishing || this.isResting || !this.isWorking) return null;
     if (this.waiting.size > 0 && !this.inputsCame) return null;
     const size = this.sizer.size();
-    const chunks = this.waiting.size > 0 ? [...this.waiting] : this.nextAssigned(size);
-    // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
-    if (this.waiting.size === 0 && chunks.length < size) {
-      chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
+    let chunks = [...this.waiting];
+    if (chunks.length === 0) {
+      chunks = this.nextAssigned(size);
+      this.drawn = chunks.length === 0 ? this.nextDrawn(size, now) : null;
+      if (this.drawn !== null) chunks.push(...this.drawn.chunks);
+      // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
+      else if (chunks.length < size) chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
     }
     this.waiting.clear();
     this.inputsCame = false;
@@ -316,7 +330,7 @@ export class WorkerRole implements Custodial {
         });
       }
     }
-    if (unreadable.length > 0) this.vote(unreadable, now);
+    if (unreadable.length > 0) this.vote(unreadable, now, this.drawn);
     if (this.waiting.size > 0) {
       this.leaseChanged = true;
       this.desk.fetchPieces(this.ledger.manifest.inputs!, pieces);
@@ -325,6 +339,7 @@ export class WorkerRole implements Custodial {
   }
 
   jobStarted(job: number, batch: readonly ChunkInput[]): void {
+    if (this.drawn !== null) this.draws.set(job, this.drawn);
     this.jobs.set(
       job,
       batch.map(({ chunk }) => chunk),
@@ -344,7 +359,8 @@ export class WorkerRole implements Custodial {
   wakeAt(): number | null {
     if (this.isDone) return Math.min(this.giving.wakeAt(), this.earning.wakeAt);
     const guestAt = this.state === "joining" ? (this.guestAt ?? Infinity) : Infinity;
-    return Math.min(this.renewAt, this.lookAgainAt, guestAt, this.giving.wakeAt(), this.earning.wakeAt);
+    const epochAt = this.isWorking ? this.standingIn.wakeAt() : Infinity;
+    return Math.min(this.renewAt, this.lookAgainAt, guestAt, epochAt, this.giving.wakeAt(), this.earning.wakeAt);
   }
 
   // ---- inside
@@ -387,8 +403,11 @@ export class WorkerRole implements Custodial {
     if (ledger.admits.has(this.me)) {
       this.state = "working";
     } else if (!ledger.joins.has(this.me)) {
-      const work = findWork(ledger.task, this.signer.publicKey, ledger.manifest.policy.powBits);
-      this.desk.publish(ledger, { kind: "join", task: ledger.task, sealKey: this.signer.sealKey, work });
+      const { sealKey, publicKey } = this.signer;
+      const { anchor } = this.standingIn;
+      const [epoch, beacon] = this.standingIn.beacon;
+      const join = { kind: "join", task: ledger.task, sealKey, anchor, epoch, beacon, work: 0 } as const;
+      this.desk.publish(ledger, findWork(join, publicKey, ledger.manifest.policy.powBits));
     }
   }
 
@@ -415,7 +434,18 @@ export class WorkerRole implements Custodial {
     this.renewAt = Math.min(this.renewAt, now + this.config.sayBacklogWithinS);
   }
 
-  private vote(outcomes: readonly ChunkOutcome[], now: number): void {
+  /** What lots choose for us while the creator is away, in the shards that we follow. */
+  private nextDrawn(size: number, now: number): Draw | null {
+    const mine = this.running();
+    for (const chunk of this.voted) mine.add(chunk);
+    for (const shard of this.followed) {
+      const draw = this.standingIn.draw(shard, size, mine, now);
+      if (draw !== null) return draw;
+    }
+    return null;
+  }
+
+  private vote(outcomes: readonly ChunkOutcome[], now: number, draw: Draw | null = null): void {
     const { ledger } = this;
     const commits = commitsOf(
       this.signer,
@@ -427,6 +457,7 @@ export class WorkerRole implements Custodial {
       this.rng,
       this.config.inlineResultBytes,
       this.giving.custodians(now),
+      draw ?? { epoch: this.standingIn.epoch(now) },
     );
     for (const { commit, leaves } of commits) {
       this.desk.publish(ledger, commit);
@@ -588,6 +619,7 @@ export class WorkerRole implements Custodial {
   private cancelJobs(): void {
     for (const job of this.jobs.keys()) this.desk.cancel(job);
     this.jobs.clear();
+    this.draws.clear();
     this.assigned.clear();
     this.waiting.clear();
   }

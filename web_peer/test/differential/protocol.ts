@@ -5,11 +5,13 @@
  * tests/interop/test_differential_protocol.py asks, and compares with what the Python implementation says.
  */
 
+import { Absences } from "../../src/protocol/absence";
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { custodiansOf, makeLeaf, openCommit, sealCommit } from "../../src/protocol/batch";
 import { describe } from "../../src/protocol/blobs";
 import { concat, fromHex, hex, type Hex } from "../../src/protocol/bytes";
+import { checkRecord } from "../../src/protocol/checking";
 import { array, bytes, decode, encode, nullable, type Schema, struct, text, tuple, u32 } from "../../src/protocol/codec";
 import { ProtocolError, RemoteProtocolError } from "../../src/protocol/errors";
 import type { Status } from "../../src/protocol/events";
@@ -18,6 +20,7 @@ import { Ledger } from "../../src/protocol/ledger";
 import { Manifest, openManifest } from "../../src/protocol/manifest";
 import * as merkle from "../../src/protocol/merkle";
 import * as policy from "../../src/protocol/policy";
+import { provisionalTally } from "../../src/protocol/provisional";
 import * as records from "../../src/protocol/records";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/chunks";
@@ -30,6 +33,8 @@ const SCHEMAS: Readonly<Record<string, Schema<unknown>>> = {
   Signed: records.Signed,
   Join: records.Join,
   Admit: records.Admit,
+  Beacon: records.Beacon,
+  Reveal: records.Reveal,
   Lease: records.Lease,
   Commit: records.Commit,
   Assign: records.Assign,
@@ -78,7 +83,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
     return outcome(() => {
       const record = signedOf(step[1]);
       const parsed = records.parse(record);
-      of.check(record, parsed);
+      checkRecord(of, record, parsed);
       return of.add(record, parsed, step[2]);
     });
   });
@@ -168,7 +173,7 @@ function election({ manifest, records: came, votes, asked }: RecordSet): unknown
   for (const data of came) {
     const record = signedOf(data);
     const parsed = records.parse(record);
-    of.check(record, parsed);
+    checkRecord(of, record, parsed);
     of.add(record, parsed, 0);
   }
   const assigned = [...of.records()]
@@ -188,6 +193,39 @@ function election({ manifest, records: came, votes, asked }: RecordSet): unknown
     convicted: [...of.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as [Hex, number]),
     assigned,
   });
+}
+
+interface AbsenceSet {
+  readonly manifest: Hex;
+  readonly records: readonly Hex[];
+  readonly epoch: number;
+}
+
+/** Take up a set of records as they come, then tally what was shown by an epoch. */
+function absence({ manifest, records: came, epoch }: AbsenceSet): unknown {
+  const signed = signedOf(manifest);
+  const of = new Ledger(signed, openManifest(signed, trusting), { keepCommits: true });
+  const absences = Absences.of(of);
+  for (const data of came) {
+    const record = signedOf(data);
+    const parsed = records.parse(record);
+    checkRecord(of, record, parsed);
+    of.add(record, parsed, 0);
+  }
+  const counted = provisionalTally(of, absences, epoch);
+  return {
+    void: [...counted.void].sort(),
+    found: [...counted.found].sort(),
+    trials: [...counted.trials],
+    chunks: [...counted.chunks].map(([chunk, { state, value, credibility, missing, voters }]) => [
+      chunk,
+      state,
+      value,
+      Number(credibility.toPrecision(9)),
+      missing,
+      voters,
+    ]),
+  };
 }
 
 function row(chunk: number, { state, value, missing, offenders, extra }: ChunkTally): never {
@@ -285,6 +323,7 @@ const ANSWERS: Readonly<Record<string, (question: any) => unknown>> = {
   ledger,
   states,
   elections: ({ items }) => items.map(election),
+  absences: ({ items }) => items.map(absence),
   batch,
   split,
   tree,

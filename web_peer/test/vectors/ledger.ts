@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 
+import { checkRecord } from "../../src/protocol/checking";
 import { decode } from "../../src/protocol/codec";
 import { Ledger } from "../../src/protocol/ledger";
 import { openManifest } from "../../src/protocol/manifest";
@@ -17,7 +18,7 @@ function filled(order: readonly string[]): Ledger {
   for (const record of order) {
     const opened = decode(Signed, fromHex(record));
     const parsed = parse(opened);
-    ledger.check(opened, parsed);
+    checkRecord(ledger, opened, parsed);
     ledger.add(opened, parsed, 0);
   }
   return ledger;
@@ -77,7 +78,7 @@ for (const record of records) {
     name: `a ${opened.kind} is signed and may enter`,
     check: () => {
       verifySignature(verify, opened);
-      ledger.check(opened, parse(opened));
+      checkRecord(ledger, opened, parse(opened));
     },
   });
 }
@@ -88,7 +89,7 @@ for (const { why, signed } of refused) {
     check: () => {
       // What is inside may be well-formed: it is the ledger that must refuse it.
       const parsed = parse(opened);
-      expectRefused(() => ledger.check(opened, parsed));
+      expectRefused(() => checkRecord(ledger, opened, parsed));
     },
   });
 }

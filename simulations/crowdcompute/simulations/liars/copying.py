@@ -48,6 +48,6 @@ class Copier(Rewriting):
             own = parse(signed)
             assert isinstance(own, Commit)
             theirs = self._last
-            commit = Commit(own.task, theirs.shard, own.seq, theirs.runs, theirs.root, theirs.sealed)
+            commit = Commit(own.task, theirs.shard, own.seq, own.epoch, b"", theirs.runs, theirs.root, theirs.sealed)
             copy = self._copies[signed.record_id] = sign(self._signer, commit)
         return copy or signed

@@ -1,0 +1,157 @@
+/**
+ * What a ledger holds of beacons and reveals, and what they say (spec/away.md).
+ *
+ * Apart from ledger.ts, because a page needs it only when it works: a role attaches it to its ledger.
+ */
+
+import { hex, type Hex } from "./bytes";
+import { type Absence, Lots } from "./drawing";
+import { ChainView, lastEpoch, NO_VALUE } from "./epochs";
+import { RemoteProtocolError } from "./errors";
+import type { HeldCommit, Ledger } from "./ledger";
+import { type Beacon, recordKey, type LedgerRecord, parse, type Reveal, type Signed } from "./records";
+import { checkShown } from "./showing";
+
+/** The absences of one task's creator, and what its workers show meanwhile. */
+export class Absences {
+  readonly lots: Lots;
+  /** By the commit that is shown. */
+  readonly reveals = new Map<Hex, Reveal>();
+  /** The last one of each of the creator's presences, by its epoch. */
+  readonly beacons = new Map<number, Beacon>();
+  /** Changes with every record that may change what votes say. */
+  version = 0;
+  private readonly revealIds = new Map<Hex, Hex>();
+  private readonly beaconIds = new Map<number, Hex>();
+  private readonly chain: ChainView;
+
+  private constructor(private readonly ledger: Ledger) {
+    const { manifest } = ledger;
+    this.chain = new ChainView(manifest.epochs?.anchor ?? NO_VALUE, lastEpoch(manifest));
+    this.lots = new Lots(ledger, (epoch) => this.absence(epoch));
+    for (const signed of ledger.records()) {
+      if (signed.kind !== "manifest") this.added(recordKey(signed), signed, parse(signed));
+    }
+  }
+
+  /** Those of a ledger, attached to it from now on. */
+  static of(ledger: Ledger): Absences {
+    const absences = ledger.absences ?? new Absences(ledger);
+    ledger.absences = absences;
+    return absences;
+  }
+
+  /**
+   * Whether a join, a beacon or a reveal may enter.
+   *
+   * @throws RemoteProtocolError when it may not.
+   */
+  check(signed: Signed, record: LedgerRecord): void {
+    switch (record.kind) {
+      case "join":
+        if (!this.chain.holds(record.epoch, record.beacon)) {
+          throw new RemoteProtocolError("a join names a beacon that is none of the task's");
+        }
+        return;
+      case "beacon":
+        if (record.since > record.epoch || record.epoch === 0 || !this.chain.holds(record.epoch, record.value)) {
+          throw new RemoteProtocolError("a beacon that is none of the task's");
+        }
+        return;
+      case "reveal": {
+        const held = this.ledger.commits.get(hex(record.commit));
+        if (held === undefined || held.author !== hex(signed.author) || held.commit.shard !== record.shard) {
+          throw new RemoteProtocolError("a reveal of a commit that its author did not sign");
+        }
+        checkShown(signed.author, held.commit, record);
+      }
+    }
+  }
+
+  /** Take a beacon or a reveal. False when it says nothing new. */
+  take(id: Hex, record: Beacon | Reveal): boolean {
+    if (record.kind === "beacon") return this.takeBeacon(id, record);
+    const commit = hex(record.commit);
+    if (this.reveals.has(commit)) return false;
+    this.reveals.set(commit, record);
+    this.revealIds.set(commit, id);
+    return true;
+  }
+
+  /** The ledger has added a record. */
+  added(id: Hex, signed: Signed, record: LedgerRecord): void {
+    const author = hex(signed.author);
+    if (record.kind !== "lease" && record.kind !== "assign") this.version++;
+    switch (record.kind) {
+      case "join":
+        this.lots.anchored(author);
+        break;
+      case "admit":
+        this.lots.anchored(hex(record.worker));
+        break;
+      case "verdict":
+      case "beacon":
+        this.lots.lookAgain();
+        break;
+      case "commit":
+        if (this.ledger.equivocators.has(author)) this.lots.lookAgain();
+        this.lots.committed(id, author, record);
+        break;
+      case "reveal":
+        this.lots.revealed(author, this.ledger.commits.get(hex(record.commit))!.commit, record);
+        break;
+    }
+  }
+
+  /** A checkpoint has closed all chunks of a commit: the id of its reveal, if there is one. */
+  closed(commitId: Hex): Hex | undefined {
+    return this.revealIds.get(commitId);
+  }
+
+  /** The ledger has dropped such a commit. */
+  dropped(commitId: Hex, { commit }: HeldCommit): void {
+    this.reveals.delete(commitId);
+    this.revealIds.delete(commitId);
+    this.lots.forget(commitId, commit);
+  }
+
+  /**
+   * What lots of an epoch are drawn from; null when the creator was there, or not away for an epoch yet.
+   *
+   * It says that it is there by beacons, which nobody else can make. A task begins with one, its anchor.
+   */
+  absence(epoch: number): Absence | null {
+    const { epochs } = this.ledger.manifest;
+    let last = 0;
+    for (const [seen, beacon] of this.beacons) {
+      if (beacon.since <= epoch && epoch <= seen + 1) return null;
+      if (last < seen && seen < epoch) last = seen;
+    }
+    if (epochs === null || epoch < last + 2) return null;
+    const beacon = this.beacons.get(last);
+    return beacon === undefined
+      ? { beacon: epochs.anchor, workers: 0 }
+      : { beacon: beacon.value, workers: beacon.workers };
+  }
+
+  /** Epoch and value of the last beacon: what a join made now is bound to. */
+  newestBeacon(): readonly [number, Uint8Array] {
+    const epoch = Math.max(0, ...this.beacons.keys());
+    return [epoch, this.beacons.get(epoch)?.value ?? this.ledger.manifest.epochs?.anchor ?? NO_VALUE];
+  }
+
+  /** Keep the last beacon of each presence: those before it say nothing more. */
+  private takeBeacon(id: Hex, beacon: Beacon): boolean {
+    for (const [epoch, kept] of this.beacons) if (kept.since <= beacon.epoch && beacon.epoch <= epoch) return false;
+    for (const epoch of [...this.beacons.keys()]) {
+      if (beacon.since <= epoch && epoch < beacon.epoch) {
+        this.beacons.delete(epoch);
+        this.ledger.remove(this.beaconIds.get(epoch)!);
+        this.beaconIds.delete(epoch);
+      }
+    }
+    this.beacons.set(beacon.epoch, beacon);
+    this.beaconIds.set(beacon.epoch, id);
+    return true;
+  }
+}
