@@ -125,6 +125,12 @@ def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
             f"chunk {sampled.disputed[0]} gave different results in two JavaScript engines: look at the lines above "
             "that say beware, and at protocol/spec/javascript.md"
         )
+    for device in sampled.devices:
+        if differing := device.differing(sampled.outcomes):
+            raise CommandError(
+                f"chunk {differing[0]} ends otherwise on a device than in the fallback: volunteers with and without a "
+                "GPU would vote against each other, so compare both with protocol/spec/gpu.md"
+            )
     if any(outcome.status != Status.OK for outcome in sampled.outcomes):
         raise CommandError("a chunk has no result: see above")
     return Exit.OK

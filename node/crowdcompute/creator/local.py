@@ -19,11 +19,14 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.split import is_numbers, seed
 
+from .devices import on_devices
+
 if TYPE_CHECKING:
     from crowdcompute.node.executors.engine import EngineName
     from crowdcompute.protocol.events import ChunkOutcome
     from crowdcompute.protocol.manifest import Split
 
+    from .devices import OnDevice
     from .work import Work
 
 BATCH_S = 0.5
@@ -46,6 +49,9 @@ class Sample:
     strictly: tuple[ChunkOutcome, ...] = ()
     """JavaScript: the same chunks in the strict engine. They may end without a result there, for it is slow."""
 
+    devices: tuple[OnDevice, ...] = ()
+    """Kernels: the same chunks on each device of this machine."""
+
     @property
     def disputed(self) -> tuple[int, ...]:
         """Chunks for which the two engines would vote against each other."""
@@ -58,7 +64,10 @@ class Sample:
 
 
 async def sample(work: Work, chunks: Iterable[int]) -> Sample:
-    """Execute `chunks` twice, the second time in reverse order, and compare; JavaScript also in its strict engine."""
+    """Execute `chunks` twice, the second time in reverse order, and compare.
+
+    JavaScript also in its strict engine, kernels also on every device there is.
+    """
     inputs = _inputs(work, chunks)
     async with open_pool(1) as pool:
         first = await _execute(pool, work, inputs)
@@ -75,7 +84,8 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     if work.runtime == "js":
         async with open_pool(1, "quickjs") as pool:
             strictly = await _execute(pool, work, inputs)
-    return Sample(first, differing, elapsed / max(1, len(first)), strictly)
+    devices = await on_devices(work, inputs) if work.runtime == "gpu" else ()
+    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices)
 
 
 async def run(work: Work, slots: int, report: Report, chunks: Iterable[int] | None = None) -> None:

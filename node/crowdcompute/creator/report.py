@@ -74,7 +74,10 @@ def check_report(work: Work, facts: CodeFacts, sampled: Sample) -> dict[str, Any
         **facts.report,
         "runtime": work.runtime,
         "warnings": [*facts.warnings, *assurance.warnings()],
-        "deterministic": not sampled.differing and not sampled.disputed,
+        "deterministic": not sampled.differing
+        and not sampled.disputed
+        and not any(device.differing(sampled.outcomes) for device in sampled.devices),
+        **({"devices": [device.words(sampled.outcomes) for device in sampled.devices]} if sampled.devices else {}),
         "samples": [
             {"chunk": outcome.chunk, "status": outcome.status.name.lower(), "result": describe_outcome(outcome)}
             for outcome in sampled.outcomes
@@ -98,6 +101,7 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in sampled.outcomes),
         ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
         *_engines_words(sampled),
+        *(("device", device.words(sampled.outcomes)) for device in sampled.devices),
         ("speed", f"{chunk} a chunk on this machine: {once} for all, once"),
         *assurance.lines(),
         *(("beware", warning) for warning in assurance.warnings()),

@@ -51,6 +51,10 @@ class GpuPlace:
         if len(self._refusals) > REFUSALS_KEPT:
             self._refusals.popitem(last=False)
 
+    def refusal(self, package: bytes) -> str:
+        """Why the GPU does not take the package; empty when nothing speaks against it."""
+        return self._refusals.get(package, "")
+
     def lost(self, why: str) -> None:
         """Its worker died and none starts any more: a driver was updated, a card unplugged."""
         self.device, self.missing = "", why

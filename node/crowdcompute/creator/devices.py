@@ -1,0 +1,66 @@
+"""What the devices of this machine make of a kernel, beside what its fallback does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.protocol.split import is_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crowdcompute.node.executors.gpu import GpuChoice
+    from crowdcompute.protocol.events import ChunkInput, ChunkOutcome
+
+    from .work import Work
+
+CHOICES: tuple[GpuChoice, ...] = ("on", "software")
+"""A GPU, and a processor that plays one: nobody uses that for work, but it shows what another compiler does."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """A few chunks on one device."""
+
+    name: str
+    refusal: str
+    """Why the device does not compute the task, if it does not."""
+    outcomes: tuple[ChunkOutcome, ...]
+
+    def differing(self, others: Sequence[ChunkOutcome]) -> tuple[int, ...]:
+        """Chunks that end otherwise here than those of the fallback."""
+        if self.refusal:
+            return ()
+        pairs = zip(self.outcomes, others, strict=True)
+        return tuple(ours.chunk for ours, theirs in pairs if ours[:3] != theirs[:3])
+
+    def words(self, others: Sequence[ChunkOutcome]) -> str:
+        if self.refusal:
+            return f"{self.name}: not used ({self.refusal})"
+        if differing := self.differing(others):
+            detail = next(outcome.detail for outcome in self.outcomes if outcome.chunk == differing[0])
+            return (
+                f"{self.name}: ends chunk {differing[0]} OTHERWISE than the fallback{f' ({detail})' if detail else ''}"
+            )
+        return f"{self.name}: the same results as the fallback"
+
+
+async def on_devices(work: Work, inputs: Sequence[ChunkInput]) -> tuple[OnDevice, ...]:
+    """Execute chunks of a GPU task on every device that is found here."""
+    found = []
+    digest = sha256(work.module).digest()
+    for choice in CHOICES:
+        pool = WorkerPool(1, gpu=choice)
+        try:
+            await pool.start()
+            name = pool.gpu.device
+            if name:
+                numbers = is_numbers(work.split)
+                outcomes = await pool.execute(digest, work.module, work.limits, numbers, inputs, "gpu")
+                found.append(OnDevice(name, pool.gpu.refusal(digest), outcomes))
+        finally:
+            await pool.close()
+    return tuple(found)

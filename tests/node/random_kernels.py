@@ -1,0 +1,152 @@
+"""Random statements of kernels: valid, of every kind of operator, and meaning the same to every compiler.
+
+They see `start` and `id.x`, and write `out[id.x]` (tests/node/test_gpu_executor.py, `kernel`). Some burn all their
+fuel, some leave their arrays: that ends every device's chunk alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+ARITHMETIC = ("+", "-", "*", "/", "%", "&", "|", "^")
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+FUNCTIONS = """
+var<private> state: u32;
+var<private> memory: array<i32, 5>;
+const PRIMES = array<u32, 4>(2u, 3u, 0x80000001u, 0xffffffffu);
+fn mixed(x: u32, y: i32) -> u32 {
+    if (y < 0) { return x * 2654435761u; }
+    return (x ^ (x >> 15u)) + u32(y);
+}
+fn stepped(x: u32) -> u32 {
+    state = state * 1664525u + x;
+    memory[state % 5u] -= i32(x);
+    return state >> 3u;
+}
+"""
+
+
+class Kernels:
+    """A source of kernels' statements; the same for the same `rng`."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._count = 0
+
+    def statements(self) -> str:
+        self._count = 0
+        lines = ["var a = start + id.x; var b = i32(start) - i32(id.x) * 3; var c = start > 5u; var t: array<u32, 6>;"]
+        lines += [self._statement(3) for _ in range(self._rng.randint(3, 8))]
+        lines.append("out[id.x] = a ^ u32(b) ^ (u32(c) << 7u) ^ t[a % 6u] ^ state ^ u32(memory[b & 3]);")
+        return "\n".join(lines)
+
+    def _statement(self, depth: int) -> str:
+        rng = self._rng
+        self._count += 1
+        name = f"n{self._count}"
+        match rng.randint(0, 10 if depth else 4):
+            case 0:
+                return f"a {rng.choice(ARITHMETIC)}= {self._u32(3)};" if rng.random() < 0.8 else "a++;"
+            case 1:
+                return f"b = {self._i32(3)};"
+            case 2:
+                return f"c = {self._bool(3)};"
+            case 3:
+                return f"t[{self._index(6)}] = {self._u32(2)};"
+            case 4:
+                return f"let {name} = stepped({self._u32(2)}); a ^= {name};"
+            case 5 | 6:
+                other = f" else {{ {self._statement(depth - 1)} }}" if rng.random() < 0.6 else ""
+                return f"if ({self._bool(3)}) {{ {self._statement(depth - 1)} {self._statement(depth - 1)} }}{other}"
+            case 7:
+                leave = f"if ({self._bool(2)}) {{ {rng.choice(('break', 'continue'))}; }}"
+                turns = f"var {name} = 0u; {name} < {rng.randint(1, 9)}u; {name}++"
+                return f"for ({turns}) {{ {leave} {self._statement(depth - 1)} }}"
+            case 8:
+                return (
+                    f"var {name} = {self._i32(1)} & 7; while ({name} > 0) {{ {name}--; {self._statement(depth - 1)} }}"
+                )
+            case 9:
+                cases = (
+                    f"case {rng.randint(0, 2)}u, 3u: {{ {self._statement(depth - 1)} }} case 4u: {{ a += 1u; break; }}"
+                )
+                return f"switch ({self._u32(2)} % 6u) {{ {cases} default: {{ {self._statement(depth - 1)} }} }}"
+            case _:
+                return f"memory[{self._index(5)}] {rng.choice(ARITHMETIC[:3])}= {self._i32(2)};"
+
+    def _index(self, length: int) -> str:
+        """Mostly within; signed indices may be negative."""
+        return self._rng.choice((f"{self._u32(1)} % {length}u",) * 8 + (f"{self._i32(1)} % {length}",))
+
+    def _u32(self, depth: int) -> str:
+        rng = self._rng
+        if depth == 0:
+            return rng.choice(("a", "start", "id.x", "state", f"{rng.getrandbits(32)}u", f"{rng.randint(0, 40)}u"))
+
+        def x() -> str:
+            return self._u32(depth - 1)
+
+        def y() -> str:
+            return self._i32(depth - 1)
+
+        match rng.randint(0, 12):
+            case 0 | 1 | 2 | 3:
+                return f"({x()} {rng.choice(ARITHMETIC)} (a ^ {x()}))"
+            case 4:
+                return f"(({x()} ^ a) {rng.choice(('<<', '>>'))} ({x()} ^ start))"
+            case 5:
+                return f"u32({y()} ^ b)"
+            case 6:
+                return f"bitcast<u32>({y()} | b)"
+            case 7:
+                return f"select({x()}, a, {self._bool(depth - 1)})"
+            case 8:
+                name = rng.choice(("countOneBits", "countLeadingZeros", "countTrailingZeros", "reverseBits", "abs"))
+                return f"{name}({x()} ^ a)"
+            case 9:
+                return f"{rng.choice(('min', 'max'))}({x()}, a)"
+            case 10:
+                return f"clamp(a, {x()}, {x()})"
+            case 11:
+                return f"mixed({x()}, {y()})"
+            case _:
+                return f"(~{x()} + PRIMES[{x()} & 3u] + t[{x()} % 6u])"
+
+    def _i32(self, depth: int) -> str:
+        rng = self._rng
+        if depth == 0:
+            return rng.choice(("b", "memory[2]", f"{rng.randint(0, 2**31 - 1)}", f"({-rng.randint(1, 2**31)})"))
+
+        def y() -> str:
+            return self._i32(depth - 1)
+
+        match rng.randint(0, 7):
+            case 0 | 1 | 2:
+                return f"({y()} {rng.choice(ARITHMETIC)} (b ^ {y()}))"
+            case 3:
+                return f"(({y()} ^ b) {rng.choice(('<<', '>>'))} ({self._u32(depth - 1)} ^ a))"
+            case 4:
+                return f"i32({self._u32(depth - 1)} ^ a)"
+            case 5:
+                return f"-(b - {y()})"
+            case 6:
+                return f"{rng.choice(('min', 'max'))}({y()}, b)"
+            case _:
+                return f"select({y()}, abs(b), {self._bool(depth - 1)})"
+
+    def _bool(self, depth: int) -> str:
+        rng = self._rng
+        if depth == 0:
+            return rng.choice(("c", "true", "(a > 9u)", "(b < 0)"))
+        match rng.randint(0, 4):
+            case 0 | 1:
+                return f"({self._u32(depth - 1)} {rng.choice(COMPARISONS)} a)"
+            case 2:
+                return f"({self._i32(depth - 1)} {rng.choice(COMPARISONS)} b)"
+            case 3:
+                return f"(c {rng.choice(('&&', '||'))} {self._bool(depth - 1)})"
+            case _:
+                return f"!{self._bool(depth - 1)}"
