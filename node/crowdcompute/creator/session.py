@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from crowdcompute.protocol.manifest import open_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signaling import JoinLink
 
-from .large_inputs import LargeInputs
+from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
+    from crowdcompute.protocol.split import Reader
 
 DISK_BYTES = 64 * 2**30
 """A creator keeps all results of its tasks: the cap only stops a runaway."""
@@ -117,13 +119,17 @@ class Creator:
             CommandError: Its code or its inputs are no longer kept.
         """
         manifest = open_manifest(stored.manifest, verify)
-        blobs = {}
+        blobs, stored_blobs = {}, self.home.blobs
+        apart: Reader | None = None
         for ref in (manifest.code, manifest.inputs):
             if ref is not None:
                 if self.home.blobs.size(ref.sha256) != ref.size:
                     raise CommandError(f"the files of task {stored.task_id.hex()[:16]} are no longer here")
-                blobs[ref.sha256] = self.home.blobs.read(ref.sha256, 0, ref.size)
-        return Bundle(stored.manifest, manifest, blobs)
+                if ref is manifest.inputs and ref.size > LARGE_BYTES:
+                    apart = partial(stored_blobs.read, ref.sha256)
+                else:
+                    blobs[ref.sha256] = stored_blobs.read(ref.sha256, 0, ref.size)
+        return Bundle(stored.manifest, manifest, blobs, apart)
 
     def store_bundle(self, bundle: Bundle) -> None:
         """Keep a bundle's blobs, ready to be served."""

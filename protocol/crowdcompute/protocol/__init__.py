@@ -18,6 +18,8 @@ wants one error class should not wait for the whole peer.
     split        from a manifest to each chunk's input and seed
     bundle       a task as one file
     blobs        bytes by their SHA-256, and their pieces
+    exchange     blobs between neighbours, without the rest of a peer: what a simulation of nothing else needs
+    serving      the pieces that wait to be sent, and the cap on them
     wasm         which modules are admitted, and the rewriter
     javascript   what a script finds around it, and how it is seeded
     gpu          which kernels are admitted, and how each device's language says them
