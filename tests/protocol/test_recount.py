@@ -105,6 +105,7 @@ def refusal(shown: list[Shown]) -> DoesNotHold:
         ('liars = [{kind = "alone", count = 1}]', {}),
         ('liars = [{kind = "alone", count = 2}]', {"replication": 1}),
         ('liars = [{kind = "colluding", count = 2}]', {"replication": 1}),
+        ('liars = [{kind = "colluding", count = 3}]', {"replication": 3}),
         ('liars = [{kind = "flaky", count = 2, rate = 0.1}]', {}),
         ('liars = [{kind = "flaky", count = 2, rate = 0.1}]', {"replication": 1}),
         ('liars = [{kind = "equivocator", count = 1}]', {}),

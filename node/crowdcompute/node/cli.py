@@ -182,7 +182,7 @@ def credit(
     /,
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    verify: Path | None = None,
+    verify: list[Path] | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """What this node earned, task by task: a share of the reward of every accepted chunk that it computed rightly.
@@ -194,18 +194,19 @@ def credit(
     output
         Write a proof of what TASK credits this node, which anybody can check.
     verify
-        Check somebody's proof instead, without the network: exit 0, or 1 if it proves nothing.
+        Check somebody's proof instead, without the network: exit 0, or 1 if it proves nothing. Given again, the proofs
+        are held against each other as well: a creator that signed two states of one moment is told on.
     as_json
         Print one JSON document.
     """
     from .control import SCHEMA
     from .earned import all_earned, amount, export, verified
 
-    if verify is not None:
-        proved = verified(verify)
+    if verify:
+        proofs = verified(verify)
         if as_json:
-            print(json.dumps({"schema": SCHEMA, **proved}, indent=2))
-        else:
+            print(json.dumps({"schema": SCHEMA, **(proofs[0] if len(proofs) == 1 else {"proofs": proofs})}, indent=2))
+        for proved in proofs if not as_json else ():
             print(f"worker     {proved['worker']}")
             print(f"earned     {amount(proved['millicredits'])} credits in {proved['name']}, task {proved['task']}")
             print(f"creator    {proved['creator']}  has signed the task and the checkpoints that say so")

@@ -17,6 +17,7 @@ from .paths import paths
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crowdcompute.protocol.credit import Credit
     from crowdcompute.protocol.storage import BlobStore
 
     from .store.records import RecordStore
@@ -71,28 +72,44 @@ def export(entries: list[dict[str, Any]], prefix: str, output: Path) -> dict[str
     return found[0]
 
 
-def verified(file: Path) -> dict[str, Any]:
-    """What a file of somebody's proves.
+def verified(files: list[Path]) -> list[dict[str, Any]]:
+    """What files of somebody's prove, one by one and together.
 
     Raises:
-        CommandError: It cannot be read, or proves nothing.
+        CommandError: One cannot be read, or proves nothing; or two show that their creator plays double.
     """
+    proofs = [_proved(file) for file in files]
+    signed: dict[tuple[bytes, int, int], tuple[bytes, Path]] = {}
+    for file, proof in zip(files, proofs, strict=True):
+        for shard, (seq, record) in proof.checkpoints.items():
+            before, shown_by = signed.setdefault((proof.task, shard, seq), (record, file))
+            if before != record:
+                raise CommandError(
+                    f"{shown_by} and {file} show two different checkpoints of shard {shard} with one number: their "
+                    f"creator {peer_id_of(proof.manifest.creator)} says one thing here and another there"
+                )
+    return [
+        {
+            "task": proof.task.hex(),
+            "name": proof.manifest.name,
+            "creator": peer_id_of(proof.manifest.creator),
+            "worker": peer_id_of(proof.worker),
+            "millicredits": proof.millicredits,
+            "checkpoints": {str(shard): seq for shard, (seq, _) in sorted(proof.checkpoints.items())},
+        }
+        for proof in proofs
+    ]
+
+
+def _proved(file: Path) -> Credit:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} cannot be read ({error.strerror})", Exit.USAGE) from None
     try:
-        credit = check_proof(data, verify)
+        return check_proof(data, verify)
     except RemoteProtocolError as error:
         raise CommandError(f"{file} proves nothing: {error}") from None
-    return {
-        "task": credit.task.hex(),
-        "name": credit.manifest.name,
-        "creator": peer_id_of(credit.manifest.creator),
-        "worker": peer_id_of(credit.worker),
-        "millicredits": credit.millicredits,
-        "checkpoints": {str(shard): seq for shard, (seq, _) in sorted(credit.checkpoints.items())},
-    }
 
 
 def amount(millicredits: int) -> str:

@@ -485,9 +485,10 @@ class CreatorRole:
             return
         self._stirred = True
         for chunk in chunks:
-            # One by one: a conviction reviews this chunk as well, and may convict the next of them.
-            while offenders := self._referee.chunk(chunk).offenders:
-                self._convict(offenders[0], "wrong", chunk, bytes(32), now)
+            for worker in self._referee.chunk(chunk).offenders:
+                # A conviction reviews this chunk as well, and may have convicted the next of them.
+                if worker in self._referee.chunk(chunk).offenders:
+                    self._convict(worker, "wrong", chunk, bytes(32), now)
             self._closing.account(chunk)
             self._settle(chunk, self._referee.chunk(chunk), now)
 

@@ -483,9 +483,10 @@ export class CreatorRole implements Custodial {
     if (this.isRestoring || this.state === "closed") return;
     this.isStirred = true;
     for (const chunk of chunks) {
-      // One by one: a conviction reviews this chunk as well, and may convict the next of them.
-      for (let worker; (worker = this.referee.chunk(chunk).offenders[0]) !== undefined; ) {
-        this.convict(worker, "wrong", chunk, NO_RECORD, now);
+      for (const worker of this.referee.chunk(chunk).offenders) {
+        // A conviction reviews this chunk as well, and may have convicted the next of them.
+        const { offenders } = this.referee.chunk(chunk);
+        if (offenders.includes(worker)) this.convict(worker, "wrong", chunk, NO_RECORD, now);
       }
       this.closing.account(chunk);
       this.settle(chunk, this.referee.chunk(chunk), now);
