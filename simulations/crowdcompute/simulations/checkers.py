@@ -136,9 +136,14 @@ def convicted_honest(world: World) -> Iterator[str]:
 
 
 def uncaught_liars(world: World) -> Iterator[str]:
-    """Whoever voted against an accepted result is convicted."""
-    for worker in sorted(world.role.wrong_votes().keys() - world.role.ledger.verdicts.keys()):
-        yield f"{world.names[worker]} voted against an accepted result and is not convicted"
+    """No vote against an accepted result counts: its worker has a strike that covers it, or is banned."""
+    role, counting = world.role, set()
+    for chunk in range(role.ledger.manifest.chunks):
+        for worker in role.result(chunk).disagreed:
+            if role.referee.voters(chunk)[worker].seq > role.ledger.void_to(worker):
+                counting.add(worker)
+    for worker in sorted(counting):
+        yield f"{world.names[worker]} voted against an accepted result and is not convicted for it"
 
 
 def unequal_records(world: World) -> Iterator[str]:
