@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.interop.conftest import Place
 
 CHUNKS = 200
-CHUNK_S = 0.1
-"""Half a minute for two cores that nobody else wants: less, and it would be done before everything has gone wrong."""
+CHUNK_S = 0.05
+"""A quarter of a minute for two cores that nobody else wants: less, and it would be done before everything has gone wrong."""
 
 
 @pytest.fixture(scope="module")
