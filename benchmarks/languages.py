@@ -26,12 +26,12 @@ from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volun
 ROOT = Path(__file__).parents[1]
 CC_TASK = (sys.executable, "-c", "from crowdcompute.creator.cli import main; raise SystemExit(main())")
 CHANGES = {
-    "c": ("kernel.c", "(uint64_t)(n * n)", "(uint64_t)(n * n * n)"),
     "zig": ("kernel.zig", "n *% n", "n *% n *% n"),
     "rust": ("kernel.rs", "n.wrapping_mul(n)", "n.wrapping_mul(n).wrapping_mul(n)"),
     "assemblyscript": ("kernel.ts", "n * n", "n * n * n"),
     "js": ("kernel.js", "n * n", "n * n % 1000"),
     "go": ("kernel.go", "uint64(n * n)", "uint64(n * n * n)"),
+    "c": ("kernel.c", "(uint64_t)(n * n)", "(uint64_t)(n * n * n)"),
 }
 
 
@@ -43,12 +43,13 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-bench-")))
         join = stack.enter_context(signaling_server(folder))["join"]
-        for number in range(2):
-            stack.enter_context(volunteer(folder, f"node-{number}", join))
+        nodes = [stack.enter_context(volunteer(folder, f"node-{number}", join)) for number in range(2)]
         os.environ["CC_HOME"] = str(folder / "creator")
         caches = {"XDG_CACHE_HOME": str(folder / "caches"), "ZIG_GLOBAL_CACHE_DIR": str(folder / "caches" / "zig")}
         network = stack.enter_context(Network(join, hosts=(LOOPBACK,)))
         for language in CHANGES:
+            for node in nodes:
+                node.check()
             steps = measure(language, folder, network, {**os.environ, **caches})
             rows.append({"language": language, "seconds": round(sum(steps.values()), 1), **steps})
             print(f"{language:15} {rows[-1]['seconds']:6.1f} s   {steps}", flush=True)
