@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { fromHex, hex } from "../src/protocol/bytes";
@@ -66,6 +67,22 @@ describe("kernels", () => {
     expect(() => parse(utf8.encode(source))).toThrow(ModuleRefused);
     expect(refusal(() => parse(utf8.encode(source)))).toBe(why);
   });
+});
+
+test("a damaged kernel is a kernel or refused", () => {
+  const sources = vectors.accepted.map(({ source }) => source);
+  const words = ["{", "}", "(", ")", ";", "=", "<", ">>", "if", "loop", "let", "array", "1e39", "-1", "&", "@", "/*"];
+  const damage = fc.tuple(fc.nat(), fc.nat(30), fc.constantFrom("", ...words));
+  fc.assert(
+    fc.property(fc.constantFrom(...sources), fc.array(damage, { minLength: 1, maxLength: 4 }), (source, damages) => {
+      let text = source;
+      for (const [position, length, word] of damages) {
+        const at = position % (text.length + 1);
+        text = `${text.slice(0, at)} ${word} ${text.slice(at + length)}`;
+      }
+      refusal(() => guardedWgsl(parse(utf8.encode(text)), 1, [1, 1]));
+    }),
+  );
 });
 
 describe("packages", () => {
