@@ -43,6 +43,8 @@ bench: $(VENV)/.ready-bench page
 	$(BIN)/python benchmarks/network.py
 	$(BIN)/python benchmarks/reconcile.py
 	$(BIN)/python benchmarks/links.py
+	$(BIN)/python benchmarks/swarm.py
+	$(BIN)/python -m crowdcompute.simulations swarm --out benchmarks/results/dissemination.json
 	$(BIN)/python benchmarks/signaling.py
 	$(BIN)/python benchmarks/scale.py --quick
 	$(BIN)/python benchmarks/browser.py

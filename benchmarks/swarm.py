@@ -47,9 +47,9 @@ SIMULATED_SEEDS = 5
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--peers", type=int, default=6)
-    arguments.add_argument("--pieces", type=int, default=128, help="of 64 KiB (default: 128, 8 MiB)")
-    arguments.add_argument("--upload", type=int, default=200_000, help="of a volunteer, bytes a second")
+    arguments.add_argument("--peers", type=int, default=5)
+    arguments.add_argument("--pieces", type=int, default=64, help="of 64 KiB (default: 64, 4 MiB)")
+    arguments.add_argument("--upload", type=int, default=100_000, help="of a volunteer, bytes a second")
     arguments.add_argument("--source", type=float, default=4.0, help="the creator's upload in volunteers'")
     arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "swarm.json")
     options = arguments.parse_args()
