@@ -92,10 +92,10 @@ def silent_udp_port() -> Iterator[int]:
         yield silent.getsockname()[1]
 
 
-def doctor(home: Path, *arguments: str) -> tuple[int, str]:
+def doctor(home: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-m", "crowdcompute.node", "doctor", *arguments],
-        env={"CC_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        env={"CC_HOME": str(home), "PATH": "/usr/bin:/bin", **settings},
         capture_output=True,
         text=True,
         check=False,
@@ -108,11 +108,19 @@ def rows(document: str) -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in json.loads(document)["rows"]}
 
 
+def test_the_device_that_kernels_run_on_is_named(tmp_path: Path) -> None:
+    _, off = doctor(tmp_path, "--json", CC_GPU="off")
+    assert rows(off)["GPU"]["sentence"] == "Kernels run as modules on the processor, as no GPU is used: turned off."
+    _, software = doctor(tmp_path, "--json", CC_GPU="software")
+    assert rows(software)["GPU"]["state"] == "ok"
+    assert "Portable Computing Language" in rows(software)["GPU"]["sentence"]
+
+
 def test_a_healthy_machine_has_a_row_for_everything_and_exit_code_0(tmp_path: Path) -> None:
     with signaling() as join:
         code, out = doctor(tmp_path, join, "--json", "--host", "127.0.0.1")
     states = {name: row["state"] for name, row in rows(out).items()}
-    assert list(states) == ["WebSocket", "Clock", "UDP", "STUN", "TURN", "NAT", "mDNS", "DHT", "Disk", "Sandbox"]
+    assert list(states) == ["WebSocket", "Clock", "UDP", "STUN", "TURN", "NAT", "mDNS", "DHT", "Disk", "Sandbox", "GPU"]
     # Machines without multicast exist, and the exit code says so; all else must be well where tests run.
     assert (code, json.loads(out)["ok"]) == ((1, False) if states["mDNS"] == "failed" else (0, True))
     assert {name for name, state in states.items() if state == "failed"} <= {"mDNS"}

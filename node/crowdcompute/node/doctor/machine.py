@@ -19,6 +19,7 @@ from .findings import Finding, bad, good, note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crowdcompute.node.executors.gpu import GpuChoice
     from crowdcompute.node.transports.link import StackName
 
 LINUX_LAYERS = ("process", "rlimits", "no_new_privs", "landlock", "seccomp")
@@ -114,6 +115,22 @@ async def sandbox() -> Finding:
     if sys.platform != "linux":
         return note(f"Tasks are held by {', '.join(layers)} and WebAssembly's own walls; Linux has more layers.")
     return good(f"Tasks are held by {', '.join(layers)}.")
+
+
+async def gpu(choice: GpuChoice) -> Finding:
+    """Start the worker that has the GPU, if there is one that compiles anything."""
+    from crowdcompute.node.executors.pool import WorkerPool
+
+    pool = WorkerPool(1, gpu=choice)
+    try:
+        await pool.start()
+        if pool.gpu.device:
+            return good(f"Kernels run on {pool.gpu.device}, once it has reproduced a task's golden vectors.")
+        return note(f"Kernels run as modules on the processor, as no GPU is used: {pool.gpu.missing}.")
+    except RuntimeError as error:
+        return bad(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    finally:
+        await pool.close()
 
 
 def _size(count: int) -> str:

@@ -97,6 +97,7 @@ async def _rows(config: NodeConfig, link: JoinLink | None, told: Callable[[Row],
         ("DHT", dht()),
         ("Disk", machine.disk(paths().data, config.disk)),
         ("Sandbox", machine.sandbox()),
+        ("GPU", machine.gpu(config.gpu)),
     ]
     running = [(name, asyncio.create_task(_bounded(probe))) for name, probe in probes]
     rows = []

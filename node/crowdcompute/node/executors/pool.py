@@ -126,7 +126,8 @@ class WorkerPool:
         try:
             self.gpu.device = (await self._gpu_slot.ready()).device
         except WorkerLost as lost:
-            self.gpu.missing = str(lost)
+            # A worker that finds none says so and ends.
+            self.gpu.missing = str(lost).removeprefix("worker died: exit code 1 ")
 
     async def execute(
         self,
