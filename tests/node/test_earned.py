@@ -22,9 +22,25 @@ CREATOR, ALICE, BOB = (Identity(bytes([number]) * 32) for number in (7, 8, 9))
 
 def proof(path: Path, worker: Identity, *, seq: int = 3, **amounts: int) -> Path:
     manifest = Manifest(
-        1, "Squares", "", "", CREATOR.public_key, CREATOR.seal_key, "wasm", describe(b"\0asm\1\0\0\0"), Range(0, 3, 1),
-        3, None, Limits(1 << 20, 64, 1.0), Policy(2, 1e-3, 0.2, 0), 1, None, (), 1_800_000_000, 1_800_086_400,
-    )  # fmt: skip
+        schema=1,
+        name="Squares",
+        description="",
+        link="",
+        creator=CREATOR.public_key,
+        seal_key=CREATOR.seal_key,
+        runtime="wasm",
+        code=describe(b"\0asm\1\0\0\0"),
+        split=Range(0, 3, 1),
+        chunks=3,
+        inputs=None,
+        limits=Limits(1 << 20, 64, 1.0),
+        policy=Policy(2, 1e-3, 0.2, 0),
+        reward=1,
+        epochs=None,
+        permissions=(),
+        created_s=1_800_000_000,
+        expires_s=1_800_086_400,
+    )
     task = sign_manifest(CREATOR, manifest)
     table = table_of({key: amounts[name] for name, key in (("alice", ALICE.public_key), ("bob", BOB.public_key))})
     said = Checkpoint(task.record_id, 0, seq, 3, b"\7", b"\0", bytes(32), *fields_of(table))
