@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "two friends who choose the same chunk are a quorum",
         "tally",
-        "weight = min(len(cast), assigned + 1)",
+        "weight = min(len(cast), sum(vote.assigned or vote.drawn for vote in cast) + 1)",
         "weight = len(cast)",
         TALLY,
     ),
@@ -120,8 +120,8 @@ MUTANTS = (
     Mutant(
         "votes of the convicted count",
         "referee",
-        "[vote for vote in admitted if not self._is_void(vote)]",
-        "admitted",
+        "for vote in admitted if not self._is_void(vote)]",
+        "for vote in admitted]",
         CHECKERS,
     ),
     Mutant(
