@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
 
 LINUX_LAYERS = ("process", "rlimits", "no_new_privs", "landlock", "seccomp")
-LINK_WITHIN_S = 5.0
+LINK_WITHIN_S = 10.0
 MDNS_WITHIN_S = 2.0
 
 

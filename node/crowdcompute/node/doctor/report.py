@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.config import NodeConfig
 
-PROBE_WITHIN_S = 15.0
+PROBE_WITHIN_S = 20.0
 """A probe that hangs is a finding too."""
 
 SIGNS = {Mark.GOOD: ("✓", "\x1b[32m"), Mark.BAD: ("✗", "\x1b[31m"), Mark.NOTE: ("–", "\x1b[2m")}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 
-ANSWER_WITHIN_S = 3.0
+ANSWER_WITHIN_S = 5.0
 """Far more than the farthest server needs; a dial itself waits only one second (aiortc_patches)."""
 ASK_AGAIN_S = 0.5
 DEFAULT_PORTS = {"stun": 3478, "turn": 3478, "stuns": 5349, "turns": 5349}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.signaling_client import SignalingEvent
     from crowdcompute.protocol.signaling import IceServer, JoinLink
 
-VISIT_WITHIN_S = 6.0
+VISIT_WITHIN_S = 10.0
 """Less than a probe may take, so that it is this row that says so."""
 
 NO_LINK = "Not tried: say which network, `cc-node doctor 'http://…/j#n=NETWORK'`."
