@@ -125,6 +125,27 @@ MUTANTS = (
         CHECKERS,
     ),
     Mutant(
+        "everybody is drawn for everything at once",
+        "drawing",
+        "_LOTS << min(age, AGE_MAX)",
+        "_LOTS << AGE_MAX",
+        "test_drawing.py",
+    ),
+    Mutant(
+        "a vote that was copied from what others showed counts as blind",
+        "drawing",
+        "_Valid(drawn.author, drawn.epoch, self._is_blind(drawn, chunk))",
+        "_Valid(drawn.author, drawn.epoch, blind=True)",
+        "test_drawing.py",
+    ),
+    Mutant(
+        "whom a jury finds to lie goes on voting",
+        "provisional",
+        "found.update(worker for worker, value in shown.items() if value != verdict.value)",
+        "found.update(())",
+        "test_provisional.py",
+    ),
+    Mutant(
         "who was asked after its vote came counts as a volunteer",
         "referee",
         "self._votes[chunk][worker] = vote._replace(assigned=True)",

@@ -74,6 +74,7 @@ def finish(world: World) -> tuple[int, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_second_votes_that_lots_drew_are_made_when_the_creator_is_back() -> None:
     scenario = load_scenario(SCENARIOS / "unattended.toml")
     drawn = begin(scenario, until=898)
@@ -88,6 +89,7 @@ def test_second_votes_that_lots_drew_are_made_when_the_creator_is_back() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_guests_alone_find_results_and_a_liar() -> None:
     check_what_peers_say(begin(load_scenario(SCENARIOS / "away.toml"), until=1_200))
 
