@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHUNKS = 200
 CHUNK_S = 0.05
-"""A quarter of a minute for two cores that nobody else wants: less, and it would be done before everything has gone wrong."""
+"""A quarter of a minute for two cores that nobody else wants: with less, it would be done before all has gone wrong."""
 
 
 @pytest.fixture(scope="module")

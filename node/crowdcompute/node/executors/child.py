@@ -99,10 +99,17 @@ class Child:
         return self._process.pid
 
     async def send(self, message: ToWorker) -> None:
+        """Write one frame.
+
+        Raises:
+            WorkerLost: The worker is dead.
+        """
+        frame = encode(message)
         try:
-            self._input.write(encode(message))
+            self._input.write(frame)
             await self._input.drain()
-        except OSError:
+        except (OSError, RuntimeError):
+            # RuntimeError is uvloop's word for a pipe that it has closed, as it does when it hears of a death first.
             raise WorkerLost(await self._how_it_died()) from None
 
     async def receive(self, kind: type[T], timeout_s: float) -> T:
