@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,19 +174,19 @@ def test_a_worker_killed_while_it_waits_is_replaced_for_the_next_batch(noticed: 
             (pid,) = pool.describe().pids
             os.kill(pid, signal.SIGKILL)
             if noticed:
-                await until(lambda pid=pid: not is_there(pid))
+                await until(partial(is_gone, pid))
         assert await ask(pool, chunks(1)) == doubled(chunks(1))
 
     with_pool(scenario)
 
 
-def is_there(pid: int) -> bool:
-    """Whether there is such a process, be it a dead one that nobody has waited for."""
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process: not even a dead one that nobody has waited for."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def test_a_chunk_whose_workers_keep_dying_gets_no_result() -> None:

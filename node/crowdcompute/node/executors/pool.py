@@ -308,11 +308,21 @@ class _Slot:
     async def ready(self) -> Child:
         """The slot's worker, started first when there is none."""
         if self.child is None:
-            starting = self._starting or asyncio.create_task(Child.start(self._engine, self._niceness))
-            self._starting = None
+            if self._starting is None:
+                self._start()
+            assert self._starting is not None
             self._loaded.clear()
-            self.child = await starting
+            try:
+                self.child = await self._starting
+            except WorkerLost:
+                self._starting = None
+                raise
+            # Only now: whoever is cancelled while waiting leaves a worker that `close` has to find.
+            self._starting = None
         return self.child
+
+    def _start(self) -> None:
+        self._starting = asyncio.create_task(Child.start(self._engine, self._niceness))
 
     @property
     def is_starting(self) -> bool:
@@ -322,6 +332,8 @@ class _Slot:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
+            if not self._starting.cancelled() and self._starting.exception() is None:
+                await self._starting.result().kill()  # it was there, and nobody had asked for it yet
         if self.child is not None:
             await self.child.kill()
             self.child = None
@@ -430,7 +442,7 @@ class _Slot:
         if self.child is not None:
             await self.child.kill()
             self.child = None
-        self._starting = asyncio.create_task(Child.start(self._engine, self._niceness))
+        self._start()
 
 
 def _examine(runtime: Runtime, code: bytes, module: bytes) -> str:
