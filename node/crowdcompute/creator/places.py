@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import os
 import weakref
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from itertools import count
 from threading import Lock
@@ -56,7 +57,7 @@ class Place(Protocol):
     def close(self) -> None: ...
 
 
-class _Closing:
+class _Closing(ABC):
     """A place is closed by the end of its block, by `close`, or when the program ends."""
 
     _background: Background
@@ -65,9 +66,9 @@ class _Closing:
         # Daemon threads end with the interpreter; worker processes and neighbours are told before.
         atexit.register(_close, weakref.ref(self))
 
+    @abstractmethod
     def close(self) -> None:
         """Leave. What is not settled by then raises `JobLeft` for whoever waits for it."""
-        raise NotImplementedError
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
