@@ -228,7 +228,7 @@ def test_firefox_and_native_nodes_compute_the_same_bytes(example: str, box: Any,
     manifest = make_manifest(task, code, None, created_s=0)
     numbers = is_numbers(manifest.split)
     last = manifest.chunks - 1
-    chunks = [ChunkInput(index, chunk_input(manifest, index), index) for index in (0, last // 2, last)]
+    chunks = [ChunkInput(index, chunk_input(manifest, index, task.inputs), index) for index in (0, last // 2, last)]
     outcomes = box.run(code, chunks, manifest.limits, numbers=numbers, runtime=manifest.runtime)
     assert {outcome.status for outcome in outcomes} == {Status.OK}
     assert outcomes == native(code, chunks, manifest.limits, numbers=numbers, runtime=manifest.runtime)
