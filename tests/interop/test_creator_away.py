@@ -60,8 +60,8 @@ def test_results_are_provisional_on_every_node_before_the_creator_returns(
     nodes = [alice, *place.nodes(join, "bob", "carol")]
 
     def away(node: Any) -> dict[str, Any]:
-        (facts,) = [known for known in node.status()["tasks"] if known["task"] == task]
-        return facts["creator_away"] or {}
+        facts = next((known for known in node.status()["tasks"] if known["task"] == task), {})
+        return facts.get("creator_away") or {}
 
     def settled() -> bool:
         said = [away(node) for node in nodes]
