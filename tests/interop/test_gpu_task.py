@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.interop.conftest import EXAMPLES
 
@@ -16,7 +16,7 @@ FIRST, CHUNKS, STEP = 10**12, 12, 2_000
 
 
 def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
-    place: Place, join: str, task_id: Callable[[Running], str]
+    place: Place, join: str, task_id: Callable[[Running], str], wait_until: Callable[..., Any]
 ) -> None:
     folder = place.example(
         "gpu_collatz",
@@ -27,10 +27,12 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
         ("eps = 1e-2", "eps = 0.3"),
     )
     device = place.node(join, "device", CC_GPU="software").joined()
-    module = place.node(join, "module").joined()
     assert "Portable Computing Language" in device.status()["worker"]["gpu"]
-    assert module.status()["worker"]["gpu"].startswith("none: ")
     publishing = place.start_publish(folder, join, "--json")
+    # A device compiles first: by then the module could have done everything with the creator.
+    wait_until(lambda: device.votes() > 0, "the device has voted")
+    module = place.node(join, "module").joined()
+    assert module.status()["worker"]["gpu"].startswith("none: ")
     ended = publishing.ended()
     assert ended.code == 0, ended.err
     report = ended.document

@@ -135,6 +135,8 @@ function answer({ ask, machine: number, ...question }: Question): unknown {
       return chunksOf(role!).map((chunk) => role!.referee.chunk(chunk));
     case "void":
       return [...role!.referee.void];
+    case "voters":
+      return chunksOf(role!).map((chunk) => [...role!.referee.voters(chunk)].map(([worker, { seq }]) => [worker, seq]));
   }
   throw new Error(`nobody knows the answer to ${ask}`);
 }
