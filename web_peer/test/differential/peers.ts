@@ -49,7 +49,10 @@ function begin(life: Life): null {
   let blobs = disks.get(life.disk);
   if (blobs === undefined) disks.set(life.disk, (blobs = new MemoryBlobStore()));
   for (const { digest, data } of life.blobs) blobs.put(fromHex(digest), fromHex(data));
-  const config = protocolConfig({ ...life.config, runtimes: new Set(life.config.runtimes) });
+  const { runtimes, uploadBytesPerS, ...numbers } = life.config;
+  // JSON has no Infinity, and what has no cap is null in Python.
+  const uncapped = { ...numbers, uploadBytesPerS: uploadBytesPerS ?? Infinity };
+  const config = protocolConfig({ ...uncapped, runtimes: new Set(runtimes) });
   const peer = new Peer(config, signer, verifier, new SeededRng(life.rngSeed), blobs, ROLES, life.now);
   machines.set(life.machine, { peer, signer, encoded: new WeakMap() });
   return null;
