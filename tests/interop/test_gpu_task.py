@@ -28,17 +28,21 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
     )
     device = place.node(join, "device", CC_GPU="software").joined()
     assert "Portable Computing Language" in device.status()["worker"]["gpu"]
-    publishing = place.start_publish(folder, join, "--json")
-    # A device compiles first: by then the module could have done everything with the creator.
+    publishing = place.start_publish(folder, join)
+    task = task_id(publishing)
+    # A device compiles first, and a creator has a module, too: so that both nodes are needed, one begins with the job
+    # and the other is there to confirm it when the creator returns.
     wait_until(lambda: device.votes() > 0, "the device has voted")
+    publishing.kill()
     module = place.node(join, "module").joined()
     assert module.status()["worker"]["gpu"].startswith("none: ")
-    ended = publishing.ended()
-    assert ended.code == 0, ended.err
-    report = ended.document
+    wait_until(lambda: module.status()["tasks"], "the module's node has heard of the task")
+    watched = place.cc_task("watch", task, "--json", "--host", "127.0.0.1")
+    assert watched.code == 0, watched.err
+    report = watched.document
     assert (report["state"], report["accepted"], report["failed"]) == ("closed", CHUNKS, 0)
     assert report["convicted"] == []
-    files, rows = place.results(task_id(publishing), "results")
+    files, rows = place.results(task, "results")
     spec = importlib.util.spec_from_file_location("reference", EXAMPLES / "gpu_collatz" / "reference.py")
     assert spec is not None
     assert spec.loader is not None
