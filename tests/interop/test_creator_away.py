@@ -60,7 +60,7 @@ def test_results_are_provisional_on_every_node_before_the_creator_returns(
     nodes = [alice, *place.nodes(join, "bob", "carol")]
 
     def away(node: Any) -> dict[str, Any]:
-        facts = next((known for known in node.status()["tasks"] if known["task"] == task), {})
+        facts: dict[str, Any] = next((known for known in node.status()["tasks"] if known["task"] == task), {})
         return facts.get("creator_away") or {}
 
     def settled() -> bool:
