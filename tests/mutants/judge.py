@@ -38,6 +38,7 @@ def judge(folder: Path, arguments: list[str], log: Path) -> int:
     out = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what failed is said last, on stderr
     sys.path[:0] = [str(folder), str(ROOT)]
     # Otherwise the copy's namespace package would stay behind the installed one.
     importlib.invalidate_caches()

@@ -52,15 +52,17 @@ def test_an_unknown_kind_of_liar_is_refused_with_the_names_there_are() -> None:
         parse_scenario(text)
 
 
-def test_a_peer_that_only_liars_were_named_to_hears_of_no_task_and_meets_nobody_else() -> None:
+def test_a_peer_that_only_liars_were_named_to_is_found_by_peers_that_visit_strangers() -> None:
     world = World(load_scenario(ADVERSARIES / "eclipse.toml"), 1)
     faults.schedule(world)
-    world.run()
+    world.step_until(20.0)
     (victim,) = [world.nodes[index] for index in world.eclipsed]
     assert world.task not in victim.peer.ledgers
     neighbours = [world.nodes[world.index_of[peer_id]] for peer_id in victim.wires]
     assert neighbours
     assert not any(node.is_honest for node in neighbours)
+    world.run()
+    assert world.task in victim.peer.ledgers
 
 
 def test_a_whitewasher_is_convicted_under_each_of_its_names() -> None:
