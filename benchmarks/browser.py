@@ -45,9 +45,9 @@ from crowdcompute.node.home import open_home
 from crowdcompute.protocol.bundle import read_bundle, write_bundle
 from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import Limits, Policy, sign_manifest
 from crowdcompute.protocol.session import SessionState
-from crowdcompute.protocol.signaling import JoinLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping

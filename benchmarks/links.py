@@ -40,7 +40,7 @@ from crowdcompute.node.transports.libp2p import Libp2pHost
 from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import Identity, PeerId
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,7 +28,7 @@ from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES
 from crowdcompute.node.transports.webrtc import link_class
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.signaling import fingerprint_of
+from crowdcompute.protocol.signals import fingerprint_of
 
 if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName

@@ -37,8 +37,8 @@ from crowdcompute.node.home import open_home
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
-from crowdcompute.protocol.signaling import JoinLink
 from crowdcompute.protocol.split import chunk_input
 from crowdcompute.protocol.wasm import rewrite
 

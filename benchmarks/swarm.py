@@ -33,8 +33,8 @@ from crowdcompute.node.home import open_home
 from crowdcompute.protocol.blobs import PIECE_BYTES, describe
 from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import Limits, Lines, Manifest, Policy, sign_manifest
-from crowdcompute.protocol.signaling import JoinLink
 from crowdcompute.simulations.dissemination import Dissemination, Setting
 
 if TYPE_CHECKING:

@@ -43,8 +43,9 @@ from crowdcompute.protocol.config import PROTOCOL_VERSION
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.frames import Frame, Hello, Ping, Pong, decode_frame, encode_frame
 from crowdcompute.protocol.identity import Identity, PeerId, peer_id_of, public_key_of
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.records import Checkpoint, Signed
-from crowdcompute.protocol.signaling import JoinLink, Relay, Relayed, Undeliverable
+from crowdcompute.protocol.signaling import Relay, Relayed, Undeliverable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

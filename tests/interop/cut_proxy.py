@@ -15,7 +15,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

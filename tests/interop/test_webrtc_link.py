@@ -32,6 +32,7 @@ from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import Identity, PeerId
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.rendezvous import (
     ClientConnected,
     ClientId,
@@ -41,18 +42,8 @@ from crowdcompute.protocol.rendezvous import (
     RendezvousConfig,
     Send,
 )
-from crowdcompute.protocol.signaling import (
-    Answer,
-    IceServer,
-    JoinLink,
-    Offer,
-    Relayed,
-    Signal,
-    fingerprint_of,
-    parse_from_server,
-    parse_signal,
-    sign_signal,
-)
+from crowdcompute.protocol.signaling import IceServer, Relayed, parse_from_server
+from crowdcompute.protocol.signals import Answer, Offer, Signal, fingerprint_of, parse_signal, sign_signal
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,8 @@ from crowdcompute.node.doctor import machine
 from crowdcompute.node.doctor.findings import Mark
 from crowdcompute.node.doctor.traversal import Mappings, Server, mappings, nat_found, stun_found, turn_found
 from crowdcompute.node.doctor.visit import clock, visit
-from crowdcompute.protocol.signaling import IceServer, JoinLink
+from crowdcompute.protocol.join_link import JoinLink
+from crowdcompute.protocol.signaling import IceServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,15 +14,8 @@ from crowdcompute.protocol.events import SeekPeers, SignalArrived, SignalUndeliv
 from crowdcompute.protocol.identity import Identity, PeerId, verify
 from crowdcompute.protocol.introductions import IntroductionFrame, Introductions
 from crowdcompute.protocol.neighbours import FAILED_INTRODUCTIONS_MAX, Neighbours
-from crowdcompute.protocol.signaling import (
-    Ask,
-    Offer,
-    Peers,
-    Relay,
-    Relayed,
-    Undeliverable,
-    sign_signal,
-)
+from crowdcompute.protocol.signaling import Ask, Peers, Relay, Relayed, Undeliverable
+from crowdcompute.protocol.signals import Offer, sign_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

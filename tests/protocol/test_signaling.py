@@ -14,26 +14,28 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.signaling import (
     MESSAGE_BYTES_MAX,
+    Ice,
+    IceServer,
+    check_enter,
+    enter,
+    parse_from_client,
+    parse_from_server,
+)
+from crowdcompute.protocol.signals import (
     SIGNAL_BYTES_MAX,
     Answer,
     Candidate,
-    Ice,
-    IceServer,
-    JoinLink,
     Offer,
     Signal,
     SignalBody,
     SignalKind,
     check_candidate,
-    check_enter,
     check_sdp,
-    enter,
     fingerprint_of,
     open_signal,
-    parse_from_client,
-    parse_from_server,
     parse_signal,
     sign_signal,
 )

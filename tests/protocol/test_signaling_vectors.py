@@ -10,31 +10,25 @@ import pytest
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.signaling import (
-    Answer,
     Ask,
-    Candidate,
     Entered,
     FromClient,
     FromServer,
     Ice,
     IceServer,
-    JoinLink,
-    Offer,
     Peers,
     Refused,
     Relay,
     Relayed,
-    Signal,
     Undeliverable,
     Welcome,
     enter,
-    open_signal,
     parse_from_client,
     parse_from_server,
-    parse_signal,
-    sign_signal,
 )
+from crowdcompute.protocol.signals import Answer, Candidate, Offer, Signal, open_signal, parse_signal, sign_signal
 from crowdcompute.protocol.turn import turn_server
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.signaling import (
     MESSAGE_BYTES_MAX,
     Ask,
@@ -29,7 +30,6 @@ from crowdcompute.protocol.signaling import (
     FromServer,
     Ice,
     IceServer,
-    JoinLink,
     Peers,
     Refused,
     Relay,

@@ -7,7 +7,7 @@ import { RemoteProtocolError } from "../src/protocol/errors";
 import type { IntroductionFrame } from "../src/protocol/frames";
 import { Introductions } from "../src/protocol/introductions";
 import { Neighbours } from "../src/protocol/neighbours";
-import { encodeSignal, signSignal } from "../src/protocol/signaling";
+import { encodeSignal, signSignal } from "../src/protocol/signals";
 import { LateSigner, platformVerifier } from "./platform_keys";
 import { SeededRng } from "./seeded";
 

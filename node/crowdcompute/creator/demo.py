@@ -31,8 +31,8 @@ from crowdcompute.node.home import open_home
 from crowdcompute.node.signals import Stopping
 from crowdcompute.protocol.bundle import read_bundle, write_bundle
 from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import sign_manifest
-from crowdcompute.protocol.signaling import JoinLink
 
 from .chromium import Chromium, Tab, check_page, chromium
 from .local_network import LOOPBACK, Volunteer, signaling_server, volunteer

@@ -18,8 +18,8 @@ from crowdcompute.node.signals import Stopping
 from crowdcompute.node.transports.link import StackName
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import time_refusal
-from crowdcompute.protocol.signaling import JoinLink
 from crowdcompute.protocol.split import are_read_in_pieces
 
 from .code import examine

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.events import CANCELLED, ChunkOutcome, Notable, Status
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.split import Items
 
 from .background import Background

@@ -23,9 +23,9 @@ from crowdcompute.protocol.bundle import Bundle
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import Notable, RecordsRestored
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
+from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.manifest import open_manifest
 from crowdcompute.protocol.peer import Peer
-from crowdcompute.protocol.signaling import JoinLink
 
 from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import Plan

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import public_key_of
-from crowdcompute.protocol.signaling import check_bootstrap
+from crowdcompute.protocol.join_link import check_bootstrap
 
 from .exits import CommandError, Exit
 from .paths import paths

@@ -9,7 +9,7 @@ from .exits import CommandError, Exit
 from .signaling_client import SignalingState
 
 if TYPE_CHECKING:
-    from crowdcompute.protocol.signaling import JoinLink
+    from crowdcompute.protocol.join_link import JoinLink
 
     from .runtime import Runtime
     from .transports.native import NativeOptions

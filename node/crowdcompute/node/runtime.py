@@ -56,11 +56,11 @@ if TYPE_CHECKING:
 
     from crowdcompute.protocol.events import ChunkInput, ChunkOutcome
     from crowdcompute.protocol.identity import Identity, PeerId
+    from crowdcompute.protocol.join_link import JoinLink
     from crowdcompute.protocol.manifest import Limits
     from crowdcompute.protocol.manifest import Runtime as RuntimeName
     from crowdcompute.protocol.provisional import Provisional
     from crowdcompute.protocol.records import Signed
-    from crowdcompute.protocol.signaling import JoinLink
 
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import public_key_of
-from crowdcompute.protocol.signaling import MEETING_PLACES_MAX, JoinLink
+from crowdcompute.protocol.join_link import MEETING_PLACES_MAX, JoinLink
 
 from .control import ControlError
 from .control_server import ControlServer

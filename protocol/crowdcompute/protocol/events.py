@@ -87,7 +87,7 @@ class PeersDiscovered:
 
 @dataclass(frozen=True, slots=True)
 class SignalMade:
-    """The driver has a signal (signaling.py) of ours to `to`, for the neighbour `through` to pass on."""
+    """The driver has a signal (signals.py) of ours to `to`, for the neighbour `through` to pass on."""
 
     to: PeerId
     through: PeerId

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from .errors import RemoteProtocolError
 from .events import SeekPeers, SignalArrived, SignalUndelivered
 from .identity import peer_id_of, public_key_of
-from .signaling import PEERS_MAX, Ask, Peers, Relay, Relayed, Undeliverable, open_signal, parse_signal
+from .signaling import PEERS_MAX, Ask, Peers, Relay, Relayed, Undeliverable
+from .signals import open_signal, parse_signal
 
 if TYPE_CHECKING:
     from random import Random

@@ -15,7 +15,8 @@ from .codec import Body, decode, encode
 from .config import FRAME_BYTES_MAX
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import Channel
-from .signaling import NetworkName, check_bootstrap
+from .join_link import check_bootstrap
+from .signals import NetworkName
 
 STREAM_PROTOCOL = "/crowdcompute/1"
 """The libp2p protocol that carries links."""

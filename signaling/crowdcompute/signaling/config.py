@@ -13,15 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crowdcompute.protocol.errors import LocalProtocolError
+from crowdcompute.protocol.join_link import JoinLink, check_invite, check_network_name, check_server
 from crowdcompute.protocol.rendezvous import RendezvousConfig
-from crowdcompute.protocol.signaling import (
-    ICE_SERVERS_MAX,
-    IceServer,
-    JoinLink,
-    check_invite,
-    check_network_name,
-    check_server,
-)
+from crowdcompute.protocol.signaling import ICE_SERVERS_MAX, IceServer
 
 _ENV_PREFIX = "CC_SIGNALING_"
 _CAPS = RendezvousConfig()

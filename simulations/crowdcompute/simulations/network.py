@@ -55,7 +55,7 @@ from crowdcompute.protocol.frames import Frame, decode_frame
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
-from crowdcompute.protocol.signaling import Offer, parse_signal, sign_signal
+from crowdcompute.protocol.signals import Offer, parse_signal, sign_signal
 from crowdcompute.protocol.split import Range
 from crowdcompute.protocol.storage import MemoryBlobStore
 

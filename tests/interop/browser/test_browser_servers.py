@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 
 
 def test_a_page_meets_a_node_by_the_second_server_of_its_link(place: Any, tabs: Any) -> None:

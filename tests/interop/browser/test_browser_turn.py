@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

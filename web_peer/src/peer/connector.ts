@@ -30,7 +30,7 @@ import {
   type Offer,
   type Signal,
   type SignalBody,
-} from "../protocol/signaling";
+} from "../protocol/signals";
 import { deferred, type Deferred } from "./deferred";
 import type { Link, Links, RtcLink } from "./links";
 import type { Signaling, SignalingEvent, SignalingState } from "./signaling_client";

@@ -18,7 +18,7 @@ import type { PeerId, Signer } from "../protocol/identity";
 import { openManifest } from "../protocol/manifest";
 import { Peer } from "../protocol/peer";
 import { domainOf, parse, recordKey, Signed } from "../protocol/records";
-import { parseSignal, signalDomain } from "../protocol/signaling";
+import { parseSignal, signalDomain } from "../protocol/signals";
 import { wholeBlob, type BrowserBlobs } from "./blobs";
 import { BrowserRng } from "./chance";
 import type { Later } from "./later";

@@ -18,7 +18,8 @@ import type { Frame, IntroductionFrame } from "./frames";
 import { type PeerId, peerIdOf, publicKeyOf, type Verifier } from "./identity";
 import type { Neighbours } from "./neighbours";
 import { type Rng, sample } from "./rng";
-import { openSignal, parseSignal, PEERS_MAX } from "./signaling";
+import { PEERS_MAX } from "./signaling";
+import { openSignal, parseSignal } from "./signals";
 
 /** Share of a neighbour's bucket we use: the two clocks differ, and more than the whole is a breach. */
 const PACE = 0.8;

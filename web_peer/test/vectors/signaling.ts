@@ -5,16 +5,18 @@ import {
   checkEnter,
   encodeFromClient,
   encodeFromServer,
-  encodeSignal,
   enter,
-  openSignal,
   parseFromClient,
   parseFromServer,
+} from "../../src/protocol/signaling";
+import {
+  encodeSignal,
+  openSignal,
   parseSignal,
   signalId,
   signSignal,
   type SignalBody,
-} from "../../src/protocol/signaling";
+} from "../../src/protocol/signals";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, hex, vectors } from "./read";
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.signaling import fingerprint_of
+from crowdcompute.protocol.signals import fingerprint_of
 
 from .findings import Finding, bad, good, note
 

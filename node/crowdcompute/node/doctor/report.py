@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crowdcompute.node.control import SCHEMA
 from crowdcompute.node.exits import Exit
 from crowdcompute.node.paths import paths
-from crowdcompute.protocol.signaling import JoinLink
+from crowdcompute.protocol.join_link import JoinLink
 
 from . import machine
 from .dht import dht

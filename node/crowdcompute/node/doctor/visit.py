@@ -18,7 +18,8 @@ from .findings import Finding, bad, good, note
 
 if TYPE_CHECKING:
     from crowdcompute.node.signaling_client import SignalingEvent
-    from crowdcompute.protocol.signaling import IceServer, JoinLink
+    from crowdcompute.protocol.join_link import JoinLink
+    from crowdcompute.protocol.signaling import IceServer
 
 VISIT_WITHIN_S = 10.0
 """Less than a probe may take, so that it is this row that says so."""

@@ -8,7 +8,7 @@ One attempt per peer at a time:
 
 When both sides offer at once (glare), the offer of the smaller peer id wins: the other side drops its own and answers.
 Whom to connect to is not decided here. Nothing a signaling server does can put anybody but the holder of the dialled
-key at the other end: signals are signed for one network, one pair of peers and one certificate (protocol.signaling),
+key at the other end: signals are signed for one network, one pair of peers and one certificate (protocol.signals),
 and that certificate is compared with the one in use before a link is handed out.
 """
 
@@ -26,11 +26,11 @@ from crowdcompute.node.signaling_client import PeerAbsent, PeersNamed, SignalRec
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
-from crowdcompute.protocol.signaling import (
+from crowdcompute.protocol.signaling import IceServer
+from crowdcompute.protocol.signals import (
     CANDIDATES_MAX,
     Answer,
     Candidate,
-    IceServer,
     Offer,
     SignalBody,
     fingerprint_of,

@@ -18,7 +18,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.identity import PeerId
-from crowdcompute.protocol.signaling import check_bootstrap
+from crowdcompute.protocol.join_link import check_bootstrap
 from crowdcompute.protocol.streams import ADDRESSES_MAX
 
 if TYPE_CHECKING:
