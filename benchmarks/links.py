@@ -36,7 +36,7 @@ from crowdcompute.node import keys
 from crowdcompute.node.home import open_home
 from crowdcompute.node.signaling_client import SignalingClient
 from crowdcompute.node.transports.connector import Connector
-from crowdcompute.node.transports.libp2p import Libp2pHost
+from crowdcompute.node.transports.libp2p_host import Libp2pHost
 from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import Identity, PeerId

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crowdcompute.node.transports.libp2p import Libp2pHost
+from crowdcompute.node.transports.libp2p_host import Libp2pHost
 from crowdcompute.node.transports.link import GLARE_S, Link, outlives
 from crowdcompute.protocol.events import Channel
 from crowdcompute.protocol.identity import Identity, PeerId

@@ -12,7 +12,7 @@ import pytest
 
 from crowdcompute.node.signaling_client import SignalingClient
 from crowdcompute.node.transports.connector import Connector
-from crowdcompute.node.transports.libp2p import Libp2pHost
+from crowdcompute.node.transports.libp2p_host import Libp2pHost
 from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES, BUFFERED_LOW_BYTES, BUFFERED_MAX_BYTES, Link
 from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
-    from .transports.libp2p import Libp2pLink
+    from .transports.libp2p_link import Libp2pLink
     from .transports.link import Link, StackName
     from .transports.native import Native, NativeOptions
 

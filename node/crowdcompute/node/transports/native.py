@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from crowdcompute.protocol.identity import Identity
 
-    from .libp2p import Libp2pLink
+    from .libp2p_link import Libp2pLink
     from .mdns import Mdns
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Native:
         self._mdns: Mdns | None = None
         self._remembered = remembered
         # A second and much memory to import: only who uses it pays that.
-        from .libp2p import Libp2pHost
+        from .libp2p_host import Libp2pHost
 
         self._host = Libp2pHost(
             identity.secret(),
