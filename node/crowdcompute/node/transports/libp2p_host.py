@@ -1,10 +1,10 @@
 """A node among native peers: libp2p over TCP, Noise, yamux, and the Kad-DHT (spec/libp2p.md).
 
-asyncio: the node                                    trio, a thread of its own: libp2p
-Libp2pHost.dial, close ---------run_sync_soon--------> connect, serve, Kad-DHT
+    asyncio: the node                                    trio, a thread of its own: libp2p
+    Libp2pHost.dial, close ---------run_sync_soon--------> connect, serve, Kad-DHT
     on_link, on_found, ... <-----call_soon_threadsafe-----
 
-a stream: DIALLING --opening both ways--> a link (libp2p_link)
+A stream becomes a link (libp2p_link) once both sides have read each other's opening.
 """
 
 from __future__ import annotations
