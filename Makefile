@@ -19,9 +19,10 @@ example: $(VENV)/.ready-demos
 page: $(VENV)/.node
 	@$(BIN)/python web_peer/build_page.py
 
-## Every check and every test.
+## Every check and every test. Rules and simulations are CPU alone and share the cores; what has clocks and sockets does not.
 test: check page
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS) tests/simulations tests/mutants tests/protocol
+	$(BIN)/python -m pytest $(ARGS) tests/node tests/signaling tests/interop
 
 ## Format, lint, types and layers, in Python and TypeScript; and the TypeScript's own tests.
 check: $(VENV)/.ready-dev $(VENV)/.node

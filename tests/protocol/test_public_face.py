@@ -15,7 +15,7 @@ import crowdcompute.protocol
 
 ROOT = Path(__file__).parent.parent.parent
 MODULES = Path(crowdcompute.protocol.__path__[0])
-PUBLIC = dict(re.findall(r"^    ([a-z]+)  +(\S.*)$", crowdcompute.protocol.__doc__ or "", re.MULTILINE))
+PUBLIC = dict(re.findall(r"^    ([a-z_]+)  +(\S.*)$", crowdcompute.protocol.__doc__ or "", re.MULTILINE))
 
 
 def imported(path: Path) -> set[str]:

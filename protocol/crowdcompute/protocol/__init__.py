@@ -18,8 +18,8 @@ wants one error class should not wait for the whole peer.
     split        from a manifest to each chunk's input and seed
     bundle       a task as one file
     blobs        bytes by their SHA-256, and their pieces
-    exchange     blobs between neighbours, without the rest of a peer: what a simulation of nothing else needs
-    serving      the pieces that wait to be sent, and the cap on them
+    exchange     which pieces of which blobs to ask of whom; simulated alone, as is
+    serving      whose pieces go first, and how fast
     wasm         which modules are admitted, and the rewriter
     javascript   what a script finds around it, and how it is seeded
     gpu          which kernels are admitted, and how each device's language says them
@@ -37,11 +37,11 @@ wants one error class should not wait for the whole peer.
     recount      a certificate checked from what was shown
     frames       what travels on a link
 
-    signaling    how strangers meet: messages, offers and answers
+    join_link    where to meet, as a person pastes it
+    signaling    how strangers meet: what the signaling server hears and says
+    signals      offers, answers and candidates, signed end to end
     rendezvous   the signaling server's state machine
     streams      links on a plain stream of bytes: framing, and what is said first
-    exchange     which pieces of which blobs to ask of whom; simulated alone, as is
-    serving      whose pieces go first, and how fast
 
 Every other module is the inside of `peer`.
 """
