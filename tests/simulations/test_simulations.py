@@ -99,7 +99,7 @@ def test_no_result_is_executed_again_because_its_makers_are_gone_while_a_custodi
 def test_equal_seeds_give_equal_traces_whatever_the_hash_seed(tmp_path: Path) -> None:
     path = tmp_path / "scenario.toml"
     # Everything at once: lies, blobs, crashes; whatever iterates over a set in the wrong place shows here.
-    small = SMALL.replace("replication = 2", "replication = 2\nresult_bytes = 6_000")
+    small = SMALL.replace("peers = 8", "peers = 12").replace("replication = 2", "replication = 2\nresult_bytes = 6_000")
     liars = '[[liars]]\nkind = "colluding"\ncount = 1\n[[liars]]\nkind = "equivocator"\ncount = 1\n'
     path.write_text(small + liars + '[[faults]]\nkind = "churn"\nat_s = 5\nfor_s = 20\nevery_s = 5\ndown_s = 5\n')
     traces = set()

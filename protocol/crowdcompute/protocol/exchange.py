@@ -137,7 +137,7 @@ class Exchange:
     def forget(self, digest: bytes) -> None:
         """Do not fetch a blob any longer. What is here of it stays in the store."""
         if self._swarms.pop(digest, None) is not None:
-            for peer_id in self.neighbours:
+            for peer_id in sorted(self.neighbours):
                 self._frames.append((peer_id, BlobMissing(digest)))
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:

@@ -209,7 +209,7 @@ class Swarm:
         everything = (1 << self.partial.count) - 1
         for start in range(0, len(news), TOLD_MAX):
             frame = BlobGot(self.partial.digest, tuple(news[start : start + TOLD_MAX]))
-            for peer_id in self.followers:
+            for peer_id in sorted(self.followers):
                 if self.availability.of(peer_id) != everything:
                     yield peer_id, frame
 
