@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from crowdcompute.protocol.events import Execute, Input, Output
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.events import DialFailed, DialPeer, Execute, Input, LinkOpened, Output
 from crowdcompute.simulations.network import Node, World
 from crowdcompute.simulations.run import run
 from crowdcompute.simulations.scenario import parse_scenario
+
+if TYPE_CHECKING:
+    from crowdcompute.protocol.identity import PeerId
 
 BUSY = """
 name = "busy"
@@ -54,3 +59,37 @@ def test_those_who_only_say_that_they_work_delay_no_result_by_more_than_seconds(
     assert outcome.failures == []
     # An assignment may take two minutes; none is waited for while anybody is idle.
     assert outcome.figures["closed after, s"] < 60
+
+
+def test_every_dial_of_a_machine_whose_network_was_gone_is_answered() -> None:
+    """Or it would wait for it for ever: with enough of them outstanding a peer dials nobody."""
+    text = """
+    name = "deaf"
+    network = {peers = 6}
+    task = {chunks = 10, chunk_s = 500.0, limit_s = 3_000.0}
+    protocol = {work = false}
+    """
+    world = World(parse_scenario(text), 1)
+    victim = world.nodes[3]
+    answered: list[PeerId] = []
+    unanswered: dict[PeerId, float] = {}
+
+    def see(now: float, node: Node, event: Input | Output) -> None:
+        if node is victim and isinstance(event, DialPeer):
+            unanswered[event.peer_id] = now
+        elif node is victim and isinstance(event, DialFailed | LinkOpened):
+            unanswered.pop(event.peer_id, None)
+            answered.append(event.peer_id)
+
+    world.step_until(5.0)
+    assert len(victim.wires) == 6
+    world.observers.append(see)
+    victim.silent = True
+    world.step_until(25.0)
+    # It has given up all its links, and dials whom it knows, in vain.
+    assert not victim.peer.neighbours
+    assert answered
+    assert all(at > 24.0 for at in unanswered.values())
+    victim.silent = False
+    world.step_until(60.0)
+    assert len(victim.peer.neighbours) == 6

@@ -341,12 +341,14 @@ class World:
         self._schedule_wake(node)
 
     def hang_up(self, node: Node, peer_id: PeerId, reason: str) -> None:
-        """A node closes a link; the other end hears it behind whatever is on its way."""
+        """A node closes a link; the other end hears it behind whatever is on its way, but of a silent one nothing."""
         wire = node.wires.pop(peer_id, None)
         if wire is None:
             return
         end = wire.end_of(node.index)
         wire.open[end] = False
+        if node.silent:
+            return
         other = wire.ends[1 - end]
         arrival = max(self._after_cut(node.index, other) + wire.latency_s, *wire.clear_at[2 * end : 2 * end + 2])
         self._push(arrival, other, wire.lives[1 - end], _Ended(wire, f"closed by the other side: {reason}"))
@@ -417,8 +419,7 @@ class World:
                     self._send(node, peer_id, channel, frame)
                 return
             case CloseLink(peer_id=peer_id, reason=reason):
-                if not node.silent:
-                    self.hang_up(node, peer_id, reason)
+                self.hang_up(node, peer_id, reason)
             case DialPeer(peer_id=peer_id, through=through):
                 self._dial(node, peer_id, through)
             case SignalArrived(signal=signal):
@@ -544,8 +545,7 @@ class World:
         node.dialling.discard(other.index)
         reachable = other.alive and not other.silent and not node.silent
         if not reachable or self._after_cut(node.index, other.index) > self.now:
-            if other.signer.peer_id not in node.wires:
-                self.tell(node, DialFailed(other.signer.peer_id, "unreachable"))
+            self.tell(node, DialFailed(other.signer.peer_id, "unreachable"))
             return
         old = node.wires.get(other.signer.peer_id)
         if old is not None and all(old.open) and other.wires.get(node.signer.peer_id) is old:
