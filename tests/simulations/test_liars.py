@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crowdcompute.protocol.closing import TaskState
+from crowdcompute.protocol.events import LinkOpened
 from crowdcompute.protocol.tally import ChunkState, ChunkTally, tally_chunk
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.liars.registry import KINDS
@@ -18,7 +19,9 @@ from crowdcompute.simulations.scenario import ScenarioError, load_scenario, pars
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from crowdcompute.protocol.events import Input, Output
     from crowdcompute.protocol.tally import Vote
+    from crowdcompute.simulations.network import Node
 
 ADVERSARIES = Path(__file__).parents[2] / "simulations" / "scenarios" / "adversaries"
 SLOW = {"sybils", "churn", "unequal", "partition"}
@@ -52,8 +55,14 @@ def test_an_unknown_kind_of_liar_is_refused_with_the_names_there_are() -> None:
         parse_scenario(text)
 
 
-def test_a_peer_that_only_liars_were_named_to_is_found_by_peers_that_visit_strangers() -> None:
-    world = World(load_scenario(ADVERSARIES / "eclipse.toml"), 1)
+@pytest.mark.parametrize("visits", [True, False])
+def test_a_peer_that_only_liars_were_named_to_is_freed_by_a_visit_and_by_nothing_else(visits: bool) -> None:
+    """An honest peer that lacks no link visits a stranger, here the victim, whom a liar named to it when asked.
+
+    The victim dials the visitor's neighbours and hears of the task from them. Without visits it never does.
+    """
+    never = "" if visits else "\n[protocol]\nvisit_every_s = 1e9\n"
+    world = World(parse_scenario((ADVERSARIES / "eclipse.toml").read_text() + never), 1)
     faults.schedule(world)
     world.step_until(20.0)
     (victim,) = [world.nodes[index] for index in world.eclipsed]
@@ -61,8 +70,16 @@ def test_a_peer_that_only_liars_were_named_to_is_found_by_peers_that_visit_stran
     neighbours = [world.nodes[world.index_of[peer_id]] for peer_id in victim.wires]
     assert neighbours
     assert not any(node.is_honest for node in neighbours)
+    dialled_by_victim: list[bool] = []
+
+    def see(now: float, node: Node, event: Input | Output) -> None:
+        if node is victim and isinstance(event, LinkOpened) and world.nodes[world.index_of[event.peer_id]].is_honest:
+            dialled_by_victim.append(event.dialled)
+
+    world.observers.append(see)
     world.run()
-    assert world.task in victim.peer.ledgers
+    assert (world.task in victim.peer.ledgers) == visits
+    assert dialled_by_victim[:1] == ([False] if visits else [])
 
 
 def test_a_whitewasher_is_convicted_under_each_of_its_names() -> None:
