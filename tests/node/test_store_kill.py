@@ -10,19 +10,26 @@ from pathlib import Path
 from random import Random
 from shutil import rmtree
 
+import pytest
+
 from crowdcompute.node.store.blobs import DiskBlobStore
+from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.records import RecordStore
+
+from .conftest import PostgresServer
 
 BATCH = 8
 
 SAVE_RECORDS = """
 import sys
 from pathlib import Path
+from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.records import RecordStore
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.records import Commit, Signed
 
-store, batch, first = RecordStore(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+where, schema, batch, first = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+store = RecordStore(PostgresPlace.parse(where, schema) if schema else Path(where))
 for start in range(first, 2**31, batch):
     seqs = range(start, start + batch)
     commits = [Commit(bytes(32), 0, seq, 0, b"", ((0, 1),), bytes(32), bytes(3_000)) for seq in seqs]
@@ -63,26 +70,32 @@ def acknowledged_before_kill(program: str, *arguments: object, rng: Random) -> l
     return [line.rstrip("\n") for line in lines if line.endswith("\n")]
 
 
-def test_every_record_acknowledged_before_kill_9_is_there_and_batches_are_whole(tmp_path: Path) -> None:
-    path, rng = tmp_path / "node.db", Random(9)
+@pytest.mark.parametrize("server", [False, True])
+def test_every_record_acknowledged_before_kill_9_is_there_and_batches_are_whole(
+    tmp_path: Path, postgres: PostgresServer, server: bool
+) -> None:
+    place = postgres.place() if server else tmp_path / "node.db"
+    where = (place.url.render_as_string(), place.schema) if isinstance(place, PostgresPlace) else (place, "")
+    rng = Random(9)
     acknowledged: list[str] = []
     for _ in range(4):
         # A killed save may have been kept although nobody heard of it, so each life starts where the file ends.
-        lines = acknowledged_before_kill(SAVE_RECORDS, path, BATCH, _count(path), rng=rng)
+        lines = acknowledged_before_kill(SAVE_RECORDS, *where, BATCH, len(_kept(place)), rng=rng)
         acknowledged += [record for line in lines for record in line.split()[1:]]
-        store = RecordStore(path)
-        kept = [signed.record_id.hex() for signed in store.load()]
-        store.close()
+        if server and rng.random() < 0.5:
+            postgres.stop()
+            postgres.start()
+        kept = _kept(place)
         assert len(kept) % BATCH == 0
         assert set(acknowledged) <= set(kept)
         assert [record for record in kept if record in set(acknowledged)] == acknowledged
 
 
-def _count(path: Path) -> int:
-    store = RecordStore(path)
-    count = len(store.load())
+def _kept(place: Path | PostgresPlace) -> list[str]:
+    store = RecordStore(place)
+    kept = [signed.record_id.hex() for signed in store.load()]
     store.close()
-    return count
+    return kept
 
 
 def test_every_blob_acknowledged_before_kill_9_is_there_and_none_is_half_visible(tmp_path: Path) -> None:

@@ -10,17 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
 
+from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.errors import StoreError
 from crowdcompute.node.store.records import RecordStore
-from crowdcompute.node.store.schema import STEPS, migrate
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.manifest import BlobRef, Limits, Manifest, Policy, Range
 from crowdcompute.protocol.records import CertificateBody, Commit, Join, Lease, Signed, sign
+
+from .conftest import PostgresServer
 
 ALICE, BOB, CAROL = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
 
@@ -79,41 +80,53 @@ forgets = st.sampled_from(sorted(LEDGERS))
 steps = st.one_of(saves, forgets, st.just("reopen"))
 
 
+Step = tuple[Signed, ...] | bytes | str
+
+
 @settings(deadline=None)  # A shared machine may stall; how long an example takes says nothing.
 @given(st.lists(steps, max_size=12))
-def test_any_sequence_of_saving_forgetting_and_reopening_equals_a_dict(
-    sequence: list[tuple[Signed, ...] | bytes | str],
-) -> None:
+def test_any_sequence_of_saving_forgetting_and_reopening_equals_a_dict(sequence: list[Step]) -> None:
+    with TemporaryDirectory() as folder:
+        check_like_a_dict(Path(folder, "node.db"), sequence)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sequence=st.lists(steps, max_size=12))
+def test_so_it_does_on_a_postgres_server(postgres: PostgresServer, sequence: list[Step]) -> None:
+    check_like_a_dict(postgres.place(), sequence)
+
+
+def check_like_a_dict(place: Path | PostgresPlace, sequence: list[Step]) -> None:
+    """The store says what a dict with the same history would say, after every step."""
     task_of = {signed: task for task, ledger in LEDGERS.items() for signed in ledger}
     model: dict[Signed, None] = {}
     closed: set[bytes] = set()
-    with TemporaryDirectory() as folder:
-        store = RecordStore(Path(folder, "node.db"))
-        for step in sequence:
-            match step:
-                case tuple():
-                    store.save(step)
-                    for signed in step:
-                        model.setdefault(signed)
-                        # A certificate that comes before its manifest closes nothing: the protocol never does that.
-                        if signed.kind == "certificate" and any(
-                            known.record_id == task_of[signed] for known in model if known.kind == "manifest"
-                        ):
-                            closed.add(task_of[signed])
-                case bytes():
-                    store.forget(step)
-                    model = {signed: None for signed in model if task_of[signed] != step}
-                    closed.discard(step)
-                case str():
-                    store.close()
-                    store = RecordStore(Path(folder, "node.db"))
-            assert store.load() == list(model)
-            for task in LEDGERS:
-                assert store.load_task(task) == [signed for signed in model if task_of[signed] == task]
-            assert [(task.manifest, task.state == "closed") for task in store.tasks()] == [
-                (signed, signed.record_id in closed) for signed in model if signed.kind == "manifest"
-            ]
-        store.close()
+    store = RecordStore(place)
+    for step in sequence:
+        match step:
+            case tuple():
+                store.save(step)
+                for signed in step:
+                    model.setdefault(signed)
+                    # A certificate that comes before its manifest closes nothing: the protocol never does that.
+                    if signed.kind == "certificate" and any(
+                        known.record_id == task_of[signed] for known in model if known.kind == "manifest"
+                    ):
+                        closed.add(task_of[signed])
+            case bytes():
+                store.forget(step)
+                model = {signed: None for signed in model if task_of[signed] != step}
+                closed.discard(step)
+            case str():
+                store.close()
+                store = RecordStore(place)
+        assert store.load() == list(model)
+        for task in LEDGERS:
+            assert store.load_task(task) == [signed for signed in model if task_of[signed] == task]
+        assert [(task.manifest, task.state == "closed") for task in store.tasks()] == [
+            (signed, signed.record_id in closed) for signed in model if signed.kind == "manifest"
+        ]
+    store.close()
 
 
 def test_a_task_is_listed_with_its_name_its_creator_and_its_times(tmp_path: Path) -> None:
@@ -184,31 +197,6 @@ def test_a_batch_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
     assert store.load() == []
     assert store.tasks() == []
     store.close()
-
-
-def test_a_newer_database_is_left_alone_with_advice_to_upgrade(tmp_path: Path) -> None:
-    path = tmp_path / "node.db"
-    RecordStore(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
-    connection.close()
-    with pytest.raises(StoreError, match="upgrade CrowdCompute"):
-        RecordStore(path)
-
-
-def test_an_older_database_takes_the_missing_steps_only() -> None:
-    first = ("CREATE TABLE fruit (name TEXT)", "INSERT INTO fruit VALUES ('apple')")
-    later = (("INSERT INTO fruit VALUES ('pear')",), ("ALTER TABLE fruit ADD COLUMN colour TEXT DEFAULT 'green'",))
-    engine = create_engine("sqlite://")
-    with engine.connect() as connection:
-        migrate(connection, (first,))
-        migrate(connection, (first, *later))
-        migrate(connection, (first, *later))
-        assert connection.exec_driver_sql("SELECT * FROM fruit").all() == [("apple", "green"), ("pear", "green")]
-        assert connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 3
-        with pytest.raises(StoreError, match="schema 3"):
-            migrate(connection, (first,))
-    engine.dispose()
 
 
 def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ app.command("crowdcompute.creator.network:publish", name="publish")
 app.command("crowdcompute.creator.network:watch", name="watch")
 app.command("crowdcompute.creator.network:list_tasks", name="list")
 app.command("crowdcompute.creator.network:results", name="results")
+app.command("crowdcompute.creator.export:export", name="export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

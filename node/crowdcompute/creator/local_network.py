@@ -77,7 +77,8 @@ def volunteer(folder: Path, name: str, join: str, *, lies: bool = False) -> Iter
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            env={**os.environ, "CC_HOME": str(home)},
+            # A server's schema is one node's, and these are several.
+            env={**{name: value for name, value in os.environ.items() if name != "CC_STORE"}, "CC_HOME": str(home)},
         )
     with _ended(process):
         yield Volunteer(name, identity.peer_id, lies, process, log)

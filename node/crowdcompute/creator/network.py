@@ -127,7 +127,7 @@ def watch(
     Parameters
     ----------
     task
-        The task's id, or its first digits.
+        The task's id, or its first digits, or its name.
     """
     with open_creator(key) as creator:
         stored = creator.find(task)
@@ -177,7 +177,7 @@ def results(
     Parameters
     ----------
     task
-        The task's id, or its first digits.
+        The task's id, or its first digits, or its name.
     output
         Folder for 000042.bin per chunk, results.ndjson, certificate.json, and records.ccr, the evidence for it.
     """

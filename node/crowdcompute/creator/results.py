@@ -54,7 +54,7 @@ def row(role: CreatorRole, result: ChunkResult) -> dict[str, Any]:
         "votes": result.votes,
         "agreed": [peer_id_of(worker) for worker in result.agreed],
         "disagreed": [peer_id_of(worker) for worker in result.disagreed],
-        "reasons": _reasons(role, result),
+        "reasons": reasons_of(role, result),
         **(failed if result.state in ("failed", "task error") else {}),
     }
 
@@ -80,7 +80,7 @@ def failures(role: CreatorRole) -> Iterator[tuple[int, str]]:
         if result.state in ("failed", "task error") and CANCELLED not in result.reasons:
             numbers = arguments(role.ledger.manifest, chunk)
             given = "" if numbers is None else f"(arguments {' '.join(map(str, numbers))}) "
-            why = "; ".join(_reasons(role, result)) or "no reason was given"
+            why = "; ".join(reasons_of(role, result)) or "no reason was given"
             yield chunk, f"{given}{result.state}: {why}; to see it here: {reproduce_words(_id(role), chunk)}"
 
 
@@ -88,7 +88,8 @@ def _id(role: CreatorRole) -> str:
     return role.ledger.task.hex()[:12]
 
 
-def _reasons(role: CreatorRole, result: ChunkResult) -> list[str]:
+def reasons_of(role: CreatorRole, result: ChunkResult) -> list[str]:
+    """Why a chunk has no result."""
     # Texts of the task and of strangers: harmless in a terminal only without control characters.
     if result.state == "task error":
         return [printable((role.result_bytes(result.chunk) or b"").decode(errors="replace"))]

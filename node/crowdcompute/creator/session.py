@@ -47,6 +47,12 @@ REFEREE_JOBS = 2
 """Worker processes of a creator: it executes only disputed chunks and its own audits, but the task waits for them."""
 
 
+DIGITS_SHOWN = 12
+"""Of a task's id, where a person reads it: as many as `cc-task list` shows."""
+IDS_SHOWN = 10
+"""Of tasks with one name: enough to choose from, and still a sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Creator:
     """One creator's data folder and key, held by this process."""
@@ -82,17 +88,26 @@ class Creator:
                 f"task {task.hex()[:16]} was not published from here: give its link with --link", Exit.USAGE
             ) from None
 
-    def find(self, prefix: str) -> StoredTask:
-        """The published task whose id begins with `prefix`.
+    def find(self, wanted: str) -> StoredTask:
+        """The published task whose id begins with `wanted`, or that is called so.
 
         Raises:
             CommandError: There is none, or more than one.
         """
-        found = [task for task in self.home.records.tasks() if task.task_id.hex().startswith(prefix.lower())]
+        tasks = self.home.records.tasks()
+        found = [task for task in tasks if task.task_id.hex().startswith(wanted.lower()) or task.name == wanted]
         if not found:
-            raise CommandError(f"no task here begins with {prefix!r}: `cc-task list` shows them", Exit.USAGE)
+            raise CommandError(
+                f"no task here has an id that begins with {wanted!r}, or that name: `cc-task list` shows them",
+                Exit.USAGE,
+            )
         if len(found) > 1:
-            raise CommandError(f"{len(found)} tasks here begin with {prefix!r}: give more digits", Exit.USAGE)
+            ids = ", ".join(task.task_id.hex()[:DIGITS_SHOWN] for task in found[:IDS_SHOWN])
+            more = f" and {len(found) - IDS_SHOWN} more" if len(found) > IDS_SHOWN else ""
+            raise CommandError(
+                f"{len(found)} tasks here are called {wanted!r}, or have ids that begin so: {ids}{more}; give the id",
+                Exit.USAGE,
+            )
         return found[0]
 
     def role(self, task: bytes) -> CreatorRole:
@@ -154,7 +169,7 @@ def open_creator(key: Path | None) -> Iterator[Creator]:
         KeyFileError, StoreError, FolderInUse: Each says what to do.
     """
     with ExitStack() as stack:
-        home = stack.enter_context(open_home(paths().data / "creator", disk_bytes=DISK_BYTES))
+        home = stack.enter_context(open_home(paths().data / "creator", disk_bytes=DISK_BYTES, store=paths().store))
         yield Creator(home, keys.load_or_create(key or paths().creator))
 
 

@@ -18,7 +18,7 @@ from .paths import paths
 from .transports.link import StackName
 
 _ENV_PREFIX = "CC_"
-_NOT_SETTINGS = {"CC_HOME", "CC_CREATOR_KEY"}
+_NOT_SETTINGS = {"CC_HOME", "CC_STORE", "CC_CREATOR_KEY"}
 """Read elsewhere: they are no settings of a node."""
 _UNITS = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9, "b": 1}
 

@@ -49,7 +49,7 @@ def all_earned() -> list[dict[str, Any]]:
     try:
         answer: list[dict[str, Any]] = ask(control_socket(folder), "credit")["credit"]
     except NotRunning:
-        with open_home(folder, disk_bytes=0) as home:
+        with open_home(folder, disk_bytes=0, store=paths().store) as home:
             return earned(home.records, home.blobs, load_or_create(paths().identity).public_key)
     return answer
 

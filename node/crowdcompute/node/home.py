@@ -36,16 +36,20 @@ def control_socket(folder: Path) -> Path:
 
 
 @contextmanager
-def open_home(folder: Path, *, disk_bytes: int) -> Iterator[Home]:
+def open_home(folder: Path, *, disk_bytes: int, store: str | None = None) -> Iterator[Home]:
     """Take the folder for this process, making it if need be; its blobs may use `disk_bytes`.
+
+    Records are kept in the folder, or on the Postgres server with the URL `store`, in a schema called like the folder.
 
     Raises:
         FolderInUse: Another process holds it.
         StoreError: It cannot be written, or was left by a newer version.
     """
     # SQLAlchemy takes half a second of CPU to import (m): only who opens a store pays that.
+    from .store.database import PostgresPlace
     from .store.records import RecordStore
 
+    place = PostgresPlace.parse(store, f"crowdcompute_{folder.name}") if store else folder / "records.db"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -55,6 +59,6 @@ def open_home(folder: Path, *, disk_bytes: int) -> Iterator[Home]:
         ) from None
     with ExitStack() as stack:
         stack.enter_context(FolderLock(folder))
-        records = RecordStore(folder / "records.db")
+        records = RecordStore(place)
         stack.callback(records.close)
         yield Home(folder, records, DiskBlobStore(folder / "blobs", disk_bytes))

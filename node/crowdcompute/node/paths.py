@@ -1,4 +1,7 @@
-"""Where this machine keeps what: the platform's own folders, or one folder given by CC_HOME."""
+"""Where this machine keeps what: the platform's own folders, or one folder given by CC_HOME.
+
+CC_STORE names a Postgres database that keeps records in the place of files.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ class Paths:
     """What must survive: keys, the store, and beside it the lock and the control socket."""
     cache: Path
     """What can be had again."""
+    store: str | None = None
+    """URL of the Postgres server that keeps records instead of files in `data`."""
 
     @property
     def identity(self) -> Path:
@@ -40,7 +45,9 @@ def paths(environment: Mapping[str, str] = os.environ) -> Paths:
     home = environment.get("CC_HOME")
     if home:
         folder = Path(home).expanduser().absolute()
-        return Paths(folder / "config.toml", folder, folder / "cache")
+        return Paths(folder / "config.toml", folder, folder / "cache", environment.get("CC_STORE"))
     # No runtime folder: without XDG_RUNTIME_DIR it would be a predictable name that others could take first.
     user = platformdirs.PlatformDirs("crowdcompute", appauthor=False)
-    return Paths(user.user_config_path / "config.toml", user.user_data_path, user.user_cache_path)
+    return Paths(
+        user.user_config_path / "config.toml", user.user_data_path, user.user_cache_path, environment.get("CC_STORE")
+    )

@@ -46,7 +46,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
     link = replace(link, bootstrap=(*link.bootstrap, *config.bootstrap))
     native = native_options(link, port=config.listen, mdns=config.mdns)
     identity_file = paths().identity
-    with open_home(paths().data / "node", disk_bytes=config.disk) as home:
+    with open_home(paths().data / "node", disk_bytes=config.disk, store=paths().store) as home:
         identity = load_or_create(identity_file)
         say = _Teller(quiet)
 

@@ -127,6 +127,10 @@ class Referee:
         """All votes on a chunk, void ones included."""
         return self._votes.get(chunk, {})
 
+    def counts(self, vote: Vote) -> bool:
+        """Whether the tally heeds one of `voters`."""
+        return (vote.trusted or vote.worker in self._admitted) and not self._is_void(vote)
+
     def is_disowned(self, chunk: int) -> bool:
         """Whether a vote on a chunk is void, be its author admitted or not."""
         return any(self._has_void_vote(chunk, vote) for vote in self._votes.get(chunk, {}).values())

@@ -1,82 +1,133 @@
-"""The database's tables, and how an older database becomes a current one.
+"""The database's tables as they are now. How they came to be: migrations/versions.
 
-SQLite's `user_version` holds the schema's version: how many of `STEPS` the file has been through. A step is never
-edited once released; a change is one more step at the end.
+    records        every signed record, in the order it was saved; a manifest is its task's first
+    tasks          one row per saved manifest, to list what the node knows without decoding it
+    peers          native peers that were linked with, and where they can be dialled without an introduction
+    results, votes, certificates
+                   what a creator's records say, for whoever asks in SQL: `cc-task export --format tables`
 
-    records   every signed record, in the order it was saved; a manifest is its task's first
-    tasks     one row per saved manifest, to list what the node knows without decoding it
-    peers     native peers that were linked with, and where they can be dialled without an introduction
-
-Keys are hex text, so that any SQLite tool shows the names which logs and commands print.
+Keys are hex text, so that any SQL tool shows the names which logs and commands print.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .errors import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection
-
-Step = tuple[str, ...]
-"""The statements that bring a database from one version to the next."""
-
-STEPS: tuple[Step, ...] = (
-    (
-        # A record's id covers its body and not its author (records.py), and two workers may sign the same body.
-        """
-        CREATE TABLE records (
-            position INTEGER PRIMARY KEY,
-            record   TEXT NOT NULL,
-            author   TEXT NOT NULL,
-            task     TEXT NOT NULL,
-            kind     TEXT NOT NULL,
-            signed   BLOB NOT NULL,
-            UNIQUE (record, author)
-        )
-        """,
-        "CREATE INDEX records_of_task ON records (task)",
-        """
-        CREATE TABLE tasks (
-            task       TEXT PRIMARY KEY,
-            name       TEXT NOT NULL,
-            creator    TEXT NOT NULL,
-            state      TEXT NOT NULL CHECK (state IN ('open', 'closed')),
-            followed_s REAL NOT NULL,
-            closed_s   REAL
-        )
-        """,
-    ),
-    (
-        """
-        CREATE TABLE peers (
-            network   TEXT NOT NULL,
-            peer      TEXT NOT NULL,
-            addresses TEXT NOT NULL,
-            linked_s  REAL NOT NULL,
-            PRIMARY KEY (network, peer)
-        )
-        """,
-    ),
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
 )
 
+HEAD = "r0003"
+"""The newest of the migrations: whoever finds it in a database need not import what migrates."""
 
-def migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
-    """Bring the database to the version `len(steps)`, within the caller's transaction.
+SCHEMA_STEPS = 3
+"""SQLite's user_version. Releases before alembic counted their steps there, two, and leave alone what counts more."""
 
-    Raises:
-        StoreError: A newer release wrote this database. It is unchanged.
-    """
-    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if version > len(steps):
-        raise StoreError(
-            f"the database has schema {version}, written by a newer CrowdCompute than this one, which knows schema "
-            f"{len(steps)}: upgrade CrowdCompute, or set CC_HOME to another folder"
-        )
-    for number, step in enumerate(steps[version:], start=version + 1):
-        for statement in step:
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+METADATA = MetaData()
+
+VERSION = Table(
+    "alembic_version",
+    METADATA,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own table, as alembic makes it."""
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    # SQLite counts by itself only in a column that is an INTEGER by that very name.
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("record", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("signed", LargeBinary, nullable=False),
+    # A record's id covers its body and not its author (records.py), and two workers may sign the same body.
+    UniqueConstraint("record", "author"),
+    Index("records_of_task", "task"),
+)
+
+TASKS = Table(
+    "tasks",
+    METADATA,
+    Column("task", Text, primary_key=True),
+    # Names are for people: any number of tasks may share one.
+    Column("name", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('open', 'closed')"), nullable=False),
+    Column("followed_s", Double, nullable=False),
+    Column("closed_s", Double),
+)
+
+PEERS = Table(
+    "peers",
+    METADATA,
+    Column("network", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("addresses", Text, nullable=False),
+    Column("linked_s", Double, nullable=False),
+    PrimaryKeyConstraint("network", "peer"),
+)
+
+RESULTS = Table(
+    "results",
+    METADATA,
+    Column("task", Text, nullable=False),
+    Column("chunk", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("sha256", Text),
+    Column("size", BigInteger, nullable=False),
+    Column("votes", BigInteger, nullable=False),
+    Column("reasons", Text, nullable=False),
+    PrimaryKeyConstraint("task", "chunk"),
+)
+
+VOTES = Table(
+    "votes",
+    METADATA,
+    Column("task", Text, nullable=False),
+    Column("chunk", BigInteger, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("vote", Text, nullable=False),
+    Column("sha256", Text),
+    Column("agrees", Boolean),
+    Column("counts", Boolean, nullable=False),
+    Column("chosen", Text, nullable=False),
+    Column("batch", BigInteger, nullable=False),
+    PrimaryKeyConstraint("task", "chunk", "worker"),
+)
+
+CERTIFICATES = Table(
+    "certificates",
+    METADATA,
+    Column("task", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("chunks", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("results_root", Text, nullable=False),
+    Column("executions", BigInteger, nullable=False),
+    Column("worker_audits", BigInteger, nullable=False),
+    Column("creator_audits", BigInteger, nullable=False),
+    Column("mismatches", BigInteger, nullable=False),
+    Column("convicted", BigInteger, nullable=False),
+    Column("eps", Double, nullable=False),
+    Column("bound", Double, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("record", Text, nullable=False),
+)
