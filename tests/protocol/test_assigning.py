@@ -29,7 +29,7 @@ def nobody(chunk: int) -> frozenset[bytes]:
 def test_nobody_is_asked_twice_for_a_chunk_nor_for_one_it_voted_on(
     wanted: dict[int, int], voters: dict[int, frozenset[bytes]], candidates: list[bytes], seed: int
 ) -> None:
-    assignments = Assignments(Random(seed), batch_s=2.0)
+    assignments = Assignments(Random(seed), batch_s=2.0, capacity={})
 
     def excluded(chunk: int) -> frozenset[bytes]:
         return voters.get(chunk, frozenset())
@@ -51,7 +51,7 @@ def test_nobody_is_asked_twice_for_a_chunk_nor_for_one_it_voted_on(
 
 
 def test_whoever_is_free_gets_what_is_wanted() -> None:
-    assignments = Assignments(Random(1), batch_s=2.0)
+    assignments = Assignments(Random(1), batch_s=2.0, capacity={})
     given_out = assignments.distribute({0: 2, 1: 1}, WORKERS, nobody, 0.0)
     on = Counter(chunk for _, chunks in given_out for chunk in chunks)
     assert on == {0: 2, 1: 1}
@@ -60,7 +60,7 @@ def test_whoever_is_free_gets_what_is_wanted() -> None:
 
 
 def test_what_nobody_has_room_for_stays_wanted() -> None:
-    assignments = Assignments(Random(1), batch_s=2.0)
+    assignments = Assignments(Random(1), batch_s=2.0, capacity={})
     wanted = dict.fromkeys(range(100), 1)
     taken = sum(len(chunks) for _, chunks in assignments.distribute(wanted, WORKERS[:1], nobody, 0.0))
     assert 0 < taken < 100
@@ -74,7 +74,7 @@ def answer(assignments: Assignments, worker: bytes, after_s: float) -> None:
 
 
 def test_quick_answers_widen_what_a_worker_is_asked_for_and_slow_ones_narrow_it() -> None:
-    assignments = Assignments(Random(1), batch_s=2.0)
+    assignments = Assignments(Random(1), batch_s=2.0, capacity={})
     quick, slow = WORKERS[:2]
     answer(assignments, quick, after_s=0.1)
     assert assignments.room([quick]) == 16
@@ -85,13 +85,13 @@ def test_quick_answers_widen_what_a_worker_is_asked_for_and_slow_ones_narrow_it(
 
 
 def test_an_answer_nobody_waited_for_changes_nothing() -> None:
-    assignments = Assignments(Random(1), batch_s=2.0)
+    assignments = Assignments(Random(1), batch_s=2.0, capacity={})
     assignments.committed(WORKERS[0], [1, 2], 5.0)
     assert assignments.room(WORKERS[:1]) == 8
 
 
 def test_withdrawn_chunks_are_free_for_others() -> None:
-    assignments = Assignments(Random(1), batch_s=2.0)
+    assignments = Assignments(Random(1), batch_s=2.0, capacity={})
     assignments.distribute({0: 1, 1: 1}, WORKERS[:1], nobody, 0.0)
     assert sorted(assignments.withdraw(WORKERS[0], [0])) == [0]
     assert sorted(assignments.withdraw(WORKERS[0])) == [1]
@@ -103,7 +103,7 @@ def test_withdrawn_chunks_are_free_for_others() -> None:
 def test_seconds_are_drawn_from_everybody_so_that_no_friend_can_be_arranged() -> None:
     counts: Counter[bytes] = Counter()
     for seed in range(600):
-        ((worker, _),) = Assignments(Random(seed), batch_s=2.0).distribute({0: 1}, WORKERS, nobody, 0.0)
+        ((worker, _),) = Assignments(Random(seed), batch_s=2.0, capacity={}).distribute({0: 1}, WORKERS, nobody, 0.0)
         counts[worker] += 1
     assert sum((counts[worker] - 100) ** 2 / 100 for worker in WORKERS) < 20.5  # once in a thousand draws of seeds
 
@@ -115,7 +115,7 @@ steps = st.lists(
 
 @given(steps, st.integers(0, 99))
 def test_both_sides_of_the_books_agree_after_any_history(sequence: list[tuple[str, bytes, int]], seed: int) -> None:
-    assignments = Assignments(Random(seed), batch_s=2.0)
+    assignments = Assignments(Random(seed), batch_s=2.0, capacity={})
     actions: dict[str, Callable[[bytes, int, float], object]] = {
         "ask": lambda worker, chunk, now: assignments.distribute({chunk: 2, chunk + 1: 1}, WORKERS, nobody, now),
         "answer": lambda worker, chunk, now: assignments.committed(worker, [chunk], now),

@@ -99,7 +99,7 @@ def test_an_equivocator_is_convicted_by_its_own_two_signatures() -> None:
 def test_the_work_of_a_silent_peer_is_run_again_within_five_seconds() -> None:
     # Few long chunks and somebody idle: otherwise the lost work waits its turn like any other open chunk. Without the
     # end game, which would have copied it anyway.
-    small = world("protocol = {endgame_after_s = 1_000.0}", peers=5, chunks=2, chunk_s=60.0)
+    small = world("protocol = {endgame_after_s = 1_000.0}", peers=5, chunks=2, chunk_s=60.0, replication=1)
     started: list[tuple[float, int, int]] = []
 
     def see(now: float, node: Node, event: Input | Output) -> None:

@@ -11,7 +11,7 @@ const WORKERS = ["a", "b", "c", "d", "e", "f"];
 const nobody = (): boolean => false;
 
 function assignments(seed = 1): Assignments {
-  return new Assignments(new SeededRng(seed), 2);
+  return new Assignments(new SeededRng(seed), 2, new Map());
 }
 
 function wanting(count: number): Map<number, number> {

@@ -2,13 +2,14 @@
 
     submit --> gathered for a moment --> one task of many chunks --> futures settle as chunks do
 
-A task's chunks are fixed when it is signed, so calls are gathered: all of one `map`, or those submitted within
-`LINGER_S` of each other. The futures are the standard library's own.
+A task's chunks are fixed when it is signed, so calls are gathered: all of one `map`, or those submitted one after the
+other without a pause. The futures are the standard library's own.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+PAUSE_S = 0.002
+"""A call shares a task with those that follow it sooner than this: a program that submits in a loop takes a fiftieth
+of it from one call to the next."""
 LINGER_S = 0.05
-"""How long a call waits for others to share a task with. A task costs about a second before its first result."""
+"""How long a call waits at most while others keep coming."""
 BATCH_CALLS = 65_536
 """Calls of one task at most: 16 shards."""
 THREADS_HERE = 4
@@ -79,7 +83,9 @@ class Executor(StandardExecutor):
         self._certified = certified
         self._lock = threading.RLock()
         self._waiting: dict[Kernel[Any], list[_Call]] = {}
-        self._timer: threading.Timer | None = None
+        self._submitted = 0
+        self._came = threading.Condition(self._lock)
+        self._gatherer: threading.Thread | None = None
         self._corks = 0
         self._shut = False
         self._threads = ThreadPoolExecutor(THREADS_HERE, thread_name_prefix="crowdcompute here")
@@ -115,12 +121,14 @@ class Executor(StandardExecutor):
             call = _Call(args, kernel.encode(*args), Future())
             calls = self._waiting.setdefault(kernel, [])
             calls.append(call)
+            self._submitted += 1
             if len(calls) >= BATCH_CALLS:
                 self._publish(kernel)
-            elif self._timer is None and not self._corks:
-                self._timer = threading.Timer(LINGER_S, self.flush)
-                self._timer.daemon = True
-                self._timer.start()
+            elif self._gatherer is None:
+                self._gatherer = threading.Thread(target=self._gather, name="crowdcompute calls", daemon=True)
+                self._gatherer.start()
+            else:
+                self._came.notify()
             return call.future
 
     def map(
@@ -141,6 +149,7 @@ class Executor(StandardExecutor):
         """Take no more calls. With `wait`, return when every task has its certificate; else volunteers go on alone."""
         with self._lock:
             self._shut = True
+            self._came.notify()
             if cancel_futures:
                 for calls in self._waiting.values():
                     for call in calls:
@@ -162,11 +171,24 @@ class Executor(StandardExecutor):
     def flush(self) -> None:
         """Publish at once what was submitted so far."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
             for kernel in list(self._waiting):
                 self._publish(kernel)
+
+    def _gather(self) -> None:
+        """Publish what was submitted as soon as nothing more comes."""
+        while True:
+            with self._lock:
+                while not self._shut and (not self._waiting or self._corks):
+                    self._came.wait()
+                if self._shut:
+                    return  # `shutdown` publishes the rest.
+            began, seen = time.monotonic(), -1
+            while seen != self._submitted and time.monotonic() < began + LINGER_S:
+                seen = self._submitted
+                time.sleep(PAUSE_S)
+            with self._lock:
+                if not self._corks:
+                    self.flush()
 
     def _publish(self, kernel: Kernel[Any]) -> None:
         calls = [call for call in self._waiting.pop(kernel) if call.future.set_running_or_notify_cancel()]

@@ -237,7 +237,9 @@ class Runtime:
         if self._closed:
             return
         for output in self.peer.farewell(reason):
-            if isinstance(output, SendFrame) and output.peer_id in self._links:
+            if isinstance(output, SaveRecords):
+                self._records.save(output.records)
+            elif isinstance(output, SendFrame) and output.peer_id in self._links:
                 self._links[output.peer_id].send(output.channel, output.frame)
         self._closed = True
         if self._timer is not None:

@@ -59,14 +59,18 @@ def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int
 
 
 class Assignments:
-    """Everything asked for and not yet committed."""
+    """Everything asked for and not yet committed.
 
-    def __init__(self, rng: Random, batch_s: float) -> None:
+    Args:
+        capacity: How many chunks each worker may be asked for at a time, so far; it is learnt here.
+    """
+
+    def __init__(self, rng: Random, batch_s: float, capacity: dict[bytes, int]) -> None:
         self._rng = rng
         self._batch_s = batch_s
         self._of_worker: dict[bytes, dict[int, float]] = {}  # worker -> chunk -> assigned at
         self._of_chunk: dict[int, set[bytes]] = {}
-        self._capacity: dict[bytes, int] = {}
+        self._capacity = capacity
         self.answer_s = 0.0
         """How long an answer takes, usually."""
 

@@ -126,7 +126,10 @@ class CreatorRole:
         self._failed: set[int] = set()
         self._closing = Closing(manifest, self._referee, self._failed, rng)
         self._executing = Executing(config, ledger, self._read_inputs)
-        self._dispatch = Dispatch(config, rng, ledger, self._referee, self._closing, self._executing, self._assign)
+        capacity = desk.pace(ledger).capacity
+        self._dispatch = Dispatch(
+            config, rng, ledger, self._referee, self._closing, self._executing, self._assign, capacity
+        )
         self._votes = 0
         self._mismatches = 0
         self._disputed: set[int] = set()
@@ -288,7 +291,8 @@ class CreatorRole:
         """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
         if self.state is TaskState.CLOSED:
             return
-        if self._review_at is None or now >= self._review_at:
+        reviewing = self._review_at is None or now >= self._review_at
+        if reviewing:
             self._review_at = now + REVIEW_S
             self._stirred = True
             self._presence.advance(now, self._dispatch.members)
@@ -296,7 +300,7 @@ class CreatorRole:
             self._dispatch.review(now)
         if self._stirred and now >= self._asking_from:
             self._stirred = False
-            self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING)
+            self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING, employing=reviewing)
             self._finish(now)
         if self._checkpoint_at is not None and now >= self._checkpoint_at:
             self._checkpoint(now)
@@ -413,6 +417,7 @@ class CreatorRole:
     def _admitted(self, worker: bytes, now: float) -> None:
         if not self.ledger.is_void(worker):
             self._dispatch.admitted(worker)
+            self._review_at = now  # There may be something for it at once.
         self._recredit(worker, now)
         self._review(self._referee.admit(worker), now)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .manifest import BlobRef
     from .records import Record
+    from .sizing import Pace
 
 
 class Desk(Protocol):
@@ -41,7 +42,7 @@ class Desk(Protocol):
         """Nobody needs this job any more."""
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
-        """Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had."""
+        """Get a blob, which these peers have. The role hears of it when it is here or cannot be had."""
 
     def fetch_pieces(self, blob: BlobRef, pieces: int) -> None:
         """Get some pieces (pieces.py) of a blob. The role hears of the blob when all it wanted of it so far is here."""
@@ -60,6 +61,9 @@ class Desk(Protocol):
 
     def want(self, peer_id: PeerId) -> None:
         """Have a link with this very peer, if it can be reached."""
+
+    def pace(self, ledger: Ledger) -> Pace:
+        """What earlier tasks with the same code have taught."""
 
     @property
     def custody(self) -> Custody:

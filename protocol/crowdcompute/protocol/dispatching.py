@@ -48,6 +48,7 @@ class Dispatch:
 
     Args:
         ask: Signs an assignment of chunks to a worker that listens in a shard.
+        capacity: How many chunks each worker may be asked for at a time, so far.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Dispatch:
         closing: Closing,
         executing: Executing,
         ask: Callable[[bytes, int, list[int]], None],
+        capacity: dict[bytes, int],
     ) -> None:
         self._config = config
         self._rng = rng
@@ -67,7 +69,7 @@ class Dispatch:
         self._closing = closing
         self._executing = executing
         self._ask = ask
-        self._assignments = Assignments(rng, config.batch_s)
+        self._assignments = Assignments(rng, config.batch_s, capacity)
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
         self._heard_at: dict[bytes, float] = {}
@@ -84,8 +86,8 @@ class Dispatch:
         """Workers that were asked for a chunk and let it go, as often as they did."""
         self._stalling: set[bytes] = set()
         """Workers that leased what they were asked for and did not finish it: asked for nothing until they commit."""
-        self._dealt: set[int] = set()
-        """Chunks without a vote that somebody was asked for all the same."""
+        self._dealt: dict[int, int] = {}
+        """Chunks without a vote that somebody was asked for all the same, and how many votes of each we asked for."""
         self._scan_at = 0
         self._lease_age_s = 0.0
 
@@ -106,8 +108,11 @@ class Dispatch:
         self._heard_at[worker] = now
 
     def admitted(self, worker: bytes) -> None:
-        """A worker may be asked."""
+        """A worker may be asked. Where there is but one shard, we know where it listens before it says so."""
         self._members.add(worker)
+        if self._ledger.shards == 1 and worker not in self._home:
+            self._home[worker] = 0
+            self._idle.add(worker)
 
     def dismiss(self, worker: bytes, now: float) -> None:
         """A worker is void: what it was asked for goes to somebody else."""
@@ -124,7 +129,7 @@ class Dispatch:
         orphans = self._assignments.withdraw(worker)
         if worker in self._members:
             picked = [chunk for chunk in left if chunk not in self._dealt and is_open(self._ledger, chunk, now)]
-            self._dealt.update(picked)
+            self._dealt.update(dict.fromkeys(picked, 1))
             orphans += picked
         self._first.update(orphans)
         waiting = self._hungry
@@ -175,15 +180,26 @@ class Dispatch:
     def reopened(self, chunk: int) -> None:
         """Nobody has voted on a chunk (any more): workers pick it themselves."""
         self._hungry.pop(chunk, None)
-        self._dealt.discard(chunk)
+        self._dealt.pop(chunk, None)
 
     def review(self, now: float) -> None:
-        """Look for what was asked and not answered, and for whom to give something."""
+        """Look for what was asked and not answered."""
         self._withdraw_overdue(now)
-        self._employ_idle(now)
 
-    def dispatch(self, now: float, *, auditing: bool) -> None:
-        """Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest."""
+    def dispatch(self, now: float, *, auditing: bool, employing: bool) -> None:
+        """Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest.
+
+        With `employing`, idle workers for whom nothing of it is are given something else.
+        """
+        self._ask_for_wanted(now, auditing=auditing)
+        if employing and self._employ_idle(now):
+            self._ask_for_wanted(now, auditing=auditing)
+
+    # ---- inside
+
+    def _ask_for_wanted(self, now: float, *, auditing: bool) -> None:
+        if not self._hungry:
+            return
         active = [worker for worker in self._active(now) if worker not in self._stalling]
         room = self._assignments.room(active)
         wanted: dict[int, int] = {}
@@ -214,8 +230,6 @@ class Dispatch:
             if not any(worker not in self._unasked(chunk) for worker in active):
                 self._execute_ourselves(chunk)
 
-    # ---- inside
-
     def _active(self, now: float) -> list[bytes]:
         return sorted(
             worker
@@ -227,28 +241,34 @@ class Dispatch:
         tally = self._referee.chunk(chunk)
         if tally.state is ChunkState.AGREED:
             return self._closing.due(chunk)
-        if tally.state is ChunkState.OPEN and chunk in self._dealt:
-            return 1
+        if tally.state is ChunkState.OPEN:
+            return self._dealt.get(chunk, 0)
         return tally.missing if tally.state is ChunkState.SEALED else 0
 
     def _deal_out(self, idle: int, now: float) -> int:
         """Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most."""
         count, found = self._ledger.manifest.chunks, 0
+        # Nobody picks these: all votes are asked for at once, or the second would only begin when the first is there.
+        votes = self._ledger.manifest.policy.replication
         for _ in range(min(count, SCAN_CHUNKS)):
             chunk = self._scan_at = (self._scan_at + 1) % count
             if chunk not in self._dealt and is_open(self._ledger, chunk, now):
-                self._dealt.add(chunk)
+                self._dealt[chunk] = votes
                 self._hungry.setdefault(chunk, now)
                 found += 1
                 if found == idle * DEALT_PER_WORKER:
                     break
         return min(idle, found)
 
-    def _employ_idle(self, now: float) -> None:
-        """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long."""
+    def _employ_idle(self, now: float) -> bool:
+        """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long.
+
+        Whether more is wanted than before.
+        """
+        wanted = len(self._hungry)
         idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
-        if not idle or self._hungry:
-            return
+        if not idle:
+            return False
         confirming = self._ledger.manifest.policy.replication > 1
         if confirming:
             # The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the
@@ -259,6 +279,7 @@ class Dispatch:
         usual_s = self._lease_age_s * (1 if confirming else 2)
         self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
         self._hedge(idle * DEALT_PER_WORKER, now)
+        return len(self._hungry) > wanted
 
     def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
         """Have up to `count` chunks executed that others have been on for so long."""
@@ -268,7 +289,7 @@ class Dispatch:
                 if chunk is None:
                     break
                 count -= 1
-                self._dealt.add(chunk)
+                self._dealt[chunk] = 1
                 self._hungry.setdefault(chunk, now)
 
     def _hedge(self, count: int, now: float) -> None:
@@ -283,7 +304,7 @@ class Dispatch:
         for chunk, at in last_asked_at.items():
             if count <= 0:
                 break
-            if now - at >= after_s and self._votes_wanted(chunk):
+            if now - at >= after_s and chunk not in self._hungry and self._votes_wanted(chunk):
                 count -= 1
                 self._hedged[chunk] = self._hedged.get(chunk, 0) + 1
                 self._hungry.setdefault(chunk, now)

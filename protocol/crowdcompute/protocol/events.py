@@ -262,7 +262,8 @@ class CancelJob:
 class SaveRecords:
     """Keep these signed records (a manifest included) across a crash, before any later `SendFrame` leaves.
 
-    The order is what makes kill -9 harmless: nothing is told to anybody that we could forget.
+    The order is what makes kill -9 harmless: nothing of ours is told to anybody that we could forget. What others have
+    signed is kept with the next of ours, or within a second.
     """
 
     records: tuple[Signed, ...]

@@ -25,7 +25,7 @@ from .storage import NoRoom
 from .swarm import Swarm, have_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from random import Random
 
     from .config import ProtocolConfig
@@ -102,7 +102,7 @@ class Exchange:
         """Want a blob. `drain` will say when it is here, or that nobody we can reach has it.
 
         With a root it is fetched from all neighbours, and goes on being fetched until it is forgotten; without one,
-        from `providers`.
+        from `providers`. Of one piece only, nobody waits to hear that these have it.
         """
         if self._blobs.size(digest) is not None:
             self._finished.append((digest, True))
@@ -112,7 +112,7 @@ class Exchange:
             swarm = self._swarm(digest, size, root, now)
             if swarm is not None and not swarm.whole:
                 swarm.want_all()
-                self._begin(digest, swarm, now)
+                self._begin(digest, swarm, now, self.neighbours.intersection(providers))
 
     def fetch_pieces(self, digest: bytes, size: int, root: bytes, pieces: int, now: float) -> None:
         """Want some pieces (pieces.py) of a blob. `drain` will name the blob when all that is wanted of it is here."""
@@ -313,9 +313,12 @@ class Exchange:
             self._swarms[digest] = swarm
         return swarm
 
-    def _begin(self, digest: bytes, swarm: Swarm, now: float) -> None:
+    def _begin(self, digest: bytes, swarm: Swarm, now: float, holders: Collection[PeerId] = ()) -> None:
         for peer_id in sorted(self.neighbours):
-            self._seek(digest, swarm, peer_id)
+            if swarm.partial.count == 1 and peer_id in holders:
+                swarm.has(peer_id, 1)
+            else:
+                self._seek(digest, swarm, peer_id)
         self._ask_swarm(swarm, now)
         self._settle(digest, swarm)
 

@@ -79,6 +79,7 @@ from .records import Admit, Assign, Commit, Join, Lease, Record, Reveal, Signed,
 from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
+from .sizing import Paces
 from .split import is_numbers
 from .worker import WorkerRole
 
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from .config import ProtocolConfig
     from .identity import Signer, Verifier
     from .manifest import BlobRef
+    from .sizing import Pace
     from .storage import BlobStore
 
 NETWORK_TOPIC = b""
@@ -155,6 +157,7 @@ class Peer:
         self._links: dict[PeerId, _Link] = {}
         self._jobs: dict[int, WorkerRole | CreatorRole] = {}
         self._next_job = 0
+        self._paces = Paces(config.batch_s)
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
         self._finishing = False
         self._slots = config.slots
@@ -165,6 +168,9 @@ class Peer:
         self._now = now
         self._outputs: list[Output] = []
         self._saved: list[Signed] = []
+        """What is to be saved, in this order."""
+        self._saving = False
+        """Whether that must be done before anything more is told: some of it is ours. Others can say theirs again."""
         self._fetches: list[tuple[bytes, int, bytes | None, tuple[bytes, ...]]] = []
         self._gossip.follow(NETWORK_TOPIC)
 
@@ -256,6 +262,7 @@ class Peer:
         """Tell all neighbours that we leave; close the links when these frames are out."""
         for peer_id in self._links:
             self._send(peer_id, Bye(reason))
+        self._saving = True
         return self._drain()
 
     # ---- the shelf gossip asks
@@ -281,6 +288,8 @@ class Peer:
             return
         if self._worth_saving(ledger, signed, record):
             self._saved.append(signed)
+            # A join that is forgotten is made again.
+            self._saving |= not isinstance(record, Join)
         self._gossip.publish(
             ledger.topic_of(record), signed.record_id, signed, self._now, towards=peer_id_of(ledger.manifest.creator)
         )
@@ -341,6 +350,9 @@ class Peer:
 
     def want(self, peer_id: PeerId) -> None:
         self._neighbours.want(peer_id, self._now)
+
+    def pace(self, ledger: Ledger) -> Pace:
+        return self._paces.of(ledger.manifest.code.sha256)
 
     def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
         self._outputs.append(Notice(what, ledger.task, chunk, peer_id_of(peer) if peer else None, detail))
@@ -599,6 +611,7 @@ class Peer:
         self.creators[ledger.task] = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
         self._gossip.follow(task_topic(ledger.task))
         self._saved.append(signed)
+        self._saving = True
         self._gossip.publish(NETWORK_TOPIC, ledger.task, signed, self._now)
 
     def _restore(self, records: tuple[Signed, ...]) -> None:
@@ -649,8 +662,9 @@ class Peer:
         while self._fetches:
             digest, size, root, makers = self._fetches.pop()
             providers = [peer_id_of(maker) for maker in makers if maker != self.signer.public_key]
-            for provider in providers:
-                self._neighbours.want(provider, now)
+            if root is None:  # Nobody else has it.
+                for provider in providers:
+                    self._neighbours.want(provider, now)
             self._exchange.fetch(digest, size, root, providers or list(self._links), now)
 
     def _fill_slots(self) -> None:
@@ -678,12 +692,14 @@ class Peer:
             self._advance_sessions(now)
         if self._gossip.heartbeat_due(now):
             self._gossip.heartbeat(now)
+            self._saving = True
         self._exchange.advance(now)
         for peer_id, through in self._neighbours.dials(now):
             self._outputs.append(DialPeer(peer_id, through))
         self._introductions.seek(now)
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
+            self._saving = True
             for ledger in self.ledgers.values():
                 ledger.expire(now)
 
@@ -732,8 +748,9 @@ class Peer:
             else:
                 self._send(peer_id, frame)
         outputs, self._outputs = self._outputs, []
-        if self._saved:
+        if self._saved and self._saving:
             # First of all: nothing is told to anybody that a crash could make us forget.
             outputs.insert(0, SaveRecords(tuple(self._saved)))
             self._saved = []
+        self._saving = False
         return outputs

@@ -1,6 +1,12 @@
-"""How many chunks make a batch of the wanted length: the cost of a lease and a commit is paid per batch."""
+"""How many chunks make a batch of the wanted length: the cost of a lease and a commit is paid per batch.
+
+What one task has taught holds for the next one with the same code: who publishes a task for every few calls would
+otherwise begin each with a single chunk.
+"""
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 from .records import COMMIT_CHUNKS_MAX
 
@@ -8,8 +14,12 @@ _GROWTH = 4
 """A batch is at most this many times the largest so far: one lucky first chunk must not start an hour of work."""
 
 
+PACES_KEPT = 64
+"""Codes whose pace is remembered, those used last."""
+
+
 class BatchSizer:
-    """Learns from finished batches. The first batch of a task is a single chunk."""
+    """Learns from finished batches. The first batch is a single chunk."""
 
     def __init__(self, target_s: float) -> None:
         self._target_s = target_s
@@ -32,3 +42,31 @@ class BatchSizer:
         if self._chunk_s is None:
             return 1
         return max(1, min(COMMIT_CHUNKS_MAX, int(self._target_s / self._chunk_s), self._largest * _GROWTH))
+
+
+class Pace:
+    """What is known of one code, from all tasks that have it."""
+
+    def __init__(self, batch_s: float) -> None:
+        self.sizer = BatchSizer(batch_s)
+        """Of us, who execute it."""
+        self.capacity: dict[bytes, int] = {}
+        """Of each worker, for whom we are the creator (assigning.py)."""
+
+
+class Paces:
+    """The paces of the codes used last."""
+
+    def __init__(self, batch_s: float) -> None:
+        self._batch_s = batch_s
+        self._of_code: OrderedDict[bytes, Pace] = OrderedDict()
+
+    def of(self, code: bytes) -> Pace:
+        """The pace of a code; a new one if none is known."""
+        pace = self._of_code.get(code)
+        if pace is None:
+            pace = self._of_code[code] = Pace(self._batch_s)
+            if len(self._of_code) > PACES_KEPT:
+                self._of_code.popitem(last=False)
+        self._of_code.move_to_end(code)
+        return pace

@@ -43,7 +43,6 @@ from .records import (
     runs_of,
     shard_of,
 )
-from .sizing import BatchSizer
 from .split import ChunkReader, are_read_in_pieces, seed
 from .standing_in import StandingIn
 from .voting import commits_of
@@ -115,7 +114,7 @@ class WorkerRole:
         self._desk = desk
         self._blobs = blobs
         self._reader = ChunkReader(ledger.manifest, self._read_inputs)
-        self._sizer = BatchSizer(config.batch_s)
+        self._sizer = desk.pace(ledger).sizer
         self._shard: int | None = None
         self._settled_at = now
         self._assigned: dict[int, None] = {}
@@ -148,7 +147,7 @@ class WorkerRole:
         self._expires_at = ledger.manifest.expires_s - config.epoch_offset_s
         desk.custody.take_part(ledger.task, self)
         desk.follow(task_topic(ledger.task))
-        self._fetch_missing()
+        self._fetch_missing(now)
 
     # ---- what happens
 
@@ -198,7 +197,7 @@ class WorkerRole:
         """Code or inputs came, or nobody has them now."""
         self._earning.blob_arrived(digest, here, now)
         if self.state is WorkerState.FETCHING and not self._missing():
-            self._join()
+            self._join(now)
         elif not here and self.state is WorkerState.FETCHING:
             self._look_again_at = now + self._config.blob_timeout_s
         elif self._waiting and self.uses(digest):
@@ -278,7 +277,7 @@ class WorkerRole:
             self._look_again_at = None
         self._wait_for_admission(now)
         if self.state is WorkerState.FETCHING and looked:
-            self._fetch_missing()
+            self._fetch_missing(now)
         elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at):
             self._say_leases(now)
 
@@ -369,15 +368,17 @@ class WorkerRole:
             refs.append(manifest.inputs)
         return [ref for ref in refs if self._blobs.size(ref.sha256) is None]
 
-    def _fetch_missing(self) -> None:
+    def _fetch_missing(self, now: float) -> None:
         missing = self._missing()
         for ref in missing:
-            self._desk.fetch(ref.sha256, ref.size, ref.root, ())
+            self._desk.fetch(ref.sha256, ref.size, ref.root, (self.ledger.manifest.creator,))
         if not missing:
-            self._join()
+            self._join(now)
 
-    def _join(self) -> None:
+    def _join(self, now: float) -> None:
         self.state = WorkerState.JOINING
+        if self.ledger.shards == 1 and self._shard is None:
+            self._choose_shard(now)  # There is no choice: what we are asked with our admission finds us listening.
         me = self._signer.public_key
         if me in self.ledger.admits:
             self.state = WorkerState.WORKING

@@ -66,13 +66,14 @@ export class Assignments {
   /** Worker -> chunk -> assigned at. */
   private readonly ofWorker = new Map<Hex, Map<number, number>>();
   private readonly ofChunk = new Map<number, Set<Hex>>();
-  private readonly capacity = new Map<Hex, number>();
   /** How long an answer takes, usually. */
   answerS = 0;
 
   constructor(
     private readonly rng: Rng,
     private readonly batchS: number,
+    /** How many chunks each worker may be asked for at a time, so far; it is learnt here. */
+    private readonly capacity: Map<Hex, number>,
   ) {}
 
   /** Workers asked for this chunk who have not answered. */

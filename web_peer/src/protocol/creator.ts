@@ -144,7 +144,8 @@ export class CreatorRole implements Custodial {
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.executing = new Executing(config, ledger, (start, length) => this.readInputs(start, length));
     const ask = (worker: Hex, home: number, chunks: readonly number[]): void => this.assign(worker, home, chunks);
-    this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask);
+    const { capacity } = desk.pace(ledger);
+    this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask, capacity);
     this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
     desk.custody.takePart(ledger.taskKey, this);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
@@ -281,7 +282,8 @@ export class CreatorRole implements Custodial {
   /** Let time pass: overdue assignments, hungry chunks, checkpoints, the end. */
   advance(now: number): void {
     if (this.state === "closed") return;
-    if (now >= this.reviewAt) {
+    const isReviewing = now >= this.reviewAt;
+    if (isReviewing) {
       this.reviewAt = now + REVIEW_S;
       this.isStirred = true;
       this.presence.advance(now, this.dispatch.memberCount);
@@ -290,7 +292,7 @@ export class CreatorRole implements Custodial {
     }
     if (this.isStirred && now >= this.askingFrom) {
       this.isStirred = false;
-      this.dispatch.dispatch(now, this.state === "auditing");
+      this.dispatch.dispatch(now, this.state === "auditing", isReviewing);
       this.finish(now);
     }
     if (now >= this.checkpointAt) this.checkpoint(now);
@@ -407,7 +409,10 @@ export class CreatorRole implements Custodial {
   }
 
   private admitted(worker: Hex, now: number): void {
-    if (!this.ledger.isVoid(worker)) this.dispatch.admitted(worker);
+    if (!this.ledger.isVoid(worker)) {
+      this.dispatch.admitted(worker);
+      this.reviewAt = now; // There may be something for it at once.
+    }
     this.recredit(worker, now);
     this.review(this.referee.admit(worker), now);
   }

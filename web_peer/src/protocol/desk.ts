@@ -12,6 +12,7 @@ import type { PeerId } from "./identity";
 import type { Ledger } from "./ledger";
 import type { BlobRef } from "./manifest";
 import type { LedgerRecord } from "./records";
+import type { Pace } from "./sizing";
 
 /** What a notice is about. */
 export interface Subject {
@@ -40,7 +41,7 @@ export interface Desk {
   /** Nobody needs this job any more. */
   cancel(job: number): void;
 
-  /** Get a blob, from these peers if need be. The role hears of it when it is here or cannot be had. */
+  /** Get a blob, which these peers have. The role hears of it when it is here or cannot be had. */
   fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void;
 
   /** Get some pieces (pieces.ts) of a blob. The role hears of the blob when all it wanted of it so far is here. */
@@ -60,6 +61,9 @@ export interface Desk {
 
   /** Have a link with this very peer, if it can be reached. */
   want(peerId: PeerId): void;
+
+  /** What earlier tasks with the same code have taught. */
+  pace(ledger: Ledger): Pace;
 
   /** Where sealed results are that are kept for others. */
   readonly custody: Custody;

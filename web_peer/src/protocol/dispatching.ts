@@ -53,12 +53,15 @@ export class Dispatch {
   private readonly letGo = new Map<number, Hex[]>();
   /** Workers that leased what they were asked for and did not finish it: asked for nothing until they commit. */
   private readonly stalling = new Set<Hex>();
-  /** Chunks without a vote that somebody was asked for all the same. */
-  private readonly dealt = new Set<number>();
+  /** Chunks without a vote that somebody was asked for all the same, and how many votes of each we asked for. */
+  private readonly dealt = new Map<number, number>();
   private scanAt = 0;
   private leaseAgeS = 0;
 
-  /** `ask` signs an assignment of chunks to a worker that listens in a shard. */
+  /**
+   * `ask` signs an assignment of chunks to a worker that listens in a shard; `capacity` is how many chunks each worker may
+   * be asked for at a time, so far.
+   */
   constructor(
     private readonly config: ProtocolConfig,
     private readonly rng: Rng,
@@ -67,8 +70,9 @@ export class Dispatch {
     private readonly closing: Closing,
     private readonly executing: Executing,
     private readonly ask: (worker: Hex, home: number, chunks: readonly number[]) => void,
+    capacity: Map<Hex, number>,
   ) {
-    this.assignments = new Assignments(rng, config.batchS);
+    this.assignments = new Assignments(rng, config.batchS, capacity);
   }
 
   /** How many workers may be asked. */
@@ -90,9 +94,13 @@ export class Dispatch {
     this.heardAt.set(worker, now);
   }
 
-  /** A worker may be asked. */
+  /** A worker may be asked. Where there is but one shard, we know where it listens before it says so. */
   admitted(worker: Hex): void {
     this.members.add(worker);
+    if (this.ledger.shards === 1 && !this.home.has(worker)) {
+      this.home.set(worker, 0);
+      this.idle.add(worker);
+    }
   }
 
   /** A worker is void: what it was asked for goes to somebody else. */
@@ -113,7 +121,7 @@ export class Dispatch {
     if (this.members.has(worker)) {
       for (const chunk of left) {
         if (this.dealt.has(chunk) || !isOpen(this.ledger, chunk, now)) continue;
-        this.dealt.add(chunk);
+        this.dealt.set(chunk, 1);
         orphans.push(chunk);
       }
     }
@@ -163,14 +171,24 @@ export class Dispatch {
     this.dealt.delete(chunk);
   }
 
-  /** Look for what was asked and not answered, and for whom to give something. */
+  /** Look for what was asked and not answered. */
   review(now: number): void {
     this.withdrawOverdue(now);
-    this.employIdle(now);
   }
 
-  /** Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest. */
-  dispatch(now: number, isAuditing: boolean): void {
+  /**
+   * Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest.
+   *
+   * With `isEmploying`, idle workers for whom nothing of it is are given something else.
+   */
+  dispatch(now: number, isAuditing: boolean, isEmploying: boolean): void {
+    this.askForWanted(now, isAuditing);
+    if (isEmploying && this.employIdle(now)) this.askForWanted(now, isAuditing);
+  }
+
+  // ---- inside
+
+  private askForWanted(now: number, isAuditing: boolean): void {
     if (this.hungry.size === 0) return;
     const active = this.active(now).filter((worker) => !this.stalling.has(worker));
     const wanted = this.wanted(this.assignments.room(active) + DISPATCH_SPARE);
@@ -203,8 +221,6 @@ export class Dispatch {
     }
   }
 
-  // ---- inside
-
   private active(now: number): Hex[] {
     const active: Hex[] = [];
     for (const [worker, at] of this.heardAt) {
@@ -219,7 +235,7 @@ export class Dispatch {
       case "agreed":
         return this.closing.due(chunk);
       case "open":
-        return this.dealt.has(chunk) ? 1 : 0;
+        return this.dealt.get(chunk) ?? 0;
       case "sealed":
         return tally.missing;
       default:
@@ -229,27 +245,32 @@ export class Dispatch {
 
   /** Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most. */
   private dealOut(idle: number, now: number): number {
-    const { chunks } = this.ledger.manifest;
+    const { chunks, policy } = this.ledger.manifest;
     const enough = idle * DEALT_PER_WORKER;
     let found = 0;
     for (let looked = 0; looked < Math.min(chunks, SCAN_CHUNKS) && found < enough; looked++) {
       this.scanAt = (this.scanAt + 1) % chunks;
       if (this.dealt.has(this.scanAt) || !isOpen(this.ledger, this.scanAt, now)) continue;
-      this.dealt.add(this.scanAt);
+      // Nobody picks these: all votes are asked for at once, or the second would only begin when the first is there.
+      this.dealt.set(this.scanAt, policy.replication);
       this.starve([this.scanAt], now);
       found++;
     }
     return Math.min(idle, found);
   }
 
-  /** While workers are idle: deal out open chunks, then ask for copies of those others have been on for long. */
-  private employIdle(now: number): void {
-    if (this.hungry.size > 0) return;
+  /**
+   * While workers are idle: deal out open chunks, then ask for copies of those others have been on for long.
+   *
+   * Whether more is wanted than before.
+   */
+  private employIdle(now: number): boolean {
+    const wanted = this.hungry.size;
     let idle = 0;
     for (const worker of this.active(now)) {
       if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
     }
-    if (idle === 0) return;
+    if (idle === 0) return false;
     const isConfirming = this.ledger.manifest.policy.replication > 1;
     // The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the first voter
     // commits, not after what that has still to do.
@@ -259,6 +280,7 @@ export class Dispatch {
     const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
     this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
     this.hedge(idle * DEALT_PER_WORKER, now);
+    return this.hungry.size > wanted;
   }
 
   /** Have up to `count` chunks executed that others have been on for so long. */
@@ -267,7 +289,7 @@ export class Dispatch {
       for (; count > 0; count--) {
         const chunk = pickEndgame(this.ledger, shard, this.dealt, this.rng, now, leasedForS);
         if (chunk === null) break;
-        this.dealt.add(chunk);
+        this.dealt.set(chunk, 1);
         this.starve([chunk], now);
       }
     }
@@ -286,7 +308,7 @@ export class Dispatch {
     }
     for (const [chunk, at] of lastAskedAt) {
       if (count <= 0) break;
-      if (now - at < afterS || this.votesWanted(chunk) === 0) continue;
+      if (now - at < afterS || this.hungry.has(chunk) || this.votesWanted(chunk) === 0) continue;
       count--;
       this.hedged.set(chunk, (this.hedged.get(chunk) ?? 0) + 1);
       this.starve([chunk], now);

@@ -112,7 +112,7 @@ export class Exchange implements Server {
       const swarm = this.swarm(digest, size, root, now);
       if (swarm.isWhole) return;
       swarm.wantAll();
-      this.begin(swarm, now);
+      this.begin(swarm, now, [...providers]);
     }
   }
 
@@ -321,8 +321,11 @@ export class Exchange implements Server {
     return swarm;
   }
 
-  private begin(swarm: Swarm, now: number): void {
-    for (const peerId of [...this.neighbours].sort()) this.seek(swarm, peerId);
+  private begin(swarm: Swarm, now: number, holders: readonly PeerId[] = []): void {
+    for (const peerId of [...this.neighbours].sort()) {
+      if (swarm.partial.count === 1 && holders.includes(peerId)) swarm.has(peerId, 1n);
+      else this.seek(swarm, peerId);
+    }
     this.frames.push(...swarm.ask(now));
     this.settle(swarm);
   }

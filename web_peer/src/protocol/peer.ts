@@ -27,6 +27,7 @@ import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
 import type { Rng } from "./rng";
 import { Session, type SessionState } from "./session";
+import { type Pace, Paces } from "./sizing";
 import { isNumbers } from "./split";
 import type { BlobStore } from "./storage";
 import type { WorkerRole } from "./worker";
@@ -111,6 +112,7 @@ export class Peer implements Desk, Shelf {
   private readonly links = new Map<PeerId, Link>();
   private readonly jobs = new Map<number, Role>();
   private nextJob = 0;
+  private readonly paces: Paces;
   private readonly held = new Map<string, Held[]>();
   private heldCount = 0;
   private isFinishing = false;
@@ -120,7 +122,10 @@ export class Peer implements Desk, Shelf {
   /** No session has anything to do before; what a neighbour says only moves that further away. */
   private sessionsAt = Infinity;
   private outputs: Output[] = [];
+  /** What is to be saved, in this order. */
   private saved: Signed[] = [];
+  /** Whether that must be done before anything more is told: some of it is ours. Others can say theirs again. */
+  private isSaving = false;
   private wishes: Wish[] = [];
 
   constructor(
@@ -138,6 +143,7 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
+    this.paces = new Paces(config.batchS);
     this.expireAt = now + EXPIRE_EVERY_S;
     this.gossip.follow(NETWORK_TOPIC);
   }
@@ -250,6 +256,7 @@ export class Peer implements Desk, Shelf {
   /** Tell all neighbours that we leave; close the links when these frames are out. */
   farewell(reason: string): readonly Output[] {
     for (const peerId of this.links.keys()) this.send(peerId, { kind: "bye", reason });
+    this.isSaving = true;
     return this.drain();
   }
 
@@ -273,7 +280,10 @@ export class Peer implements Desk, Shelf {
   publish(ledger: Ledger, record: LedgerRecord): void {
     const signed = sign(this.signer, record);
     if (!ledger.add(signed, record, this.now)) return;
-    if (this.isWorthSaving(ledger, signed, record)) this.saved.push(signed);
+    if (this.isWorthSaving(ledger, signed, record)) {
+      this.saved.push(signed);
+      if (record.kind !== "join") this.isSaving = true; // A join that is forgotten is made again.
+    }
     this.spread(ledger, signed, record, null);
     // A peer may work for its own task's other half only through the ledger, as everybody does.
     this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
@@ -351,6 +361,10 @@ export class Peer implements Desk, Shelf {
       for (const peerId of this.greeted) this.mover.linkOpened(peerId, this.now);
     }
     return this.mover;
+  }
+
+  pace(ledger: Ledger): Pace {
+    return this.paces.of(ledger.manifest.code.sha256);
   }
 
   notice(what: Notable, ledger: Ledger, { chunk, peer, detail }: Subject = {}): void {
@@ -682,6 +696,7 @@ export class Peer implements Desk, Shelf {
     this.ledgers.set(task, ledger);
     this.startCreator(ledger);
     this.saved.push(signed);
+    this.isSaving = true;
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now);
   }
 
@@ -731,7 +746,8 @@ export class Peer implements Desk, Shelf {
     for (const worker of this.workers.values()) worker.advance(this.now);
     for (let wish = this.wishes.pop(); wish !== undefined; wish = this.wishes.pop()) {
       const providers = wish.makers.map(peerIdOf).filter((peerId) => peerId !== this.peerId);
-      for (const provider of providers) this.neighbourhood.want(provider, this.now);
+      // With a root others have it, too.
+      if (wish.root === null) for (const provider of providers) this.neighbourhood.want(provider, this.now);
       const asked = providers.length > 0 ? providers : this.links.keys();
       this.exchange.fetch(wish.digest, wish.size, wish.root, asked, this.now);
     }
@@ -768,12 +784,16 @@ export class Peer implements Desk, Shelf {
   private woke(): void {
     const { now } = this;
     if (now >= this.sessionsAt) this.advanceSessions();
-    if (this.gossip.heartbeatDue(now)) this.gossip.heartbeat(now);
+    if (this.gossip.heartbeatDue(now)) {
+      this.gossip.heartbeat(now);
+      this.isSaving = true;
+    }
     this.mover?.advance(now);
     for (const dial of this.neighbourhood.dials(now)) this.outputs.push({ kind: "dialPeer", ...dial });
     this.introductions.seek(now);
     if (now >= this.expireAt) {
       this.expireAt = now + EXPIRE_EVERY_S;
+      this.isSaving = true;
       for (const ledger of this.ledgers.values()) ledger.expire(now);
     }
   }
@@ -819,11 +839,12 @@ export class Peer implements Desk, Shelf {
     for (const [peerId, frame] of this.gossip.drain(this.now)) this.send(peerId, frame);
     const { outputs } = this;
     this.outputs = [];
-    if (this.saved.length > 0) {
+    if (this.saved.length > 0 && this.isSaving) {
       // First of all: nothing is told to anybody that a crash could make us forget.
       outputs.unshift({ kind: "saveRecords", records: this.saved });
       this.saved = [];
     }
+    this.isSaving = false;
     return outputs;
   }
 }

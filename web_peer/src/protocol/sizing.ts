@@ -1,11 +1,20 @@
-/** How many chunks make a batch of the wanted length: the cost of a lease and a commit is paid per batch. */
+/**
+ * How many chunks make a batch of the wanted length: the cost of a lease and a commit is paid per batch.
+ *
+ * What one task has taught holds for the next one with the same code: who publishes a task for every few calls would
+ * otherwise begin each with a single chunk.
+ */
 
+import { type Hex, hex } from "./bytes";
 import { COMMIT_CHUNKS_MAX } from "./records";
 
 /** A batch is at most this many times the largest so far: one lucky first chunk must not start an hour of work. */
 const GROWTH = 4;
 
-/** Learns from finished batches. The first batch of a task is a single chunk. */
+/** Codes whose pace is remembered, those used last. */
+const PACES_KEPT = 64;
+
+/** Learns from finished batches. The first batch is a single chunk. */
 export class BatchSizer {
   private expectedS: number | null = null;
   private largest = 0;
@@ -29,5 +38,30 @@ export class BatchSizer {
     if (this.expectedS === null) return 1;
     const fitting = Math.trunc(this.targetS / this.expectedS);
     return Math.max(1, Math.min(COMMIT_CHUNKS_MAX, fitting, this.largest * GROWTH));
+  }
+}
+
+/** What is known of one code, from all tasks that have it. */
+export interface Pace {
+  /** Of us, who execute it. */
+  readonly sizer: BatchSizer;
+  /** Of each worker, for whom we are the creator (assigning.ts). */
+  readonly capacity: Map<Hex, number>;
+}
+
+/** The paces of the codes used last. */
+export class Paces {
+  private readonly ofCode = new Map<Hex, Pace>();
+
+  constructor(private readonly batchS: number) {}
+
+  /** The pace of a code; a new one if none is known. */
+  of(code: Uint8Array): Pace {
+    const key = hex(code);
+    const pace = this.ofCode.get(key) ?? { sizer: new BatchSizer(this.batchS), capacity: new Map() };
+    this.ofCode.delete(key);
+    this.ofCode.set(key, pace);
+    if (this.ofCode.size > PACES_KEPT) this.ofCode.delete(this.ofCode.keys().next().value!);
+    return pace;
   }
 }

@@ -44,7 +44,7 @@ import {
   type Signed,
 } from "./records";
 import { type Rng, weighted } from "./rng";
-import { BatchSizer } from "./sizing";
+import type { BatchSizer } from "./sizing";
 import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
@@ -128,7 +128,7 @@ export class WorkerRole implements Custodial {
   ) {
     this.me = hex(signer.publicKey);
     this.reader = new ChunkReader(ledger.manifest, (start, length) => this.readInputs(start, length));
-    this.sizer = new BatchSizer(config.batchS);
+    this.sizer = desk.pace(ledger).sizer;
     this.settledAt = now;
     this.standingIn = new StandingIn(config, signer, rng, ledger, desk);
     this.giving = new Giving(config, rng, ledger, desk, blobs, now);
@@ -138,7 +138,7 @@ export class WorkerRole implements Custodial {
     this.nothingUntil = now;
     desk.custody.takePart(ledger.taskKey, this);
     desk.follow(taskTopic(ledger.task));
-    this.fetchMissing();
+    this.fetchMissing(now);
   }
 
   // ---- what happens
@@ -193,7 +193,7 @@ export class WorkerRole implements Custodial {
   blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
     this.earning.blobArrived(digest, isHere, now);
     if (this.state === "fetching") {
-      if (this.missing().length === 0) this.join();
+      if (this.missing().length === 0) this.join(now);
       else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
     } else if (this.waiting.size > 0 && this.uses(digest)) {
       this.inputsCame = isHere;
@@ -281,7 +281,7 @@ export class WorkerRole implements Custodial {
     if (isLooking) this.lookAgainAt = Infinity;
     this.waitForAdmission(now);
     if (this.state === "fetching") {
-      if (isLooking) this.fetchMissing();
+      if (isLooking) this.fetchMissing(now);
     } else if (this.isWorking && (this.leaseChanged || now >= this.renewAt)) {
       this.sayLeases(now);
     }
@@ -391,15 +391,17 @@ export class WorkerRole implements Custodial {
     return inputs !== null && inputs.size > this.config.blobWholeBytes && split.kind !== "lines";
   }
 
-  private fetchMissing(): void {
+  private fetchMissing(now: number): void {
     const missing = this.missing();
-    for (const ref of missing) this.desk.fetch(ref.sha256, ref.size, ref.root, []);
-    if (missing.length === 0) this.join();
+    for (const ref of missing) this.desk.fetch(ref.sha256, ref.size, ref.root, [this.ledger.manifest.creator]);
+    if (missing.length === 0) this.join(now);
   }
 
-  private join(): void {
+  private join(now: number): void {
     this.state = "joining";
     const { ledger } = this;
+    // There is no choice where there is one shard: what we are asked with our admission finds us listening.
+    if (ledger.shards === 1 && this.shard === null) this.chooseShard(now);
     if (ledger.admits.has(this.me)) {
       this.state = "working";
     } else if (!ledger.joins.has(this.me)) {

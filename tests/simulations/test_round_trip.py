@@ -1,0 +1,66 @@
+"""How long one call takes: link round trips and its execution, and no timer, in virtual time.
+
+The network has met and computed a task; then its creator publishes another one with the same code and inputs of its
+own, as `crowdcompute.creator.Executor` does for every few calls.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.events import Notable, Notice, TaskPublished
+from crowdcompute.protocol.manifest import sign_manifest
+from crowdcompute.protocol.split import Blocks
+from crowdcompute.simulations.network import World
+from crowdcompute.simulations.scenario import parse_scenario
+
+ROUND_TRIP_S = 0.02
+CHUNK_S = 0.001
+
+
+def accepted_after_s(chunks: int, replication: int, *, volunteers: int = 2) -> list[float]:
+    """When each chunk of the second task is accepted, since it was published."""
+    world = World(
+        parse_scenario(
+            f"""
+            name = "calls"
+            network = {{peers = {volunteers}, speed_sigma = 0.0, latency_s = [0.01, 0.01], upload_bytes_per_s = 1e9}}
+            task = {{chunks = 200, replication = {replication}, eps = 0.1, chunk_s = {CHUNK_S}, chunk_sigma = 0.0}}
+            checks = {{stop_s = 60, settle_s = 5.0}}
+            """
+        ),
+        seed=1,
+    )
+    world.run()
+    assert world.closed_at is not None
+    inputs = bytes(8 * chunks)
+    world.creator.blobs.put(describe(inputs).sha256, inputs)
+    second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Blocks(size=8), inputs=describe(inputs))
+    accepted: list[float] = []
+    published_at = world.now
+
+    def see(now: float, node: object, event: object) -> None:
+        if isinstance(event, Notice) and event.what is Notable.CHUNK_ACCEPTED:
+            accepted.append(now - published_at)
+
+    world.observers.append(see)
+    world.tell(world.creator, TaskPublished(sign_manifest(world.creator.signer, second)))
+    world.step_until(published_at + 2.0)
+    assert len(accepted) == chunks
+    return accepted
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+def test_a_call_takes_three_round_trips_and_its_execution(replication: int) -> None:
+    # The task and its inputs; joining, and being asked at once; the vote.
+    (took_s,) = accepted_after_s(1, replication)
+    assert took_s < 3 * ROUND_TRIP_S + 2 * CHUNK_S
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+@pytest.mark.parametrize("chunks", [16, 64])
+def test_no_call_of_many_waits_for_a_timer(chunks: int, replication: int) -> None:
+    took_s = max(accepted_after_s(chunks, replication))
+    assert took_s < 8 * ROUND_TRIP_S + chunks * replication * CHUNK_S
