@@ -140,6 +140,7 @@ def make_bundle(creator: Creator, name: str, module: bytes, chunks: int, items: 
         policy=Policy(replication=2, eps=0.01, liars=0.2, pow_bits=8),
         reward=1,
         epochs=None,
+        onward=False,
         permissions=(),
         created_s=now_s,
         expires_s=now_s + 86_400,

@@ -121,6 +121,7 @@ def make_bundle(creator: Creator, size: int) -> Bundle:
         policy=Policy(replication=2, eps=0.5, liars=0.2, pow_bits=0),
         reward=1,
         epochs=None,
+        onward=False,
         permissions=(),
         created_s=now_s,
         expires_s=now_s + 86_400,

@@ -71,6 +71,7 @@ def signed_manifest(creator: Identity, module: bytes, *, created_s: int = 1, exp
         policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
         reward=1,
         epochs=None,
+        onward=False,
         permissions=(),
         created_s=created_s,
         expires_s=expires_s,

@@ -38,6 +38,7 @@ from crowdcompute.protocol.manifest import (
     Blocks,
     Epochs,
     Grid,
+    Handed,
     Items,
     Limits,
     Lines,
@@ -64,6 +65,7 @@ from crowdcompute.protocol.records import (
     Signed,
     Verdict,
 )
+from crowdcompute.protocol.onward import ResultRef, refs_item
 from crowdcompute.protocol.split import ChunkReader, check_inputs, pack_items, seed
 from crowdcompute.protocol.tally import Ballot, ChunkState, Tally, tally
 
@@ -150,6 +152,9 @@ class Sample(Body, frozen=True):
     runs: tuple[tuple[U32, U32], ...]
 
 
+results = st.builds(
+    ResultRef, sha256=digests, size=st.integers(0, 1 << 24), makers=st.lists(digests, max_size=4).map(tuple)
+)
 splits = st.one_of(
     st.builds(Range, start=st.integers(-(2**63), 2**63 - 1), stop=st.integers(-50, 50), step=st.integers(1, 2**63 - 1)),
     st.builds(Range, start=st.integers(-50, 50), stop=st.integers(-50, 100), step=st.integers(1, 40)),
@@ -163,6 +168,7 @@ splits = st.one_of(
     st.builds(Items),
     st.builds(Lines, per_chunk=st.integers(1, 5)),
     st.builds(Blocks, size=st.integers(1, 50)),
+    st.builds(Handed, of=st.lists(digests, min_size=1, max_size=8).map(tuple)),
 )
 blob_refs = st.builds(BlobRef, sha256=digests, size=st.integers(0, 200) | u53s, root=digests)
 manifests = st.builds(
@@ -193,6 +199,7 @@ manifests = st.builds(
     ),
     reward=u32s,
     epochs=st.none() | st.builds(Epochs, seconds=st.integers(1, 86_400), anchor=digests),
+    onward=st.booleans(),
     permissions=st.just(()),
     created_s=u53s,
     expires_s=u53s,
@@ -452,7 +459,11 @@ def split_tasks(draw: st.DrawFn) -> tuple[Manifest, bytes | None]:
     data: bytes | None = None
     if not isinstance(split, Range | Grid):
         lines = draw(st.lists(st.sampled_from([b"", b"a", b"bc\n", b"\n", b"\n\n"]), max_size=20))
-        data = pack_items(lines) if isinstance(split, Items) else b"".join(lines)
+        if isinstance(split, Handed):
+            items = draw(st.lists(st.lists(results, min_size=1, max_size=3).map(refs_item), max_size=5))
+            data = pack_items(items)
+        else:
+            data = pack_items(lines) if isinstance(split, Items) else b"".join(lines)
         if draw(st.integers(0, 4)) == 0 and data:
             damaged = bytearray(data)
             damaged[draw(st.integers(0, len(damaged) - 1))] = draw(st.integers(0, 255))
@@ -472,7 +483,7 @@ def split_tasks(draw: st.DrawFn) -> tuple[Manifest, bytes | None]:
 @settings(max_examples=200)
 def test_both_cut_a_task_into_the_same_inputs(typescript: Typescript, task: tuple[Manifest, bytes | None]) -> None:
     manifest, data = task
-    reader = ChunkReader(manifest, data)
+    reader = ChunkReader(manifest, data, encode)
     theirs = typescript("split", manifest=encode(manifest).hex(), data=None if data is None else data.hex())
     assert theirs["checked"] == outcome(lambda: check_inputs(manifest, data))
     in_range = (
@@ -516,6 +527,7 @@ def signed_task(pow_bits: int) -> tuple[Signed, Manifest]:
         policy=Policy(replication=2, eps=0.1, liars=0.1, pow_bits=pow_bits),
         reward=0,
         epochs=None,
+        onward=False,
         permissions=(),
         created_s=0,
         expires_s=1,

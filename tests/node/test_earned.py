@@ -37,6 +37,7 @@ def proof(path: Path, worker: Identity, *, seq: int = 3, **amounts: int) -> Path
         policy=Policy(2, 1e-3, 0.2, 0),
         reward=1,
         epochs=None,
+        onward=False,
         permissions=(),
         created_s=1_800_000_000,
         expires_s=1_800_086_400,

@@ -44,6 +44,7 @@ def manifest_of(creator: Identity, name: str) -> Signed:
             policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
             reward=1,
             epochs=None,
+            onward=False,
             permissions=(),
             created_s=0,
             expires_s=1,

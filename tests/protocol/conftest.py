@@ -46,6 +46,7 @@ def make_manifest(creator: Identity) -> Callable[..., Manifest]:
                 "policy": Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
                 "reward": 1,
                 "epochs": None,
+                "onward": False,
                 "permissions": (),
                 "created_s": 1_800_000_000,
                 "expires_s": 1_800_086_400,

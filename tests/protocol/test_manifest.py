@@ -15,6 +15,7 @@ from crowdcompute.protocol.identity import Identity, content_id, verify
 from crowdcompute.protocol.manifest import (
     Blocks,
     Grid,
+    Handed,
     Items,
     Lines,
     Manifest,
@@ -68,6 +69,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("blocks that do not cover", {"split": Blocks(size=5), "inputs": BLOB, "chunks": 2}, "its split makes 3"),
     ("blocks beyond memory", {"split": Blocks(size=2**30), "inputs": BIG_BLOB, "chunks": 1}, "memory limit"),
     ("more lines than bytes", {"split": Lines(per_chunk=5), "inputs": BLOB, "chunks": 4}, "cannot hold them"),
+    ("results without inputs", {"split": Handed(of=(bytes(32),))}, "names no inputs"),
+    ("results of nothing", {"split": Handed(of=()), "inputs": BIG_BLOB}, "of"),
+    ("results of nine tasks", {"split": Handed(of=(bytes(32),) * 9), "inputs": BIG_BLOB}, "of"),
+    ("results of half a task", {"split": Handed(of=(bytes(16),)), "inputs": BIG_BLOB}, "of"),
+    ("more results than offsets", {"split": Handed(of=(bytes(32),)), "inputs": BLOB, "chunks": 2}, "cannot hold them"),
+    ("onward as a number", {"onward": 1}, "onward"),
     ("more items than offsets", {"split": Items(), "inputs": BLOB, "chunks": 2}, "cannot hold them"),
     ("a grid with a tile too few", {"split": Grid(width=9, height=4, tile_width=4, tile_height=4), "chunks": 2}, "3"),
     ("an empty name", {"name": ""}, "name"),
@@ -134,6 +141,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def in_hex(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: in_hex(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [in_hex(each) for each in value]
     return value.hex() if isinstance(value, bytes) else value
 
 
@@ -248,6 +257,7 @@ DAMAGEABLE = encode(
         "limits": {"memory_bytes": 65_536, "output_bytes": 1, "seconds": 1.0},
         "policy": {"replication": 2, "eps": 1e-4, "liars": 0.2, "pow_bits": 8},
         "reward": 1,
+        "onward": False,
         "permissions": [],
         "created_s": 1,
         "expires_s": 2,
@@ -265,6 +275,11 @@ def test_the_manifest_vectors_hold(
         "items": {"split": Items(), "inputs": msgspec.structs.replace(BLOB, size=64)},
         "lines": {"split": Lines(per_chunk=1), "inputs": BLOB},
         "blocks": {"split": Blocks(size=5), "inputs": BLOB},
+        "results": {
+            "split": Handed(of=(bytes(32), bytes(range(32)))),
+            "inputs": msgspec.structs.replace(BLOB, size=64),
+            "onward": True,
+        },
     }
     for name, change in changes.items():
         signed = sign_manifest(creator, make_manifest(**change))
@@ -295,7 +310,7 @@ def test_the_manifest_vectors_hold(
             open_manifest(record, verify)
         refused.append({"name": name, "record": encode(record).hex()})
     twice = encode(make_manifest())
-    twice = b"\xde\x00\x13" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
+    twice = b"\xde\x00\x14" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
     assert open_manifest(signed_body(creator, twice), verify).reward == 9
     expect_vectors(
         "manifest",

@@ -141,6 +141,7 @@ def _manifest(replication: int, chunks: int, liars: float) -> Manifest:
         policy=Policy(replication=replication, eps=0.1, liars=liars, pow_bits=0),
         reward=1,
         epochs=Epochs(60, BEACONS.value(0)),
+        onward=False,
         permissions=(),
         created_s=CREATED_S,
         expires_s=CREATED_S + 86_400,

@@ -10,6 +10,7 @@ import { cases as codec } from "./vectors/codec";
 import { cases as identity } from "./vectors/identity";
 import { cases as ledger } from "./vectors/ledger";
 import { cases as manifest } from "./vectors/manifest";
+import { cases as onward } from "./vectors/onward";
 import { cases as policy } from "./vectors/policy";
 import { cases as records } from "./vectors/records";
 import { cases as split } from "./vectors/split";
@@ -17,7 +18,7 @@ import { cases as evidence } from "./vectors/evidence";
 import { cases as credit } from "./vectors/credit";
 import { cases as tally } from "./vectors/tally";
 
-const FILES = { away, identity, codec, manifest, split, blobs, bundle, records, batches, ledger, tally, policy, credit, evidence };
+const FILES = { away, identity, codec, manifest, onward, split, blobs, bundle, records, batches, ledger, tally, policy, credit, evidence };
 
 for (const [file, cases] of Object.entries(FILES)) {
   describe(`${file}.json`, () => {

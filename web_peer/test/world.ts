@@ -316,6 +316,7 @@ export class World {
       policy: { replication, eps, liars: 0.1, powBits: 4 },
       reward: 1,
       epochs: null,
+      onward: false,
       permissions: [],
       createdS: EPOCH_S,
       expiresS: EPOCH_S + 86_400,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from .earlier import Earlier
+
 T = TypeVar("T")
 
 _log = logging.getLogger("crowdcompute.creator")
@@ -107,6 +109,7 @@ class Source(Protocol):
     def cancel(self, job: Job[Any]) -> None: ...
     def export(self, job: Job[Any], folder: Path) -> int: ...
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None: ...
+    def earlier(self, job: Job[Any]) -> Earlier: ...
 
 
 class Job(Generic[T]):
@@ -219,6 +222,15 @@ class Job(Generic[T]):
     def cancel(self) -> None:
         """Give up every chunk that has no result yet. What is accepted stays, is checked and certified as before."""
         self._source.cancel(self)
+
+    def earlier(self) -> Earlier:
+        """The results as inputs of another task, which is told by `Task(…, inputs=job)`; waits for the certificate.
+
+        Raises:
+            CommandError: A chunk has no result.
+        """
+        self.wait()
+        return self._source.earlier(self)
 
     def export(self, folder: str | Path) -> int:
         """Write what `cc-task results` writes; the number of results."""

@@ -25,6 +25,7 @@ from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.split import Items
 
 from .background import Background
+from .earlier import of_bytes, of_role
 from .jobs import Certificate, Job, JobLeft, Progress, Result
 from .local import cores, describe_outcome, numbers_of, open_pool, reproduce_words, run_in
 from .plan import assemble
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
 
+    from .earlier import Earlier
     from .kernel import Kernel
     from .plan import Plan
     from .session import Creator
@@ -164,6 +166,10 @@ class Network(_Closing):
             found = self._call(lambda: accepted_results(self._role(job)))
             asyncio.run(assemble(plan, self._role(job).ledger.manifest.split, found, folder))
         return count
+
+    def earlier(self, job: Job[Any]) -> Earlier:
+        found = self._call(lambda: of_role(self._role(job)))
+        return replace(found, result=lambda chunk: self._call(found.result, chunk))
 
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None:
         role = self._role(job)
@@ -327,6 +333,9 @@ class ThisMachine(_Closing):
         asyncio.run(assemble(work.plan, work.split, {result.chunk: result.data for result in good}, folder))
         return len(good)
 
+    def earlier(self, job: Job[Any]) -> Earlier:
+        return of_bytes([result.value for result in _undecoded(job)])
+
     def wait_until_held(self, job: Job[Any], timeout: float | None) -> None:
         """This machine holds it already; it goes no further than this program."""
 
@@ -418,6 +427,10 @@ def _certificate(role: CreatorRole) -> Certificate | None:
         convicted=tuple(entry["worker"] for entry in document["convicted"]),
         document=document,
     )
+
+
+def _undecoded(job: Job[Any]) -> list[Result[bytes]]:
+    return sorted((replace(result, decode=bytes) for result in job.results_so_far()), key=lambda result: result.chunk)
 
 
 def _progress(role: CreatorRole) -> Progress:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.manifest import Handed
 from crowdcompute.protocol.policy import explain
 
 from .assurance import Assurance
@@ -121,7 +122,7 @@ def _engines_words(sampled: Sample) -> list[tuple[str, str]]:
 
 
 def _split_words(manifest: Manifest) -> str:
-    return type(manifest.split).__name__.lower()
+    return "results" if isinstance(manifest.split, Handed) else type(manifest.split).__name__.lower()
 
 
 def _limits_words(manifest: Manifest) -> str:

@@ -24,8 +24,10 @@ from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import Notable, RecordsRestored
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.join_link import JoinLink
-from crowdcompute.protocol.manifest import open_manifest
+from crowdcompute.protocol.manifest import Handed, open_manifest
+from crowdcompute.protocol.onward import open_refs, refs_item
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.split import ChunkReader
 
 from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import Plan
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
+    from crowdcompute.protocol.onward import ResultRef
     from crowdcompute.protocol.split import Reader
 
 DISK_BYTES = 64 * 2**30
@@ -144,10 +147,17 @@ class Creator:
                     apart = partial(stored_blobs.read, ref.sha256)
                 else:
                     blobs[ref.sha256] = stored_blobs.read(ref.sha256, 0, ref.size)
-        return Bundle(stored.manifest, manifest, blobs, apart)
+        return Bundle(stored.manifest, manifest, blobs, apart, self._read_results)
+
+    def _read_results(self, refs: Sequence[ResultRef]) -> bytes:
+        """Results of earlier tasks (split.Results), as far as they are here."""
+        for ref in refs:
+            if ref.size and self.home.blobs.size(ref.sha256) != ref.size:
+                raise CommandError(f"the result {ref.sha256.hex()[:16]} of an earlier task is no longer here")
+        return b"".join(self.home.blobs.read(ref.sha256, 0, ref.size) if ref.size else b"" for ref in refs)
 
     def store_bundle(self, bundle: Bundle) -> None:
-        """Keep a bundle's blobs, ready to be served."""
+        """Keep a bundle's blobs, and the results it takes, ready to be served."""
         if bundle.manifest.creator != self.identity.public_key:
             raise CommandError(
                 f"the bundle was signed by {peer_id_of(bundle.manifest.creator)}, and your key is "
@@ -157,6 +167,12 @@ class Creator:
         for digest, blob in bundle.blobs.items():
             if self.home.blobs.size(digest) is None:
                 self.home.blobs.put(digest, blob)
+        if isinstance(bundle.manifest.split, Handed) and isinstance(bundle.inputs, bytes) and bundle.results is not None:
+            reader = ChunkReader(bundle.manifest, bundle.inputs, refs_item)
+            for chunk in range(bundle.manifest.chunks):
+                for ref in open_refs(reader.read(chunk)):
+                    if ref.size and self.home.blobs.size(ref.sha256) is None:
+                        self.home.blobs.put(ref.sha256, bundle.results([ref]))
         if isinstance(bundle.inputs, LargeInputs) and bundle.manifest.inputs is not None:
             self.home.blobs.put_file(bundle.manifest.inputs.sha256, bundle.inputs.blocks(), len(bundle.inputs))
 

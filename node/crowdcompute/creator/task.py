@@ -32,21 +32,49 @@ class Task(Generic[T]):
     """What `publish` signs and hands to a network, or to this machine."""
 
     @overload
-    def __init__(self: Task[bytes], path: str | Path) -> None: ...
+    def __init__(
+        self: Task[bytes],
+        path: str | Path,
+        *,
+        inputs: Job[Any] | None = None,
+        per_chunk: int | None = None,
+        onward: bool | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, path: str | Path, *, decode: Callable[[bytes], T]) -> None: ...
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        decode: Callable[[bytes], T],
+        inputs: Job[Any] | None = None,
+        per_chunk: int | None = None,
+        onward: bool | None = None,
+    ) -> None: ...
 
-    def __init__(self, path: str | Path, *, decode: Callable[[bytes], Any] = bytes) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        decode: Callable[[bytes], Any] = bytes,
+        inputs: Job[Any] | None = None,
+        per_chunk: int | None = None,
+        onward: bool | None = None,
+    ) -> None:
         """Read a task.
 
         Args:
             path: A folder made by `cc-task init`, or a bundle made by `cc-task pack`.
             decode: Makes a result's bytes to what `Result.value` is: `json.loads`, or `struct.Struct("<qQ").unpack`.
+            inputs: The job whose results this task's chunks take, whatever task.toml says; `publish` waits for it.
+            per_chunk: How many of them a chunk takes; as task.toml says, or one.
+            onward: Whether volunteers shall keep this task's results for another one; as task.toml says.
 
         Raises:
             CommandError, TaskFileError, BundleError, ModuleRefused: It is no usable task; the sentence says why.
         """
         self.decode: Callable[[bytes], T] = decode
+        self._after = inputs
+        self._per_chunk = per_chunk
         self._path = Path(path)
         self._file: TaskFile | None = None
         self._module = b""
@@ -54,12 +82,19 @@ class Task(Generic[T]):
             self._file = read_task_file(self._path if self._path.is_dir() else self._path.parent)
             self._module = read_module(self._file)
             examine(self._file.runtime, self._module)
+            if onward is not None:
+                self._file = replace(self._file, onward=onward)
+        elif inputs is not None or onward is not None:
+            raise CommandError(f"{path} is signed: inputs and onward can be said of a folder only", Exit.USAGE)
+        if per_chunk is not None and per_chunk < 1:
+            raise CommandError("per_chunk: a chunk takes at least 1 result", Exit.USAGE)
 
     @classmethod
     def of_inputs(cls, file: TaskFile, module: bytes, inputs: Sequence[bytes], decode: Callable[[bytes], T]) -> Task[T]:
         """The task that applies a kernel to each of `inputs`: chunk i computes the i-th."""
         task: Task[T] = cls.__new__(cls)
         task.decode = decode
+        task._after = task._per_chunk = None
         task._path = file.folder
         task._file = replace(file, split=Items(), inputs=pack_items(inputs), plan=Plan())
         task._module = module
@@ -75,13 +110,13 @@ class Task(Generic[T]):
         return place.publish(self)
 
     def bundle(self, identity: Identity) -> Bundle:
-        """The signed task.
+        """The signed task, once the job whose results it takes is done.
 
         Raises:
-            CommandError: A bundle has expired.
+            CommandError: A bundle has expired, or a result that it takes is lacking.
         """
         if self._file is not None:
-            return sign_task(self._file, self._module, identity)
+            return sign_task(self._with_inputs(self._file), self._module, identity)
         bundle = open_bundle(self._path)
         refusal = time_refusal(bundle.manifest, time.time())
         if refusal is not None:
@@ -90,4 +125,13 @@ class Task(Generic[T]):
 
     def work(self) -> Work:
         """The task as this machine computes it, without anybody's signature."""
-        return open_work(self._path) if self._file is None else unsigned_work(self._file, self._module)
+        if self._file is None:
+            return open_work(self._path)
+        return unsigned_work(self._with_inputs(self._file), self._module)
+
+    def _with_inputs(self, file: TaskFile) -> TaskFile:
+        if self._after is None:
+            return file
+        earlier = self._after.earlier()
+        split, inputs = earlier.split(self._per_chunk or file.per_chunk)
+        return replace(file, split=split, inputs=inputs, earlier=earlier)

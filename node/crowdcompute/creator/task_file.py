@@ -22,10 +22,11 @@ from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.gpu.compare import Comparator, Exact
 from crowdcompute.protocol.gpu.package import Field, Output
-from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Policy, Range, Runtime, Split
+from crowdcompute.protocol.manifest import Blocks, Grid, Handed, Items, Limits, Lines, Policy, Range, Runtime, Split
 from crowdcompute.protocol.split import pack_items
 
 from .assurance import EPS_MIN, LIARS_BELOW
+from .earlier import NOBODYS, Earlier, of_folder
 from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import DEFAULT_FILES, Plan
 
@@ -88,12 +89,18 @@ class BlocksTable(Table, frozen=True):
     size: Quantity
 
 
+class ResultsTable(Table, frozen=True):
+    folder: str | None = None
+    per_chunk: int = 1
+
+
 class SplitTable(Table, frozen=True):
     range: tuple[int, int, int] | None = None
     grid: GridTable | None = None
     items: str | None = None
     lines: LinesTable | None = None
     blocks: BlocksTable | None = None
+    results: ResultsTable | None = None
 
 
 class LimitsTable(Table, frozen=True):
@@ -114,6 +121,7 @@ class PublishTable(Table, frozen=True):
     reward: int = 1
     expires: Quantity = "7d"
     stop: Literal["never", "first solution"] = "never"
+    onward: bool = False
 
 
 class AssembleTable(Table, frozen=True, rename={"how": "as"}):
@@ -167,9 +175,15 @@ class TaskFile:
     split: Split
     inputs: bytes | LargeInputs | None
     """The inputs blob, read and, for `items`, packed; a large one is read when it is needed."""
+    earlier: Earlier | None
+    """The results that a `results` split hands on."""
+    per_chunk: int
+    """How many of them each chunk takes."""
     limits: Limits
     policy: Policy
     reward: int
+    onward: bool
+    """Whether results are for a further task."""
     epoch_s: int
     """Length of an epoch; 0 for a task without epochs, whose votes stay sealed to its creator."""
     lifetime_s: int
@@ -197,7 +211,7 @@ def read_task_file(folder: Path) -> TaskFile:
             raise TaskFileError("code.source: JavaScript is signed as it is written; name it in code.module alone")
         if (task.code.runtime == "gpu") != (task.gpu is not None):
             raise TaskFileError('the table [gpu] belongs to code.runtime = "gpu", and the other way round')
-        split, inputs = _split(task.split, folder)
+        split, inputs, earlier = _split(task.split, folder)
         return TaskFile(
             folder=folder,
             name=task.name,
@@ -210,6 +224,8 @@ def read_task_file(folder: Path) -> TaskFile:
             kernel=None if task.gpu is None else _kernel(task.gpu, split, folder),
             split=split,
             inputs=inputs,
+            earlier=earlier,
+            per_chunk=1 if task.split.results is None else task.split.results.per_chunk,
             limits=_checked(
                 "limits",
                 Limits(
@@ -220,6 +236,7 @@ def read_task_file(folder: Path) -> TaskFile:
             ),
             policy=_policy(task.verify),
             reward=task.publish.reward,
+            onward=task.publish.onward,
             epoch_s=_epoch_s(task.verify.epoch, task.limits.seconds),
             lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
             plan=_plan(task, split, folder),
@@ -251,7 +268,17 @@ def _table_type(kind: type[Table], key: str) -> type[Table] | None:
     return None
 
 
-def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeInputs | None]:
+def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeInputs | None, Earlier | None]:
+    if table.results is not None and table.results.per_chunk < 1:
+        raise TaskFileError("split.results.per_chunk: a chunk takes at least 1 result")
+    split, inputs = _plain_split(table, folder)
+    if table.results is None or table.results.folder is None:
+        return split, inputs, None
+    earlier = of_folder(folder / table.results.folder)
+    return *earlier.split(table.results.per_chunk), earlier
+
+
+def _plain_split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeInputs | None]:
     given = [key for key in table.__struct_fields__ if getattr(table, key) is not None]
     if len(given) != 1:
         raise TaskFileError(f"[split] needs exactly one of {', '.join(table.__struct_fields__)}")
@@ -269,6 +296,8 @@ def _split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeInputs 
     if table.blocks is not None:
         blocks = _checked("split.blocks", Blocks(size=_size("split.blocks.size", table.blocks.size)))
         return blocks, _read_inputs("split.blocks.file", folder / table.blocks.file)
+    if table.results is not None:
+        return Handed(of=(NOBODYS,)), None
     assert table.items is not None
     return Items(), _pack_folder(folder / table.items)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,11 @@ from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
-from crowdcompute.protocol.manifest import CHUNKS_MAX, Manifest, sign_manifest
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Handed, Manifest, sign_manifest
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
+from .earlier import NOBODYS
 from .gpu_package import check_package
 from .large_inputs import LargeInputs
 from .plan import Plan
@@ -26,7 +27,7 @@ from .task_file import TASK_FILE, read_task_file
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
     from crowdcompute.protocol.manifest import Limits, Policy, Runtime, Split
-    from crowdcompute.protocol.split import Inputs
+    from crowdcompute.protocol.split import Inputs, Results
 
     from .task_file import TaskFile
 
@@ -68,7 +69,7 @@ def open_work(path: Path) -> Work:
 
 def bundle_work(bundle: Bundle, where: str) -> Work:
     """A signed task, to be computed here."""
-    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.task_id, Plan(), where)
+    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.results, bundle.task_id, Plan(), where)
 
 
 def unsigned_work(task: TaskFile, module: bytes) -> Work:
@@ -78,7 +79,8 @@ def unsigned_work(task: TaskFile, module: bytes) -> Work:
         CommandError: As `make_manifest`.
     """
     manifest = make_manifest(task, module, None, created_s=0)
-    return _work(manifest, module, task.inputs, UNSIGNED, task.plan, str(task.folder))
+    results = None if task.earlier is None else task.earlier.read
+    return _work(manifest, module, task.inputs, results, UNSIGNED, task.plan, str(task.folder))
 
 
 def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
@@ -94,7 +96,8 @@ def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
         return Bundle(signed, manifest, blobs, task.inputs)
     if manifest.inputs is not None and task.inputs is not None:
         blobs[manifest.inputs.sha256] = task.inputs
-    return read_bundle(write_bundle(signed, blobs), verify)
+    bundle = read_bundle(write_bundle(signed, blobs), verify)
+    return bundle if task.earlier is None else replace(bundle, results=task.earlier.read)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -152,6 +155,18 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         CommandError: The inputs do not give 1 to 2^31 - 1 chunks, or a chunk's input does not fit its memory.
     """
     inputs = task.inputs
+    if isinstance(task.split, Handed):
+        if inputs is None:
+            raise CommandError(
+                "split.results.folder: name the folder with the earlier task's results, or say Task(…, inputs=job)",
+                Exit.USAGE,
+            )
+        if creator is not None and NOBODYS in task.split.of:
+            raise CommandError(
+                "these results were computed on this machine alone: publish their task, and write what volunteers "
+                "found with `cc-task results TASK -o FOLDER`",
+                Exit.USAGE,
+            )
     chunks = chunk_count(task.split, 0 if inputs is None else len(inputs), inputs)
     if not 1 <= chunks <= CHUNKS_MAX:
         raise CommandError(f"the split makes {chunks} chunks: a task has 1 to {CHUNKS_MAX}", Exit.USAGE)
@@ -179,6 +194,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         policy=task.policy,
         reward=task.reward,
         epochs=epochs,
+        onward=task.onward,
         permissions=(),
         created_s=created_s,
         expires_s=expires_s,
@@ -197,14 +213,22 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     return manifest
 
 
-def _work(manifest: Manifest, module: bytes, inputs: Inputs, task_id: bytes, plan: Plan, where: str) -> Work:
+def _work(
+    manifest: Manifest,
+    module: bytes,
+    inputs: Inputs,
+    results: Results | None,
+    task_id: bytes,
+    plan: Plan,
+    where: str,
+) -> Work:
     return Work(
         name=manifest.name,
         runtime=manifest.runtime,
         module=module,
         split=manifest.split,
         chunks=manifest.chunks,
-        inputs=ChunkReader(manifest, inputs),
+        inputs=ChunkReader(manifest, inputs, results),
         limits=manifest.limits,
         policy=manifest.policy,
         task_id=task_id,

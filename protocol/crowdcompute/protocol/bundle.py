@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .identity import Verifier
     from .manifest import BlobRef
-    from .split import Inputs, Reader
+    from .split import Inputs, Reader, Results
 
 BUNDLE_BYTES_MAX = 512 * 1024 * 1024
 """A bundle is read into memory, on phones too. A guess; larger inputs belong to blobs fetched in pieces."""
@@ -59,6 +59,8 @@ class Bundle:
     blobs: Mapping[bytes, bytes]
     inputs_apart: Reader | None = None
     """The inputs, where they are too large to be in `blobs`: of a task signed here, never of a file."""
+    results: Results | None = None
+    """The results of earlier tasks that this one takes, where its creator has them; a file holds none."""
 
     @property
     def task_id(self) -> bytes:

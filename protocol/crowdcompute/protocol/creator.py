@@ -26,6 +26,7 @@ from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
 from .executing import Executing
 from .frames import Keep, Kept
 from .identity import NONCE_BYTES
+from .onward import Gathering
 from .opening import Shown, shown_records
 from .presence import Presence
 from .reclaiming import Copy, Reclaiming
@@ -125,7 +126,8 @@ class CreatorRole:
         self._accepted: dict[int, bytes] = {}
         self._failed: set[int] = set()
         self._closing = Closing(manifest, self._referee, self._failed, rng)
-        self._executing = Executing(config, ledger, self._read_inputs)
+        self._gathering = Gathering(desk, blobs)
+        self._executing = Executing(config, ledger, self._read_inputs, self._gathering)
         capacity = desk.pace(ledger).capacity
         self._dispatch = Dispatch(
             config, rng, ledger, self._referee, self._closing, self._executing, self._assign, capacity
@@ -217,6 +219,7 @@ class CreatorRole:
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
         """A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it."""
+        self._gathering.arrived(digest, here=here)
         if here or not self._reclaiming.begin(digest, self._copies(digest), now):
             self._result_settled(digest, here, now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .events import ChunkInput
+from .onward import ResultsLacking
 from .sizing import BatchSizer
 from .split import ChunkReader, seed
 
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
 
     from .config import ProtocolConfig
     from .ledger import Ledger
+    from .onward import Gathering
 
 
 class Executing:
     """The chunks of one task that our own node is to execute, and its jobs."""
 
-    def __init__(self, config: ProtocolConfig, ledger: Ledger, read_inputs: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self, config: ProtocolConfig, ledger: Ledger, read_inputs: Callable[[int, int], bytes], gathering: Gathering
+    ) -> None:
         self._task = ledger.task
-        self._reader = ChunkReader(ledger.manifest, read_inputs)
+        self._gathering = gathering
+        self._reader = ChunkReader(ledger.manifest, read_inputs, gathering.read)
         self._sizer = BatchSizer(config.batch_s)
         self._wanted: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
@@ -54,14 +59,17 @@ class Executing:
         return useless
 
     def take_job(self) -> list[ChunkInput] | None:
-        """The next batch, or None. `job_started` must follow."""
+        """The next batch, or None. `job_started` must follow. What takes results that are not here waits for them."""
         if not self._wanted:
             return None
         taken = {chunk for chunks in self._jobs.values() for chunk in chunks}
         batch = []
         for chunk in self._wanted:
             if chunk not in taken:
-                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self._task, chunk)))
+                try:
+                    batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self._task, chunk)))
+                except ResultsLacking as lacking:
+                    self._gathering.fetch(lacking.refs)
                 if len(batch) >= self._sizer.size():
                     break
         return batch or None

@@ -4,7 +4,8 @@
                                                    '--refused, silent, gone--> another is asked
 
 A maker asks the same few neighbours for all its results, and names them in the batches it seals: so the creator knows
-whom to look for when the maker is gone.
+whom to look for when the maker is gone. Of a task whose results go onward to another (onward.py) its own copy stays,
+as long as there is room, until the task expires.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .events import Status
 from .frames import Keep
 from .identity import SEAL_BYTES, public_key_of
 from .ledger import task_topic
@@ -72,6 +74,9 @@ class Giving:
         self._made: dict[bytes, _Made] = {}  # by the hash of the sealed bytes
         self._uses: Counter[bytes] = Counter()
         """How many chunks have this result: those with equal ones share one blob."""
+        self._lasting: dict[bytes, int] = {}
+        """Results for other tasks, the oldest first: how large each is. The store may drop them before we do."""
+        self._lasting_bytes = 0
         self._chosen: list[PeerId] = []
         self._unwilling: dict[PeerId, float] = {}  # until when
         self._creator_heard_at = now
@@ -88,7 +93,11 @@ class Giving:
         return tuple(map(public_key_of, self._chosen))
 
     def made(self, leaf: Leaf, now: float) -> None:
-        """We voted for a result that others would have to fetch."""
+        """We voted: for a result that others would have to fetch, or one that goes onward."""
+        if leaf.inline:
+            if leaf.status is Status.OK and self._ledger.manifest.onward:
+                self._keep_on(leaf)
+            return
         self._made[leaf.sealed] = _Made(leaf, now)
         self._uses[leaf.digest] += 1
         self._review_at = min(self._review_at, now)
@@ -112,15 +121,27 @@ class Giving:
         """Whether a blob is a result that the creator may still come for, open or sealed."""
         return digest in self._uses or digest in self._made
 
+    def holds(self, digest: bytes) -> bool:
+        """Whether a blob is a result of ours that others may fetch."""
+        return self.needs(digest) or digest in self._lasting
+
     def release(self) -> None:
         """A checkpoint came: what the creator has need not be kept any longer."""
         for made in [made for made in self._made.values() if self._ledger.is_accepted(made.leaf.chunk)]:
             self._let_go(made)
 
     def release_all(self) -> None:
-        """Nobody needs any result of the task any more."""
+        """The creator needs no result of the task any more."""
         for made in list(self._made.values()):
             self._let_go(made)
+
+    def expire(self) -> None:
+        """Nobody needs any result of the task any more."""
+        self.release_all()
+        for digest in self._lasting:
+            self._blobs.discard(digest)
+        self._lasting.clear()
+        self._lasting_bytes = 0
 
     def advance(self, now: float) -> None:
         """Ask for what is due, up to what each custodian is to fetch at a time."""
@@ -182,6 +203,19 @@ class Giving:
         if not self._uses[leaf.digest]:
             del self._uses[leaf.digest]
             manifest = self._ledger.manifest
+            if manifest.onward and leaf.status is Status.OK:
+                self._keep_on(leaf)
+                return
             # A task may well give back its whole input.
             if leaf.digest not in (manifest.code.sha256, manifest.inputs.sha256 if manifest.inputs else None):
                 self._blobs.discard(leaf.digest)
+
+    def _keep_on(self, leaf: Leaf) -> None:
+        self._lasting_bytes += leaf.size - self._lasting.get(leaf.digest, 0)
+        self._lasting[leaf.digest] = leaf.size
+        # As much of our own as we keep for others: beyond that the creator's copies must do.
+        while self._lasting_bytes > self._config.custody_bytes:
+            oldest = next(iter(self._lasting))
+            self._lasting_bytes -= self._lasting.pop(oldest)
+            if oldest not in self._uses:
+                self._blobs.discard(oldest)

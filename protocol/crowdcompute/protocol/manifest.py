@@ -15,7 +15,7 @@ from .codec import U32, U53, Bytes32, decode, encode
 from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
-from .split import CHUNKS_MAX, Blocks, Grid, Items, Lines, Part, Range, Split, check_chunk_count
+from .split import CHUNKS_MAX, Blocks, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
 
 if TYPE_CHECKING:
     from .identity import Signer, Verifier
@@ -28,6 +28,7 @@ __all__ = [
     "Blocks",
     "Epochs",
     "Grid",
+    "Handed",
     "Items",
     "Limits",
     "Lines",
@@ -102,6 +103,7 @@ class Manifest(Part, frozen=True):
     policy: Policy
     reward: U32
     epochs: Epochs | None
+    onward: bool
     permissions: Annotated[tuple[str, ...], Meta(max_length=0)]
     created_s: U53
     expires_s: U53

@@ -1,7 +1,8 @@
 """From a manifest and an index to one chunk's input bytes (spec/manifest.md, "Split").
 
 `range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `items`, `lines` and `blocks`
-cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes.
+cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes. Of
+`results` the inputs blob says only which results of an earlier task a chunk gets (onward.py).
 
 What is wrong with the inputs is the creator's fault, for every peer has checked the blob's hash: it comes out as
 `RemoteProtocolError`, and equally on every peer, in every language.
@@ -17,19 +18,25 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, assert_never
 
 from msgspec import Meta, Struct
 
+from .codec import Bytes32
 from .errors import LocalProtocolError, RemoteProtocolError
 from .identity import content_id
+from .onward import ResultRef, open_refs
 
 if TYPE_CHECKING:
     from .manifest import Manifest
 
 CHUNKS_MAX = 2**31 - 1
+TASKS_MAX = 8
+"""Tasks whose results one task takes at most."""
 I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 Reader: TypeAlias = Callable[[int, int], bytes]
 """`read(start, length)`: bytes of the inputs blob, fewer at its end."""
 Inputs: TypeAlias = bytes | Reader | None
 """The inputs blob; None for `range` and `grid`, which have none."""
+Results: TypeAlias = Callable[[Sequence[ResultRef]], bytes]
+"""Reads results of earlier tasks, one after another."""
 
 _COUNT = struct.Struct("<I")
 _END = struct.Struct("<Q")
@@ -73,7 +80,13 @@ class Blocks(Part, frozen=True, tag="blocks", tag_field="kind"):
     size: Annotated[int, Meta(ge=1, lt=2**31)]
 
 
-Split: TypeAlias = Range | Grid | Items | Lines | Blocks
+class Handed(Part, frozen=True, tag="results", tag_field="kind"):
+    """Chunk i gets results of earlier tasks, one after another: those that item i of the inputs blob names."""
+
+    of: Annotated[tuple[Bytes32, ...], Meta(min_length=1, max_length=TASKS_MAX)]
+
+
+Split: TypeAlias = Range | Grid | Items | Lines | Blocks | Handed
 
 
 def is_numbers(split: Split) -> bool:
@@ -91,10 +104,10 @@ def seed(task_id: bytes, chunk: int) -> int:
 
 
 def chunk_count(split: Split, inputs_size: int = 0, inputs: Inputs = None) -> int:
-    """How many chunks `split` makes. `items` and `lines` can only tell with the inputs at hand.
+    """How many chunks `split` makes. `items`, `results` and `lines` can only tell with the inputs at hand.
 
     Raises:
-        LocalProtocolError: `items` or `lines` without inputs.
+        LocalProtocolError: One of these without inputs.
         RemoteProtocolError: The table of an `items` blob does not fit the blob.
     """
     match split:
@@ -104,7 +117,7 @@ def chunk_count(split: Split, inputs_size: int = 0, inputs: Inputs = None) -> in
             return _ceil_div(split.width, split.tile_width) * _ceil_div(split.height, split.tile_height)
         case Blocks():
             return _ceil_div(inputs_size, split.size)
-        case Items():
+        case Items() | Handed():
             return _Items(inputs_size, _reader(inputs)).count
         case Lines():
             return len(_line_starts(inputs_size, _reader(inputs), split.per_chunk))
@@ -130,12 +143,12 @@ def check_chunk_count(manifest: Manifest) -> None:
         case Blocks():
             _expect_chunks(chunks, chunk_count(split, inputs.size))
             _expect_fit(min(split.size, inputs.size), manifest)
-        case Items():
+        case Items() | Handed():
             possible = (inputs.size - _COUNT.size) // _END.size
         case Lines():
             # A line has at least one byte: its line feed.
             possible = _ceil_div(inputs.size, split.per_chunk)
-    if isinstance(split, Items | Lines) and chunks > possible:
+    if isinstance(split, Items | Handed | Lines) and chunks > possible:
         raise RemoteProtocolError(
             f"the manifest says {chunks} chunks, but {inputs.size} bytes of inputs cannot hold them"
         )
@@ -155,29 +168,35 @@ def check_inputs(manifest: Manifest, inputs: Inputs) -> None:
         case Range() | Grid() | Blocks():
             check_chunk_count(manifest)
             return
-        case Items():
+        case Items() | Handed():
             boundaries = _Items(size, _reader(inputs)).boundaries()
         case Lines() as split:
             boundaries = _line_starts(size, _reader(inputs), split.per_chunk)
             boundaries.append(size)
     _expect_chunks(manifest.chunks, len(boundaries) - 1)
     _expect_fit(max(end - begin for begin, end in pairwise(boundaries)), manifest)
+    if isinstance(manifest.split, Handed):
+        read = _reader(inputs)
+        for begin, end in pairwise(boundaries):
+            _expect_fit(sum(ref.size for ref in open_refs(read(begin, end - begin))), manifest)
 
 
 class ChunkReader:
     """Reads the input of any chunk of one task, and remembers where lines begin, which takes one pass to find."""
 
-    def __init__(self, manifest: Manifest, inputs: Inputs = None) -> None:
+    def __init__(self, manifest: Manifest, inputs: Inputs = None, results: Results | None = None) -> None:
         self._manifest = manifest
         self._size = 0 if manifest.inputs is None else manifest.inputs.size
         self._inputs = inputs
+        self._results = results
         self._starts: array[int] | None = None
 
     def read(self, index: int) -> bytes:
         """The input bytes of chunk `index`.
 
         Raises:
-            LocalProtocolError: There is no such chunk, or a split that needs the inputs blob was given none.
+            LocalProtocolError: There is no such chunk, or a split that needs the inputs blob, or results, was given
+                none.
             RemoteProtocolError: The inputs do not hold what the manifest says: the creator's fault. Other chunks
                 may still be fine.
         """
@@ -196,7 +215,13 @@ class ChunkReader:
         data = _reader(self._inputs)(begin, end - begin)
         if len(data) != end - begin:
             raise RemoteProtocolError(f"the inputs blob ends before the input of chunk {index} does")
-        return data
+        if not isinstance(split, Handed):
+            return data
+        refs = open_refs(data)
+        _expect_fit(sum(ref.size for ref in refs), self._manifest)
+        if self._results is None:
+            raise LocalProtocolError(f"the results that chunk {index} takes are not at hand")
+        return self._results(refs)
 
     def span(self, index: int) -> tuple[int, int]:
         """Where in the inputs blob the input of chunk `index` begins and ends: the pieces a worker has to fetch.
@@ -210,7 +235,7 @@ class ChunkReader:
                 raise LocalProtocolError(f"a {_kind(split)} split has no inputs blob")
             case Blocks():
                 return index * split.size, min(self._size, (index + 1) * split.size)
-            case Items():
+            case Items() | Handed():
                 items = _Items(self._size, _reader(self._inputs))
                 _expect_chunks(self._manifest.chunks, items.count)
                 return items.span(index)
@@ -330,4 +355,4 @@ def _ceil_div(numerator: int, denominator: int) -> int:
 
 
 def _kind(split: Split) -> str:
-    return type(split).__name__.lower()
+    return "results" if isinstance(split, Handed) else type(split).__name__.lower()

@@ -35,12 +35,14 @@ def commits_of(
     custodians: Sequence[bytes] | None = None,
     epoch: int = 0,
     link: bytes = b"",
+    onward: bool = False,
 ) -> list[tuple[Commit, list[Leaf]]]:
     """Commits over these outcomes, as few as their size allows, each of one shard.
 
     Results longer than `inline_bytes` are put into the blob store first, so that whoever is told their hash can have
     them. With `custodians` (the keys of those that are asked to keep them, perhaps none as yet) they are put there
-    sealed as well, so that others can keep them unread.
+    sealed as well, so that others can keep them unread. Results that go `onward` to another task are blobs whatever
+    their size.
     """
     commits: list[tuple[Commit, list[Leaf]]] = []
     batch: list[Leaf] = []
@@ -71,6 +73,8 @@ def commits_of(
 
     for outcome in sorted(outcomes):
         leaf = _leaf(outcome, blobs, inline_bytes, seal_result)
+        if onward and leaf.inline and leaf.status is Status.OK:
+            blobs.put(leaf.digest, leaf.data)
         if batch and (
             shard_of(batch[0].chunk) != shard_of(leaf.chunk)
             or len(batch) == COMMIT_CHUNKS_MAX

@@ -25,6 +25,7 @@ from .frames import Keep, Kept
 from .giving import Giving
 from .keeping import Keeping
 from .ledger import find_work, shard_topic, task_topic
+from .onward import Gathering, ResultsLacking
 from .picking import pick_open
 from .records import (
     COMMIT_CHUNKS_MAX,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .identity import PeerId, Signer
     from .ledger import Ledger
     from .manifest import BlobRef
+    from .onward import ResultRef
     from .provisional import Provisional
     from .standing_in import Draw
     from .storage import BlobStore
@@ -113,7 +115,8 @@ class WorkerRole:
         self._rng = rng
         self._desk = desk
         self._blobs = blobs
-        self._reader = ChunkReader(ledger.manifest, self._read_inputs)
+        self._gathering = Gathering(desk, blobs)
+        self._reader = ChunkReader(ledger.manifest, self._read_inputs, self._gathering.read)
         self._sizer = desk.pace(ledger).sizer
         self._shard: int | None = None
         self._settled_at = now
@@ -196,13 +199,14 @@ class WorkerRole:
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
         """Code or inputs came, or nobody has them now."""
         self._earning.blob_arrived(digest, here, now)
+        input_here = here if self.uses(digest) else self._gathering.arrived(digest, here=here)
         if self.state is WorkerState.FETCHING and not self._missing():
             self._join(now)
         elif not here and self.state is WorkerState.FETCHING:
             self._look_again_at = now + self._config.blob_timeout_s
-        elif self._waiting and self.uses(digest):
-            self._inputs_came = here
-            if not here:
+        elif self._waiting and input_here is not None:
+            self._inputs_came = input_here
+            if not input_here:
                 # Nobody we reach has them: others may, and are welcome to these chunks.
                 self._waiting.clear()
                 self._lease_changed = True
@@ -270,7 +274,7 @@ class WorkerRole:
         if self.state in (WorkerState.WORKING, WorkerState.IDLE):
             self._standing_in.advance(now)
         if now >= self._expires_at:
-            self._giving.release_all()
+            self._giving.expire()
             self._keeping.release_all()
         looked = self._look_again_at is not None and now >= self._look_again_at
         if looked:
@@ -306,20 +310,27 @@ class WorkerRole:
         batch: list[ChunkInput] = []
         unreadable: list[ChunkOutcome] = []
         pieces = 0
+        results: list[ResultRef] = []
         for chunk in chunks:
             try:
                 batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
             except _InputsLacking as lacking:
                 self._waiting[chunk] = None
                 pieces |= lacking.pieces
+            except ResultsLacking as lacking:
+                self._waiting[chunk] = None
+                results += lacking.refs
             except ProtocolError as error:
                 # The creator's inputs do not hold what its manifest says: that is 'no result', and everybody's.
                 unreadable.append(ChunkOutcome(chunk, Status.NO_RESULT, b"", f"inputs: {error}"))
         self._vote(unreadable, now, self._drawn)
+        self._gathering.let_go({ref.sha256 for ref in results}, self._giving.holds)
         if self._waiting:
             assert self.ledger.manifest.inputs is not None
             self._lease_changed = True
-            self._desk.fetch_pieces(self.ledger.manifest.inputs, pieces)
+            self._gathering.fetch(results)
+            if pieces:
+                self._desk.fetch_pieces(self.ledger.manifest.inputs, pieces)
         return batch or None
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
@@ -347,7 +358,8 @@ class WorkerRole:
 
     def needs(self, digest: bytes) -> bool:
         """Whether a blob may not go from the store."""
-        return (not self.done and self.uses(digest)) or self._giving.needs(digest) or self._earning.needs(digest)
+        parts = (self._giving, self._earning, self._gathering)
+        return (not self.done and self.uses(digest)) or any(part.needs(digest) for part in parts)
 
     def wake_at(self) -> float | None:
         """When to look again: for leases to renew or to run out, and for new work."""
@@ -437,14 +449,14 @@ class WorkerRole:
             custodians=self._giving.custodians(now),
             epoch=draw.epoch if draw is not None else self._standing_in.epoch(now),
             link=draw.link if draw is not None else b"",
+            onward=self.ledger.manifest.onward,
         )
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)
             for leaf in leaves:
                 self._voted.add(leaf.chunk)
                 self.votes += leaf.status is not Status.NO_RESULT
-                if not leaf.inline:
-                    self._giving.made(leaf, now)
+                self._giving.made(leaf, now)
 
     def _running(self) -> set[int]:
         return {chunk for chunks in self._jobs.values() for chunk in chunks}.union(self._waiting)
@@ -568,6 +580,7 @@ class WorkerRole:
         for ref in (self.ledger.manifest.code, self.ledger.manifest.inputs):
             if ref is not None:
                 self._desk.forget(ref.sha256)
+        self._gathering.let_go((), self._giving.holds)
         self._giving.release_all()
         self._keeping.release_all()
 

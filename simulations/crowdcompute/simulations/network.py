@@ -632,6 +632,7 @@ class World:
             policy=Policy(replication=task.replication, eps=task.eps, liars=task.liars, pow_bits=0),
             reward=1,
             epochs=epochs,
+            onward=False,
             permissions=(),
             created_s=created_s,
             expires_s=expires_s,

@@ -69,6 +69,7 @@ export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared
     policy: { replication: draft.replication, eps: draft.eps, liars: LIARS, powBits: 0 },
     reward: 1,
     epochs: makeEpochs(signer, ref.sha256, createdS, createdS + LIFETIME_S, Math.max(EPOCH_S, Math.ceil(draft.seconds))),
+    onward: false,
     permissions: [],
     createdS,
     expiresS: createdS + LIFETIME_S,

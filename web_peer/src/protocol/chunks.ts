@@ -2,7 +2,8 @@
  * One chunk of a task: its input bytes and its seed (spec/manifest.md, "Split").
  *
  * `range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `items`, `lines` and `blocks`
- * cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes.
+ * cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes. Of
+ * `results` the inputs blob says only which results of an earlier task a chunk gets (onward.ts).
  *
  * What is wrong with the inputs is the creator's fault, for every peer has checked the blob's hash: it comes out as
  * `RemoteProtocolError`, and equally on every peer, in every language.
@@ -14,6 +15,7 @@ import { concat } from "./bytes";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { contentId } from "./identity";
 import type { Manifest } from "./manifest";
+import { openRefs, type ResultRef } from "./onward";
 import {
   checkChunkCount,
   CHUNKS_MAX,
@@ -29,6 +31,8 @@ import {
 export type Reader = (start: number, length: number) => Uint8Array;
 /** The inputs blob; null for `range` and `grid`, which have none. */
 export type Inputs = Uint8Array | Reader | null;
+/** Reads results of earlier tasks, one after another. */
+export type Results = (refs: readonly ResultRef[]) => Uint8Array;
 
 const SCAN_BYTES = 1024 * 1024;
 const LINE_FEED = 0x0a;
@@ -46,15 +50,16 @@ export function seed(taskId: Uint8Array, chunk: number): bigint {
 }
 
 /**
- * How many chunks `split` makes, as a bigint: a range can make more than a number counts. `items` and `lines` can only
- * tell with the inputs at hand.
+ * How many chunks `split` makes, as a bigint: a range can make more than a number counts. `items`, `results` and `lines`
+ * can only tell with the inputs at hand.
  *
- * @throws LocalProtocolError for `items` or `lines` without inputs.
+ * @throws LocalProtocolError for one of these without inputs.
  * @throws RemoteProtocolError when the table of an `items` blob does not fit the blob.
  */
 export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null): bigint {
   switch (split.kind) {
     case "items":
+    case "results":
       return BigInt(openItems(inputsSize, readerOf(inputs)).count);
     case "lines":
       return BigInt(lineStarts(inputsSize, readerOf(inputs), split.perChunk).length);
@@ -74,16 +79,16 @@ export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null):
 export function checkInputs(manifest: Manifest, inputs: Inputs): void {
   const size = manifest.inputs?.size ?? 0;
   const split = manifest.split;
-  if (split.kind !== "items" && split.kind !== "lines") {
+  if (split.kind !== "items" && split.kind !== "lines" && split.kind !== "results") {
     checkChunkCount(manifest);
     return;
   }
   let boundaries: number[];
-  if (split.kind === "items") {
-    boundaries = openItems(size, readerOf(inputs)).boundaries();
-  } else {
+  if (split.kind === "lines") {
     boundaries = lineStarts(size, readerOf(inputs), split.perChunk);
     boundaries.push(size);
+  } else {
+    boundaries = openItems(size, readerOf(inputs)).boundaries();
   }
   expectChunks(manifest.chunks, BigInt(boundaries.length - 1));
   let largest = 0;
@@ -91,6 +96,12 @@ export function checkInputs(manifest: Manifest, inputs: Inputs): void {
     largest = Math.max(largest, boundaries[index]! - boundaries[index - 1]!);
   }
   expectFit(largest, manifest);
+  if (split.kind !== "results") return;
+  const read = readerOf(inputs);
+  for (let index = 1; index < boundaries.length; index++) {
+    const begin = boundaries[index - 1]!;
+    expectFit(sizeOf(openRefs(read(begin, boundaries[index]! - begin))), manifest);
+  }
 }
 
 /** Reads the input of any chunk of one task, and remembers where lines begin, which takes one pass to find. */
@@ -101,6 +112,7 @@ export class ChunkReader {
   constructor(
     private readonly manifest: Manifest,
     private readonly inputs: Inputs = null,
+    private readonly results: Results | null = null,
   ) {
     this.size = manifest.inputs?.size ?? 0;
   }
@@ -108,7 +120,8 @@ export class ChunkReader {
   /**
    * The input bytes of chunk `index`.
    *
-   * @throws LocalProtocolError when there is no such chunk, or a split that needs the inputs blob was given none.
+   * @throws LocalProtocolError when there is no such chunk, or a split that needs the inputs blob, or results, was given
+   *   none.
    * @throws RemoteProtocolError when the inputs do not hold what the manifest says: the creator's fault. Other chunks
    *   may still be fine.
    */
@@ -134,7 +147,11 @@ export class ChunkReader {
     if (data.length !== end - begin) {
       throw new RemoteProtocolError(`the inputs blob ends before the input of chunk ${index} does`);
     }
-    return data;
+    if (split.kind !== "results") return data;
+    const refs = openRefs(data);
+    expectFit(sizeOf(refs), this.manifest);
+    if (this.results === null) throw new LocalProtocolError(`the results that chunk ${index} takes are not at hand`);
+    return this.results(refs);
   }
 
   /**
@@ -151,7 +168,8 @@ export class ChunkReader {
         throw new LocalProtocolError(`a ${split.kind} split has no inputs blob`);
       case "blocks":
         return [index * split.size, Math.min(this.size, (index + 1) * split.size)];
-      case "items": {
+      case "items":
+      case "results": {
         const items = openItems(this.size, readerOf(this.inputs));
         expectChunks(this.manifest.chunks, BigInt(items.count));
         return items.span(index);
@@ -238,6 +256,10 @@ function openItems(size: number, read: Reader): Items {
       return table;
     },
   };
+}
+
+function sizeOf(refs: readonly ResultRef[]): number {
+  return refs.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Beyond 53 bits an end comes rounded: it lies outside of every blob all the same. */

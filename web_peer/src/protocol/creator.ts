@@ -28,6 +28,7 @@ import type { Keep, Kept } from "./frames";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
 import * as merkle from "./merkle";
+import { Gathering } from "./onward";
 import { type Shown, shownRecords } from "./opening";
 import { Presence } from "./presence";
 import {
@@ -101,6 +102,7 @@ export class CreatorRole implements Custodial {
   private readonly lots: Lots;
   private readonly presence: Presence;
   private readonly closing: Closing;
+  private readonly gathering: Gathering;
   private readonly executing: Executing;
   private readonly dispatch: Dispatch;
   private admittedAt: number[] = [];
@@ -142,7 +144,13 @@ export class CreatorRole implements Custodial {
     const drawn = (chunk: number): ReadonlySet<Hex> => this.lots.workers(chunk, true);
     this.referee = new Referee(this.me, manifest.policy.replication, drawn);
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
-    this.executing = new Executing(config, ledger, (start, length) => this.readInputs(start, length));
+    this.gathering = new Gathering(desk, blobs);
+    this.executing = new Executing(
+      config,
+      ledger,
+      (start, length) => this.readInputs(start, length),
+      this.gathering,
+    );
     const ask = (worker: Hex, home: number, chunks: readonly number[]): void => this.assign(worker, home, chunks);
     const { capacity } = desk.pace(ledger);
     this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask, capacity);
@@ -233,6 +241,7 @@ export class CreatorRole implements Custodial {
 
   /** A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it. */
   blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
+    this.gathering.arrived(digest, isHere);
     const key = hex(digest);
     if (isHere || !this.reclaiming.begin(key, this.copies(key), now)) this.resultSettled(key, isHere, now);
   }

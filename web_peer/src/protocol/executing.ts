@@ -8,6 +8,7 @@ import { ChunkReader, seed } from "./chunks";
 import type { ProtocolConfig } from "./config";
 import type { ChunkInput } from "./events";
 import type { Ledger } from "./ledger";
+import { type Gathering, ResultsLacking } from "./onward";
 import { BatchSizer } from "./sizing";
 
 /** The chunks of one task that our own slots are to execute, and its jobs. */
@@ -18,9 +19,14 @@ export class Executing {
   private readonly wanted = new Set<number>();
   private readonly jobs = new Map<number, readonly number[]>();
 
-  constructor(config: ProtocolConfig, ledger: Ledger, readInputs: (start: number, length: number) => Uint8Array) {
+  constructor(
+    config: ProtocolConfig,
+    ledger: Ledger,
+    readInputs: (start: number, length: number) => Uint8Array,
+    private readonly gathering: Gathering,
+  ) {
     this.task = ledger.task;
-    this.reader = new ChunkReader(ledger.manifest, readInputs);
+    this.reader = new ChunkReader(ledger.manifest, readInputs, (refs) => gathering.read(refs));
     this.sizer = new BatchSizer(config.batchS);
   }
 
@@ -47,7 +53,7 @@ export class Executing {
     this.wanted.delete(chunk);
   }
 
-  /** The next batch, or null. `jobStarted` must follow. */
+  /** The next batch, or null. `jobStarted` must follow. What takes results that are not here waits for them. */
   takeJob(): readonly ChunkInput[] | null {
     if (this.wanted.size === 0) return null;
     const taken = new Set<number>();
@@ -56,7 +62,12 @@ export class Executing {
     const batch: ChunkInput[] = [];
     for (const chunk of this.wanted) {
       if (taken.has(chunk)) continue;
-      batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.task, chunk) });
+      try {
+        batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.task, chunk) });
+      } catch (error) {
+        if (!(error instanceof ResultsLacking)) throw error;
+        this.gathering.fetch(error.refs);
+      }
       if (batch.length >= size) break;
     }
     return batch.length > 0 ? batch : null;

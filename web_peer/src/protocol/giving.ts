@@ -5,13 +5,15 @@
  *                                                    '--refused, silent, gone--> another is asked
  *
  * A maker asks the same few neighbours for all its results, and names them in the batches it seals: so the creator
- * knows whom to look for when the maker is gone.
+ * knows whom to look for when the maker is gone. Of a task whose results go onward to another (onward.ts) its own copy
+ * stays, as long as there is room, until the task expires.
  */
 
 import type { Leaf } from "./batch";
 import { equal, hex, type Hex } from "./bytes";
 import type { ProtocolConfig } from "./config";
 import type { Desk } from "./desk";
+import { Status } from "./events";
 import type { Kept } from "./frames";
 import { type PeerId, publicKeyOf, SEAL_BYTES } from "./identity";
 import { type Ledger, taskTopic } from "./ledger";
@@ -60,6 +62,9 @@ export class Giving {
   /** Who could not keep something, and until when it is not asked again. */
   private readonly unwilling = new Map<PeerId, number>();
   private reviewAt = Infinity;
+  /** Results for other tasks, the oldest first. */
+  private readonly lasting = new Map<Hex, Leaf>();
+  private lastingBytes = 0;
 
   constructor(
     private readonly config: ProtocolConfig,
@@ -81,8 +86,12 @@ export class Giving {
     return this.chosen.map(publicKeyOf);
   }
 
-  /** We voted for a result that others would have to fetch. */
+  /** We voted: for a result that others would have to fetch, or one that goes onward. */
   made(leaf: Leaf, now: number): void {
+    if (leaf.inline) {
+      if (leaf.status === Status.OK && this.ledger.manifest.onward) this.keepOn(leaf);
+      return;
+    }
     this.results.set(hex(leaf.sealed), { leaf, at: now, asked: new Map(), holders: new Set() });
     const digest = hex(leaf.digest);
     this.uses.set(digest, (this.uses.get(digest) ?? 0) + 1);
@@ -108,9 +117,23 @@ export class Giving {
     for (const made of this.results.values()) if (this.ledger.isAccepted(made.leaf.chunk)) this.letGo(made.leaf);
   }
 
-  /** Nobody needs any result of the task any more. */
+  /** The creator needs no result of the task any more. */
   releaseAll(): void {
     for (const made of this.results.values()) this.letGo(made.leaf);
+  }
+
+  /** Nobody needs any result of the task any more. */
+  expire(): void {
+    this.releaseAll();
+    for (const { digest } of this.lasting.values()) this.blobs.discard(digest);
+    this.lasting.clear();
+    this.lastingBytes = 0;
+  }
+
+  /** Whether a blob is a result of ours that others may fetch. */
+  holds(digest: Uint8Array): boolean {
+    const key = hex(digest);
+    return this.uses.has(key) || this.lasting.has(key) || this.results.has(key);
   }
 
   /** Ask for what is due, up to what each custodian is to fetch at a time. */
@@ -173,7 +196,8 @@ export class Giving {
     return loads;
   }
 
-  private letGo({ digest, sealed }: Leaf): void {
+  private letGo(leaf: Leaf): void {
+    const { digest, sealed } = leaf;
     this.results.delete(hex(sealed));
     this.blobs.discard(sealed);
     const key = hex(digest);
@@ -183,10 +207,27 @@ export class Giving {
       return;
     }
     this.uses.delete(key);
+    if (this.ledger.manifest.onward && leaf.status === Status.OK) {
+      this.keepOn(leaf);
+      return;
+    }
     const { code, inputs } = this.ledger.manifest;
     // A task may well give back its whole input.
     const isNeeded = equal(digest, code.sha256) || (inputs !== null && equal(digest, inputs.sha256));
     if (!isNeeded) this.blobs.discard(digest);
+  }
+
+  private keepOn(leaf: Leaf): void {
+    const key = hex(leaf.digest);
+    this.lastingBytes += leaf.size - (this.lasting.get(key)?.size ?? 0);
+    this.lasting.set(key, leaf);
+    // As much of our own as we keep for others: beyond that the creator's copies must do.
+    for (const [oldest, { digest, size }] of this.lasting) {
+      if (this.lastingBytes <= this.config.custodyBytes) return;
+      this.lastingBytes -= size;
+      this.lasting.delete(oldest);
+      if (!this.uses.has(oldest)) this.blobs.discard(digest);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 import { equal } from "./bytes";
 import {
   array,
+  bool,
   bytes32,
   decode,
   encode,
@@ -92,6 +93,7 @@ export const Manifest = part("Manifest", {
   policy: Policy,
   reward: u32,
   epochs: nullable(Epochs),
+  onward: bool,
   permissions: array(text(), { max: 0 }),
   createdS: u53,
   expiresS: u53,

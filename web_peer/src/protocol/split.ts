@@ -3,7 +3,7 @@
  * input is, chunks.ts says: a browser loads that later.
  */
 
-import { bigInteger, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
+import { array, bigInteger, bytes32, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
 
@@ -22,6 +22,7 @@ const positive = integer(1, 2 ** 31 - 1);
  * - `items`: chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md).
  * - `lines`: chunk i gets `perChunk` lines of the inputs blob, line feeds included.
  * - `blocks`: chunk i gets bytes `i*size` to `(i+1)*size` of the inputs blob; the last block may be shorter.
+ * - `results`: chunk i gets results of the tasks `of`, one after another: those that item i of the inputs blob names.
  */
 export const Split = taggedPart("Split", {
   range: { start: i64, stop: i64, step: bigInteger(1n, I64_MAX) },
@@ -29,6 +30,7 @@ export const Split = taggedPart("Split", {
   items: {},
   lines: { perChunk: positive },
   blocks: { size: positive },
+  results: { of: array(bytes32, { min: 1, max: 8 }) },
 });
 export type Split = Infer<typeof Split>;
 
@@ -38,7 +40,10 @@ export function isNumbers(split: Split): boolean {
 }
 
 /** How many chunks a split makes whose inputs need not be looked at, as a bigint: a range can make very many. */
-export function countPlainly(split: Exclude<Split, { readonly kind: "items" | "lines" }>, inputsSize: number): bigint {
+export function countPlainly(
+  split: Exclude<Split, { readonly kind: "items" | "lines" | "results" }>,
+  inputsSize: number,
+): bigint {
   switch (split.kind) {
     case "range":
       return split.stop <= split.start ? 0n : ceilDiv(split.stop - split.start, split.step);
@@ -75,9 +80,9 @@ export function checkChunkCount(manifest: Manifest): void {
   }
   // A line has at least one byte: its line feed.
   const possible =
-    split.kind === "items"
-      ? Math.floor((inputs.size - COUNT_BYTES) / END_BYTES)
-      : Math.ceil(inputs.size / split.perChunk);
+    split.kind === "lines"
+      ? Math.ceil(inputs.size / split.perChunk)
+      : Math.floor((inputs.size - COUNT_BYTES) / END_BYTES);
   if (chunks > possible) {
     throw new RemoteProtocolError(
       `the manifest says ${chunks} chunks, but ${inputs.size} bytes of inputs cannot hold them`,

@@ -28,7 +28,8 @@ export function resultContext(task: Uint8Array): Uint8Array {
  *
  * Results longer than `inlineBytes` are put into the blob store first, so that whoever is told their hash can have
  * them. With `custodians` (the keys of those that are asked to keep them, perhaps none as yet) they are put there
- * sealed as well, so that others can keep them unread.
+ * sealed as well, so that others can keep them unread. Results that go `onward` to another task are blobs whatever their
+ * size.
  */
 export function commitsOf(
   signer: Signer,
@@ -41,6 +42,7 @@ export function commitsOf(
   inlineBytes: number,
   custodians: readonly Uint8Array[] | null = null,
   when: Pick<SealedWith, "epoch" | "link"> = {},
+  onward = false,
 ): Sealed[] {
   const commits: Sealed[] = [];
   let batch: Leaf[] = [];
@@ -68,6 +70,7 @@ export function commitsOf(
 
   for (const outcome of [...outcomes].sort((left, right) => left.chunk - right.chunk)) {
     const leaf = leafOf(outcome, blobs, inlineBytes, sealResult);
+    if (onward && leaf.inline && leaf.status === Status.OK) blobs.put(leaf.digest, leaf.data);
     const first = batch[0];
     if (
       first !== undefined &&

@@ -28,6 +28,7 @@ import { Keeping } from "./keeping";
 import { findWork } from "./joining";
 import { type Ledger, shardTopic, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
+import { Gathering, type ResultRef, ResultsLacking } from "./onward";
 import { pickOpen } from "./picking";
 import { piecesOf } from "./pieces";
 import {
@@ -84,6 +85,7 @@ export class WorkerRole implements Custodial {
   private readonly giving: Giving;
   private readonly keeping: Keeping;
   private readonly earning: Earning;
+  private readonly gathering: Gathering;
   private readonly reader: ChunkReader;
   private readonly sizer: BatchSizer;
   private shard: number | null = null;
@@ -127,7 +129,12 @@ export class WorkerRole implements Custodial {
     now: number,
   ) {
     this.me = hex(signer.publicKey);
-    this.reader = new ChunkReader(ledger.manifest, (start, length) => this.readInputs(start, length));
+    this.gathering = new Gathering(desk, blobs);
+    this.reader = new ChunkReader(
+      ledger.manifest,
+      (start, length) => this.readInputs(start, length),
+      (refs) => this.gathering.read(refs),
+    );
     this.sizer = desk.pace(ledger).sizer;
     this.settledAt = now;
     this.standingIn = new StandingIn(config, signer, rng, ledger, desk);
@@ -192,12 +199,13 @@ export class WorkerRole implements Custodial {
   /** Code or inputs came, or nobody has them now. */
   blobArrived(digest: Uint8Array, isHere: boolean, now: number): void {
     this.earning.blobArrived(digest, isHere, now);
+    const isInputHere = this.uses(digest) ? isHere : this.gathering.arrived(digest, isHere);
     if (this.state === "fetching") {
       if (this.missing().length === 0) this.join(now);
       else if (!isHere) this.lookAgainAt = now + this.config.blobTimeoutS;
-    } else if (this.waiting.size > 0 && this.uses(digest)) {
-      this.inputsCame = isHere;
-      if (isHere) return;
+    } else if (this.waiting.size > 0 && isInputHere !== null) {
+      this.inputsCame = isInputHere;
+      if (isInputHere) return;
       // Nobody we reach has them: others may, and are welcome to these chunks.
       this.waiting.clear();
       this.leaseChanged = true;
@@ -274,7 +282,7 @@ export class WorkerRole implements Custodial {
     if (now >= this.earning.wakeAt) this.earning.advance(new Set([...this.voted].map(shardOf)));
     if (this.isWorking) this.standingIn.advance(now);
     if (now >= this.expiresAt) {
-      this.giving.releaseAll();
+      this.giving.expire();
       this.keeping.releaseAll();
     }
     const isLooking = now >= this.lookAgainAt;
@@ -311,6 +319,7 @@ export class WorkerRole implements Custodial {
     const batch: ChunkInput[] = [];
     const unreadable: ChunkOutcome[] = [];
     let pieces = 0n;
+    const results: ResultRef[] = [];
     for (const chunk of chunks.sort((left, right) => left - right)) {
       try {
         batch.push({ chunk, data: this.reader.read(chunk), seed: seed(this.ledger.task, chunk) });
@@ -318,6 +327,11 @@ export class WorkerRole implements Custodial {
         if (error instanceof InputsLacking) {
           this.waiting.add(chunk);
           pieces |= error.pieces;
+          continue;
+        }
+        if (error instanceof ResultsLacking) {
+          this.waiting.add(chunk);
+          results.push(...error.refs);
           continue;
         }
         if (!(error instanceof ProtocolError)) throw error;
@@ -331,9 +345,11 @@ export class WorkerRole implements Custodial {
       }
     }
     if (unreadable.length > 0) this.vote(unreadable, now, this.drawn);
+    this.letGo(results);
     if (this.waiting.size > 0) {
       this.leaseChanged = true;
-      this.desk.fetchPieces(this.ledger.manifest.inputs!, pieces);
+      this.gathering.fetch(results);
+      if (pieces !== 0n) this.desk.fetchPieces(this.ledger.manifest.inputs!, pieces);
     }
     return batch.length > 0 ? batch : null;
   }
@@ -460,13 +476,14 @@ export class WorkerRole implements Custodial {
       this.config.inlineResultBytes,
       this.giving.custodians(now),
       draw ?? { epoch: this.standingIn.epoch(now) },
+      ledger.manifest.onward,
     );
     for (const { commit, leaves } of commits) {
       this.desk.publish(ledger, commit);
       for (const leaf of leaves) {
         this.voted.add(leaf.chunk);
         if (leaf.status !== Status.NO_RESULT) this.votes++;
-        if (!leaf.inline) this.giving.made(leaf, now);
+        this.giving.made(leaf, now);
       }
     }
   }
@@ -614,8 +631,14 @@ export class WorkerRole implements Custodial {
     this.cancelJobs();
     const { code, inputs } = this.ledger.manifest;
     for (const ref of [code, inputs]) if (ref !== null) this.desk.forget(ref.sha256);
+    this.letGo([]);
     this.giving.releaseAll();
     this.keeping.releaseAll();
+  }
+
+  /** Keep of the results fetched only these. */
+  private letGo(needed: readonly ResultRef[]): void {
+    this.gathering.letGo(needed, (digest) => this.giving.holds(digest));
   }
 
   private cancelJobs(): void {

@@ -24,6 +24,7 @@ import { provisionalTally } from "../../src/protocol/provisional";
 import * as records from "../../src/protocol/records";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/chunks";
+import { refsItem } from "../../src/protocol/onward";
 import { type Ballot, type ChunkTally, tally, type Value } from "../../src/protocol/tally";
 import { Sample } from "../sample";
 
@@ -284,7 +285,7 @@ function batch({ author, creator, task, seq, leaves, salt, nonce, custodians }: 
 function split({ manifest, data }: { manifest: Hex; data: Hex | null }): unknown {
   const inputs = data === null ? null : fromHex(data);
   const described = decode(Manifest, fromHex(manifest));
-  const reader = new ChunkReader(described, inputs);
+  const reader = new ChunkReader(described, inputs, refsItem);
   const chunks = Array.from({ length: Math.min(described.chunks, 20) }, (_, index) => index);
   return {
     checked: outcome(() => checkInputs(described, inputs) ?? null),
