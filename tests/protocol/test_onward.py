@@ -106,7 +106,7 @@ class Mesh:
             result = role.result(chunk)
             assert result.state == "ok"
             assert result.digest is not None
-            refs.append(ResultRef(result.digest, result.size, result.agreed))
+            refs.append(ResultRef(result.digest, result.size, tuple(sorted({*result.agreed} - {CREATOR.public_key}))))
         items = [refs_item(refs[start : start + per_chunk]) for start in range(0, CHUNKS, per_chunk)]
         self.pieces_from = {peer_id: [] for peer_id in self.peers}
         self.inputs.clear()
@@ -277,7 +277,9 @@ def test_makers_are_hints(make_manifest: Callable[..., Manifest]) -> None:
     """A stranger who is named, and nowhere to be found, holds nothing up for long."""
     mesh = Mesh(make_manifest)
     role = mesh.creator.creators[mesh.first()]
-    refs = [ResultRef(sha256(made(chunk)).digest(), len(made(chunk)), (bytes([chunk + 60]) * 32,)) for chunk in range(2)]
+    refs = [
+        ResultRef(sha256(made(chunk)).digest(), len(made(chunk)), (bytes([chunk + 60]) * 32,)) for chunk in range(2)
+    ]
     mesh.publish(pack_items([refs_item(refs)]), split=Handed(of=(role.ledger.task,)), chunks=1)
     mesh.run(300.0)
     assert mesh.inputs == {0: EXPECTED[0]}

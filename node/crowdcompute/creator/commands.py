@@ -251,9 +251,7 @@ def pack(
             Exit.USAGE,
         )
     if task.earlier is not None:
-        raise CommandError(
-            "a bundle holds no results of an earlier task: publish the folder itself", Exit.USAGE
-        )
+        raise CommandError("a bundle holds no results of an earlier task: publish the folder itself", Exit.USAGE)
     signed = sign_manifest(creator, manifest)
     blobs = {
         ref.sha256: data for ref, data in ((manifest.code, module), (manifest.inputs, task.inputs)) if ref and data

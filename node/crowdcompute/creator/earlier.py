@@ -23,7 +23,7 @@ from crowdcompute.protocol.split import pack_items
 from .results import CERTIFICATE_FILE, chunk_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from crowdcompute.protocol.creator import CreatorRole
@@ -73,7 +73,7 @@ def of_role(role: CreatorRole) -> Earlier:
     """
     results = [role.result(chunk) for chunk in range(role.ledger.manifest.chunks)]
     refs = [
-        ResultRef(result.digest or b"", result.size, result.agreed[:MAKERS_MAX])
+        ResultRef(result.digest or b"", result.size, _volunteers(result.agreed, role.ledger.manifest.creator))
         for result in results
         if _has_result(result.chunk, result.state)
     ]
@@ -96,14 +96,17 @@ def of_folder(folder: Path) -> Earlier:
     try:
         lines = [json.loads(line) for line in (folder / "results.ndjson").read_text(encoding="utf-8").splitlines()]
         rows = sorted(lines, key=lambda row: row["index"])
+        stated = folder / CERTIFICATE_FILE
+        signed = decode(bytes.fromhex(json.loads(stated.read_bytes())["manifest"]), Signed) if stated.exists() else None
+        creator = NOBODYS if signed is None else signed.author
         refs = tuple(
-            ResultRef(bytes.fromhex(row["sha256"]), row["size"], _makers(row))
+            ResultRef(bytes.fromhex(row["sha256"]), row["size"], _makers(row, creator))
             for row in rows
             if _has_result(row["index"], row["status"])
         )
         indices = [row["index"] for row in rows]
-        stated = folder / CERTIFICATE_FILE
-        task, is_onward = _stated(json.loads(stated.read_bytes())) if stated.exists() else (NOBODYS, False)
+        task = NOBODYS if signed is None else signed.record_id
+        is_onward = signed is not None and decode(signed.body, Manifest).onward
     except (OSError, ValueError, KeyError, TypeError, ProtocolError) as error:
         raise CommandError(
             f"{folder} does not hold the results of a task ({error}): `cc-task results TASK -o {folder}` writes them",
@@ -116,20 +119,18 @@ def of_folder(folder: Path) -> Earlier:
         try:
             return (folder / chunk_file(chunk)).read_bytes()
         except OSError as error:
-            raise CommandError(
-                f"{folder / chunk_file(chunk)} cannot be read: {error.strerror}", Exit.USAGE
-            ) from None
+            raise CommandError(f"{folder / chunk_file(chunk)} cannot be read: {error.strerror}", Exit.USAGE) from None
 
     return Earlier(task, is_onward, refs, result)
 
 
-def _makers(row: dict[str, Any]) -> tuple[bytes, ...]:
-    return tuple(map(public_key_of, row.get("agreed", ())[:MAKERS_MAX]))
+def _makers(row: dict[str, Any], creator: bytes) -> tuple[bytes, ...]:
+    return _volunteers([public_key_of(worker) for worker in row.get("agreed", ())], creator)
 
 
-def _stated(document: dict[str, Any]) -> tuple[bytes, bool]:
-    signed = decode(bytes.fromhex(document["manifest"]), Signed)
-    return signed.record_id, decode(signed.body, Manifest).onward
+def _volunteers(agreed: Iterable[bytes], creator: bytes) -> tuple[bytes, ...]:
+    """Whom to ask first. The creator, whose own node may have executed a chunk as well, is asked last of all."""
+    return tuple(maker for maker in agreed if maker != creator)[:MAKERS_MAX]
 
 
 def _has_result(chunk: int, state: str) -> bool:

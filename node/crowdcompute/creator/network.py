@@ -209,6 +209,8 @@ def _bundle(path: Path, creator: Creator) -> tuple[Bundle, Plan]:
         task = read_task_file(path if path.is_dir() else path.parent)
         plan = task.plan
         bundle = sign_task(task, read_module(task), creator.identity)
+        if task.earlier is not None and not task.earlier.is_onward:
+            _say("note      volunteers fetch all inputs from here: the earlier task did not say publish.onward = true")
     refusal = time_refusal(bundle.manifest, time.time())
     if refusal is not None:
         raise CommandError(f"{path} cannot be published: {refusal}", Exit.REFUSED)

@@ -149,6 +149,11 @@ class Network(_Closing):
         """How many peers this program is connected to."""
         return self._call(lambda: len(self._runtime.peer.neighbours))
 
+    @property
+    def given_bytes(self) -> int:
+        """How many bytes of code, inputs and results this program has sent to others."""
+        return self._call(lambda: self._runtime.peer.given_bytes)
+
     # ---- for jobs
 
     def progress(self, job: Job[Any]) -> Progress:

@@ -167,7 +167,11 @@ class Creator:
         for digest, blob in bundle.blobs.items():
             if self.home.blobs.size(digest) is None:
                 self.home.blobs.put(digest, blob)
-        if isinstance(bundle.manifest.split, Handed) and isinstance(bundle.inputs, bytes) and bundle.results is not None:
+        if (
+            isinstance(bundle.manifest.split, Handed)
+            and isinstance(bundle.inputs, bytes)
+            and bundle.results is not None
+        ):
             reader = ChunkReader(bundle.manifest, bundle.inputs, refs_item)
             for chunk in range(bundle.manifest.chunks):
                 for ref in open_refs(reader.read(chunk)):

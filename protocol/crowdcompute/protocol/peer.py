@@ -250,6 +250,11 @@ class Peer:
         """Linked peers and the state of each session."""
         return {peer_id: link.session.state for peer_id, link in self._links.items()}
 
+    @property
+    def given_bytes(self) -> int:
+        """Bytes of blobs (code, inputs, results) that we have sent to others."""
+        return self._serving.given_bytes
+
     def follows(self, topic: bytes) -> bool:
         """Whether we take part in a topic."""
         return self._gossip.follows(topic)

@@ -51,6 +51,8 @@ class Serving:
         """Links with something waiting that are not full."""
         self._ahead: dict[PeerId, int] = {}
         self._free_at = -BURST_S
+        self.given_bytes = 0
+        """What was sent so far, of all blobs."""
 
     def ask(self, peer_id: PeerId, server: Server, digest: bytes, indices: Iterable[int]) -> None:
         """A neighbour asks for these pieces.
@@ -95,6 +97,7 @@ class Serving:
                 frame = server.piece(peer_id, digest, index)
                 if frame is not None:
                     sent.append((peer_id, frame))
+                    self.given_bytes += len(frame.data)
                     self._ahead[peer_id] = self._ahead.get(peer_id, 0) + len(frame.data)
                     if self._bytes_per_s is not None:
                         busy_s = len(frame.data) / self._bytes_per_s
