@@ -48,6 +48,7 @@ from crowdcompute.protocol.manifest import (
     Split,
     open_manifest,
 )
+from crowdcompute.protocol.onward import ResultRef, refs_item
 from crowdcompute.protocol.provisional import provisional_tally
 from crowdcompute.protocol.records import (
     EVERYTHING,
@@ -65,7 +66,6 @@ from crowdcompute.protocol.records import (
     Signed,
     Verdict,
 )
-from crowdcompute.protocol.onward import ResultRef, refs_item
 from crowdcompute.protocol.split import ChunkReader, check_inputs, pack_items, seed
 from crowdcompute.protocol.tally import Ballot, ChunkState, Tally, tally
 

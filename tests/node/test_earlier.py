@@ -19,8 +19,6 @@ FIRST = 'export default ([n]) => { if (n === UNLUCKY) throw new Error("unlucky")
 NEXT = "export default (_, bytes) => bytes.map((byte) => byte + 1);"
 TOML = 'schema = 1\nname = "x"\n[code]\nruntime = "js"\nmodule = "kernel.js"\n[split]\n'
 
-Run = "Callable[..., tuple[int, str]]"
-
 
 def folder(tmp_path: Path, name: str, kernel: str, split: str) -> Path:
     made = tmp_path / name
@@ -36,7 +34,9 @@ def first(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cc_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def cc_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     monkeypatch.setenv("CC_HOME", str(tmp_path / "home"))
 
     def run(*arguments: object) -> tuple[int, str]:

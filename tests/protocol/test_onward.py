@@ -256,7 +256,7 @@ def test_the_onward_vectors_hold(expect_vectors: Callable[[str, object], None]) 
     expect_vectors(
         "onward",
         {
-            "about": "Items of the inputs blob of a `results` split; see protocol/spec/onward.md. Bytes are hexadecimal.",
+            "about": "Items of the inputs blob of a `results` split; see protocol/spec/onward.md.",
             "items": [
                 {
                     "name": name,

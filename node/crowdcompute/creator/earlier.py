@@ -84,7 +84,7 @@ def of_role(role: CreatorRole) -> Earlier:
 def of_bytes(results: Sequence[bytes]) -> Earlier:
     """Results that were computed on this machine alone."""
     refs = tuple(ResultRef(sha256(result).digest(), len(result), ()) for result in results)
-    return Earlier(NOBODYS, False, refs, results.__getitem__)
+    return Earlier(NOBODYS, is_onward=False, refs=refs, result=results.__getitem__)
 
 
 def of_folder(folder: Path) -> Earlier:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from crowdcompute.creator import Network, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import pytest
@@ -40,8 +39,8 @@ def test_results_go_on_between_nodes_and_browsers_and_not_through_the_creator(
     last = folder(place, "last", LAST, "results = { per_chunk = 2 }", seconds=30)
     monkeypatch.setenv("CC_HOME", str(place.folder / "creator"))
     with Network(join, hosts=("127.0.0.1",)) as network:
-        # Each task has one volunteer: the first tab, bob, for who asks in the tab, and another tab, for bob is not given
-        # to tasks that long. So it is known who must fetch from whom.
+        # Each task has one volunteer, so it is known who must fetch from whom: the tab is not asked about the second
+        # task, and bob takes no chunks as long as the third one's.
         begun = network.publish(Task(first))
         tab = tabs.open(f"{join}&t={begun.id}")
         tab.works_for(begun.id)
