@@ -1,6 +1,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Console, Snapshot } from "./peer/console";
+import screensCss from "./screens.css?url";
 import { Join } from "./screens/join";
 import { missingOf } from "./screens/missing";
 import { useStateInTab } from "./screens/page_state";
@@ -10,7 +11,24 @@ import type { ScreenProps, TaskScreenProps } from "./screens/screen";
 import { Icon, type IconName, Mark } from "./widgets/icons";
 import { lazy } from "./widgets/lazy";
 
-const loadStyle = () => import("./screens.css");
+let style: Promise<void> | null = null;
+
+/** Fetched by hand: what a bundler brings along to import a style later weighs more than all of this (vite.config.ts). */
+function loadStyle(): Promise<void> {
+  style ??= new Promise((resolve, reject) => {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = screensCss;
+    link.onload = () => resolve();
+    link.onerror = (event) => {
+      style = null;
+      link.remove();
+      reject(event);
+    };
+    document.head.append(link);
+  });
+  return style;
+}
 
 /** A screen that is fetched when it is first opened, and with the first such screen what they all wear. */
 function later<Props extends object>(load: () => Promise<ComponentType<Props>>): ComponentType<Props> {

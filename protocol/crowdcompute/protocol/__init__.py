@@ -16,6 +16,7 @@ wants one error class should not wait for the whole peer.
 
     manifest     Manifest and its parts, signing and opening it
     split        from a manifest to each chunk's input and seed
+    onward       results of one task as inputs of the next
     bundle       a task as one file
     blobs        bytes by their SHA-256, and their pieces
     exchange     which pieces of which blobs to ask of whom; simulated alone, as is
