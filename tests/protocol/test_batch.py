@@ -267,7 +267,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
             }
         )
     assert merkle.root(hashes) == commit.root
-    request = encode((0, ((3, 2), (9, 1))))
+    request = encode((0, ((3, 2), (9, 1)), True))
     assign = Assign(TASK, 0, 9, WORKER.public_key, CREATOR.seal(WORKER.seal_key, b"assign" + TASK, request, NONCE))
     expect_vectors(
         "batches",
@@ -288,7 +288,8 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
             },
             "result of zeros": {"size": len(LARGE), "nonce": NONCE.hex(), "sealed_sha256": sha256(SEALED).hexdigest()},
             "assignment": {
-                "chunks": open_assignment(WORKER, CREATOR.seal_key, assign),
+                "chunks": open_assignment(WORKER, CREATOR.seal_key, assign).chunks,
+                "urgent": open_assignment(WORKER, CREATOR.seal_key, assign).urgent,
                 "nonce": NONCE.hex(),
                 "plaintext": request.hex(),
                 "sealed": assign.sealed.hex(),

@@ -6,6 +6,7 @@ import { CreatorRole } from "../src/protocol/creator";
 import { Custody } from "../src/protocol/custody";
 import { Exchange } from "../src/protocol/exchange";
 import type { Roles } from "../src/protocol/peer";
+import { Slots } from "../src/protocol/slots";
 import { WorkerRole } from "../src/protocol/worker";
 
 export const ROLES: Roles = {
@@ -18,4 +19,5 @@ export const ROLES: Roles = {
   },
   attend: (ledger) => void Absences.of(ledger),
   exchange: (...parts) => new Exchange(...parts),
+  slots: (...parts) => new Slots(...parts),
 };

@@ -35,27 +35,35 @@ _SHARE_MIN = 4
 _BACKLOG_MAX = 2 * COMMIT_CHUNKS_MAX
 
 
-class _Request(Body, frozen=True):
-    """What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for."""
+class Request(Body, frozen=True):
+    """What an assignment seals: chunks, and whether others have waited for them; never what they are wanted for."""
 
     shard: U32
     runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
+    urgent: bool
+
+    @property
+    def chunks(self) -> list[int]:
+        return chunks_of(self.shard, self.runs)
 
 
-def seal_assignment(signer: Signer, seal_key: bytes, task: bytes, chunks: Sequence[int], rng: Random) -> bytes:
+def seal_assignment(
+    signer: Signer, seal_key: bytes, task: bytes, chunks: Sequence[int], rng: Random, *, urgent: bool
+) -> bytes:
     """Seal chunks of one shard to the worker that owns `seal_key`."""
-    request = encode(_Request(shard_of(chunks[0]), runs_of(chunks)))
+    request = encode(Request(shard_of(chunks[0]), runs_of(chunks), urgent))
     return signer.seal(seal_key, ASSIGN_CONTEXT + task, request, rng.randbytes(NONCE_BYTES))
 
 
-def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> list[int]:
-    """The chunks of an assignment sealed between `signer` and the owner of `seal_key`.
+def open_assignment(signer: Signer, seal_key: bytes, assign: Assign) -> Request:
+    """What is asked by an assignment sealed between `signer` and the owner of `seal_key`.
 
     Raises:
         RemoteProtocolError: It does not open, or names no valid chunks.
     """
-    request = decode(signer.unseal(seal_key, ASSIGN_CONTEXT + assign.task, assign.sealed), _Request)
-    return chunks_of(request.shard, request.runs)
+    request = decode(signer.unseal(seal_key, ASSIGN_CONTEXT + assign.task, assign.sealed), Request)
+    chunks_of(request.shard, request.runs)
+    return request
 
 
 class Assignments:
@@ -139,6 +147,36 @@ class Assignments:
             for left in by_shard.values():
                 given += self._hand_out(left, [w for w in candidates if self._room(w) > 0], barred, now)
         return given
+
+    def hand_over(
+        self,
+        wanted: Mapping[int, int],
+        pace: Mapping[bytes, tuple[float, float]],
+        excluded: Callable[[int], frozenset[bytes]],
+        now: float,
+    ) -> list[tuple[bytes, list[int]]]:
+        """The same for urgent chunks: each goes to who begins it soonest, whatever else that was asked for.
+
+        `pace` says when each worker can begin something, and how long a chunk takes it.
+        """
+        free_at = {worker: at for worker, (at, _) in pace.items()}
+        given: dict[tuple[bytes, int], list[int]] = {}
+        for chunk, count in wanted.items():
+            for _ in range(count):
+                barred = excluded(chunk).union(self.workers_on(chunk))
+                eligible = [worker for worker in free_at if worker not in barred]
+                if not eligible:
+                    break
+                worker = min(eligible, key=lambda worker: (free_at[worker], self._rng.random()))
+                free_at[worker] += pace[worker][1]
+                self._take(worker, [chunk], now)
+                given.setdefault((worker, shard_of(chunk)), []).append(chunk)
+        return [
+            (worker, part[start : start + COMMIT_CHUNKS_MAX])
+            for (worker, _), chunks in given.items()
+            for part in [sorted(chunks)]
+            for start in range(0, len(part), COMMIT_CHUNKS_MAX)
+        ]
 
     def _hand_out(
         self, left: list[int], eligible: list[bytes], barred: Mapping[int, frozenset[bytes]], now: float

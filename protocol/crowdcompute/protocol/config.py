@@ -27,11 +27,12 @@ class ProtocolConfig:
     epoch_offset_s: float = 0.0
     """Unix time minus the driver's monotonic clock, measured once when the peer is made."""
 
-    ping_after_s: float = 1.5
+    ping_after_s: float = 1.0
     """Silence after which we ping. Any frame counts as life (DESIGN section 4, "Liveness")."""
 
-    suspect_after_s: float = 4.0
-    """Silence after which a peer's leases may be re-run: leaves a second of the 5 s goal for the re-run to start."""
+    suspect_after_s: float = 3.0
+    """Silence after which a peer's leases may be re-run: leaves the length of a batch of the 5 s goal, so that the
+    re-run begins within it though everybody is busy (tests/simulations/test_liveness.py)."""
 
     gone_after_s: float = 10.0
     """Silence after which the link is closed. A channel's own state proves nothing (research/webrtc.md section 7)."""

@@ -200,7 +200,7 @@ class CreatorRole:
             case Assign(worker=worker):
                 join = self.ledger.joins.get(worker)
                 if join is not None:
-                    self._referee.assign(worker, open_assignment(self._signer, join.seal_key, record))
+                    self._referee.assign(worker, open_assignment(self._signer, join.seal_key, record).chunks)
                 self._seq = max(self._seq, record.seq)
             case Verdict():
                 self._void(record, now)
@@ -571,9 +571,9 @@ class CreatorRole:
             if leaf.digest == digest
         ]
 
-    def _assign(self, worker: bytes, home: int, chunks: list[int]) -> None:
+    def _assign(self, worker: bytes, home: int, chunks: list[int], urgent: bool) -> None:
         join = self.ledger.joins[worker]
-        sealed = seal_assignment(self._signer, join.seal_key, self.ledger.task, chunks, self._rng)
+        sealed = seal_assignment(self._signer, join.seal_key, self.ledger.task, chunks, self._rng, urgent=urgent)
         self._referee.assign(worker, chunks)
         self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .custody import Custody
-    from .events import ChunkInput, Notable
+    from .events import Notable
     from .frames import Frame
     from .identity import PeerId
     from .ledger import Ledger
@@ -34,9 +34,6 @@ class Desk(Protocol):
 
     def synced(self, topic: bytes) -> bool:
         """Whether what neighbours hold of a topic we began to follow is here."""
-
-    def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
-        """Start a job; its outcomes come back to the role that asked."""
 
     def cancel(self, job: int) -> None:
         """Nobody needs this job any more."""

@@ -6,7 +6,7 @@
 
 What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
 are left for workers to pick from. Which of them it is, nobody who is asked can tell. What a suspected worker leaves
-behind goes first: others have waited for it already.
+behind, or lets run out, is urgent and goes first, to whoever can begin it soonest: others have waited for it already.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Dispatch:
     """The workers of one task of ours, and the chunks they are to be asked for.
 
     Args:
-        ask: Signs an assignment of chunks to a worker that listens in a shard.
+        ask: Signs an assignment of chunks to a worker that listens in a shard; the last argument says: urgent.
         capacity: How many chunks each worker may be asked for at a time, so far.
     """
 
@@ -59,7 +59,7 @@ class Dispatch:
         referee: Referee,
         closing: Closing,
         executing: Executing,
-        ask: Callable[[bytes, int, list[int]], None],
+        ask: Callable[[bytes, int, list[int], bool], None],
         capacity: dict[bytes, int],
     ) -> None:
         self._config = config
@@ -73,6 +73,8 @@ class Dispatch:
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
         self._heard_at: dict[bytes, float] = {}
+        self._committed: dict[bytes, tuple[float, int]] = {}
+        """When each worker last answered, and with how many chunks."""
         self._home: dict[bytes, int] = {}
         """The shard in which each worker listens."""
         self._idle: set[bytes] = set()
@@ -151,6 +153,7 @@ class Dispatch:
         lease = self._ledger.leases.get((worker, commit.shard))
         if lease is not None and chunks[0] in lease.since:
             self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * (now - lease.since[chunks[0]])
+        self._committed[worker] = (now, len(chunks))
         self._assignments.committed(worker, chunks, now)
         self._stalling.discard(worker)
 
@@ -212,9 +215,12 @@ class Dispatch:
         if not wanted:
             return
         first = {chunk: count for chunk, count in wanted.items() if chunk in self._first}
-        for part in (first, {chunk: count for chunk, count in wanted.items() if chunk not in first}):
-            for worker, chunks in self._assignments.distribute(part, active, self._unasked, now):
-                self._ask(worker, self._home[worker], chunks)
+        rest = {chunk: count for chunk, count in wanted.items() if chunk not in first}
+        soonest = self._assignments.hand_over(first, self._pace(active, now), self._unasked, now) if first else []
+        others = self._assignments.distribute(rest, active, self._unasked, now)
+        for given, urgent in ((soonest, True), (others, False)):
+            for worker, chunks in given:
+                self._ask(worker, self._home[worker], chunks, urgent)
                 for chunk in chunks:
                     wanted[chunk] -= 1
                     if not wanted[chunk]:
@@ -236,6 +242,20 @@ class Dispatch:
             for worker, at in self._heard_at.items()
             if now - at < self._config.active_s and worker in self._members and worker in self._home
         )
+
+    def _pace(self, active: list[bytes], now: float) -> dict[bytes, tuple[float, float]]:
+        """When each worker can begin something else, and how long a chunk takes it, as far as its last answer tells.
+
+        A batch takes about as long as any other; whose answer is overdue may take as long again.
+        """
+        pace = {}
+        for worker in active:
+            batch_s = self._config.batch_s
+            at, chunks = self._committed.get(worker, (now, 1))
+            is_free = worker in self._idle and not self._assignments.backlog(worker)
+            left_s = 0.0 if is_free else batch_s - (now - at) % batch_s
+            pace[worker] = (now + left_s, batch_s / chunks)
+        return pace
 
     def _votes_wanted(self, chunk: int) -> int:
         tally = self._referee.chunk(chunk)
@@ -323,6 +343,7 @@ class Dispatch:
                     self._stalling.add(worker)
                 self._let_go.setdefault(chunk, []).extend([worker] * (LET_GO_MAX if leased else 1))
                 if self._votes_wanted(chunk):
+                    self._first.add(chunk)
                     self.want(chunk, now)
 
     def _unasked(self, chunk: int) -> frozenset[bytes]:

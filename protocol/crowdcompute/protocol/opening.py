@@ -140,7 +140,7 @@ def _open(signer: Signer, ledger: Ledger, signed: Signed) -> bytes:
     try:
         match record:
             case Assign(worker=worker) if worker in ledger.joins:
-                chunks = open_assignment(signer, ledger.joins[worker].seal_key, record)
+                chunks = open_assignment(signer, ledger.joins[worker].seal_key, record).chunks
                 return encode(AssignOpening(shard_of(chunks[0]), runs_of(chunks)))
             case Commit() if signed.author == signer.public_key or signed.author in ledger.joins:
                 own = signed.author == signer.public_key

@@ -18,13 +18,10 @@ from .creator import CreatorRole
 from .custody import Custody
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import (
-    CancelJob,
     Channel,
-    ChunkInput,
     CloseLink,
     DialFailed,
     DialPeer,
-    Execute,
     Executed,
     FinishRequested,
     FrameReceived,
@@ -79,8 +76,7 @@ from .records import Admit, Assign, Commit, Join, Lease, Record, Reveal, Signed,
 from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
-from .sizing import Paces
-from .split import is_numbers
+from .slots import Slots
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
@@ -155,12 +151,9 @@ class Peer:
         self._neighbours = Neighbours(config, rng, now)
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
-        self._jobs: dict[int, WorkerRole | CreatorRole] = {}
-        self._next_job = 0
-        self._paces = Paces(config.batch_s)
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
         self._finishing = False
-        self._slots = config.slots
+        self._slots = Slots(config, lambda output: self._outputs.append(output))
         self._chosen: frozenset[bytes] | None = None
         self._expire_at = now + EXPIRE_EVERY_S
         self._sessions_at = math.inf
@@ -186,7 +179,7 @@ class Peer:
             case Woke():
                 self._woke()
             case Executed(job=job, outcomes=outcomes, seconds=seconds):
-                role = self._jobs.pop(job, None)
+                role = self._slots.finished(job)
                 if role is not None:
                     role.executed(job, outcomes, seconds, now)
             case LinkDrained(peer_id=peer_id):
@@ -216,7 +209,7 @@ class Peer:
                 self._chosen = tasks
                 self._choose_workers()
             case SlotsChanged(slots=slots):
-                self._slots = slots
+                self._slots.count = slots
                 self._choose_workers()
         self._advance_roles()
         return self._drain()
@@ -243,7 +236,7 @@ class Peer:
     @property
     def idle(self) -> bool:
         """Whether nothing is being executed."""
-        return not self._jobs
+        return self._slots.idle
 
     @property
     def neighbours(self) -> dict[PeerId, SessionState]:
@@ -311,25 +304,8 @@ class Peer:
     def synced(self, topic: bytes) -> bool:
         return self._gossip.synced(topic)
 
-    def execute(self, ledger: Ledger, chunks: Sequence[ChunkInput]) -> int:
-        self._next_job += 1
-        manifest = ledger.manifest
-        self._outputs.append(
-            Execute(
-                self._next_job,
-                ledger.task,
-                manifest.runtime,
-                manifest.code.sha256,
-                manifest.limits,
-                is_numbers(manifest.split),
-                tuple(chunks),
-            )
-        )
-        return self._next_job
-
     def cancel(self, job: int) -> None:
-        if self._jobs.pop(job, None) is not None:
-            self._outputs.append(CancelJob(job))
+        self._slots.cancel(job)
 
     def fetch(self, digest: bytes, size: int, root: bytes | None, providers: Sequence[bytes]) -> None:
         self._fetches.append((digest, size, root, tuple(providers)))
@@ -357,7 +333,7 @@ class Peer:
         self._neighbours.want(peer_id, self._now)
 
     def pace(self, ledger: Ledger) -> Pace:
-        return self._paces.of(ledger.manifest.code.sha256)
+        return self._slots.paces.of(ledger.manifest.code.sha256)
 
     def notice(self, what: Notable, ledger: Ledger, *, chunk: int | None, peer: bytes | None, detail: str) -> None:
         self._outputs.append(Notice(what, ledger.task, chunk, peer_id_of(peer) if peer else None, detail))
@@ -558,7 +534,7 @@ class Peer:
         config, manifest = self.config, ledger.manifest
         return (
             config.work
-            and self._slots > 0
+            and self._slots.count > 0
             and (self._chosen is None or ledger.task in self._chosen)
             and not self._finishing
             and manifest.creator != self.signer.public_key
@@ -661,7 +637,7 @@ class Peer:
         self.custody.advance(now)
         for creator in self.creators.values():
             creator.advance(now)
-        self._fill_slots()
+        self._slots.fill(self.creators.values(), self.workers.values(), now)
         for worker in self.workers.values():
             worker.advance(now)
         while self._fetches:
@@ -671,23 +647,6 @@ class Peer:
                 for provider in providers:
                     self._neighbours.want(provider, now)
             self._exchange.fetch(digest, size, root, providers or list(self._links), now)
-
-    def _fill_slots(self) -> None:
-        """Keep every slot busy and one job waiting, so that a worker process never idles between batches."""
-        room = self._slots + 1 if self._slots else 0
-        # What our own task still needs from us is executed even while we rest from other people's.
-        own_room = max(room, min(1, self.config.slots))
-        for creator in self.creators.values():
-            while len(self._jobs) < own_room and (batch := creator.take_job()):
-                job = self.execute(creator.ledger, batch)
-                self._jobs[job] = creator
-                creator.job_started(job, batch)
-        # The task with the fewest jobs goes first, so that several tasks share the slots.
-        for worker in sorted(self.workers.values(), key=lambda role: role.jobs_running):
-            while len(self._jobs) < room and (batch := worker.take_job(self._now)):
-                job = self.execute(worker.ledger, batch)
-                self._jobs[job] = worker
-                worker.job_started(job, batch)
 
     # ---- time
 

@@ -121,6 +121,8 @@ class WorkerRole:
         self._shard: int | None = None
         self._settled_at = now
         self._assigned: dict[int, None] = {}
+        self._urgent: set[int] = set()
+        """Assigned or running chunks for which others have waited already."""
         self._jobs: dict[int, tuple[int, ...]] = {}
         self._waiting: dict[int, None] = {}
         """Chunks we are on whose inputs are on their way."""
@@ -235,6 +237,7 @@ class WorkerRole:
             return
         self._lease_changed = True
         self._nothing_until = now
+        self._urgent.difference_update(outcome.chunk for outcome in outcomes)
         self._sizer.finished(len(outcomes), seconds)
         self._vote(outcomes, now, draw)
 
@@ -246,6 +249,7 @@ class WorkerRole:
         """Take nothing new; what runs is still committed."""
         self._finishing = True
         self._assigned.clear()
+        self._urgent.clear()
         self._waiting.clear()
 
     def rest(self) -> None:
@@ -256,6 +260,7 @@ class WorkerRole:
         self._jobs.clear()
         self._draws.clear()
         self._assigned.clear()
+        self._urgent.clear()
         self._waiting.clear()
         self._lease_changed = True
 
@@ -300,7 +305,7 @@ class WorkerRole:
             self._drawn = self._next_drawn(now) if not chunks else None
             if self._drawn is not None:
                 chunks = self._drawn.chunks
-            elif len(chunks) < self._sizer.size():
+            elif len(chunks) < self._sizer.size() and self._urgent.isdisjoint(chunks):
                 # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
                 chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
         if not chunks:
@@ -338,6 +343,19 @@ class WorkerRole:
             self._draws[job] = self._drawn
         self._jobs[job] = tuple(chunk.chunk for chunk in batch)
         self._lease_changed = True
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether something waits here that others have waited for already."""
+        working = self.state in (WorkerState.WORKING, WorkerState.IDLE) and not self._waiting
+        return working and not self._urgent.isdisjoint(self._assigned)
+
+    def recall(self, job: int) -> bool:
+        """Put a job that has not begun back for later, for the sake of an urgent one; False when it is as urgent."""
+        if job in self._draws or not self._urgent.isdisjoint(self._jobs[job]):
+            return False
+        self._assigned = {**dict.fromkeys(self._jobs.pop(job)), **self._assigned}
+        return True
 
     def provisional(self, now: float) -> Provisional | None:
         """What the task's records say while its creator is away; None while it is there."""
@@ -411,18 +429,20 @@ class WorkerRole:
 
     def _take_assignment(self, assign: Assign, now: float) -> None:
         try:
-            chunks = open_assignment(self._signer, self.ledger.manifest.seal_key, assign)
+            request = open_assignment(self._signer, self.ledger.manifest.seal_key, assign)
         except RemoteProtocolError:
             return  # The creator sealed nonsense to us. Its task is its own loss.
         if self._resting:
             return  # It goes to somebody else when no lease of ours names it.
         running = self._running()
-        for chunk in chunks:
+        for chunk in request.chunks:
             if chunk < self.ledger.manifest.chunks and chunk not in running:
                 # If we have voted on it and are asked all the same, our commit was lost on the way. A second one says
                 # the same, and costs less than a task that waits for the first one for ever.
                 self._voted.discard(chunk)
                 self._assigned[chunk] = None
+                if request.urgent:
+                    self._urgent.add(chunk)
         self._few_since = None
         # Started at once it is leased at once; behind running work it can wait for company.
         self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
@@ -463,7 +483,8 @@ class WorkerRole:
 
     def _next_assigned(self) -> list[int]:
         size = self._sizer.size()
-        chunks = [chunk for chunk in self._assigned if chunk not in self._voted][:size]
+        urgent = [chunk for chunk in self._assigned if chunk in self._urgent]
+        chunks = [chunk for chunk in urgent or self._assigned if chunk not in self._voted][:size]
         for chunk in chunks:
             del self._assigned[chunk]
         return sorted(chunks)
@@ -576,6 +597,7 @@ class WorkerRole:
             self._desk.cancel(job)
         self._jobs.clear()
         self._assigned.clear()
+        self._urgent.clear()
         self._waiting.clear()
         for ref in (self.ledger.manifest.code, self.ledger.manifest.inputs):
             if ref is not None:

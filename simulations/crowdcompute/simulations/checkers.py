@@ -214,7 +214,7 @@ def unequal_tally(world: World) -> Iterator[str]:
             ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
         elif isinstance(record, Assign):
             request = open_assignment(signer, _seal_key(ledger, record.worker), record)
-            assigned.update((record.worker, chunk) for chunk in request)
+            assigned.update((record.worker, chunk) for chunk in request.chunks)
     pure = tally(
         ballots,
         replication=ledger.manifest.policy.replication,

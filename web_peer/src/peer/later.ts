@@ -20,6 +20,7 @@ import type { Exchange } from "../protocol/exchange";
 import type { Ledger } from "../protocol/ledger";
 import type { Runtime } from "../protocol/manifest";
 import type { Roles } from "../protocol/peer";
+import type { Slots } from "../protocol/slots";
 import type { WorkerRole } from "../protocol/worker";
 import type { SandboxClient } from "../sandbox/client";
 import type { GpuChoice } from "../sandbox/gpu_messages";
@@ -28,7 +29,7 @@ import type { Keys } from "./keys";
 const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
 
 export class Later implements Roles {
-  private slots = 0;
+  private slotCount = 0;
   /** Where kernels may run from now on. */
   gpu: GpuChoice = "off";
   private workerRole: typeof WorkerRole | null = null;
@@ -36,6 +37,7 @@ export class Later implements Roles {
   private absences: typeof Absences | null = null;
   private custodyPart: typeof Custody | null = null;
   private exchangePart: typeof Exchange | null = null;
+  private slotsPart: typeof Slots | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
   private readonly fetching = new Map<Runtime, Promise<void>>();
@@ -79,7 +81,7 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, absence, checking, custody, exchange, sealing, sandbox] = await reached(
+    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox] = await reached(
       Promise.all([
         import("../protocol/worker"),
         import("../protocol/absence"),
@@ -87,6 +89,7 @@ export class Later implements Roles {
         import("../protocol/custody"),
         import("../protocol/exchange"),
         import("../protocol/sealing"),
+        import("../protocol/slots"),
         import("../sandbox/client"),
       ]),
     );
@@ -95,8 +98,9 @@ export class Later implements Roles {
     this.checkRecord = checking.checkRecord;
     this.custodyPart = custody.Custody;
     this.exchangePart = exchange.Exchange;
+    this.slotsPart = slots.Slots;
     this.keys.sealWith(sealing.SealKeys);
-    this.client = new sandbox.SandboxClient(this.slots, this.openSandbox);
+    this.client = new sandbox.SandboxClient(this.slotCount, this.openSandbox);
   }
 
   private async fetchScripts(): Promise<void> {
@@ -134,6 +138,10 @@ export class Later implements Roles {
     return new this.exchangePart!(...parts);
   }
 
+  slots(...parts: ConstructorParameters<typeof Slots>): Slots {
+    return new this.slotsPart!(...parts);
+  }
+
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole {
     return new this.creatorRole!(...parts);
   }
@@ -141,7 +149,7 @@ export class Later implements Roles {
   // ---- the sandbox: nothing runs in it before it is here
 
   resize(slots: number): void {
-    this.slots = slots;
+    this.slotCount = slots;
     this.client?.resize(slots);
   }
 

@@ -11,13 +11,24 @@
  */
 
 import { concat, type Hex } from "./bytes";
-import { array, decode, encode, struct, u32 } from "./codec";
+import { array, bool, decode, encode, struct, u32 } from "./codec";
 import { NONCE_BYTES, type Signer } from "./identity";
 import { type Assign, chunksOf, COMMIT_CHUNKS_MAX, Run, runsOf, shardOf } from "./records";
 import { type Rng, sample } from "./rng";
 
-/** What an assignment seals: nothing but chunks, so that nobody can tell what they are wanted for. */
-const Request = struct("Request", { shard: u32, runs: array(Run, { min: 1, max: COMMIT_CHUNKS_MAX }) });
+/** What an assignment seals: chunks, and whether others have waited for them; never what they are wanted for. */
+const Sealed = struct("Request", { shard: u32, runs: array(Run, { min: 1, max: COMMIT_CHUNKS_MAX }), urgent: bool });
+
+export interface Request {
+  readonly chunks: readonly number[];
+  readonly urgent: boolean;
+}
+
+/** When a worker can begin something else, and how long a chunk takes it. */
+export interface WorkerPace {
+  readonly freeAt: number;
+  readonly chunkS: number;
+}
 
 const CONTEXT = new TextEncoder().encode("assign");
 
@@ -32,19 +43,20 @@ export function sealAssignment(
   sealKey: Uint8Array,
   task: Uint8Array,
   chunks: readonly number[],
+  urgent = false,
 ): Uint8Array {
-  const plaintext = encode(Request, { shard: shardOf(chunks[0] ?? 0), runs: runsOf(chunks) });
+  const plaintext = encode(Sealed, { shard: shardOf(chunks[0] ?? 0), runs: runsOf(chunks), urgent });
   return signer.seal(sealKey, concat(CONTEXT, task), plaintext, rng.bytes(NONCE_BYTES));
 }
 
 /**
- * The chunks of an assignment sealed between `signer` and the owner of `sealKey`.
+ * What is asked by an assignment sealed between `signer` and the owner of `sealKey`.
  *
  * @throws RemoteProtocolError when it does not open, or names no valid chunks.
  */
-export function openAssignment(signer: Signer, sealKey: Uint8Array, assign: Assign): number[] {
-  const asked = decode(Request, signer.unseal(sealKey, concat(CONTEXT, assign.task), assign.sealed));
-  return chunksOf(asked.shard, asked.runs);
+export function openAssignment(signer: Signer, sealKey: Uint8Array, assign: Assign): Request {
+  const asked = decode(Sealed, signer.unseal(sealKey, concat(CONTEXT, assign.task), assign.sealed));
+  return { chunks: chunksOf(asked.shard, asked.runs), urgent: asked.urgent };
 }
 
 /** Chunks a worker may be asked for before anything is known about its speed. */
@@ -164,6 +176,38 @@ export class Assignments {
       }
     }
     return given;
+  }
+
+  /** The same for urgent chunks: each goes to who begins it soonest, whatever else that was asked for. */
+  handOver(
+    wanted: ReadonlyMap<number, number>,
+    pace: ReadonlyMap<Hex, WorkerPace>,
+    isExcluded: (worker: Hex, chunk: number) => boolean,
+    now: number,
+  ): Portion[] {
+    const freeAt = new Map([...pace].map(([worker, { freeAt }]) => [worker, freeAt]));
+    const given = new Map<string, Portion>();
+    for (const [chunk, count] of wanted) {
+      for (let copies = 0; copies < count; copies++) {
+        const eligible = [...freeAt].filter(
+          ([worker]) => !this.workersOn(chunk).has(worker) && !isExcluded(worker, chunk),
+        );
+        if (eligible.length === 0) break;
+        const soonest = Math.min(...eligible.map(([, at]) => at));
+        const [[worker, at]] = sample(this.rng, eligible.filter(([, at]) => at === soonest), 1) as [[Hex, number]];
+        freeAt.set(worker, at + pace.get(worker)!.chunkS);
+        this.take(worker, [chunk], now);
+        const key = `${worker} ${shardOf(chunk)}`;
+        given.set(key, { worker, chunks: [...(given.get(key)?.chunks ?? []), chunk] });
+      }
+    }
+    return [...given.values()].flatMap(({ worker, chunks }) => {
+      const ascending = [...chunks].sort((left, right) => left - right);
+      const count = Math.ceil(ascending.length / COMMIT_CHUNKS_MAX);
+      const part = (_: unknown, index: number): readonly number[] =>
+        ascending.slice(index * COMMIT_CHUNKS_MAX, (index + 1) * COMMIT_CHUNKS_MAX);
+      return Array.from({ length: count }, part).map((chunks) => ({ worker, chunks }));
+    });
   }
 
   private handOut(

@@ -22,7 +22,7 @@ export interface ProtocolConfig {
   /** Silence after which we ping. Any frame counts as life (DESIGN section 4, "Liveness"). */
   readonly pingAfterS: number;
 
-  /** Silence after which a peer's leases may be re-run: leaves a second of the 5 s goal for the re-run to start. */
+  /** Silence after which a peer's leases may be re-run: leaves the length of a batch of the 5 s goal. */
   readonly suspectAfterS: number;
 
   /** Silence after which the link is closed. A channel's own state proves nothing (research/webrtc.md section 7). */
@@ -192,8 +192,8 @@ const DEFAULTS: ProtocolConfig = {
   network: "main",
   agent: "crowdcompute",
   epochOffsetS: 0,
-  pingAfterS: 1.5,
-  suspectAfterS: 4,
+  pingAfterS: 1,
+  suspectAfterS: 3,
   goneAfterS: 10,
   helloWithinS: 10,
   neighboursTarget: 8,

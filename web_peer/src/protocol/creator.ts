@@ -151,7 +151,8 @@ export class CreatorRole implements Custodial {
       (start, length) => this.readInputs(start, length),
       this.gathering,
     );
-    const ask = (worker: Hex, home: number, chunks: readonly number[]): void => this.assign(worker, home, chunks);
+    const ask = (worker: Hex, home: number, chunks: readonly number[], isUrgent: boolean): void =>
+      this.assign(worker, home, chunks, isUrgent);
     const { capacity } = desk.pace(ledger);
     this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask, capacity);
     this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
@@ -214,7 +215,7 @@ export class CreatorRole implements Custodial {
       case "assign": {
         const worker = hex(record.worker);
         const join = this.ledger.joins.get(worker);
-        if (join !== undefined) this.referee.assign(worker, openAssignment(this.signer, join.sealKey, record));
+        if (join !== undefined) this.referee.assign(worker, openAssignment(this.signer, join.sealKey, record).chunks);
         this.seq = Math.max(this.seq, record.seq);
         break;
       }
@@ -599,9 +600,9 @@ export class CreatorRole implements Custodial {
     return [...new Set(this.referee.reports(chunk).values())].sort();
   }
 
-  private assign(worker: Hex, shard: number, chunks: readonly number[]): void {
+  private assign(worker: Hex, shard: number, chunks: readonly number[], isUrgent: boolean): void {
     const { ledger } = this;
-    const sealed = sealAssignment(this.signer, this.rng, ledger.joins.get(worker)!.sealKey, ledger.task, chunks);
+    const sealed = sealAssignment(this.signer, this.rng, ledger.joins.get(worker)!.sealKey, ledger.task, chunks, isUrgent);
     this.referee.assign(worker, chunks);
     const peer = fromHex(worker);
     this.desk.publish(ledger, { kind: "assign", task: ledger.task, shard, seq: this.nextSeq(), worker: peer, sealed });

@@ -6,7 +6,7 @@
 
 import type { Hex } from "./bytes";
 import type { Custody } from "./custody";
-import type { ChunkInput, Notable } from "./events";
+import type { Notable } from "./events";
 import type { Frame } from "./frames";
 import type { PeerId } from "./identity";
 import type { Ledger } from "./ledger";
@@ -34,9 +34,6 @@ export interface Desk {
 
   /** Whether what neighbours hold of a topic we began to follow is here. */
   synced(topic: Hex): boolean;
-
-  /** Start a job; its outcomes come back to the role that asked. */
-  execute(ledger: Ledger, chunks: readonly ChunkInput[]): number;
 
   /** Nobody needs this job any more. */
   cancel(job: number): void;

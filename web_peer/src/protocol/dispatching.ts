@@ -7,10 +7,10 @@
  *
  * What is wanted are second votes and audits, copies of what others have been on for long, and open chunks where too few
  * are left for workers to pick from. Which of them it is, nobody who is asked can tell. What a suspected worker leaves
- * behind goes first: others have waited for it already.
+ * behind, or lets run out, is urgent and goes first, to whoever can begin it soonest: others have waited for it already.
  */
 
-import { Assignments } from "./assigning";
+import { Assignments, type WorkerPace } from "./assigning";
 import type { Hex } from "./bytes";
 import type { Closing } from "./closing";
 import type { ProtocolConfig } from "./config";
@@ -39,6 +39,8 @@ export class Dispatch {
   /** Admitted workers that are not void. */
   private readonly members = new Set<Hex>();
   private readonly heardAt = new Map<Hex, number>();
+  /** When each worker last answered, and with how many chunks. */
+  private readonly answered = new Map<Hex, { readonly at: number; readonly chunks: number }>();
   /** The shard in which each worker listens. */
   private readonly home = new Map<Hex, number>();
   /** Workers that say they have nothing to do. */
@@ -60,7 +62,7 @@ export class Dispatch {
 
   /**
    * `ask` signs an assignment of chunks to a worker that listens in a shard; `capacity` is how many chunks each worker may
-   * be asked for at a time, so far.
+   * be asked for at a time, so far. What others have waited for is urgent.
    */
   constructor(
     private readonly config: ProtocolConfig,
@@ -69,7 +71,7 @@ export class Dispatch {
     private readonly referee: Referee,
     private readonly closing: Closing,
     private readonly executing: Executing,
-    private readonly ask: (worker: Hex, home: number, chunks: readonly number[]) => void,
+    private readonly ask: (worker: Hex, home: number, chunks: readonly number[], isUrgent: boolean) => void,
     capacity: Map<Hex, number>,
   ) {
     this.assignments = new Assignments(rng, config.batchS, capacity);
@@ -147,6 +149,7 @@ export class Dispatch {
     this.heardAt.set(worker, now);
     const since = this.ledger.lease(worker, commit.shard)?.since.get(chunks[0]!);
     if (since !== undefined) this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
+    this.answered.set(worker, { at: now, chunks: chunks.length });
     this.assignments.committed(worker, chunks, now);
     this.stalling.delete(worker);
   }
@@ -196,9 +199,11 @@ export class Dispatch {
     const isUnasked = (worker: Hex, chunk: number): boolean => this.isUnasked(worker, chunk);
     const [first, rest] = [new Map<number, number>(), new Map<number, number>()];
     for (const [chunk, count] of wanted) (this.first.has(chunk) ? first : rest).set(chunk, count);
-    for (const part of [first, rest]) {
-      for (const { worker, chunks } of this.assignments.distribute(part, active, isUnasked, now)) {
-        this.ask(worker, this.home.get(worker)!, chunks);
+    const soonest = first.size > 0 ? this.assignments.handOver(first, this.pace(active, now), isUnasked, now) : [];
+    const others = this.assignments.distribute(rest, active, isUnasked, now);
+    for (const given of [soonest, others]) {
+      for (const { worker, chunks } of given) {
+        this.ask(worker, this.home.get(worker)!, chunks, given === soonest);
         for (const chunk of chunks) {
           const left = wanted.get(chunk)! - 1;
           if (left > 0) {
@@ -227,6 +232,23 @@ export class Dispatch {
       if (now - at < this.config.activeS && this.members.has(worker) && this.home.has(worker)) active.push(worker);
     }
     return active;
+  }
+
+  /**
+   * When each worker can begin something else, and how long a chunk takes it, as far as its last answer tells.
+   *
+   * A batch takes about as long as any other; whose answer is overdue may take as long again.
+   */
+  private pace(active: readonly Hex[], now: number): Map<Hex, WorkerPace> {
+    const pace = new Map<Hex, WorkerPace>();
+    for (const worker of active) {
+      const { batchS } = this.config;
+      const { at, chunks } = this.answered.get(worker) ?? { at: now, chunks: 1 };
+      const isFree = this.idle.has(worker) && this.assignments.backlog(worker) === 0;
+      const leftS = isFree ? 0 : batchS - ((now - at) % batchS);
+      pace.set(worker, { freeAt: now + leftS, chunkS: batchS / chunks });
+    }
+    return pace;
   }
 
   private votesWanted(chunk: number): number {
@@ -327,7 +349,10 @@ export class Dispatch {
         if (isLeased) this.stalling.add(worker);
         const times = Array<Hex>(isLeased ? LET_GO_MAX : 1).fill(worker);
         this.letGo.set(chunk, [...(this.letGo.get(chunk) ?? []), ...times]);
-        if (this.votesWanted(chunk) > 0) this.want(chunk, now);
+        if (this.votesWanted(chunk) > 0) {
+          this.first.add(chunk);
+          this.want(chunk, now);
+        }
       }
     }
   }

@@ -114,7 +114,7 @@ function open(signer: Signer, ledger: Ledger, signed: Signed): Uint8Array {
     if (record.kind === "assign") {
       const join = ledger.joins.get(hex(record.worker));
       if (join === undefined) return NOTHING;
-      const chunks = openAssignment(signer, join.sealKey, record);
+      const { chunks } = openAssignment(signer, join.sealKey, record);
       return encode(AssignOpening, { shard: shardOf(chunks[0]!), runs: runsOf(chunks) });
     }
     if (record.kind !== "commit") return NOTHING;

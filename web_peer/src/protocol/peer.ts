@@ -15,7 +15,7 @@ import type { CreatorRole } from "./creator";
 import type { Custody } from "./custody";
 import type { Desk, Subject } from "./desk";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
-import { Channel, type ChunkInput, type Input, type Notable, type Output } from "./events";
+import { Channel, type Input, type Notable, type Output } from "./events";
 import type { Exchange } from "./exchange";
 import { decodeFrame, type Frame } from "./frames";
 import { Gossip, type Shelf } from "./gossip";
@@ -27,8 +27,8 @@ import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
 import type { Rng } from "./rng";
 import { Session, type SessionState } from "./session";
-import { type Pace, Paces } from "./sizing";
-import { isNumbers } from "./split";
+import type { Pace } from "./sizing";
+import type { Slots } from "./slots";
 import type { BlobStore } from "./storage";
 import type { WorkerRole } from "./worker";
 
@@ -62,8 +62,6 @@ interface Wish {
   readonly makers: readonly Uint8Array[];
 }
 
-type Role = WorkerRole | CreatorRole;
-
 /**
  * Makes the parts a peer plays in tasks. They come from outside because a browser loads them only when they are needed:
  * a worker's before `tasksChosen` and `slotsChanged` allow any task, a creator's before a task of ours is published or
@@ -74,6 +72,7 @@ export interface Roles {
   creator(...parts: ConstructorParameters<typeof CreatorRole>): CreatorRole;
   custody(...parts: ConstructorParameters<typeof Custody>): Custody;
   exchange(...parts: ConstructorParameters<typeof Exchange>): Exchange;
+  slots(...parts: ConstructorParameters<typeof Slots>): Slots;
   /**
    * Whether a record may enter a ledger; false while that cannot be told.
    *
@@ -110,9 +109,7 @@ export class Peer implements Desk, Shelf {
   private readonly neighbourhood: Neighbours;
   private readonly introductions: Introductions;
   private readonly links = new Map<PeerId, Link>();
-  private readonly jobs = new Map<number, Role>();
-  private nextJob = 0;
-  private readonly paces: Paces;
+  private bench: Slots | null = null;
   private readonly held = new Map<string, Held[]>();
   private heldCount = 0;
   private isFinishing = false;
@@ -143,7 +140,6 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
-    this.paces = new Paces(config.batchS);
     this.expireAt = now + EXPIRE_EVERY_S;
     this.gossip.follow(NETWORK_TOPIC);
   }
@@ -165,12 +161,9 @@ export class Peer implements Desk, Shelf {
       case "woke":
         this.woke();
         break;
-      case "executed": {
-        const role = this.jobs.get(event.job);
-        this.jobs.delete(event.job);
-        role?.executed(event.job, event.outcomes, event.seconds, now);
+      case "executed":
+        this.bench?.finished(event.job)?.executed(event.job, event.outcomes, event.seconds, now);
         break;
-      }
       case "linkDrained":
         this.mover?.serving.drained(event.peerId);
         break;
@@ -233,7 +226,7 @@ export class Peer implements Desk, Shelf {
 
   /** Whether nothing is being executed. */
   get idle(): boolean {
-    return this.jobs.size === 0;
+    return this.bench?.isIdle ?? true;
   }
 
   /** Linked peers and the state of each session. */
@@ -301,24 +294,8 @@ export class Peer implements Desk, Shelf {
     return this.gossip.synced(topic);
   }
 
-  execute(ledger: Ledger, chunks: readonly ChunkInput[]): number {
-    this.nextJob += 1;
-    const { runtime, code, limits, split } = ledger.manifest;
-    this.outputs.push({
-      kind: "execute",
-      job: this.nextJob,
-      taskId: ledger.taskKey,
-      runtime,
-      code: code.sha256,
-      limits,
-      numbers: isNumbers(split),
-      chunks,
-    });
-    return this.nextJob;
-  }
-
   cancel(job: number): void {
-    if (this.jobs.delete(job)) this.outputs.push({ kind: "cancelJob", job });
+    this.bench?.cancel(job);
   }
 
   fetch(digest: Uint8Array, size: number, root: Uint8Array | null, providers: readonly Uint8Array[]): void {
@@ -364,7 +341,8 @@ export class Peer implements Desk, Shelf {
   }
 
   pace(ledger: Ledger): Pace {
-    return this.paces.of(ledger.manifest.code.sha256);
+    this.bench ??= this.roles.slots(this.config, (output) => this.outputs.push(output));
+    return this.bench.paces.of(ledger.manifest.code.sha256);
   }
 
   notice(what: Notable, ledger: Ledger, { chunk, peer, detail }: Subject = {}): void {
@@ -742,7 +720,7 @@ export class Peer implements Desk, Shelf {
   private advanceRoles(): void {
     this.keeper?.advance(this.now);
     for (const creator of this.creators.values()) creator.advance(this.now);
-    this.fillSlots();
+    this.bench?.fill(this.slots, this.creators.values(), this.workers.values(), this.now);
     for (const worker of this.workers.values()) worker.advance(this.now);
     for (let wish = this.wishes.pop(); wish !== undefined; wish = this.wishes.pop()) {
       const providers = wish.makers.map(peerIdOf).filter((peerId) => peerId !== this.peerId);
@@ -751,32 +729,6 @@ export class Peer implements Desk, Shelf {
       const asked = providers.length > 0 ? providers : this.links.keys();
       this.exchange.fetch(wish.digest, wish.size, wish.root, asked, this.now);
     }
-  }
-
-  /** Keep every slot busy and one job waiting, so that a slot never idles between batches. */
-  private fillSlots(): void {
-    const room = this.slots > 0 ? this.slots + 1 : 0;
-    // What our own task still needs from us is executed even while we rest from other people's.
-    const ownRoom = Math.max(room, Math.min(1, this.config.slots));
-    for (const creator of this.creators.values()) {
-      while (this.jobs.size < ownRoom && this.start(creator, creator.takeJob()));
-    }
-    if (this.jobs.size >= room) return;
-    // The task with the fewest jobs goes first, so that several tasks share the slots.
-    const workers = [...this.workers.values()];
-    if (workers.length > 1) workers.sort((left, right) => left.jobsRunning - right.jobsRunning);
-    for (const worker of workers) {
-      while (this.jobs.size < room && this.start(worker, worker.takeJob(this.now)));
-    }
-  }
-
-  /** Execute a batch for a role; false when it has none. */
-  private start(role: Role, batch: readonly ChunkInput[] | null): boolean {
-    if (batch === null) return false;
-    const job = this.execute(role.ledger, batch);
-    this.jobs.set(job, role);
-    role.jobStarted(job, batch);
-    return true;
   }
 
   // ---- time

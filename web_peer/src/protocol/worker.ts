@@ -11,7 +11,7 @@
  * what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
  */
 
-import { openAssignment } from "./assigning";
+import { openAssignment, type Request } from "./assigning";
 import { type Leaf, openCommit } from "./batch";
 import { equal, hex, type Hex } from "./bytes";
 import { ChunkReader, seed } from "./chunks";
@@ -91,6 +91,8 @@ export class WorkerRole implements Custodial {
   private shard: number | null = null;
   private settledAt: number;
   private readonly assigned = new Set<number>();
+  /** Assigned or running chunks for which others have waited already. */
+  private readonly urgent = new Set<number>();
   private readonly jobs = new Map<number, readonly number[]>();
   /** Chunks we are on whose inputs are on their way. */
   private readonly waiting = new Set<number>();
@@ -245,6 +247,7 @@ export class WorkerRole implements Custodial {
     if (!this.jobs.delete(job) || this.state === "done") return;
     this.leaseChanged = true;
     this.nothingUntil = now;
+    for (const { chunk } of outcomes) this.urgent.delete(chunk);
     this.sizer.finished(outcomes.length, seconds);
     this.vote(outcomes, now, draw);
   }
@@ -258,6 +261,7 @@ export class WorkerRole implements Custodial {
   finish(): void {
     this.isFinishing = true;
     this.assigned.clear();
+    this.urgent.clear();
     this.waiting.clear();
   }
 
@@ -307,7 +311,7 @@ export class WorkerRole implements Custodial {
       this.drawn = chunks.length === 0 ? this.nextDrawn(size, now) : null;
       if (this.drawn !== null) chunks.push(...this.drawn.chunks);
       // One commit for both: cheaper, and nobody sees which of its chunks were asked for.
-      else if (chunks.length < size) chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
+      else if (chunks.length < size && !chunks.some((chunk) => this.urgent.has(chunk))) chunks.push(...this.nextPicked(now, size - chunks.length, chunks));
     }
     this.waiting.clear();
     this.inputsCame = false;
@@ -365,6 +369,24 @@ export class WorkerRole implements Custodial {
 
   get jobsRunning(): number {
     return this.jobs.size;
+  }
+
+  /** Whether something waits here that others have waited for already. */
+  get isUrgent(): boolean {
+    if (!this.isWorking || this.waiting.size > 0) return false;
+    for (const chunk of this.urgent) if (this.assigned.has(chunk)) return true;
+    return false;
+  }
+
+  /** Put a job that has not begun back for later, for the sake of an urgent one; false when it is as urgent. */
+  recall(job: number): boolean {
+    const chunks = this.jobs.get(job)!;
+    if (this.draws.has(job) || chunks.some((chunk) => this.urgent.has(chunk))) return false;
+    this.jobs.delete(job);
+    const later = [...this.assigned];
+    this.assigned.clear();
+    for (const chunk of [...chunks, ...later]) this.assigned.add(chunk);
+    return true;
   }
 
   get isDone(): boolean {
@@ -430,21 +452,22 @@ export class WorkerRole implements Custodial {
   }
 
   private takeAssignment(assign: Assign, now: number): void {
-    let chunks: readonly number[];
+    let request: Request;
     try {
-      chunks = openAssignment(this.signer, this.ledger.manifest.sealKey, assign);
+      request = openAssignment(this.signer, this.ledger.manifest.sealKey, assign);
     } catch (error) {
       if (error instanceof RemoteProtocolError) return; // It sealed nonsense to us. Its task is its own loss.
       throw error;
     }
     if (this.isResting) return; // It goes to somebody else when no lease of ours names it.
     const running = this.running();
-    for (const chunk of chunks) {
+    for (const chunk of request.chunks) {
       if (chunk < this.ledger.manifest.chunks && !running.has(chunk)) {
         // If we have voted on it and are asked all the same, our commit was lost on its way, perhaps with a link. A
         // second one says the same, and costs less than a task that waits for the first one for ever.
         this.voted.delete(chunk);
         this.assigned.add(chunk);
+        if (request.urgent) this.urgent.add(chunk);
       }
     }
     this.fewSince = null;
@@ -496,7 +519,8 @@ export class WorkerRole implements Custodial {
 
   private nextAssigned(size: number): number[] {
     const chunks: number[] = [];
-    for (const chunk of this.assigned) {
+    const urgent = [...this.assigned].filter((chunk) => this.urgent.has(chunk));
+    for (const chunk of urgent.length > 0 ? urgent : [...this.assigned]) {
       if (chunks.length === size) break;
       this.assigned.delete(chunk);
       if (!this.voted.has(chunk)) chunks.push(chunk);
@@ -646,6 +670,7 @@ export class WorkerRole implements Custodial {
     this.jobs.clear();
     this.draws.clear();
     this.assigned.clear();
+    this.urgent.clear();
     this.waiting.clear();
   }
 

@@ -60,7 +60,7 @@ export const cases: Case[] = [
     name: "an assignment opens",
     check: () => {
       const asked = parse(decode(Signed, fromHex(assignment.signed))) as Assign;
-      expect(openAssignment(worker, creator.sealKey, asked)).toEqual(assignment.chunks);
+      expect(openAssignment(worker, creator.sealKey, asked)).toEqual({ chunks: assignment.chunks, urgent: assignment.urgent });
     },
   },
 ];

@@ -34,7 +34,7 @@ class _Asked(Behaviour):
                 assign = parse(signed)
                 assert isinstance(assign, Assign)
                 if assign.worker == self._signer.public_key:
-                    self._asked.update(open_assignment(self._signer, self._seal_key, assign))
+                    self._asked.update(open_assignment(self._signer, self._seal_key, assign).chunks)
 
 
 class Accuser(_Asked):
