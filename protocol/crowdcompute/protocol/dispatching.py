@@ -39,6 +39,10 @@ SCAN_CHUNKS = 4_096
 DEALT_PER_WORKER = 16
 """Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
 
+HEDGED_AFTER = 1.5
+"""Somebody else is asked for a chunk whose answer takes so many times as long as answers usually do: sooner hedges
+nearly half of all, later waits (twelve peers, tests/simulations/test_policy_validation.py)."""
+
 LET_GO_MAX = 2
 """A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever."""
 
@@ -298,7 +302,7 @@ class Dispatch:
         # Where one vote is enough a copy is worth it for the slow only.
         usual_s = self._lease_age_s * (1 if confirming else 2)
         self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
-        self._hedge(idle * DEALT_PER_WORKER, now)
+        self._hedge(idle, now)
         return len(self._hungry) > wanted
 
     def _copy(self, count: int, now: float, *, leased_for_s: float) -> None:
@@ -313,18 +317,19 @@ class Dispatch:
                 self._hungry.setdefault(chunk, now)
 
     def _hedge(self, count: int, now: float) -> None:
-        """Ask somebody else, too, for up to `count` chunks whose answer takes longer than usual: it is a vote as well.
+        """Ask somebody else, too, for up to `count` chunks whose answer takes much longer than usual, the oldest first.
 
-        A worker that is slow, or says that it is on them and is not, then costs others nothing but that time.
+        It is a vote as well. A worker that is slow, or says that it is on them and is not, then costs others nothing
+        but that time.
         """
-        after_s = max(self._config.endgame_after_s, self._assignments.answer_s)
+        after_s = max(self._config.endgame_after_s, HEDGED_AFTER * self._assignments.answer_s)
         last_asked_at: dict[int, float] = {}
         for _, chunk, at in self._assignments.outstanding():
             last_asked_at[chunk] = max(at, last_asked_at.get(chunk, at))
-        for chunk, at in last_asked_at.items():
-            if count <= 0:
+        for chunk, at in sorted(last_asked_at.items(), key=lambda asked: (asked[1], asked[0])):
+            if count <= 0 or now - at < after_s:
                 break
-            if now - at >= after_s and chunk not in self._hungry and self._votes_wanted(chunk):
+            if chunk not in self._hungry and self._votes_wanted(chunk):
                 count -= 1
                 self._hedged[chunk] = self._hedged.get(chunk, 0) + 1
                 self._hungry.setdefault(chunk, now)

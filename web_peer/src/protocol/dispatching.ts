@@ -30,6 +30,12 @@ const SCAN_CHUNKS = 4_096;
 /** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
 const DEALT_PER_WORKER = 16;
 
+/**
+ * Somebody else is asked for a chunk whose answer takes so many times as long as answers usually do: sooner hedges nearly
+ * half of all, later waits.
+ */
+const HEDGED_AFTER = 1.5;
+
 /** A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever. */
 const LET_GO_MAX = 2;
 
@@ -301,7 +307,7 @@ export class Dispatch {
     // Where one vote is enough a copy is worth it for the slow only.
     const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
     this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));
-    this.hedge(idle * DEALT_PER_WORKER, now);
+    this.hedge(idle, now);
     return this.hungry.size > wanted;
   }
 
@@ -318,19 +324,21 @@ export class Dispatch {
   }
 
   /**
-   * Ask somebody else, too, for up to `count` chunks whose answer takes longer than usual: it is a vote as well.
+   * Ask somebody else, too, for up to `count` chunks whose answer takes much longer than usual, the oldest first.
    *
-   * A worker that is slow, or says that it is on them and is not, then costs others nothing but that time.
+   * It is a vote as well. A worker that is slow, or says that it is on them and is not, then costs others nothing but that
+   * time.
    */
   private hedge(count: number, now: number): void {
-    const afterS = Math.max(this.config.endgameAfterS, this.assignments.answerS);
+    const afterS = Math.max(this.config.endgameAfterS, HEDGED_AFTER * this.assignments.answerS);
     const lastAskedAt = new Map<number, number>();
     for (const [, chunk, at] of this.assignments.outstanding()) {
       lastAskedAt.set(chunk, Math.max(at, lastAskedAt.get(chunk) ?? at));
     }
-    for (const [chunk, at] of lastAskedAt) {
-      if (count <= 0) break;
-      if (now - at < afterS || this.hungry.has(chunk) || this.votesWanted(chunk) === 0) continue;
+    const oldestFirst = [...lastAskedAt].sort(([one, oneAt], [other, otherAt]) => oneAt - otherAt || one - other);
+    for (const [chunk, at] of oldestFirst) {
+      if (count <= 0 || now - at < afterS) break;
+      if (this.hungry.has(chunk) || this.votesWanted(chunk) === 0) continue;
       count--;
       this.hedged.set(chunk, (this.hedged.get(chunk) ?? 0) + 1);
       this.starve([chunk], now);

@@ -18,9 +18,8 @@ from .sizes import ASSUMED_LIARS, Size
 
 POLICY_SEEDS = 40
 """Runs of the engine, which are cheap: enough that its own spread is known."""
-COST_ADDED = 0.25
-"""What batches in flight at a conviction, copies of the end game and lost races may add to the engine's cost. It was
-0.12 until assignments were hedged and strikes came; which of them costs more than that at the smallest size is open."""
+COST_ADDED = 0.12
+"""What batches in flight at a conviction, copies of the end game and lost races may add to the engine's cost."""
 _SMALL, _LARGE = Size("V1", 30, 600, 0.02), Size("V2", 100, 2_000, 0.01)
 VALIDATED = (
     (_SMALL, "honest", 0.0, 1),
