@@ -9,18 +9,21 @@ import pytest
 
 from crowdcompute.node.cli import main
 from crowdcompute.protocol.blobs import describe
-from crowdcompute.protocol.credit import fields_of, prove, table_of, write_proof
+from crowdcompute.protocol.credit import fields_of, latest_tables, prove, table_of, write_proof
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
-from crowdcompute.protocol.records import Checkpoint, sign
+from crowdcompute.protocol.records import Checkpoint, Signed, sign
+from crowdcompute.protocol.storage import MemoryBlobStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CREATOR, ALICE, BOB = (Identity(bytes([number]) * 32) for number in (7, 8, 9))
+CREATOR, ALICE, BOB, CAROL = (Identity(bytes([number]) * 32) for number in (7, 8, 9, 10))
+WORKERS = {"alice": ALICE, "bob": BOB, "carol": CAROL}
 
 
-def proof(path: Path, worker: Identity, *, seq: int = 3, **amounts: int) -> Path:
+def credited(*, seq: int = 3, **amounts: int) -> list[Signed]:
+    """A task's manifest, and a checkpoint that credits these workers."""
     manifest = Manifest(
         schema=1,
         name="Squares",
@@ -43,9 +46,14 @@ def proof(path: Path, worker: Identity, *, seq: int = 3, **amounts: int) -> Path
         expires_s=1_800_086_400,
     )
     task = sign_manifest(CREATOR, manifest)
-    table = table_of({key: amounts[name] for name, key in (("alice", ALICE.public_key), ("bob", BOB.public_key))})
+    table = table_of({WORKERS[name].public_key: amount for name, amount in amounts.items() if amount})
     said = Checkpoint(task.record_id, 0, seq, 3, b"\7", b"\0", bytes(32), *fields_of(table))
-    proved = prove(task, worker.public_key, [(sign(CREATOR, said), table)])
+    return [task, sign(CREATOR, said)]
+
+
+def proof(path: Path, worker: Identity, *, seq: int = 3, **amounts: int) -> Path:
+    task, checkpoint = credited(seq=seq, **amounts)
+    proved = prove(task, worker.public_key, latest_tables([checkpoint], MemoryBlobStore()).values())
     assert proved is not None
     path.write_bytes(write_proof(proved))
     return path

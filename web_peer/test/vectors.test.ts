@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 
+import { cases as accounts } from "./vectors/accounts";
 import { cases as away } from "./vectors/away";
 import { cases as batches } from "./vectors/batches";
 import { cases as blobs } from "./vectors/blobs";
@@ -18,7 +19,24 @@ import { cases as evidence } from "./vectors/evidence";
 import { cases as credit } from "./vectors/credit";
 import { cases as tally } from "./vectors/tally";
 
-const FILES = { away, identity, codec, manifest, onward, split, blobs, bundle, records, batches, ledger, tally, policy, credit, evidence };
+const FILES = {
+  accounts,
+  away,
+  identity,
+  codec,
+  manifest,
+  onward,
+  split,
+  blobs,
+  bundle,
+  records,
+  batches,
+  ledger,
+  tally,
+  policy,
+  credit,
+  evidence,
+};
 
 for (const [file, cases] of Object.entries(FILES)) {
   describe(`${file}.json`, () => {

@@ -39,6 +39,7 @@ app.command("crowdcompute.creator.network:watch", name="watch")
 app.command("crowdcompute.creator.network:list_tasks", name="list")
 app.command("crowdcompute.creator.network:results", name="results")
 app.command("crowdcompute.creator.export:export", name="export")
+app.command("crowdcompute.creator.leaderboard:show_leaderboard", name="leaderboard")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,7 @@ app = App(
 )
 # The demo plays a creator too, which is a layer above a node; only its name is known here.
 app.command("crowdcompute.creator.demo:demo", name="demo")
+app.command("crowdcompute.node.account:app", name="account")
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -187,6 +188,8 @@ def credit(
 ) -> int:
     """What this node earned, task by task: a share of the reward of every accepted chunk that it computed rightly.
 
+    A node that belongs to an account shows what all devices of the account earned, as far as it knows.
+
     Parameters
     ----------
     task
@@ -222,8 +225,10 @@ def credit(
         print(json.dumps({"schema": SCHEMA, "credit": entries}, indent=2))
     else:
         for entry in entries:
-            print(f"{entry['task'][:12]}  {amount(entry['millicredits']):>12}  {entry['state']:6}  {entry['name']}")
-        print(f"{amount(sum(entry['millicredits'] for entry in entries))} credits")
+            own, together = amount(entry["millicredits"]), amount(entry["account_millicredits"])
+            earned = f"{own:>12}" if own == together else f"{together:>12} ({own} by this node)"
+            print(f"{entry['task'][:12]}  {earned}  {entry['state']:6}  {entry['name']}")
+        print(f"{amount(sum(entry['account_millicredits'] for entry in entries))} credits")
     return Exit.OK
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crowdcompute.protocol.credit import check_proof, latest_tables, prove, write_proof
+from crowdcompute.protocol.credit import check_proof, latest_tables, prove, rows, write_proof
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, verify
 
+from .account_files import own_devices
 from .control import NotRunning, ask
 from .exits import CommandError, Exit
 from .home import control_socket, open_home
@@ -15,29 +16,46 @@ from .keys import load_or_create
 from .paths import paths
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from crowdcompute.protocol.credit import Credit
+    from crowdcompute.protocol.records import Signed
     from crowdcompute.protocol.storage import BlobStore
 
     from .store.records import RecordStore
 
 
-def earned(records: RecordStore, blobs: BlobStore, worker: bytes) -> list[dict[str, Any]]:
-    """One entry for each task in which a checkpoint that is here credits the worker, as JSON values."""
+def worker_amounts(records: Iterable[Signed], blobs: BlobStore) -> dict[bytes, int]:
+    """Millicredits by worker that the checkpoints of one task say, as far as they are here."""
+    amounts: dict[bytes, int] = {}
+    for _, table in latest_tables(records, blobs).values():
+        for worker, millicredits in rows(table):
+            amounts[worker] = amounts.get(worker, 0) + millicredits
+    return amounts
+
+
+def earned(
+    records: RecordStore, blobs: BlobStore, worker: bytes, devices: Collection[bytes] = ()
+) -> list[dict[str, Any]]:
+    """One entry for each task whose checkpoints credit the worker, or another of its account's devices, for JSON."""
     entries = []
     for stored in records.tasks():
-        tables = latest_tables(records.load_task(stored.task_id), blobs).values()
-        proof = prove(stored.manifest, worker, tables)
-        if proof is not None:
+        signed = records.load_task(stored.task_id)
+        amounts = worker_amounts(signed, blobs)
+        by_device = {key: amounts[key] for key in sorted({worker, *devices} & amounts.keys())}
+        if by_device:
+            proof = prove(stored.manifest, worker, latest_tables(signed, blobs).values())
             entries.append(
                 {
                     "task": stored.task_id.hex(),
                     "name": stored.name,
                     "creator": peer_id_of(stored.creator),
                     "state": stored.state,
-                    "millicredits": sum(shard.amount for shard in proof.shards),
-                    "proof": write_proof(proof).hex(),
+                    "millicredits": by_device.get(worker, 0),
+                    "account_millicredits": sum(by_device.values()),
+                    "devices": {peer_id_of(key): amount for key, amount in by_device.items()},
+                    "proof": write_proof(proof).hex() if proof is not None else None,
                 }
             )
     return entries
@@ -50,7 +68,7 @@ def all_earned() -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = ask(control_socket(folder), "credit")["credit"]
     except NotRunning:
         with open_home(folder, disk_bytes=0, store=paths().store) as home:
-            return earned(home.records, home.blobs, load_or_create(paths().identity).public_key)
+            return earned(home.records, home.blobs, load_or_create(paths().identity).public_key, own_devices())
     return answer
 
 
@@ -60,7 +78,7 @@ def export(entries: list[dict[str, Any]], prefix: str, output: Path) -> dict[str
     Raises:
         CommandError: There is none, or more than one, or the file cannot be written.
     """
-    found = [entry for entry in entries if entry["task"].startswith(prefix.lower())]
+    found = [entry for entry in entries if entry["proof"] and entry["task"].startswith(prefix.lower())]
     if len(found) != 1:
         many = f"{len(found)} tasks that credit this node begin with {prefix!r}: give more digits"
         none = f"no task that credits this node begins with {prefix!r}: `cc-node credit` lists them"

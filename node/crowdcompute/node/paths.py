@@ -35,6 +35,16 @@ class Paths:
         return self.data / "identity.key"
 
     @property
+    def account(self) -> Path:
+        """What the account that this machine belongs to says of itself."""
+        return self.data / "account.cca"
+
+    @property
+    def account_key(self) -> Path:
+        """The account's key, on the machine that speaks for it."""
+        return self.data / "account.key"
+
+    @property
     def creator(self) -> Path:
         """The key that signs this person's tasks: another one than the node's, so that it can be kept elsewhere."""
         return self.data / "creator.key"

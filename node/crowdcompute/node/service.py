@@ -13,6 +13,7 @@ from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import public_key_of
 from crowdcompute.protocol.join_link import MEETING_PLACES_MAX, JoinLink
 
+from .account_files import own_devices
 from .control import ControlError
 from .control_server import ControlServer
 from .earned import earned
@@ -91,7 +92,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 if command == "status":
                     return {"state": "running", "jobs": config.jobs, **runtime.status(), "worker": pool_facts(pool)}
                 if command == "credit":
-                    return {"credit": earned(home.records, home.blobs, identity.public_key)}
+                    return {"credit": earned(home.records, home.blobs, identity.public_key, own_devices())}
                 raise ControlError(f"a node does not understand the command {command!r}")
 
             try:

@@ -34,6 +34,7 @@ wants one error class should not wait for the whole peer.
     tally        what a set of votes says
     ledger       what a set of records says in public
     credit       what workers earned, and proofs of it
+    accounts     which devices are whose, and leaderboards
     opening      what a creator shows of a closed task
     recount      a certificate checked from what was shown
     frames       what travels on a link

@@ -37,6 +37,7 @@ __all__ = [
     "Range",
     "Runtime",
     "Split",
+    "is_printable",
     "open_manifest",
     "sign_manifest",
     "task_id",
@@ -160,9 +161,14 @@ def time_refusal(manifest: Manifest, unix_s: float) -> str | None:
     return None
 
 
+def is_printable(text: str) -> bool:
+    """Whether a name can be shown on one line of a terminal, a log or a page without rewriting it."""
+    return _NAME_REFUSED.search(text) is None
+
+
 def _check_fields(manifest: Manifest) -> None:
     """The rules that tie fields together (spec/manifest.md, "Rules")."""
-    if _NAME_REFUSED.search(manifest.name) or _NAME_REFUSED.search(manifest.description.replace("\n", "")):
+    if not is_printable(manifest.name) or not is_printable(manifest.description.replace("\n", "")):
         raise RemoteProtocolError("the task's name or description contains control characters")
     if manifest.link and not _LINK.fullmatch(manifest.link):
         raise RemoteProtocolError("the task's link is not an http or https address")

@@ -154,9 +154,14 @@ export function timeRefusal(manifest: Manifest, unixS: number): string | null {
   return null;
 }
 
+/** Whether a name can be shown on one line of a terminal, a log or a page without rewriting it. */
+export function isPrintable(text: string): boolean {
+  return !NAME_REFUSED.test(text);
+}
+
 /** The rules that tie fields together (spec/manifest.md, "Rules"). */
 function checkFields(manifest: Manifest): void {
-  if (NAME_REFUSED.test(manifest.name) || NAME_REFUSED.test(manifest.description.replaceAll("\n", ""))) {
+  if (!isPrintable(manifest.name) || !isPrintable(manifest.description.replaceAll("\n", ""))) {
     throw new RemoteProtocolError("the task's name or description contains control characters");
   }
   if (manifest.link !== "" && !LINK.test(manifest.link)) {

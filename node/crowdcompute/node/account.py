@@ -1,0 +1,317 @@
+"""`cc-node account`: one person or lab, many devices (protocol: accounts.py).
+
+here:   create NAME                      the account's key is made, and this machine is its first device
+there:  join ACCOUNT                     prints the device's consent, as text and QR code
+here:   link CONSENT -o account.cca      the account names the device
+there:  join account.cca                 the device knows that it belongs to the account
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from crowdcompute.protocol.accounts import (
+    AVATAR_BYTES_MAX,
+    NAME_CHARACTERS_MAX,
+    Device,
+    Statement,
+    consent_to,
+    open_consent,
+    sign_statement,
+)
+from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
+
+from . import keys
+from .account_files import consent_text, keep, own_statement, own_statement_file, read_consent, read_statement
+from .control import SCHEMA
+from .exits import CommandError, Exit
+from .paths import paths
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crowdcompute.protocol.identity import Identity
+
+app = App(
+    name="account", help="One person or lab with many devices: create, join, link, devices, revoke, profile, show."
+)
+
+DAYS = 365
+"""For how long, at most, a device may act for its account before it is linked again. A guess."""
+_DAY_S = 86_400
+_AVATAR_PIXELS = (64, 48, 32, 16)
+"""Edges to try: the largest whose PNG is small enough counts."""
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write the account's statement to this file")]
+Days = Annotated[float, Parameter(help="For how long the device may act for the account")]
+NameOf = Annotated[str | None, Parameter(name="--name")]
+
+
+@app.command
+def create(name: str, /, *, avatar: Path | None = None, days: Days = DAYS) -> None:
+    """Make an account; this machine is its first device, and the one that speaks for it.
+
+    Parameters
+    ----------
+    name
+        What leaderboards call it.
+    avatar
+        A picture; it is made small.
+    """
+    if own_statement() is not None:
+        raise CommandError(
+            f"this machine belongs to an account already: `cc-node account show`, or move {paths().account} away",
+            Exit.USAGE,
+        )
+    key = keys.load_or_create(paths().account_key)
+    node, now_s = keys.load_or_create(paths().identity), int(time.time())
+    consent = open_consent(consent_to(node, key.public_key, _here(), now_s), key.public_key, verify)
+    device = Device(consent.device, consent.name, now_s, _until(now_s, days), consent.signature)
+    picture = _picture(avatar) if avatar is not None else b""
+    _say_and_keep(key, Statement(key.public_key, 0, name, picture, (device,)))
+    print(f"account    {key.peer_id}  {name}")
+    print(f"its key    {paths().account_key}: whoever has it is the account, so keep a copy where nobody else comes")
+
+
+@app.command
+def join(account: str, /, *, name: NameOf = None) -> None:
+    """Have this machine join an account: print its consent for `cc-node account link` there.
+
+    Parameters
+    ----------
+    account
+        The account's id; or, once the account has linked this machine, the file that `link -o` has written.
+    name
+        What the account calls this machine (default: the machine's name).
+    """
+    node = keys.load_or_create(paths().identity)
+    if Path(account).is_file():
+        data, statement = read_statement(Path(account))
+        if statement.device(node.public_key) is None:
+            raise CommandError(
+                f"{statement.name} has not linked this machine: `cc-node account join {peer_id_of(statement.account)}` "
+                "prints what it needs",
+                Exit.REFUSED,
+            )
+        keep(data)
+        print(f"this machine belongs to {statement.name}, {peer_id_of(statement.account)}")
+        return
+    try:
+        key = public_key_of(account)
+    except RemoteProtocolError:
+        raise CommandError(f"{account!r} is neither an account's id nor a file", Exit.USAGE) from None
+    text = consent_text(consent_to(node, key, (name or _here())[:NAME_CHARACTERS_MAX], int(time.time())))
+    _show_code(text)
+    print(text)
+
+
+@app.command
+def link(consent: str, /, *, days: Days = DAYS, name: NameOf = None, output: Output = None) -> None:
+    """Make a device the account's, or renew it; on the machine that has the account's key.
+
+    Parameters
+    ----------
+    consent
+        What `cc-node account join` printed there.
+    name
+        What to call the device (default: what it calls itself).
+    """
+    key, statement = _ours()
+    joining = open_consent(read_consent(consent), key.public_key, verify)
+    until_s = _until(int(time.time()), days)
+    device = Device(joining.device, name or joining.name, joining.since_s, until_s, joining.signature)
+    others = [each for each in statement.devices if each.key != device.key]
+    data = _say_and_keep(key, msgspec.structs.replace(statement, devices=_in_order([*others, device])))
+    _write(output, data)
+    print(f"{device.name}  {peer_id_of(device.key)}  may act for {statement.name} until {_date(until_s)}")
+
+
+@app.command
+def revoke(device: str, /, *, output: Output = None) -> None:
+    """Let a device no longer act for the account. What it earned stays the account's.
+
+    Parameters
+    ----------
+    device
+        Its peer id, the first characters of it, or its name.
+    """
+    key, statement = _ours()
+    found = [each for each in statement.devices if device in (each.name, peer_id_of(each.key)[: len(device)])]
+    if len(found) != 1:
+        many = f"{len(found)} devices are called {device!r}: give the peer id"
+        raise CommandError(many if found else f"no device is called {device!r}: `cc-node account devices`", Exit.USAGE)
+    ended = msgspec.structs.replace(found[0], until_s=min(found[0].until_s, int(time.time())))
+    others = [each for each in statement.devices if each is not found[0]]
+    data = _say_and_keep(key, msgspec.structs.replace(statement, devices=_in_order([*others, ended])))
+    _write(output, data)
+    print(f"{ended.name}  {peer_id_of(ended.key)}  acts for {statement.name} no longer")
+
+
+@app.command
+def profile(*, name: NameOf = None, avatar: Path | None = None, output: Output = None) -> None:
+    """Change the account's name or picture.
+
+    Parameters
+    ----------
+    name
+        What leaderboards call it.
+    avatar
+        A picture; it is made small.
+    """
+    key, statement = _ours()
+    changed = msgspec.structs.replace(
+        statement, name=name or statement.name, avatar=_picture(avatar) if avatar is not None else statement.avatar
+    )
+    _write(output, _say_and_keep(key, changed))
+    print(f"account    {key.peer_id}  {changed.name}")
+
+
+@app.command
+def devices(*, as_json: Json = False) -> None:
+    """The account's devices, and until when each may act for it.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    statement, now_s = _known(), time.time()
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, "devices": _report(statement)["devices"]}, indent=2))
+        return
+    for device in statement.devices:
+        until = f"until {_date(device.until_s)}" if now_s < device.until_s else f"ended {_date(device.until_s)}"
+        print(f"{peer_id_of(device.key)}  {until}  {device.name}")
+
+
+@app.command
+def show(*, output: Output = None, as_json: Json = False) -> None:
+    """The account that this machine belongs to, and what its devices have earned as far as this machine knows.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document.
+    """
+    from .earned import all_earned, amount
+
+    statement = _known()
+    data = own_statement_file()
+    assert data is not None
+    _write(output, data)
+    total = sum(entry["account_millicredits"] for entry in all_earned())
+    if as_json:
+        print(json.dumps({"schema": SCHEMA, **_report(statement), "millicredits": total}, indent=2))
+        return
+    account = peer_id_of(statement.account)
+    _show_code(account)
+    print(f"account    {account}  {statement.name}")
+    print(f"devices    {len(statement.devices)}; another one joins by: cc-node account join {account}")
+    print(f"earned     {amount(total)} credits, as far as this machine knows")
+
+
+def _known() -> Statement:
+    statement = own_statement()
+    if statement is None:
+        raise CommandError(
+            "this machine belongs to no account: `cc-node account create NAME`, or `join` one", Exit.NOT_READY
+        )
+    return statement
+
+
+def _ours() -> tuple[Identity, Statement]:
+    statement, key = _known(), keys.load(paths().account_key)
+    if key is None or key.public_key != statement.account:
+        raise CommandError(
+            f"the key of {statement.name} is not on this machine: say this where `cc-node account create` was",
+            Exit.NOT_READY,
+        )
+    return key, statement
+
+
+def _say_and_keep(key: Identity, statement: Statement) -> bytes:
+    # Above the one before, also if the clock was set back.
+    seq = max(statement.seq + 1, time.time_ns() // 1_000_000)
+    data = sign_statement(key, msgspec.structs.replace(statement, seq=seq))
+    keep(data)
+    return data
+
+
+def _write(output: Path | None, data: bytes) -> None:
+    if output is not None:
+        output.write_bytes(data)
+
+
+def _in_order(devices: list[Device]) -> tuple[Device, ...]:
+    return tuple(sorted(devices, key=lambda device: device.key))
+
+
+def _here() -> str:
+    return socket.gethostname()[:NAME_CHARACTERS_MAX] or "this machine"
+
+
+def _until(now_s: int, days: float) -> int:
+    if not 0 < days <= DAYS:
+        raise CommandError(f"--days {days:g}: a device is linked for more than 0 and at most {DAYS} days", Exit.USAGE)
+    return now_s + int(days * _DAY_S)
+
+
+def _date(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _picture(path: Path) -> bytes:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            whole = opened.convert("RGBA")
+    except (OSError, UnidentifiedImageError) as error:
+        raise CommandError(f"{path} is no picture that can be read ({error})", Exit.USAGE) from None
+    for edge in _AVATAR_PIXELS:
+        small = whole.copy()
+        small.thumbnail((edge, edge))
+        file = io.BytesIO()
+        small.quantize(64).save(file, "PNG", optimize=True)
+        if file.tell() <= AVATAR_BYTES_MAX:
+            return file.getvalue()
+    raise AssertionError("a PNG of 16 x 16 pixels in 64 colours takes 1.5 kB at most")
+
+
+def _report(statement: Statement) -> dict[str, Any]:
+    now_s = time.time()
+    return {
+        "account": peer_id_of(statement.account),
+        "name": statement.name,
+        "avatar_bytes": len(statement.avatar),
+        "devices": [
+            {
+                "peer_id": peer_id_of(device.key),
+                "name": device.name,
+                "since_s": device.since_s,
+                "until_s": device.until_s,
+                "may_act": statement.may_act(device.key, now_s),
+            }
+            for device in statement.devices
+        ],
+    }
+
+
+def _show_code(text: str) -> None:
+    """A QR code, where somebody can see it."""
+    if sys.stdout.isatty():
+        import segno
+
+        segno.make(text).terminal(compact=True)

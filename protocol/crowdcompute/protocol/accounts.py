@@ -1,0 +1,234 @@
+"""Accounts: one person or lab, many devices, no password (spec/accounts.md).
+
+    device --consent--> account --statement: name, picture, devices--> anybody: whose work is this, may it log in
+
+Both sign: a device says whose it is, and the account says which devices are its. So nobody takes another's credit, and
+a lost device is cut off by the next statement. The newest statement counts, and of two accounts that name one device
+the one it has consented to last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from .codec import U53, Body, Bytes32, Bytes64, decode, encode
+from .errors import LocalProtocolError, RemoteProtocolError
+from .manifest import is_printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .identity import Signer, Verifier
+
+MAGIC = b"CCACCT1\n"
+"""The first bytes of an account's file. What follows is one encoded `SignedStatement`."""
+CONSENT_MAGIC = b"CCJOIN1\n"
+"""The first bytes of a device's consent. What follows is one encoded `Consent`."""
+
+STATEMENT_DOMAIN, CONSENT_DOMAIN = "cc/account/1", "cc/consent/1"
+
+DEVICES_MAX = 64
+AVATAR_BYTES_MAX = 4_096
+STATEMENT_BYTES_MAX = 20_000
+"""64 devices, a picture and names take 16 kB at most."""
+NAME_CHARACTERS_MAX = 40
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+
+
+class Consent(Body, frozen=True):
+    """A device's word that it is an account's from `since_s` on, and what the device calls itself."""
+
+    device: Bytes32
+    name: Name
+    account: Bytes32
+    since_s: U53
+    signature: Bytes64
+
+
+class Device(Body, frozen=True):
+    """One of an account's devices. It may act for the account until `until_s`; what it earned stays the account's."""
+
+    key: Bytes32
+    name: Name
+    since_s: U53
+    until_s: U53
+    consent: Bytes64
+
+
+class Statement(Body, frozen=True):
+    """All that an account says of itself. A statement with a greater `seq` takes its place."""
+
+    account: Bytes32
+    seq: U53
+    name: Name
+    avatar: Annotated[bytes, Meta(max_length=AVATAR_BYTES_MAX)]
+    devices: Annotated[tuple[Device, ...], Meta(max_length=DEVICES_MAX)]
+
+    def device(self, key: bytes) -> Device | None:
+        return next((device for device in self.devices if device.key == key), None)
+
+    def may_act(self, key: bytes, now_s: float) -> bool:
+        """Whether this device may act for the account now."""
+        device = self.device(key)
+        return device is not None and now_s < device.until_s
+
+
+class SignedStatement(Body, frozen=True):
+    """A statement as it travels and as it is kept."""
+
+    body: Annotated[bytes, Meta(max_length=STATEMENT_BYTES_MAX)]
+    signature: Bytes64
+
+
+def consent_to(device: Signer, account: bytes, name: str, now_s: int) -> bytes:
+    """What a device hands to the account that it wants to belong to."""
+    signature = device.sign(CONSENT_DOMAIN, _consent_body(account, now_s))
+    return CONSENT_MAGIC + encode(Consent(device.public_key, name, account, now_s, signature))
+
+
+def open_consent(data: bytes, account: bytes, verifier: Verifier) -> Consent:
+    """A device's consent to belong to this account.
+
+    Raises:
+        RemoteProtocolError: It is none, or to another account.
+    """
+    if data[: len(CONSENT_MAGIC)] != CONSENT_MAGIC:
+        raise RemoteProtocolError("this is no device's consent to join an account")
+    consent = decode(data[len(CONSENT_MAGIC) :], Consent)
+    if consent.account != account:
+        raise RemoteProtocolError("the device has consented to join another account")
+    if not is_printable(consent.name):
+        raise RemoteProtocolError("the device's name contains control characters")
+    if not verifier(consent.device, CONSENT_DOMAIN, _consent_body(account, consent.since_s), consent.signature):
+        raise RemoteProtocolError("the device's signature does not fit its consent")
+    return consent
+
+
+def _consent_body(account: bytes, since_s: int) -> bytes:
+    return account + since_s.to_bytes(8)
+
+
+def sign_statement(account: Signer, statement: Statement) -> bytes:
+    """The account's file.
+
+    Raises:
+        LocalProtocolError: No peer would take this statement. The message says why.
+    """
+    body = encode(statement)
+    refusal = "it names another account" if statement.account != account.public_key else _refusal(statement)
+    if refusal is None and len(body) > STATEMENT_BYTES_MAX:
+        refusal = "it is too long"
+    if refusal is not None:
+        raise LocalProtocolError(f"the account cannot say this: {refusal}")
+    return MAGIC + encode(SignedStatement(body, account.sign(STATEMENT_DOMAIN, body)))
+
+
+def open_statement(data: bytes, verifier: Verifier) -> Statement:
+    """What an account says of itself.
+
+    Raises:
+        RemoteProtocolError: It does not say so, or a device that it names has not consented. The message says why.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise RemoteProtocolError("this is no account's statement")
+    signed = decode(data[len(MAGIC) :], SignedStatement)
+    statement = decode(signed.body, Statement)
+    refusal = _refusal(statement)
+    if refusal is not None:
+        raise RemoteProtocolError(f"the account's statement is refused: {refusal}")
+    if not verifier(statement.account, STATEMENT_DOMAIN, signed.body, signed.signature):
+        raise RemoteProtocolError("the account's signature does not fit its statement")
+    for device in statement.devices:
+        if not verifier(device.key, CONSENT_DOMAIN, _consent_body(statement.account, device.since_s), device.consent):
+            raise RemoteProtocolError("a device that the account names has not consented to belong to it")
+    return statement
+
+
+def _refusal(statement: Statement) -> str | None:
+    if not all(map(is_printable, (statement.name, *(device.name for device in statement.devices)))):
+        return "a name contains control characters"
+    if statement.avatar and not statement.avatar.startswith(_PNG):
+        return "its picture is no PNG"
+    if any(left.key >= right.key for left, right in pairwise(statement.devices)):
+        return "its devices are out of order"
+    return None
+
+
+class Roster:
+    """Which account each device belongs to, by the statements that are known."""
+
+    def __init__(self, statements: Iterable[Statement]) -> None:
+        self.accounts: dict[bytes, Statement] = {}
+        """The newest statement of each account."""
+        for statement in statements:
+            known = self.accounts.get(statement.account)
+            if known is None or _newness(statement) > _newness(known):
+                self.accounts[statement.account] = statement
+        self._account_of: dict[bytes, tuple[int, bytes]] = {}
+        for account, statement in self.accounts.items():
+            for device in statement.devices:
+                # Of two consents in one second the greater account, so that everybody sees the same.
+                claim = (device.since_s, account)
+                self._account_of[device.key] = max(claim, self._account_of.get(device.key, claim))
+
+    def account_of(self, device: bytes) -> bytes | None:
+        found = self._account_of.get(device)
+        return found[1] if found is not None else None
+
+    def devices_of(self, account: bytes) -> list[bytes]:
+        """The devices that are this account's and no other's."""
+        if account not in self.accounts:
+            return []
+        return [device.key for device in self.accounts[account].devices if self.account_of(device.key) == account]
+
+
+def _newness(statement: Statement) -> tuple[int, bytes]:
+    # Of two with one number everybody takes the same.
+    return statement.seq, encode(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One line of a leaderboard: an account, or a worker that belongs to none."""
+
+    key: bytes
+    name: str
+    """Empty for a worker without an account."""
+    millicredits: int
+    workers: int
+    """How many keys have earned it."""
+    tasks: int
+
+
+def leaderboard(tables: Iterable[Mapping[bytes, int]], roster: Roster) -> list[Standing]:
+    """Who earned how much, the most first; one table of millicredits by worker for each task."""
+    amounts: dict[bytes, int] = {}
+    workers: dict[bytes, set[bytes]] = {}
+    tasks: dict[bytes, int] = {}
+    for table in tables:
+        paid = set()
+        for worker, amount in table.items():
+            key = roster.account_of(worker) or worker
+            amounts[key] = amounts.get(key, 0) + amount
+            workers.setdefault(key, set()).add(worker)
+            paid.add(key)
+        for key in paid:
+            tasks[key] = tasks.get(key, 0) + 1
+    return [
+        Standing(
+            key,
+            roster.accounts[key].name if key in roster.accounts else "",
+            amounts[key],
+            len(workers[key]),
+            tasks[key],
+        )
+        for key in sorted(amounts, key=lambda key: (-amounts[key], key))
+    ]

@@ -1,0 +1,192 @@
+"""`cc-node account` and what follows from it: two devices, one sum in `cc-node credit`, one line of a leaderboard."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+from crowdcompute.creator import cli as creator_cli
+from crowdcompute.node import cli as node_cli
+from crowdcompute.node.account_files import own_statement
+from crowdcompute.node.store.records import RecordStore
+from crowdcompute.protocol.accounts import AVATAR_BYTES_MAX
+from crowdcompute.protocol.identity import Identity
+
+from .test_earned import ALICE, BOB, credited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., "Ended"]
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+class Machine:
+    """A home of its own, with a node's key."""
+
+    def __init__(self, home: Path, run: Callable[[Path, tuple[object, ...]], Ended]) -> None:
+        self.home = home
+        self._run = run
+
+    def __call__(self, *arguments: object) -> Ended:
+        return self._run(self.home, arguments)
+
+    def account(self, *arguments: object) -> Ended:
+        return self("cc-node", "account", *arguments)
+
+
+@pytest.fixture
+def machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str, Identity], Machine]:
+    monkeypatch.delenv("CC_STORE", raising=False)
+
+    def run(home: Path, arguments: tuple[object, ...]) -> Ended:
+        monkeypatch.setenv("CC_HOME", str(home))
+        capsys.readouterr()
+        program, *rest = map(str, arguments)
+        try:
+            code = (node_cli if program == "cc-node" else creator_cli).main(rest)
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            code = ended.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return Ended(code, printed.out, printed.err)
+
+    def make(name: str, key: Identity) -> Machine:
+        home = tmp_path / name
+        home.mkdir()
+        file = home / "identity.key"
+        file.write_text((bytes([{ALICE: 8, BOB: 9}[key]]) * 32).hex())
+        file.chmod(0o600)
+        return Machine(home, run)
+
+    return make
+
+
+def linked(machine: Callable[[str, Identity], Machine], tmp_path: Path) -> tuple[Machine, Machine]:
+    """Two machines of one account."""
+    desk, laptop = machine("desk", ALICE), machine("laptop", BOB)
+    assert desk.account("create", "The lab").code == 0
+    account = desk.account("show", "--json").document["account"]
+    consent = laptop.account("join", account, "--name", "laptop").out.strip()
+    assert desk.account("link", consent, "-o", tmp_path / "lab.cca").code == 0
+    assert laptop.account("join", tmp_path / "lab.cca").code == 0
+    return desk, laptop
+
+
+def test_credit_is_summed_over_the_accounts_devices(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path
+) -> None:
+    desk, laptop = linked(machine, tmp_path)
+    for each in (desk, laptop):
+        keep(each.home / "node", alice=1_500, bob=700)
+        (entry,) = each("cc-node", "credit", "--json").document["credit"]
+        assert entry["account_millicredits"] == 2_200
+        assert entry["devices"] == {ALICE.peer_id: 1_500, BOB.peer_id: 700}
+    own = {ALICE: 1_500, BOB: 700}
+    assert entry["millicredits"] == own[BOB]
+    said = desk("cc-node", "credit").out
+    assert "2.2 (1.5 by this node)" in said
+    assert said.endswith("2.2 credits\n")
+    assert desk.account("show", "--json").document["millicredits"] == 2_200
+    # Without the account each has its own.
+    (desk.home / "account.cca").unlink()
+    (entry,) = desk("cc-node", "credit", "--json").document["credit"]
+    assert entry["account_millicredits"] == entry["millicredits"] == 1_500
+
+
+def test_a_leaderboard_names_accounts_and_workers_without_one(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path
+) -> None:
+    desk, _ = linked(machine, tmp_path)
+    other = desk.home.parent / "creator"
+    shutil.copytree(desk.home, other)
+    (other / "account.cca").unlink()
+    creator = Machine(other, desk._run)
+    keep(other / "creator", alice=1_500, bob=700, carol=2_000)
+    (other / "creator" / f"{credited(alice=1)[0].record_id.hex()}.link").write_text("http://127.0.0.1:1/j#n=main")
+    alone = creator("cc-task", "leaderboard", "--json").document["leaderboard"]
+    assert [line["millicredits"] for line in alone] == [2_000, 1_500, 700]
+    together = creator("cc-task", "leaderboard", "Squares", "--account", tmp_path / "lab.cca")
+    assert together.out.splitlines()[0].split() == ["1", "2.2", "The", "lab", "(2", "devices)"]
+    assert len(together.out.splitlines()) == 2
+    assert creator("cc-task", "leaderboard", "--network", "main", "--json").document["tasks"] == 1
+    assert creator("cc-task", "leaderboard", "--network", "lab", "--json").document["tasks"] == 0
+
+
+def keep(folder: Path, **amounts: int) -> None:
+    folder.mkdir(exist_ok=True)
+    store = RecordStore(folder / "records.db")
+    store.save(credited(**amounts))
+    store.close()
+
+
+def test_a_revoked_device_acts_no_longer_and_what_it_earned_stays(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path
+) -> None:
+    desk, laptop = linked(machine, tmp_path)
+    assert desk.account("revoke", "laptop", "-o", tmp_path / "lab.cca").code == 0
+    acting = {each["name"]: each["may_act"] for each in desk.account("devices", "--json").document["devices"]}
+    assert sorted(acting.values()) == [False, True]
+    assert acting["laptop"] is False
+    assert "ended" in desk.account("devices").out
+    assert laptop.account("join", tmp_path / "lab.cca").code == 0
+    keep(desk.home / "node", alice=0, bob=700)
+    assert desk.account("show", "--json").document["millicredits"] == 700
+
+
+def test_a_profile_has_a_name_and_a_small_picture(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = machine("desk", ALICE)
+    Image.effect_noise((900, 700), 90).save(tmp_path / "noise.jpg")
+    assert desk.account("create", "The lab", "--avatar", tmp_path / "noise.jpg").code == 0
+    assert desk.account("profile", "--name", "Our lab").code == 0
+    said = own_statement()
+    assert said is not None
+    assert said.name == "Our lab"
+    assert 500 < len(said.avatar) <= AVATAR_BYTES_MAX
+
+
+def test_mistakes_are_told_in_one_sentence(machine: Callable[[str, Identity], Machine], tmp_path: Path) -> None:
+    desk, laptop = machine("desk", ALICE), machine("laptop", BOB)
+    ended = [
+        desk.account("show"),
+        desk.account("join", "nobody"),
+        desk.account("create", "a\x1blab"),
+        desk.account("create", "lab", "--days", "400"),
+        desk.account("create", "lab", "--avatar", desk.home / "identity.key"),
+    ]
+    assert desk.account("create", "lab").code == 0
+    account = desk.account("show", "--json", "-o", tmp_path / "lab.cca").document["account"]
+    consent = laptop.account("join", account).out.strip()
+    ended += [
+        desk.account("create", "lab"),
+        desk.account("link", "ccjoin:!"),
+        desk.account("link", consent[:-4] + "AAAA"),
+        desk.account("revoke", "laptop"),
+        laptop.account("join", tmp_path / "lab.cca"),
+        laptop.account("link", consent),
+    ]
+    for each in ended:
+        assert each.code in (1, 2, 3, 6)
+        assert each.err.startswith("cc-node: ")
+        assert each.err.count("\n") == 1, each.err
+    assert not (laptop.home / "account.cca").exists()

@@ -1,0 +1,215 @@
+"""Accounts: both sides sign, the newest statement counts, and a leaderboard sums what devices have earned."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crowdcompute.protocol.accounts import (
+    MAGIC,
+    STATEMENT_DOMAIN,
+    Device,
+    Roster,
+    SignedStatement,
+    Statement,
+    consent_to,
+    leaderboard,
+    open_consent,
+    open_statement,
+    sign_statement,
+)
+from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
+from crowdcompute.protocol.identity import Identity, verify
+
+if TYPE_CHECKING:
+    from tests.conftest import ExpectVectors
+
+LAB, RIVAL = (Identity(bytes([number]) * 32) for number in (20, 21))
+DESK, PHONE, LAPTOP, STRANGER = (Identity(bytes([number]) * 32) for number in (31, 32, 33, 34))
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+change = msgspec.structs.replace
+
+
+def device(account: Identity, key: Identity, name: str, since_s: int = 1_000, until_s: int = 9_000) -> Device:
+    consent = open_consent(consent_to(key, account.public_key, name, since_s), account.public_key, verify)
+    return Device(consent.device, consent.name, consent.since_s, until_s, consent.signature)
+
+
+def statement(account: Identity, *devices: Device, seq: int = 1, name: str = "A lab", avatar: bytes = b"") -> Statement:
+    return Statement(account.public_key, seq, name, avatar, tuple(sorted(devices, key=lambda each: each.key)))
+
+
+def own() -> Statement:
+    return statement(LAB, device(LAB, DESK, "desk"), device(LAB, PHONE, "Päivi's phone", until_s=5_000), avatar=PNG)
+
+
+def test_a_device_may_act_until_its_time_is_over_and_is_the_accounts_for_good() -> None:
+    said = open_statement(sign_statement(LAB, own()), verify)
+    assert said == own()
+    assert said.may_act(PHONE.public_key, 4_999)
+    assert not said.may_act(PHONE.public_key, 5_000)
+    assert not said.may_act(STRANGER.public_key, 4_999)
+    assert Roster([said]).account_of(PHONE.public_key) == LAB.public_key
+
+
+def signed_anyhow(account: Identity, said: Statement) -> bytes:
+    """As a program would that breaks the rules."""
+    body = encode(said)
+    return MAGIC + encode(SignedStatement(body, account.sign(STATEMENT_DOMAIN, body)))
+
+
+def refused() -> dict[str, bytes]:
+    """Statements that nobody takes, by why."""
+    whole = sign_statement(LAB, own())
+    first, second = own().devices
+    unwilling = Device(STRANGER.public_key, "mine", 1_000, 9_000, bytes(64))
+    of_another = change(device(RIVAL, STRANGER, "desk"), since_s=1_000)
+    return {
+        "no such file": b"CCJOIN1\n" + whole[len(MAGIC) :],
+        "half a file": whole[:-1],
+        "signed by another": signed_anyhow(RIVAL, own()),
+        "a device that has not consented": signed_anyhow(LAB, statement(LAB, unwilling)),
+        "a device that has consented to another account": signed_anyhow(LAB, statement(LAB, of_another)),
+        "a consent of another time": signed_anyhow(LAB, statement(LAB, change(first, since_s=1_001))),
+        "devices out of order": signed_anyhow(LAB, change(own(), devices=(second, first))),
+        "a device twice": signed_anyhow(LAB, change(own(), devices=(first, first))),
+        "a picture that is no PNG": signed_anyhow(LAB, change(own(), avatar=b"<svg onload=...>")),
+        "a name that rewrites its line": signed_anyhow(LAB, change(own(), name="a\x1b[2Klab")),
+        "a device's name that rewrites its line": signed_anyhow(LAB, statement(LAB, change(first, name="a\u202eb"))),
+        "no name": signed_anyhow(LAB, change(own(), name="")),
+    }
+
+
+def test_what_is_no_statement_is_refused() -> None:
+    for why, data in refused().items():
+        with pytest.raises(RemoteProtocolError):
+            open_statement(data, verify)
+            pytest.fail(why)
+
+
+@pytest.mark.parametrize("said", [change(own(), name="a\x00b"), change(own(), avatar=b"GIF89a")])
+def test_an_account_does_not_sign_what_nobody_would_take(said: Statement) -> None:
+    with pytest.raises(LocalProtocolError):
+        sign_statement(LAB, said)
+    with pytest.raises(LocalProtocolError):
+        sign_statement(RIVAL, own())
+
+
+@given(st.integers(0, len(sign_statement(LAB, own())) - 1), st.integers(1, 255))
+def test_a_changed_byte_is_refused(place: int, bits: int) -> None:
+    data = bytearray(sign_statement(LAB, own()))
+    data[place] ^= bits
+    with pytest.raises(RemoteProtocolError):
+        open_statement(bytes(data), verify)
+
+
+def test_a_consent_is_for_one_account_by_one_device() -> None:
+    data = consent_to(DESK, LAB.public_key, "desk", 1_000)
+    with pytest.raises(RemoteProtocolError, match="another account"):
+        open_consent(data, RIVAL.public_key, verify)
+    with pytest.raises(RemoteProtocolError, match="signature does not fit"):
+        open_consent(data[:-1] + bytes([data[-1] ^ 1]), LAB.public_key, verify)
+    with pytest.raises(RemoteProtocolError, match="no device's consent"):
+        open_consent(MAGIC + data[len(MAGIC) :], LAB.public_key, verify)
+
+
+def test_the_newest_statement_and_the_last_consent_count_in_any_order() -> None:
+    older = statement(LAB, device(LAB, DESK, "desk"), device(LAB, LAPTOP, "laptop"), seq=1)
+    newer = statement(LAB, device(LAB, DESK, "desk"), device(LAB, PHONE, "phone", since_s=1_000), seq=2)
+    rival = statement(RIVAL, device(RIVAL, PHONE, "phone", since_s=1_001), device(RIVAL, DESK, "desk", since_s=999))
+    for order in permutations([older, newer, rival]):
+        roster = Roster(order)
+        assert roster.account_of(DESK.public_key) == LAB.public_key
+        assert roster.account_of(PHONE.public_key) == RIVAL.public_key
+        assert roster.account_of(LAPTOP.public_key) is None
+        assert roster.devices_of(LAB.public_key) == [DESK.public_key]
+    assert Roster([]).devices_of(LAB.public_key) == []
+
+
+def test_a_leaderboard_sums_over_devices_and_tasks() -> None:
+    roster = Roster([statement(LAB, device(LAB, DESK, "desk"), device(LAB, PHONE, "phone"))])
+    first = {DESK.public_key: 1_000, PHONE.public_key: 500, STRANGER.public_key: 1_600}
+    board = leaderboard([first, {DESK.public_key: 250}], roster)
+    assert [(each.key, each.name, each.millicredits, each.workers, each.tasks) for each in board] == [
+        (LAB.public_key, "A lab", 1_750, 2, 2),
+        (STRANGER.public_key, "", 1_600, 1, 1),
+    ]
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([DESK, PHONE, LAPTOP, STRANGER]).map(lambda key: key.public_key), st.integers(1, 9)
+        )
+    )
+)
+def test_no_credit_is_made_or_lost(tables: list[dict[bytes, int]]) -> None:
+    roster = Roster([own(), statement(RIVAL, device(RIVAL, LAPTOP, "laptop"))])
+    board = leaderboard(tables, roster)
+    assert sum(each.millicredits for each in board) == sum(sum(table.values()) for table in tables)
+    assert [each.millicredits for each in board] == sorted((each.millicredits for each in board), reverse=True)
+
+
+def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
+    vectors: list[dict[str, object]] = [
+        {
+            "name": "a device's consent",
+            "seed": (bytes([32]) * 32).hex(),
+            "account": LAB.public_key.hex(),
+            "device_name": "Päivi's phone",
+            "since_s": 1_000,
+            "consent": consent_to(PHONE, LAB.public_key, "Päivi's phone", 1_000).hex(),
+        }
+    ]
+    for name, said in (("two devices and a picture", own()), ("no device", statement(RIVAL, seq=2**53 - 1))):
+        vectors.append(
+            {
+                "name": f"a statement with {name}",
+                "file": sign_statement(LAB if said.account == LAB.public_key else RIVAL, said).hex(),
+                "statement": {
+                    "account": said.account.hex(),
+                    "seq": said.seq,
+                    "name": said.name,
+                    "avatar": said.avatar.hex(),
+                    "devices": [
+                        {"key": each.key.hex(), "name": each.name, "since_s": each.since_s, "until_s": each.until_s}
+                        for each in said.devices
+                    ],
+                },
+            }
+        )
+    statements = [
+        sign_statement(LAB, own()),
+        sign_statement(LAB, statement(LAB, device(LAB, DESK, "desk"), seq=2, name="The lab")),
+        sign_statement(RIVAL, statement(RIVAL, device(RIVAL, DESK, "desk", since_s=1_000), device(RIVAL, LAPTOP, "l"))),
+    ]
+    tables = [
+        {DESK.public_key: 1_000, LAPTOP.public_key: 500, STRANGER.public_key: 1_500},
+        {PHONE.public_key: 7, DESK.public_key: 250},
+    ]
+    board = leaderboard(tables, Roster(open_statement(each, verify) for each in statements))
+    vectors.append(
+        {
+            "name": "a leaderboard",
+            "statements": [each.hex() for each in statements],
+            "tables": [{key.hex(): amount for key, amount in table.items()} for table in tables],
+            "leaderboard": [
+                {
+                    "key": each.key.hex(),
+                    "name": each.name,
+                    "millicredits": each.millicredits,
+                    "workers": each.workers,
+                    "tasks": each.tasks,
+                }
+                for each in board
+            ],
+        }
+    )
+    vectors += [{"name": f"refused: {why}", "why": why, "refused": data.hex()} for why, data in refused().items()]
+    expect_vectors("accounts", vectors)
