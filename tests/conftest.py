@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from .postgres_server import PostgresServer, running
 
 # On shared cores a slow example is no failure; and a run that passed must pass again on the same code.
 settings.register_profile("shared", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -36,3 +39,9 @@ def expect_vectors(request: pytest.FixtureRequest) -> ExpectVectors:
         assert json.loads(path.read_text(encoding="utf-8")) == content
 
     return expect
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with running() as server:
+        yield server

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 import pytest
 from pyarrow import parquet
+from tests.postgres_server import PostgresServer
 
 from crowdcompute.creator import results
 from crowdcompute.creator.cli import main
@@ -21,7 +22,6 @@ from crowdcompute.node.store.records import RecordStore
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.manifest import open_manifest, sign_manifest
 
-from .conftest import PostgresServer
 from .test_audit import FAILING, job
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from random import Random
 from shutil import rmtree
 
 import pytest
+from tests.postgres_server import PostgresServer
 
 from crowdcompute.node.store.blobs import DiskBlobStore
 from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.records import RecordStore
-
-from .conftest import PostgresServer
 
 BATCH = 8
 

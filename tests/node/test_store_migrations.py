@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.postgres_server import PostgresServer
 
 from crowdcompute.node.store import migrating
 from crowdcompute.node.store.database import Database, PostgresPlace
@@ -19,7 +20,6 @@ from crowdcompute.node.store.records import RecordStore
 from crowdcompute.node.store.schema import HEAD, METADATA
 from crowdcompute.protocol.codec import encode
 
-from .conftest import PostgresServer
 from .test_store_records import ALICE, LEDGERS, PRIMES
 
 SCHEMA_1 = """

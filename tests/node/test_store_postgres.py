@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.postgres_server import PostgresServer
 
 from crowdcompute.node.home import open_home
 from crowdcompute.node.store import database
@@ -12,7 +13,6 @@ from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.errors import StoreError
 from crowdcompute.node.store.records import RecordStore
 
-from .conftest import PostgresServer
 from .test_store_records import LEDGERS, PRIMES, TILES
 
 LEDGER = LEDGERS[PRIMES.record_id]

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.postgres_server import PostgresServer
 
 from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.errors import StoreError
@@ -20,8 +21,6 @@ from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.manifest import BlobRef, Limits, Manifest, Policy, Range
 from crowdcompute.protocol.records import CertificateBody, Commit, Join, Lease, Signed, sign
-
-from .conftest import PostgresServer
 
 ALICE, BOB, CAROL = (Identity(bytes([number]) * 32) for number in (1, 2, 3))
 

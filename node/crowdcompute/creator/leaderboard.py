@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from crowdcompute.node.account_files import own_statement, read_statement
+from crowdcompute.node.account_login import statements_of
 from crowdcompute.node.earned import amount, worker_amounts
 from crowdcompute.node.exits import CommandError
 from crowdcompute.protocol.accounts import Roster, Standing, leaderboard
 from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.join_link import JoinLink
 
 from .commands import Json, Key
 from .report import SCHEMA
@@ -33,6 +35,7 @@ def show_leaderboard(
     *,
     network: Annotated[str | None, Parameter(help="Only tasks published on the network of this name")] = None,
     account: Accounts = (),
+    link: Annotated[str | None, Parameter(help="Ask the signaling servers of this join link for accounts")] = None,
     as_json: Json = False,
     key: Key = None,
 ) -> None:
@@ -47,6 +50,10 @@ def show_leaderboard(
     own = own_statement()
     with open_creator(key) as creator:
         tables = _tables(creator, task, network)
+        if link is not None:
+            workers = sorted({worker for table in tables for worker in table})
+            for server in JoinLink.parse(link).servers:
+                statements += statements_of(server, workers)
         board = leaderboard(tables, Roster([*statements, *([own] if own is not None else [])]))
     if as_json:
         print(

@@ -31,6 +31,7 @@ from crowdcompute.protocol.accounts import (
 )
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
+from crowdcompute.protocol.join_link import JoinLink
 
 from . import keys
 from .account_files import consent_text, keep, own_statement, own_statement_file, read_consent, read_statement
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Identity
 
 app = App(
-    name="account", help="One person or lab with many devices: create, join, link, devices, revoke, profile, show."
+    name="account",
+    help="One person or lab with many devices: create, join, link, devices, revoke, profile, login, show.",
 )
 
 DAYS = 365
@@ -176,6 +178,33 @@ def profile(*, name: NameOf = None, avatar: Path | None = None, output: Output =
     )
     _write(output, _say_and_keep(key, changed))
     print(f"account    {key.peer_id}  {changed.name}")
+
+
+@app.command(name="login")
+def log_in_at(link: str, /, *, token: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Log in to the signaling servers of LINK for the account, and leave its statement there, as `run` does.
+
+    Parameters
+    ----------
+    link
+        Join link of the network.
+    token
+        Print the token of the first server, for another program that acts for the account, and nothing else.
+    """
+    from .account_login import log_in
+
+    statement, node = _known(), keys.load_or_create(paths().identity)
+    data = own_statement_file()
+    assert data is not None
+    servers = JoinLink.parse(link).servers
+    if not servers:
+        raise CommandError("this network has no signaling server to log in to", Exit.USAGE)
+    for server in servers:
+        given = log_in(server, node, data)
+        if token:
+            print(given["token"])
+            return
+        print(f"logged in to {server} for {statement.name}, for {given['expires_in_s'] // 60} minutes")
 
 
 @app.command

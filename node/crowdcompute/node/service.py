@@ -13,7 +13,8 @@ from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import public_key_of
 from crowdcompute.protocol.join_link import MEETING_PLACES_MAX, JoinLink
 
-from .account_files import own_devices
+from .account_files import own_devices, own_statement_file
+from .account_login import log_in
 from .control import ControlError
 from .control_server import ControlServer
 from .earned import earned
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crowdcompute.protocol.events import Notice
+    from crowdcompute.protocol.identity import Identity
 
     from .config import NodeConfig
     from .executors.engine import EngineName
     from .runtime import Executor, Runtime
 
 SUMMARY_EVERY_S = 10.0
+
+
+LOG_IN_EVERY_S = 900.0
+"""As long as a token is good: a server that was restarted knows the account again after half of that on average."""
 
 
 def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
@@ -112,7 +118,11 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                         say(f"others join by: cc-node run '{invitation}'")
                     elif link.bootstrap:
                         say(f"native nodes are met through the signaling server only: {INSTALL_LIBP2P}")
-                    await _work(runtime, stopping, say)
+                    logging_in = asyncio.create_task(_logged_in(link, identity, say))
+                    try:
+                        await _work(runtime, stopping, say)
+                    finally:
+                        logging_in.cancel()
                     say("finishing what runs; press Ctrl+C again to stop at once")
                     await runtime.finish(config.grace)
                 say(f"stopped after {runtime.totals.chunks} chunks")
@@ -131,6 +141,21 @@ async def _started(runtime: Runtime, link: JoinLink) -> None:
     except BaseException:
         await runtime.close("could not join")
         raise
+
+
+async def _logged_in(link: JoinLink, identity: Identity, say: _Teller) -> None:
+    """Tell the signaling servers, which forget everything at their end, whose this node is; now and again and again."""
+    refused: set[str] = set()
+    while (statement := own_statement_file()) is not None:
+        for server in link.servers:
+            try:
+                await asyncio.to_thread(log_in, server, identity, statement)
+            except CommandError as error:
+                # Nothing else depends on it, and the next time may do.
+                if server not in refused:
+                    say(f"not logged in for the account: {error}")
+                refused.add(server)
+        await asyncio.sleep(LOG_IN_EVERY_S)
 
 
 async def _work(runtime: Runtime, stopping: Stopping, say: _Teller) -> None:

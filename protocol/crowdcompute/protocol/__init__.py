@@ -35,6 +35,7 @@ wants one error class should not wait for the whole peer.
     ledger       what a set of records says in public
     credit       what workers earned, and proofs of it
     accounts     which devices are whose, and leaderboards
+    login        logging in to a server, and the statements it keeps
     opening      what a creator shows of a closed task
     recount      a certificate checked from what was shown
     frames       what travels on a link

@@ -170,7 +170,7 @@ class Roster:
         """The newest statement of each account."""
         for statement in statements:
             known = self.accounts.get(statement.account)
-            if known is None or _newness(statement) > _newness(known):
+            if known is None or newness(statement) > newness(known):
                 self.accounts[statement.account] = statement
         self._account_of: dict[bytes, tuple[int, bytes]] = {}
         for account, statement in self.accounts.items():
@@ -190,7 +190,8 @@ class Roster:
         return [device.key for device in self.accounts[account].devices if self.account_of(device.key) == account]
 
 
-def _newness(statement: Statement) -> tuple[int, bytes]:
+def newness(statement: Statement) -> tuple[int, bytes]:
+    """What orders the statements of one account: the greater counts."""
     # Of two with one number everybody takes the same.
     return statement.seq, encode(statement)
 

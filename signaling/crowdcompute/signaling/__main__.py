@@ -134,7 +134,7 @@ def _run(config: SignalingConfig, listener: socket.socket) -> None:
     rules = config.rendezvous()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(rules, config.also),
+            create_app(rules, config.also, (config.url(listener.getsockname()[1]),)),
             # Measured in research/webrtc.md section 5: twice the relayed messages of the other choices.
             loop="auto" if sys.platform == "win32" else "uvloop",
             http="auto" if sys.platform == "win32" else "httptools",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from random import SystemRandom
 from typing import assert_never
@@ -30,6 +30,7 @@ from crowdcompute.protocol.rendezvous import (
     Woke,
 )
 
+from .accounts import serve_accounts
 from .web import serve_page
 
 OUTGOING_BYTES_MAX = 1024 * 1024
@@ -141,8 +142,11 @@ class Switchboard:
         self._timer = None if wake_at is None else loop.call_at(wake_at, self._feed, Woke())
 
 
-def create_app(config: RendezvousConfig, also: Sequence[str] = ()) -> FastAPI:
-    """The ASGI application. Everything it knows is in memory and gone with it."""
+def create_app(config: RendezvousConfig, also: Sequence[str] = (), origins: Collection[str] = ()) -> FastAPI:
+    """The ASGI application. Everything it knows is in memory and gone with it.
+
+    `origins` are what devices may call this server when they log in.
+    """
     app = FastAPI(title="CrowdCompute signaling", docs_url=None, redoc_url=None, openapi_url=None)
     switchboard = Switchboard(config)
 
@@ -154,5 +158,6 @@ def create_app(config: RendezvousConfig, also: Sequence[str] = ()) -> FastAPI:
     async def ws(websocket: WebSocket) -> None:
         await switchboard.serve(websocket)
 
+    serve_accounts(app, origins)
     serve_page(app, also=also)
     return app

@@ -8,10 +8,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from sqlalchemy import URL
 
 from crowdcompute.node.store.database import PostgresPlace
@@ -55,8 +55,9 @@ class PostgresServer:
             subprocess.run(command, check=True, user=self.user, cwd=self.folder, stdout=log, stderr=log)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    """A server of its own, until the block ends."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
     if programs is None:
         initdb = shutil.which("initdb")

@@ -1,0 +1,40 @@
+"""An account on a real network: two nodes work, the creator's leaderboard knows whose they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.join_link import JoinLink
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import Place
+    from tests.postgres_server import PostgresServer
+
+
+def test_nodes_of_one_account_are_one_line_of_the_leaderboard(
+    place: Place, join: str, postgres: PostgresServer
+) -> None:
+    place.cc_node("account", "create", "The lab", home="desk")
+    account = place.cc_node("account", "show", "--json", home="desk").document["account"]
+    consent = place.cc_node("account", "join", account, home="laptop").out.strip()
+    linked = place.cc_node("account", "link", consent, "-o", place.folder / "lab.cca", home="desk")
+    assert linked.code == 0, linked.err
+    assert place.cc_node("account", "join", place.folder / "lab.cca", home="laptop").code == 0
+    place.nodes(join, "desk", "laptop")
+
+    # The creator's records are on a Postgres server; everything else is as ever.
+    store = {"CC_STORE": postgres.url.render_as_string()}
+    folder = place.example("collatz", ("700_000", "7_000"))
+    published = place.start_cc_task(
+        "publish", folder, "--link", join, "--wait", "--host", "127.0.0.1", settings=store
+    ).ended()
+    assert published.code == 0, published.err
+    assert not (place.folder / "creator" / "creator" / "records.db").exists()
+
+    # `cc-node run` has logged in by itself; whoever does so again is told for how long.
+    logged_in = place.cc_node("account", "login", join, home="laptop")
+    assert logged_in.out == f"logged in to {JoinLink.parse(join).base_url} for The lab, for 15 minutes\n"
+    board = place.cc_task("leaderboard", "--link", join, "--json", settings=store).document["leaderboard"]
+    # Whichever of them has worked, or both: a fast one may have left the other nothing.
+    assert [(line["id"], line["name"]) for line in board] == [(account, "The lab")]
+    assert board[0]["millicredits"] > 0
