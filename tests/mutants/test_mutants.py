@@ -64,9 +64,44 @@ MUTANTS = (
     Mutant(
         "two values for one chunk are no equivocation",
         "tally",
-        "if value and values.setdefault((ballot.worker, chunk), value) != value:",
+        "if not all(same(chunk, value, other) for other in said):",
         "if False:",
         TALLY,
+    ),
+    Mutant(
+        "who votes twice is near itself if it is near one of its votes",
+        "tally",
+        "if not all(same(chunk, value, other) for other in said):",
+        "if not any(same(chunk, value, other) for other in said):",
+        TALLY,
+    ),
+    Mutant(
+        "of votes that are near each other in a chain the first one stands for all",
+        "tally",
+        "if all(value == pivot or same(chunk, pivot, value) for value in values):",
+        "if any(value != pivot and same(chunk, pivot, value) for value in values):",
+        TALLY,
+    ),
+    Mutant(
+        "of one worker's results that are near each other the one that came first counts",
+        "tally",
+        "    if value and than:\n        return value < than\n",
+        "",
+        TALLY,
+    ),
+    Mutant(
+        "where results are compared as numbers nobody has to be near the creator's own",
+        "tally",
+        "others = (value for value in by_value if value != trusted and not same(chunk, value, trusted))",
+        "others = (value for value in by_value if value != trusted and same is differ)",
+        TALLY,
+    ),
+    Mutant(
+        "what holds no numbers is a vote",
+        "opening",
+        "if comparison is not None and leaf.status is Status.OK and not comparison.is_result(leaf.data):",
+        "if False:",
+        REFEREE,
     ),
     Mutant(
         "a worker's last vote counts, whichever came last",
@@ -106,8 +141,9 @@ MUTANTS = (
     Mutant(
         "of two results the one with more votes is right",
         "tally",
-        "    if len(by_value) > 1:\n        return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)\n",
-        "    by_value = dict(sorted(by_value.items(), key=lambda item: -len(item[1]))[:1])\n",
+        "        value = _pivot(chunk, by_value, same)\n",
+        "        by_value = dict(sorted(by_value.items(), key=lambda item: -len(item[1]))[:1])\n"
+        "        value = _pivot(chunk, by_value, same)\n",
         CHECKERS,
     ),
     Mutant(

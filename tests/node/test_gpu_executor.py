@@ -103,7 +103,9 @@ def kernel(statements: str, *, before: str = "", fuel: int = 1_000, **fields: An
                 "outputs": (Output(name="out", elements=1, compare=Exact()),),
                 "fuel": fuel,
                 "golden": (
-                    Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(struct.pack("<I", 7)).digest()),
+                    Golden(
+                        input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(struct.pack("<I", 7)).digest(), result=b""
+                    ),
                 ),
                 "fallback": returning(7),
                 **fields,
@@ -220,7 +222,7 @@ def test_memory_is_empty_before_a_kernel_sees_it(machine: Machine) -> None:
         "for (var i = 0u; i < 64u; i++) { out[id.x] |= a[i]; }  workgroupBarrier(); out[id.x] |= s[local.x];",
         before="var<private> a: array<u32, 64>;\nvar<workgroup> s: array<u32, 64>;",
         invocations="64",
-        golden=(Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(words).digest()),),
+        golden=(Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(words).digest(), result=b""),),
     )
     (outcome,) = machine.compute(reader, (1, 65))
     assert outcome.data == words

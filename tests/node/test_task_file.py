@@ -208,8 +208,6 @@ sums = { elements = 1 }
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("elements = 1", 'elements = 1, compare = { kind = "tol", absolute = 1, relative = 0, outliers = 0 }',
-         "gpu.outputs.sums.compare: votes compare bytes so far"),
         ('runtime = "gpu"', 'runtime = "wasm"', "the table [gpu] belongs to"),
         ("[[0, 5]]", "[[0, 5, 6]]", "gpu.golden: a chunk of this split has 2 numbers, not 3"),
         ("[[0, 5]]", '["input.bin"]', "gpu.golden: name the 2 numbers of a chunk"),

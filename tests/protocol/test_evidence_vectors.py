@@ -1,10 +1,11 @@
-"""Three small jobs as their creators show them, and what is wrong with each of many broken copies, in both languages.
+"""Five small jobs as their creators show them, and what is wrong with each of many broken copies, in both languages.
 
 The files are made by hand, signature by signature, so that they change only with the wire.
 """
 
 from __future__ import annotations
 
+import struct
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,17 @@ import pytest
 
 from crowdcompute.protocol import merkle
 from crowdcompute.protocol.batch import Leaf, seal_commit
-from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.credit import fields_of, split, table_of
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import CANCELLED, Status
+from crowdcompute.protocol.gpu import Golden, Package
+from crowdcompute.protocol.gpu.compare import Tolerance
+from crowdcompute.protocol.gpu.package import Output
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Policy, Range, open_manifest, sign_manifest
-from crowdcompute.protocol.opening import AssignOpening, CommitOpening, Shown, read_shown, write_shown
+from crowdcompute.protocol.opening import AssignOpening, CommitOpening, ComparedOpening, Shown, read_shown, write_shown
 from crowdcompute.protocol.policy import error_bound
 from crowdcompute.protocol.records import (
     EVERYTHING,
@@ -50,9 +55,10 @@ CHUNKS = 5
 class Job:
     """Writes one shown record after another."""
 
-    def __init__(self, creator: Identity, manifest: Manifest) -> None:
+    def __init__(self, creator: Identity, manifest: Manifest, package: bytes = b"") -> None:
         self.creator = creator
-        self.shown = [Shown(sign_manifest(creator, manifest), b"")]
+        self.package = package
+        self.shown = [Shown(sign_manifest(creator, manifest), package)]
         self.task = self.shown[0].signed.record_id
         for worker in WORKERS:
             self.say(worker, Join(self.task, worker.seal_key, bytes(32), 0, bytes(32), 0))
@@ -79,14 +85,21 @@ class Job:
         seq = seq or len(self.shown)
         salt, nonce = bytes([seq]) * 16, bytes([seq]) * 12
         commit = seal_commit(worker, self.creator.seal_key, self.task, seq, leaves, salt=salt, nonce=nonce)
-        opening = CommitOpening(salt, tuple((int(leaf.status), leaf.digest) for leaf in leaves))
+        votes = tuple((int(leaf.status), leaf.digest) for leaf in leaves)
+        opening: CommitOpening | ComparedOpening = CommitOpening(salt, votes)
+        if self.package:
+            opening = ComparedOpening(salt, votes, tuple(leaf.data for leaf in leaves))
         self.say(worker, commit, encode(opening) if opens else b"")
 
     def close(
-        self, confirmers: Mapping[int, Sequence[Identity]], certificate: Callable[[bytes], CertificateBody]
+        self,
+        confirmers: Mapping[int, Sequence[Identity]],
+        certificate: Callable[[bytes], CertificateBody],
+        accepted_results: Mapping[int, bytes] | None = None,
     ) -> None:
         """Accept the right result of every chunk that somebody confirmed or the creator executed, and certify."""
-        values = {chunk: b"\0" + sha256(right(chunk)).digest() for chunk in confirmers}
+        results = accepted_results or {chunk: right(chunk) for chunk in confirmers}
+        values = {chunk: b"\0" + sha256(results[chunk]).digest() for chunk in confirmers}
         root = merkle.root([merkle.leaf_hash(chunk.to_bytes(4) + value) for chunk, value in values.items()])
         table = table_of(split(1, ([worker.public_key for worker in workers] for workers in confirmers.values())))
         accepted = sum(1 << chunk for chunk in confirmers)
@@ -162,6 +175,74 @@ def given_up(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
     return job
 
 
+def about(*chunks: int, off: float = 0.0) -> dict[int, bytes]:
+    """What a device computes of a chunk's float, and how far off it is."""
+    return {chunk: struct.pack("<f", chunk + off) for chunk in chunks}
+
+
+def first_of(*results: bytes) -> bytes:
+    """Of several that could stand for the others the one whose value comes first."""
+    return min(results, key=lambda data: sha256(data).digest())
+
+
+def with_tolerance(creator: Identity, make_manifest: Callable[..., Manifest], replication: int, eps: float) -> Job:
+    """A task of floats that are the same within 1."""
+    near = Tolerance(absolute=1.0, relative=0.0, outliers=0.0)
+    package = encode(
+        Package(
+            schema=1,
+            source=b"a kernel",
+            uniform=(),
+            invocations="count",
+            outputs=(Output(name="out", elements=1, compare=near),),
+            fuel=1,
+            golden=(Golden(input=b"", sha256=sha256(b"").digest(), result=b""),),
+            fallback=b"a module",
+        )
+    )
+    policy = Policy(replication=replication, eps=eps, liars=0.2, pow_bits=0)
+    code = describe(package)
+    return Job(
+        creator,
+        make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy, runtime="gpu", code=code),
+        package,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """Three devices, none of which computes what another does, but all within the tolerance."""
+    job = with_tolerance(creator, make_manifest, 2, 0.9)
+    job.vote(ALICE, about(*range(CHUNKS), off=0.75))
+    for worker, off in ((BOB, 0.0), (CAROL, -0.125)):
+        job.ask(worker, range(CHUNKS))
+        job.vote(worker, about(*range(CHUNKS), off=off))
+    bound = error_bound(0.8 * CHUNKS, 0, convicted=False)
+    offs = (0.75, 0.0, -0.125)
+    job.close(
+        dict.fromkeys(range(CHUNKS), WORKERS),
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 5, 0, 0, 0, 0.9, bound, 0.95),
+        {chunk: first_of(*(about(chunk, off=off)[chunk] for off in offs)) for chunk in range(CHUNKS)},
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def mismeasured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """One worker's vote is beyond the tolerance of what the creator computes, which is not what anybody else does."""
+    job = with_tolerance(creator, make_manifest, 1, 1e-4)
+    job.vote(ALICE, about(0, 1, 2, off=0.75), seq=20)
+    job.vote(BOB, about(3, off=-0.5) | about(4, off=1.75), seq=30)
+    job.vote(creator, about(*range(CHUNKS), off=0.25), seq=50)
+    job.say(creator, Verdict(job.task, BOB.public_key, "wrong", 4, bytes(32), 30))
+    job.close(
+        {0: (ALICE,), 1: (ALICE,), 2: (ALICE,), 3: (), 4: ()},
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 10, 0, 3, 1, 1, 1e-4, 0.0, 0.99),
+        about(*range(CHUNKS), off=0.25),
+    )
+    return job
+
+
 def index(job: Job, kind: str, number: int = 0) -> int:
     return [at for at, entry in enumerate(job.shown) if entry.signed.kind == kind][number]
 
@@ -178,7 +259,7 @@ def without(job: Job, *left_out: int) -> list[Shown]:
     return [entry for at, entry in enumerate(job.shown) if at not in left_out]
 
 
-def broken(honest: Job, lied_to: Job, given_up: Job) -> dict[str, list[Shown]]:
+def broken(honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job) -> dict[str, list[Shown]]:
     """Copies in which one thing is not as it should be."""
     last = len(honest.shown) - 1
     commit = honest.shown[index(honest, "commit")]
@@ -227,15 +308,44 @@ def broken(honest: Job, lied_to: Job, given_up: Job) -> dict[str, list[Shown]]:
         "a ban for a commit that opens": replaced(lied_to, ban, reason="malformed"),
         "a liar let off": without(lied_to, ban),
         "a chunk that was given up counted as an audit": replaced(given_up, len(given_up.shown) - 1, creator_audits=3),
+        "a tolerance that is not shown": [Shown(measured.shown[0].signed, b""), *map(hashes_only, measured.shown[1:])],
+        "another tolerance": [
+            Shown(measured.shown[0].signed, measured.package.replace(struct.pack(">d", 1.0), struct.pack(">d", 9.0))),
+            *measured.shown[1:],
+        ],
+        "a tolerance where there is none": [Shown(honest.shown[0].signed, measured.package), *honest.shown[1:]],
+        "a result shown otherwise": [
+            Shown(entry.signed, entry.opened.replace(struct.pack("<f", 1.75), struct.pack("<f", 1.5)))
+            for entry in measured.shown
+        ],
+        "a result that is not shown": [
+            Shown(entry.signed, entry.opened.replace(b"\xc4\x04" + struct.pack("<f", 1.75), b"\xc4\x00"))
+            for entry in measured.shown
+        ],
+        "nearness that is not near": replaced(mismeasured, index(mismeasured, "verdict"), chunk=3),
+        "a worker beyond the tolerance let off": without(mismeasured, index(mismeasured, "verdict")),
         "a bound that the creator's executions do not allow": replaced(lied_to, len(lied_to.shown) - 1, bound=1e-5),
     }
+
+
+def hashes_only(entry: Shown) -> Shown:
+    """A commit as it is shown where results are compared by their bytes."""
+    if entry.signed.kind != "commit":
+        return entry
+    opening = decode(entry.opened, ComparedOpening)
+    return Shown(entry.signed, encode(CommitOpening(opening.salt, opening.votes)))
 
 
 def parse_manifest(job: Job) -> Manifest:
     return open_manifest(job.shown[0].signed, verify)
 
 
-def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job) -> None:
+def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job) -> None:
+    counted = recount(measured.shown, verify)
+    assert counted.wrong_votes == {}
+    counted = recount(mismeasured.shown, verify)
+    assert counted.wrong_votes == {BOB.public_key: 1}
+    assert counted.digest(4) == sha256(struct.pack("<f", 4.25)).digest()
     counted = recount(given_up.shown, verify)
     assert (counted.cancelled, len(counted.values)) == (3, 2)
     counted = recount(honest.shown, verify)
@@ -246,11 +356,20 @@ def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job) -> 
     assert counted.wrong_votes == {BOB.public_key: 1, CAROL.public_key: 2}
 
 
-def test_the_vectors_hold(honest: Job, lied_to: Job, given_up: Job, expect_vectors: ExpectVectors) -> None:
+def test_the_vectors_hold(
+    honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job, expect_vectors: ExpectVectors
+) -> None:
     """A file is its entries by number, of which the first list has all."""
     entries: dict[Shown, int] = {}
     vectors: list[dict[str, object]] = []
-    for name, shown in {"honest": honest.shown, "lied to": lied_to.shown, "given up": given_up.shown}.items():
+    jobs = {
+        "honest": honest,
+        "lied to": lied_to,
+        "given up": given_up,
+        "measured": measured,
+        "mismeasured": mismeasured,
+    }
+    for name, shown in ((name, job.shown) for name, job in jobs.items()):
         counted = recount(read_shown(b"".join(write_shown(shown))), verify)
         vectors.append(
             {
@@ -267,7 +386,7 @@ def test_the_vectors_hold(honest: Job, lied_to: Job, given_up: Job, expect_vecto
                 },
             }
         )
-    for name, shown in broken(honest, lied_to, given_up).items():
+    for name, shown in broken(honest, lied_to, given_up, measured, mismeasured).items():
         with pytest.raises((DoesNotHold, RemoteProtocolError)) as error:
             recount(read_shown(b"".join(write_shown(shown))), verify)
             pytest.fail(name)

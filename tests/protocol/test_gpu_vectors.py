@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
 from crowdcompute.protocol.gpu import Golden, Package, open_package
-from crowdcompute.protocol.gpu.compare import Exact, Tolerance, Ulp, agree, is_valid, pivot
+from crowdcompute.protocol.gpu.compare import Array, Comparator, Comparison, Exact, Tolerance, Ulp
 from crowdcompute.protocol.gpu.opencl import opencl
 from crowdcompute.protocol.gpu.pacing import next_groups
 from crowdcompute.protocol.gpu.package import Field, Output
@@ -190,20 +191,22 @@ REFUSED: dict[str, str] = {
     "a discarded fragment": body("discard;"),
 }
 
-COMPARISONS: list[tuple[str, Any, str, list[float], list[float]]] = [
-    ("the same", Exact(), "f32", [1.0, 2.0], [1.0, 2.0]),
-    ("two zeros are other bytes", Exact(), "f32", [0.0], [-0.0]),
-    ("integers are exact", Tolerance(absolute=5.0, relative=0.0, outliers=0.0), "u32", [7], [8]),
-    ("one step", Ulp(steps=1, absolute=0.0), "f32", [1.0], [1.0000001192092896]),
-    ("two steps", Ulp(steps=1, absolute=0.0), "f32", [1.0], [1.000000238418579]),
-    ("steps across zero", Ulp(steps=2, absolute=0.0), "f32", [1e-45], [-1e-45]),
-    ("zeros are no step apart", Ulp(steps=0, absolute=0.0), "f32", [0.0], [-0.0]),
-    ("near zero", Ulp(steps=1, absolute=1e-6), "f32", [1e-7], [-1e-7]),
-    ("within", Tolerance(absolute=0.125, relative=0.0, outliers=0.0), "f32", [1.0, 2.0], [1.125, 1.875]),
-    ("beyond", Tolerance(absolute=0.125, relative=0.0, outliers=0.0), "f32", [1.0, 2.0], [1.25, 2.0]),
-    ("relative to the larger", Tolerance(absolute=0.0, relative=0.25, outliers=0.0), "f32", [3.0], [4.0]),
-    ("one outlier of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), "f32", [1, 2, 3, 4], [1, 2, 3, 9]),
-    ("two of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), "f32", [1, 2, 3, 4], [1, 2, 8, 9]),
+COMPARISONS: list[tuple[str, Comparator, list[float], list[float]]] = [
+    ("the same", Exact(), [1.0, 2.0], [1.0, 2.0]),
+    ("two zeros are other bytes", Exact(), [0.0], [-0.0]),
+    ("another length", Tolerance(absolute=5.0, relative=0.0, outliers=0.0), [7.0], [7.0, 7.0]),
+    ("no numbers", Tolerance(absolute=5.0, relative=0.0, outliers=0.9), [float("nan")], [float("nan")]),
+    ("an infinity", Tolerance(absolute=1e30, relative=1e30, outliers=0.9), [float("inf")], [1.0]),
+    ("one step", Ulp(steps=1, absolute=0.0), [1.0], [1.0000001192092896]),
+    ("two steps", Ulp(steps=1, absolute=0.0), [1.0], [1.000000238418579]),
+    ("steps across zero", Ulp(steps=2, absolute=0.0), [1e-45], [-1e-45]),
+    ("zeros are no step apart", Ulp(steps=0, absolute=0.0), [0.0], [-0.0]),
+    ("near zero", Ulp(steps=1, absolute=1e-6), [1e-7], [-1e-7]),
+    ("within", Tolerance(absolute=0.125, relative=0.0, outliers=0.0), [1.0, 2.0], [1.125, 1.875]),
+    ("beyond", Tolerance(absolute=0.125, relative=0.0, outliers=0.0), [1.0, 2.0], [1.25, 2.0]),
+    ("relative to the larger", Tolerance(absolute=0.0, relative=0.25, outliers=0.0), [3.0], [4.0]),
+    ("one outlier of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), [1, 2, 3, 4], [1, 2, 3, 9]),
+    ("two of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), [1, 2, 3, 4], [1, 2, 8, 9]),
 ]
 
 
@@ -238,11 +241,39 @@ def package(**fields: Any) -> bytes:
                     Output(name="squares", elements=4, compare=Exact()),
                 ),
                 "fuel": 100,
-                "golden": (Golden(input=bytes(16), sha256=bytes(32)),),
+                "golden": (Golden(input=bytes(16), sha256=bytes(32), result=b""),),
                 "fallback": FALLBACK,
                 **fields,
             }
         )
+    )
+
+
+HALVES = """
+struct Numbers { first: f32, count: u32 }
+@group(0) @binding(0) var<uniform> numbers: Numbers;
+@group(0) @binding(1) var<storage, read_write> halves: array<f32>;
+@compute @workgroup_size(8) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    halves[id.x] = 0.5 * (numbers.first + f32(id.x));
+}
+"""
+
+
+def golden(result: bytes) -> Golden:
+    return Golden(input=bytes(16), sha256=hashlib.sha256(result).digest(), result=result)
+
+
+def halves(**fields: Any) -> bytes:
+    """The package of HALVES with some fields replaced."""
+    tolerance = Tolerance(absolute=0.25, relative=0.0, outliers=0.0)
+    return package(
+        **{
+            "source": HALVES.encode(),
+            "invocations": "count",
+            "outputs": (Output(name="halves", elements=1, compare=tolerance),),
+            "golden": (golden(struct.pack("<f", 0.0)),),
+            **fields,
+        }
     )
 
 
@@ -252,7 +283,13 @@ PACKAGES: dict[str, bytes] = {
     "bytes": b"kernel",
     "cut short": package()[:-1],
     "another kernel": package(source=b"fn main() { }"),
-    "floats": package(source=SQUARES.replace("let x", "let f = 1.5; let x").encode()),
+    "integers made of floats": package(source=SQUARES.replace("let x", "let f = 1.5; let x").encode()),
+    "floats": halves(),
+    "floats without a tolerance": halves(outputs=(Output(name="halves", elements=1, compare=Exact()),)),
+    "floats without a result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=b""),)),
+    "another result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=bytes(4)),)),
+    "a result that is no number": halves(golden=(golden(struct.pack("<f", float("nan"))),)),
+    "a result of integers": package(golden=(golden(bytes(4)),)),
     "another field": package(uniform=(Field(name="first", value="start"), Field(name="last", value="stop"))),
     "a field too few": package(uniform=(Field(name="first", value="start"),)),
     "outputs in another order": package(outputs=SQUARED[::-1]),
@@ -269,6 +306,11 @@ PACKAGES: dict[str, bytes] = {
     "no elements": package(outputs=(Output(name="total", elements=0, compare=Exact()), SQUARED[1])),
 }
 TWO = "<2q"
+FLOAT_ARRANGEMENTS: list[tuple[str, bytes]] = [
+    ("a float", struct.pack(TWO, -(2**24), -(2**24) + 3)),
+    ("a float too large", struct.pack(TWO, 2**24 + 1, 2**24 + 4)),
+    ("more than a vote holds", struct.pack(TWO, 0, 1_025)),
+]
 ARRANGEMENTS: list[tuple[str, dict[str, Any], bytes, bool]] = [
     ("a range's words", {"invocations": "count / 4 * 2"}, struct.pack(TWO, -3, 6), True),
     ("a range beyond i32", {}, struct.pack(TWO, 2**31, 2**31 + 4), True),
@@ -323,10 +365,10 @@ ARRANGEMENTS: list[tuple[str, dict[str, Any], bytes, bool]] = [
 MEMORY_BYTES, OUTPUT_BYTES = 2_048, 4_000
 
 
-def arranged(fields: dict[str, Any], data: bytes, numbers: bool) -> dict[str, Any]:
-    task = open_package(package(**fields))
+def arranged(code: bytes, data: bytes, numbers: bool, memory_bytes: int, output_bytes: int) -> dict[str, Any]:
+    task = open_package(code)
     try:
-        chunk = task.arrange(data, numbers=numbers, memory_bytes=MEMORY_BYTES, output_bytes=OUTPUT_BYTES)
+        chunk = task.arrange(data, numbers=numbers, memory_bytes=memory_bytes, output_bytes=output_bytes)
     except RemoteProtocolError as error:
         return {"why": str(error)}
     return {
@@ -346,10 +388,12 @@ def verdict(code: bytes) -> str | None:
     return None
 
 
-def packed(type_: str, values: list[float]) -> bytes:
-    if type_ == "f32":
-        return struct.pack(f"<{len(values)}f", *values)
-    return struct.pack(f"<{len(values)}I", *map(int, values))
+def packed(values: list[float]) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def compared(comparator: Comparator) -> Comparison:
+    return Comparison((Array(1, comparator),))
 
 
 def refusal(source: str) -> str:
@@ -388,28 +432,34 @@ def test_kernels_are_printed_and_refused_as_the_vectors_say(
             "packages": [
                 {"what": what, "package": code.hex(), "why": verdict(code)} for what, code in PACKAGES.items()
             ],
-            "memory_bytes": MEMORY_BYTES,
-            "output_bytes": OUTPUT_BYTES,
             "arrangements": [
                 {
                     "what": what,
-                    "package": package(**fields).hex(),
+                    "package": code.hex(),
                     "input": data.hex(),
                     "numbers": numbers,
-                    "expected": arranged(fields, data, numbers),
+                    "memory_bytes": memory_bytes,
+                    "output_bytes": output_bytes,
+                    "expected": arranged(code, data, numbers, memory_bytes, output_bytes),
                 }
-                for what, fields, data, numbers in ARRANGEMENTS
+                for what, code, data, numbers, memory_bytes, output_bytes in (
+                    *(
+                        (what, package(**fields), data, numbers, MEMORY_BYTES, OUTPUT_BYTES)
+                        for what, fields, data, numbers in ARRANGEMENTS
+                    ),
+                    *((what, halves(), data, True, 2**20, 2**20) for what, data in FLOAT_ARRANGEMENTS),
+                )
             ],
             "comparisons": [
                 {
                     "what": what,
                     "comparator": {"kind": comparator.__struct_config__.tag, **plain_json(comparator)},
-                    "type": type_,
-                    "left": packed(type_, left).hex(),
-                    "right": packed(type_, right).hex(),
-                    "agree": agree(comparator, type_, packed(type_, left), packed(type_, right)),  # type: ignore[arg-type]
+                    "left": packed(left).hex(),
+                    "right": packed(right).hex(),
+                    "close": compared(comparator).are_close(packed(left), packed(right)),
+                    "half_as_close": compared(comparator).halved().are_close(packed(left), packed(right)),
                 }
-                for what, comparator, type_, left, right in COMPARISONS
+                for what, comparator, left, right in COMPARISONS
             ],
             "pacing": [
                 {"groups": groups, "seconds": seconds, "next": next_groups(groups, seconds)}
@@ -430,15 +480,26 @@ def test_no_refused_kernel_is_refused_for_another_reason_than_its_own() -> None:
 
 
 def test_arrays_with_other_lengths_or_without_numbers_are_no_votes() -> None:
-    assert is_valid(struct.pack("<2f", 1.0, 2.0), "f32", 2)
-    assert not is_valid(struct.pack("<2f", 1.0, 2.0), "f32", 3)
-    assert not is_valid(struct.pack("<2f", 1.0, float("nan")), "f32", 2)
-    assert not is_valid(struct.pack("<2f", 1.0, float("-inf")), "f32", 2)
+    pairs = Comparison((Array(2, Exact()),))
+    assert pairs.is_result(packed([1.0, 2.0]))
+    assert not pairs.is_result(packed([1.0, 2.0, 3.0]))
+    assert not pairs.is_result(packed([1.0, 2.0])[:-1])
+    assert not pairs.is_result(packed([1.0, float("nan")]))
+    assert not pairs.is_result(packed([1.0, float("-inf")]))
 
 
-def test_the_result_most_others_are_close_to_stands_for_them_in_any_order() -> None:
-    results = {name: struct.pack("<f", value) for name, value in {"a": 1.0, "b": 1.1, "c": 1.2, "d": 5.0}.items()}
-    comparator = Tolerance(absolute=0.15, relative=0.0, outliers=0.0)
-    assert pivot(comparator, "f32", results, quorum=3) == ("b", "a", "c")
-    assert pivot(comparator, "f32", dict(reversed(results.items())), quorum=3) == ("b", "a", "c")
-    assert pivot(comparator, "f32", results, quorum=4) == ()
+def test_each_array_of_a_result_is_compared_by_its_own_comparator() -> None:
+    near = Tolerance(absolute=0.5, relative=0.0, outliers=0.0)
+    comparison = Comparison((Array(1, Exact()), Array(2, near)))
+    left = packed([1.0, 2.0, 10.0, 10.0, 10.0, 10.0])
+    assert comparison.are_close(left, packed([1.0, 2.0, 10.5, 10.0, 10.0, 9.5]))
+    assert not comparison.are_close(left, packed([1.0, 2.5, 10.0, 10.0, 10.0, 10.0]))
+
+
+def test_a_device_proves_itself_by_half_of_what_votes_may_differ() -> None:
+    task = open_package(halves())
+    (vector,) = task.package.golden
+    assert task.proves(vector, packed([0.125]))
+    assert not task.proves(vector, packed([0.126]))
+    assert task.comparison is not None
+    assert task.comparison.are_close(packed([0.126]), vector.result)

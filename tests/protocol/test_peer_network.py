@@ -39,13 +39,22 @@ if TYPE_CHECKING:
     from crowdcompute.simulations.network import Node
 
 
-def world(extra: str = "", *, peers: int = 6, chunks: int = 30, replication: int = 2, chunk_s: float = 0.5) -> World:
+def world(
+    extra: str = "",
+    *,
+    peers: int = 6,
+    chunks: int = 30,
+    replication: int = 2,
+    chunk_s: float = 0.5,
+    tolerance: float = 0.0,
+) -> World:
+    task = f"eps = 0.1, chunk_s = {chunk_s}, chunk_sigma = 0.0"
     return World(
         parse_scenario(
             f"""
             name = "small"
             network = {{peers = {peers}, real_keys = true, speed_sigma = 0.0}}
-            task = {{chunks = {chunks}, eps = 0.1, replication = {replication}, chunk_s = {chunk_s}, chunk_sigma = 0.0}}
+            task = {{chunks = {chunks}, replication = {replication}, tolerance = {tolerance}, {task}}}
             checks = {{stop_s = 600}}
             {extra}
             """
@@ -87,6 +96,19 @@ def test_a_liar_is_convicted_and_its_votes_are_void(replication: int) -> None:
     for chunk in range(30):
         assert liar not in small.role.result(chunk).agreed
         assert liar not in small.role.ledger.voters(chunk)
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+def test_floats_that_no_two_peers_compute_alike_are_certified_and_liars_convicted(replication: int) -> None:
+    small = world('liars = [{kind = "colluding", count = 2}]', replication=replication, tolerance=0.25)
+    run(small)
+    certificate = small.role.ledger.certificate
+    assert certificate is not None
+    assert certificate.convicted == 2
+    chunk = next(chunk for chunk in range(30) if len(small.role.result(chunk).agreed) > 1)
+    values = {vote.value for vote in small.role.referee.voters(chunk).values() if vote.value}
+    assert len(values) > 1, "who agrees has not voted for the same bytes"
+    assert sorted(recount(small.role.evidence(), verify).values) == list(range(30))
 
 
 def test_an_equivocator_is_convicted_by_its_own_two_signatures() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
+from typing import TypeAlias
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.gpu.compare import Array, Comparison, Tolerance
+from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.referee import Referee
-from crowdcompute.protocol.tally import Ballot, ChunkState, ChunkTally, equivocators, tally
+from crowdcompute.protocol.tally import Ballot, ChunkState, ChunkTally, differ, equivocators, tally
 
 CREATOR = b"creator"
 WORKERS = (b"alice", b"bob", b"carol", b"dave")
@@ -23,22 +29,48 @@ def leaf(chunk: int, data: bytes | None) -> Leaf:
     return Leaf(chunk, Status.OK, inline=True, size=len(data), data=data)
 
 
+def number(value: float) -> bytes:
+    return struct.pack("<f", value)
+
+
+COMPARISON = Comparison((Array(1, Tolerance(absolute=1.0, relative=0.0, outliers=0.0)),))
+NUMBERS = (number(0.0), number(0.75), number(1.5), number(float("nan")), b"none!")
 leaves = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*RESULTS, None)), min_size=1, max_size=3)
-steps: st.SearchStrategy[tuple[str, bytes, dict[int, bytes | None]]] = st.one_of(
-    st.tuples(st.just("cast"), st.sampled_from((CREATOR, *WORKERS)), leaves),
-    st.tuples(st.just("admit"), st.sampled_from(WORKERS), st.just({})),
-    st.tuples(st.just("void"), st.sampled_from(WORKERS), st.just({})),
-    st.tuples(st.just("strike"), st.sampled_from(WORKERS), st.just({})),
-    st.tuples(st.just("assign"), st.sampled_from(WORKERS), leaves),
-)
+numbers = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*NUMBERS, None)), min_size=1, max_size=3)
+Step: TypeAlias = tuple[str, bytes, dict[int, bytes | None]]
+
+
+def steps(votes: st.SearchStrategy[dict[int, bytes | None]]) -> st.SearchStrategy[list[Step]]:
+    step: st.SearchStrategy[Step] = st.one_of(
+        st.tuples(st.just("cast"), st.sampled_from((CREATOR, *WORKERS)), votes),
+        st.tuples(st.just("admit"), st.sampled_from(WORKERS), st.just({})),
+        st.tuples(st.just("void"), st.sampled_from(WORKERS), st.just({})),
+        st.tuples(st.just("strike"), st.sampled_from(WORKERS), st.just({})),
+        st.tuples(st.just("assign"), st.sampled_from(WORKERS), votes),
+    )
+    return st.lists(step, max_size=14)
 
 
 @settings(max_examples=300)
-@given(st.lists(steps, max_size=14), st.integers(1, 3))
-def test_after_every_step_the_referee_says_what_the_whole_set_says(
-    sequence: list[tuple[str, bytes, dict[int, bytes | None]]], replication: int
-) -> None:
-    referee = Referee(CREATOR, replication)
+@given(steps(leaves), st.integers(1, 3))
+def test_after_every_step_the_referee_says_what_the_whole_set_says(sequence: list[Step], replication: int) -> None:
+    step_by_step(sequence, replication, None)
+
+
+@settings(max_examples=300)
+@given(steps(numbers), st.integers(1, 3))
+def test_so_it_does_where_results_are_compared_as_numbers(sequence: list[Step], replication: int) -> None:
+    step_by_step(sequence, replication, COMPARISON)
+
+
+def same_number(chunk: int, one: bytes, other: bytes) -> bool:
+    data = {b"\0" + hashlib.sha256(each).digest(): each for each in NUMBERS}
+    return COMPARISON.are_close(data[one], data[other])
+
+
+def step_by_step(sequence: list[Step], replication: int, comparison: Comparison | None) -> None:
+    referee = Referee(CREATOR, replication, comparison=comparison)
+    same = differ if comparison is None else same_number
     cast: list[Ballot] = []
     admitted: set[bytes] = set()
     convicted: dict[bytes, int] = {}
@@ -50,10 +82,12 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(
             case "cast":
                 opened = [leaf(chunk, data) for chunk, data in named.items()]
                 seq = len(cast)
-                cast.append(Ballot(worker, seq, bytes((seq,)), {each.chunk: each.value for each in opened}))
+                cast.append(
+                    Ballot(worker, seq, bytes((seq,)), {each.chunk: counted_value(each, comparison) for each in opened})
+                )
                 touched.update(referee.cast(worker, opened, seq))
                 # The creator's role convicts whoever contradicts itself, itself included should it ever happen.
-                assert referee.contradictors == equivocators(cast)
+                assert referee.contradictors == equivocators(cast, same)
                 for contradictor in referee.contradictors:
                     touched.update(referee.make_void(contradictor, EVERYTHING))
             case "admit":
@@ -76,6 +110,7 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(
             admitted=admitted,
             convicted=convicted,
             assigned=assigned,
+            same=same,
         )
         assert referee.void == whole.void
         nothing = ChunkTally(ChunkState.OPEN, None, replication, (), 0)
@@ -116,3 +151,12 @@ def test_the_reasons_for_no_result_are_kept_by_worker() -> None:
     referee.cast(b"alice", [Leaf(0, Status.NO_RESULT, inline=True, size=4, data=b"\xfftra")], 1)
     assert list(referee.reports(0)) == [b"alice"]
     assert referee.reports(0)[b"alice"].endswith("tra")
+
+
+def test_a_vote_for_what_is_no_number_is_a_report_without_result() -> None:
+    referee = Referee(CREATOR, 1, comparison=COMPARISON)
+    for worker, data in zip(WORKERS, (*NUMBERS[3:], NUMBERS[0]), strict=False):
+        referee.admit(worker)
+        referee.cast(worker, [leaf(0, data)], 1)
+    assert referee.chunk(0) == ChunkTally(ChunkState.AGREED, leaf(0, NUMBERS[0]).value, 0, (), 0)
+    assert referee.reports(0) == dict.fromkeys(WORKERS[:2], "a result that is none of the task's")

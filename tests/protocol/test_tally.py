@@ -17,6 +17,7 @@ from crowdcompute.protocol.tally import (
     ChunkTally,
     Tally,
     Vote,
+    differ,
     says_more,
     tally,
     tally_chunk,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 CREATOR, ALICE, BOB, CAROL, DAVE = (name.encode() for name in ("creator", "alice", "bob", "carol", "dave"))
 WORKERS = (ALICE, BOB, CAROL, DAVE)
 RIGHT, WRONG = b"\0right", b"\0wrong"
+LOW, MIDDLE, HIGH = b"\0low", b"\0middle", b"\0high"
+"""Of a task with a tolerance: neighbours are one result."""
+NEIGHBOURS = ((LOW, MIDDLE), (MIDDLE, HIGH))
 
 
 def count(
@@ -38,6 +42,7 @@ def count(
     admitted: Collection[bytes] = WORKERS,
     convicted: Mapping[bytes, int] = MappingProxyType({}),
     assigned: Collection[tuple[bytes, int]] = (),
+    close: Collection[tuple[bytes, bytes]] = (),
 ) -> Tally:
     return tally(
         ballots,
@@ -46,6 +51,7 @@ def count(
         admitted=admitted,
         convicted=convicted,
         assigned=assigned,
+        same=(lambda _, one, other: (one, other) in close or (other, one) in close) if close else differ,
     )
 
 
@@ -135,17 +141,43 @@ def test_without_the_creators_key_a_chunk_is_sealed_and_no_more() -> None:
     assert result.chunks[0] == ChunkTally(ChunkState.SEALED, None, 0, (), 0)
 
 
+def test_votes_within_the_tolerance_are_a_quorum_that_one_of_them_stands_for() -> None:
+    cast = [ballot(ALICE, 1, c0=MIDDLE), ballot(BOB, 1, c0=LOW), ballot(CAROL, 1, c0=HIGH)]
+    result = count(*cast, assigned={(BOB, 0), (CAROL, 0)}, close=NEIGHBOURS)
+    assert result.chunks[0] == ChunkTally(ChunkState.AGREED, MIDDLE, 0, (), 1)
+    # Ends of which nobody stands between are two results.
+    apart = count(*cast[1:], assigned={(BOB, 0), (CAROL, 0)}, close=NEIGHBOURS)
+    assert apart.chunks[0].state is ChunkState.DISPUTED
+
+
+def test_who_is_beyond_the_tolerance_of_what_the_creator_computed_is_an_offender() -> None:
+    cast = [ballot(ALICE, 1, c0=MIDDLE), ballot(BOB, 1, c0=HIGH), ballot(CREATOR, 1, c0=LOW)]
+    assert count(*cast, close=NEIGHBOURS).chunks[0] == ChunkTally(ChunkState.AGREED, LOW, 0, (BOB,), 0)
+
+
+def test_two_devices_of_one_worker_may_differ_within_the_tolerance() -> None:
+    assert not count(ballot(ALICE, 1, c0=LOW), ballot(ALICE, 2, c0=MIDDLE), close=NEIGHBOURS).void
+    assert count(ballot(ALICE, 1, c0=LOW), ballot(ALICE, 2, c0=HIGH), close=NEIGHBOURS).void == {ALICE: EVERYTHING}
+
+
 values = st.sampled_from([RIGHT, WRONG, NO_RESULT, None])
-ballots = st.lists(
-    st.builds(
-        lambda worker, seq, cast, nonce: Ballot(worker, seq, worker + bytes((seq, nonce)), cast),
-        st.sampled_from((CREATOR, *WORKERS)),
-        st.integers(0, 5),
-        st.dictionaries(st.integers(0, 3), values, min_size=1, max_size=3),
-        st.integers(0, 1),
-    ),
-    max_size=12,
-)
+floats = st.sampled_from([LOW, MIDDLE, HIGH, WRONG, NO_RESULT, None])
+
+
+def ballots_of(votes: st.SearchStrategy[bytes | None]) -> st.SearchStrategy[list[Ballot]]:
+    return st.lists(
+        st.builds(
+            lambda worker, seq, cast, nonce: Ballot(worker, seq, worker + bytes((seq, nonce)), cast),
+            st.sampled_from((CREATOR, *WORKERS)),
+            st.integers(0, 5),
+            st.dictionaries(st.integers(0, 3), votes, min_size=1, max_size=3),
+            st.integers(0, 1),
+        ),
+        max_size=12,
+    )
+
+
+ballots = ballots_of(values)
 workers = st.sets(st.sampled_from(WORKERS))
 assignments = st.sets(st.tuples(st.sampled_from(WORKERS), st.integers(0, 3)))
 
@@ -172,6 +204,48 @@ def test_no_order_and_no_repetition_changes_the_tally(
     shuffled = cast + [rng.choice(cast) for _ in range(len(cast))]
     rng.shuffle(shuffled)
     assert say(shuffled) == say(cast)
+
+
+@given(
+    ballots_of(floats),
+    workers,
+    st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)),
+    assignments,
+    st.integers(1, 3),
+    st.randoms(use_true_random=False),
+)
+def test_no_order_changes_what_is_agreed_within_a_tolerance(
+    cast: list[Ballot],
+    admitted: set[bytes],
+    convicted: dict[bytes, int],
+    assigned: set[tuple[bytes, int]],
+    replication: int,
+    rng: Any,
+) -> None:
+    def say(records: list[Ballot]) -> Tally:
+        return count(
+            *records,
+            replication=replication,
+            admitted=admitted,
+            convicted=convicted,
+            assigned=assigned,
+            close=NEIGHBOURS,
+        )
+
+    shuffled = list(cast)
+    rng.shuffle(shuffled)
+    assert say(shuffled) == say(cast)
+    for chunk, state in say(cast).chunks.items():
+        counted = {
+            ballot.values[chunk]
+            for ballot in cast
+            if ballot.worker in admitted
+            and ballot.seq > say(cast).void.get(ballot.worker, -1)
+            and chunk in ballot.values
+        }
+        if state.state is ChunkState.AGREED and not state.offenders:
+            near = {state.value, *(pair for pairs in NEIGHBOURS if state.value in pairs for pair in pairs)}
+            assert all(value in near for value in counted if value), "a vote that counts is far from what is accepted"
 
 
 @given(ballots, assignments, st.integers(1, 3))
@@ -259,6 +333,34 @@ CASES: dict[str, dict[str, Any]] = {
         "admitted": [BOB],
         "convicted": {ALICE: EVERYTHING},
     },
+    "votes within a tolerance": {
+        "ballots": [ballot(ALICE, 1, c0=HIGH), ballot(BOB, 1, c0=MIDDLE), ballot(CAROL, 1, c0=LOW)],
+        "assigned": [(BOB, 0), (CAROL, 0)],
+        "close": NEIGHBOURS,
+    },
+    "of two that could stand for both the first": {
+        "ballots": [ballot(ALICE, 1, c0=MIDDLE), ballot(BOB, 1, c0=LOW)],
+        "assigned": [(BOB, 0)],
+        "close": NEIGHBOURS,
+    },
+    "two ends of a tolerance": {
+        "ballots": [ballot(ALICE, 1, c0=HIGH), ballot(BOB, 1, c0=LOW)],
+        "close": NEIGHBOURS,
+    },
+    "within and beyond what the creator computed": {
+        "ballots": [ballot(ALICE, 1, c0=MIDDLE), ballot(BOB, 1, c0=HIGH), ballot(CREATOR, 1, c0=LOW)],
+        "close": NEIGHBOURS,
+    },
+    "one worker's two devices": {
+        "ballots": [ballot(ALICE, 2, c0=MIDDLE), ballot(ALICE, 1, c0=LOW)],
+        "replication": 1,
+        "close": NEIGHBOURS,
+    },
+    "one worker beyond the tolerance of itself": {
+        "ballots": [ballot(ALICE, 1, c0=MIDDLE), ballot(ALICE, 2, c0=LOW), ballot(ALICE, 3, c0=HIGH)],
+        "replication": 1,
+        "close": NEIGHBOURS,
+    },
     "a result after none": {
         "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
         "replication": 1,
@@ -280,7 +382,7 @@ def test_a_case_says_what_its_vector_says_in_any_order(name: str) -> None:
 def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
     vectors = []
     for name, case in CASES.items():
-        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], **case}
+        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], "close": (), **case}
         cast = full.pop("ballots")
         result = count(*cast, **full)
         vectors.append(
@@ -291,6 +393,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                 "admitted": [worker.hex() for worker in full["admitted"]],
                 "convicted": [[worker.hex(), void_to] for worker, void_to in full["convicted"].items()],
                 "assigned": [[worker.hex(), chunk] for worker, chunk in full["assigned"]],
+                "close": [[one.hex(), other.hex()] for one, other in full["close"]],
                 "ballots": [
                     {
                         "worker": b.worker.hex(),

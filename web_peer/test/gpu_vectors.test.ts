@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 
 import { fromHex, hex } from "../src/protocol/bytes";
 import { ModuleRefused, ProtocolError } from "../src/protocol/errors";
+import { Comparison, type Comparator } from "../src/protocol/gpu/compare";
 import { arrange, openPackage } from "../src/protocol/gpu/package";
 import { nextGroups } from "../src/protocol/gpu/pacing";
 import { parse } from "../src/protocol/gpu/parser";
@@ -32,14 +33,22 @@ const vectors = JSON.parse(readFileSync(new URL("../../protocol/vectors/gpu.json
   }[];
   readonly refused: readonly { readonly what: string; readonly source: string; readonly why: string }[];
   readonly packages: readonly { readonly what: string; readonly package: string; readonly why: string | null }[];
-  readonly memory_bytes: number;
-  readonly output_bytes: number;
   readonly arrangements: readonly {
     readonly what: string;
     readonly package: string;
     readonly input: string;
     readonly numbers: boolean;
+    readonly memory_bytes: number;
+    readonly output_bytes: number;
     readonly expected: Arranged;
+  }[];
+  readonly comparisons: readonly {
+    readonly what: string;
+    readonly comparator: Comparator;
+    readonly left: string;
+    readonly right: string;
+    readonly close: boolean;
+    readonly half_as_close: boolean;
   }[];
   readonly pacing: readonly { readonly groups: number; readonly seconds: number; readonly next: number }[];
 };
@@ -93,9 +102,9 @@ describe("packages", () => {
     else expect(found).toBe(why);
   });
 
-  test.each(vectors.arrangements)("a chunk: $what", ({ package: code, input, numbers, expected }) => {
+  test.each(vectors.arrangements)("a chunk: $what", ({ package: code, input, numbers, expected, ...given }) => {
     const task = openPackage(fromHex(code));
-    const bounds = { numbers, memoryBytes: vectors.memory_bytes, outputBytes: vectors.output_bytes };
+    const bounds = { numbers, memoryBytes: given.memory_bytes, outputBytes: given.output_bytes };
     const arranged = (): unknown => {
       const chunk = arrange(task, fromHex(input), bounds);
       return {
@@ -106,6 +115,12 @@ describe("packages", () => {
     if (expected.why !== undefined) expect(refusal(arranged)).toBe(expected.why);
     else expect(arranged()).toEqual(expected);
   });
+});
+
+test.each(vectors.comparisons)("comparison: $what", ({ comparator, left, right, ...expected }) => {
+  const comparison = new Comparison([{ elements: 1, compare: comparator }]);
+  expect(comparison.areClose(fromHex(left), fromHex(right))).toBe(expected.close);
+  expect(comparison.halved().areClose(fromHex(left), fromHex(right))).toBe(expected.half_as_close);
 });
 
 test.each(vectors.pacing)("after $groups workgroups in $seconds s come $next", ({ groups, seconds, next }) => {

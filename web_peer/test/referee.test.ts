@@ -5,9 +5,11 @@ import { expect, test } from "vitest";
 
 import { type Leaf, makeLeaf } from "../src/protocol/batch";
 import { Status } from "../src/protocol/events";
+import { Comparison } from "../src/protocol/gpu/compare";
+import { countedValue } from "../src/protocol/opening";
 import { EVERYTHING } from "../src/protocol/records";
 import { Referee } from "../src/protocol/referee";
-import { type Ballot, type ChunkTally, equivocators, tally, type Value } from "../src/protocol/tally";
+import { type Ballot, type ChunkTally, differ, equivocators, type Same, tally, type Value } from "../src/protocol/tally";
 
 const CREATOR = "creator";
 const WORKERS = ["alice", "bob", "carol", "dave"];
@@ -18,22 +20,31 @@ function leaf(chunk: number, result: string | null): Leaf {
   return makeLeaf(chunk, result === null ? Status.NO_RESULT : Status.OK, true, data.length, data);
 }
 
-const results = fc.option(fc.constantFrom("right", "wrong"));
-const votes = fc.uniqueArray(fc.tuple(fc.constantFrom(...CHUNKS), results), {
-  minLength: 1,
-  maxLength: 3,
-  selector: ([chunk]) => chunk,
-});
-const step = fc.oneof(
-  fc.record({ what: fc.constant("cast" as const), worker: fc.constantFrom(CREATOR, ...WORKERS), votes }),
-  fc.record({ what: fc.constantFrom("admit" as const, "void" as const, "strike" as const), worker: fc.constantFrom(...WORKERS) }),
-  fc.record({ what: fc.constant("assign" as const), worker: fc.constantFrom(...WORKERS), votes }),
-);
+function stepOf(...results: string[]) {
+  const voted = fc.tuple(fc.constantFrom(...CHUNKS), fc.option(fc.constantFrom(...results)));
+  const votes = fc.uniqueArray(voted, { minLength: 1, maxLength: 3, selector: ([chunk]) => chunk });
+  const worker = fc.constantFrom(...WORKERS);
+  return fc.oneof(
+    fc.record({ what: fc.constant("cast" as const), worker: fc.constantFrom(CREATOR, ...WORKERS), votes }),
+    fc.record({ what: fc.constantFrom("admit" as const, "void" as const, "strike" as const), worker }),
+    fc.record({ what: fc.constant("assign" as const), worker, votes }),
+  );
+}
 
-test("after every step the referee says what the whole set says", () => {
+// As f32, of which neighbours are close, and the last is none.
+const NUMBERS = ["\0\0\0\x04", "\0\0\0\x05", "\0\0\x40\x05", "none!"];
+const comparison = new Comparison([{ elements: 1, compare: { kind: "tol", absolute: 5e-36, relative: 0, outliers: 0 } }]);
+const bytesOf = new Map(NUMBERS.map((each) => [leaf(0, each).value, leaf(0, each).data]));
+const sameNumber: Same = (_, one, other) => comparison.areClose(bytesOf.get(one)!, bytesOf.get(other)!);
+
+test.each([
+  { how: "by their bytes", step: stepOf("right", "wrong"), comparison: null, same: differ },
+  { how: "as numbers", step: stepOf(...NUMBERS), comparison, same: sameNumber },
+])("after every step the referee says what the whole set says, of results compared $how", (compared) => {
+  const { step, same } = compared;
   fc.assert(
     fc.property(fc.array(step, { maxLength: 14 }), fc.integer({ min: 1, max: 3 }), (steps, replication) => {
-      const referee = new Referee(CREATOR, replication);
+      const referee = new Referee(CREATOR, replication, undefined, compared.comparison);
       const ballots: Ballot[] = [];
       const admitted = new Set<string>();
       const convicted = new Map<string, number>();
@@ -45,11 +56,11 @@ test("after every step the referee says what the whole set says", () => {
         switch (each.what) {
           case "cast": {
             const leaves = each.votes.map(([chunk, result]) => leaf(chunk, result));
-            const values = new Map<number, Value>(leaves.map(({ chunk, value }) => [chunk, value]));
+            const values = new Map<number, Value>(leaves.map((each) => [each.chunk, countedValue(each, compared.comparison)]));
             ballots.push({ worker: each.worker, seq: ballots.length, commit: `commit ${ballots.length}`, values });
             touch(referee.cast(each.worker, leaves, ballots.length - 1));
             // The creator's role convicts whoever contradicts itself, itself included should it ever happen.
-            expect(referee.contradictors).toEqual(equivocators(ballots));
+            expect(referee.contradictors).toEqual(equivocators(ballots, same));
             for (const contradictor of referee.contradictors) touch(referee.makeVoid(contradictor, EVERYTHING));
             break;
           }
@@ -78,6 +89,7 @@ test("after every step the referee says what the whole set says", () => {
           admitted,
           convicted,
           isAssigned: (worker, chunk) => assigned.has(`${worker} ${chunk}`),
+          same,
         });
         expect(referee.void).toEqual(whole.void);
         const nothing: ChunkTally = { state: "open", value: null, missing: replication, offenders: [], extra: 0 };

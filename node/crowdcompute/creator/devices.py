@@ -7,14 +7,20 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.gpu import open_package
 from crowdcompute.protocol.split import is_numbers
+
+from .agreement import agreements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crowdcompute.node.executors.gpu import GpuChoice
     from crowdcompute.protocol.events import ChunkInput, ChunkOutcome
+    from crowdcompute.protocol.gpu import Task
 
+    from .agreement import Agreement
     from .work import Work
 
 CHOICES: tuple[GpuChoice, ...] = ("on", "software")
@@ -29,13 +35,34 @@ class OnDevice:
     refusal: str
     """Why the device does not compute the task, if it does not."""
     outcomes: tuple[ChunkOutcome, ...]
+    task: Task
 
     def differing(self, others: Sequence[ChunkOutcome]) -> tuple[int, ...]:
         """Chunks that end otherwise here than those of the fallback."""
         if self.refusal:
             return ()
         pairs = zip(self.outcomes, others, strict=True)
-        return tuple(ours.chunk for ours, theirs in pairs if ours[:3] != theirs[:3])
+        return tuple(ours.chunk for ours, theirs in pairs if not self._are_same(ours, theirs))
+
+    def agreements(self, others: Sequence[ChunkOutcome]) -> tuple[Agreement, ...]:
+        """Of floats, how far each output is from the fallback's; nothing of integers."""
+        if self.refusal or self.task.comparison is None:
+            return ()
+        pairs = zip(self.outcomes, others, strict=True)
+        return agreements(
+            self.task,
+            [(a.data, b.data) for a, b in pairs if a.status is b.status is Status.OK and len(a.data) == len(b.data)],
+        )
+
+    def _are_same(self, ours: ChunkOutcome, theirs: ChunkOutcome) -> bool:
+        comparison = self.task.comparison
+        if ours[:3] == theirs[:3]:
+            return True
+        return (
+            comparison is not None
+            and ours.status is theirs.status is Status.OK
+            and comparison.are_close(ours.data, theirs.data)
+        )
 
     def words(self, others: Sequence[ChunkOutcome]) -> str:
         if self.refusal:
@@ -45,13 +72,15 @@ class OnDevice:
             return (
                 f"{self.name}: ends chunk {differing[0]} OTHERWISE than the fallback{f' ({detail})' if detail else ''}"
             )
+        if seen := self.agreements(others):
+            return f"{self.name}: agrees with the fallback: {'; '.join(each.words() for each in seen)}"
         return f"{self.name}: the same results as the fallback"
 
 
 async def on_devices(work: Work, inputs: Sequence[ChunkInput]) -> tuple[OnDevice, ...]:
     """Execute chunks of a GPU task on every device that is found here."""
     found = []
-    digest = sha256(work.module).digest()
+    digest, task = sha256(work.module).digest(), open_package(work.module)
     for choice in CHOICES:
         pool = WorkerPool(1, gpu=choice)
         try:
@@ -60,7 +89,7 @@ async def on_devices(work: Work, inputs: Sequence[ChunkInput]) -> tuple[OnDevice
             if name:
                 numbers = is_numbers(work.split)
                 outcomes = await pool.execute(digest, work.module, work.limits, numbers, inputs, "gpu")
-                found.append(OnDevice(name, pool.gpu.refusal(digest), outcomes))
+                found.append(OnDevice(name, pool.gpu.refusal(digest), outcomes, task))
         finally:
             await pool.close()
     return tuple(found)

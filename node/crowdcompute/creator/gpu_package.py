@@ -10,6 +10,8 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.gpu import Golden, Package, open_package
+from crowdcompute.protocol.gpu.compare import Exact
+from crowdcompute.protocol.gpu.package import COMPARED_BYTES_MAX
 from crowdcompute.protocol.split import is_numbers
 from crowdcompute.protocol.wasm import rewrite
 
@@ -39,7 +41,15 @@ def make_package(task: TaskFile, kernel: KernelFile) -> bytes:
     for number, outcome in enumerate(outcomes):
         if outcome.status != Status.OK:
             raise CommandError(f"the fallback does not compute golden vector {number}: {describe_outcome(outcome)}")
-    golden = zip(kernel.golden, outcomes, strict=True)
+    has_tolerance = not all(isinstance(output.compare, Exact) for output in kernel.outputs)
+    golden = tuple(
+        Golden(
+            input=data,
+            sha256=sha256(outcome.data).digest(),
+            result=outcome.data[: COMPARED_BYTES_MAX + 1] if has_tolerance else b"",
+        )
+        for data, outcome in zip(kernel.golden, outcomes, strict=True)
+    )
     package = encode(
         Package(
             schema=1,
@@ -48,7 +58,7 @@ def make_package(task: TaskFile, kernel: KernelFile) -> bytes:
             invocations=kernel.invocations,
             outputs=kernel.outputs,
             fuel=kernel.fuel,
-            golden=tuple(Golden(input=data, sha256=sha256(outcome.data).digest()) for data, outcome in golden),
+            golden=golden,
             fallback=fallback,
         )
     )

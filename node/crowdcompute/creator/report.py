@@ -11,6 +11,7 @@ from crowdcompute.protocol.identity import peer_id_of
 from crowdcompute.protocol.manifest import Handed
 from crowdcompute.protocol.policy import explain
 
+from .agreement import proposals
 from .assurance import Assurance
 from .local import describe_outcome
 
@@ -79,6 +80,7 @@ def check_report(work: Work, facts: CodeFacts, sampled: Sample) -> dict[str, Any
         and not sampled.disputed
         and not any(device.differing(sampled.outcomes) for device in sampled.devices),
         **({"devices": [device.words(sampled.outcomes) for device in sampled.devices]} if sampled.devices else {}),
+        **({"tolerances": list(proposed)} if (proposed := _proposed(sampled)) else {}),
         "samples": [
             {"chunk": outcome.chunk, "status": outcome.status.name.lower(), "result": describe_outcome(outcome)}
             for outcome in sampled.outcomes
@@ -103,11 +105,17 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
         *_engines_words(sampled),
         *(("device", device.words(sampled.outcomes)) for device in sampled.devices),
+        *(("tolerance", proposal) for proposal in _proposed(sampled)),
         ("speed", f"{chunk} a chunk on this machine: {once} for all, once"),
         *assurance.lines(),
         *(("beware", warning) for warning in assurance.warnings()),
         ("cost", f"{least} {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
     ]
+
+
+def _proposed(sampled: Sample) -> tuple[str, ...]:
+    """Comparators for the outputs of floats, from how far apart the devices here are."""
+    return proposals([each for device in sampled.devices for each in device.agreements(sampled.outcomes)])
 
 
 def _engines_words(sampled: Sample) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from crowdcompute.protocol.blobs import describe, describe_stream
 from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle, write_bundle
 from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
+from crowdcompute.protocol.gpu import read_comparison
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.manifest import CHUNKS_MAX, Handed, Manifest, sign_manifest
@@ -172,7 +173,9 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         raise CommandError(f"the split makes {chunks} chunks: a task has 1 to {CHUNKS_MAX}", Exit.USAGE)
     code, expires_s = describe(module), created_s + task.lifetime_s
     epochs = None
-    if creator is not None and task.epoch_s and expires_s > created_s:
+    # Without the results nobody can tell whether votes agree within a tolerance: such votes wait for their creator.
+    is_shown = task.runtime != "gpu" or read_comparison(module) is None
+    if creator is not None and task.epoch_s and expires_s > created_s and is_shown:
         epochs = make_epochs(creator, code.sha256, created_s, expires_s, task.epoch_s)
     manifest = Manifest(
         schema=1,

@@ -21,13 +21,14 @@ from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .credit import INLINE_BYTES_MAX, fields_of, split, table_of
 from .dispatching import Dispatch
-from .errors import RemoteProtocolError
+from .errors import ModuleRefused, RemoteProtocolError
 from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
 from .executing import Executing
 from .frames import Keep, Kept
+from .gpu import read_comparison
 from .identity import NONCE_BYTES
 from .onward import Gathering
-from .opening import Shown, shown_records
+from .opening import Shown, check_inline, shown_records
 from .presence import Presence
 from .reclaiming import Copy, Reclaiming
 from .records import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .identity import PeerId, Signer
     from .ledger import Ledger
+    from .manifest import Manifest
     from .storage import BlobStore
 
 
@@ -120,7 +122,13 @@ class CreatorRole:
         self._rng = rng
         self._desk = desk
         self._blobs = blobs
-        self._referee = Referee(manifest.creator, manifest.policy.replication, self._drawn)
+        self._package = _package_that_compares(manifest, blobs)
+        self._referee = Referee(
+            manifest.creator,
+            manifest.policy.replication,
+            self._drawn,
+            read_comparison(self._package) if self._package else None,
+        )
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
@@ -352,8 +360,14 @@ class CreatorRole:
             state = "failed" if chunk in self._failed else "open"
             return ChunkResult(chunk, state, None, 0, len(voters), (), (), reasons)
         leaf = self._referee.leaf(chunk, value)
-        agreed = sorted(worker for worker, vote in voters.items() if vote.value == value)
-        disagreed = sorted(worker for worker, vote in voters.items() if vote.value and vote.value != value)
+        same = {
+            worker: self._referee.is_same(chunk, vote.value, value) for worker, vote in voters.items() if vote.value
+        }
+        # Within a tolerance not all of them have the bytes that stand for theirs: those that do come first.
+        agreed = sorted(
+            (worker for worker, agrees in same.items() if agrees), key=lambda each: (voters[each].value != value, each)
+        )
+        disagreed = sorted(worker for worker, agrees in same.items() if not agrees)
         state = "ok" if leaf.status is Status.OK else "task error"
         return ChunkResult(chunk, state, leaf.digest, leaf.size, len(voters), tuple(agreed), tuple(disagreed), reasons)
 
@@ -376,7 +390,7 @@ class CreatorRole:
 
     def evidence(self) -> Iterator[Shown]:
         """What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.py)."""
-        return shown_records(self._signer, self.ledger)
+        return shown_records(self._signer, self.ledger, self._package)
 
     @property
     def referee(self) -> Referee:
@@ -388,7 +402,7 @@ class CreatorRole:
         wrong: dict[bytes, int] = {}
         for chunk, value in self._accepted.items():
             for worker, vote in self._referee.voters(chunk).items():
-                if vote.value and vote.value != value:
+                if vote.value and not self._referee.is_same(chunk, vote.value, value):
                     wrong[worker] = wrong.get(worker, 0) + 1
         return wrong
 
@@ -443,6 +457,8 @@ class CreatorRole:
             seal_key = join.seal_key
         try:
             leaves = open_commit(self._signer, seal_key, author, commit)
+            if self._package:
+                check_inline(leaves)
         except RemoteProtocolError:
             if not self._restoring:
                 self._convict(author, "malformed", chunks[0], signed.record_id, now)
@@ -502,7 +518,11 @@ class CreatorRole:
 
     def _settle(self, chunk: int, tally: ChunkTally, now: float) -> None:
         value = self._accepted.get(chunk)
-        if value is not None and value != tally.value:
+        if value is not None and tally.value is not None and self._referee.is_same(chunk, value, tally.value):
+            if value != tally.value:
+                # Another of the votes that agree stands for them now: its result, inside of it, replaces the other.
+                del self._accepted[chunk]
+        elif value is not None:
             del self._accepted[chunk]
             self._retracted[chunk] = value
             self._mark_dirty(chunk, now)
@@ -540,7 +560,7 @@ class CreatorRole:
     def _agreed(self, chunk: int, tally: ChunkTally, now: float) -> None:
         assert tally.value is not None
         voters = self._referee.voters(chunk)
-        if self._retracted.pop(chunk, tally.value) != tally.value:
+        if not self._referee.is_same(chunk, self._retracted.pop(chunk, tally.value), tally.value):
             self._mismatches += 1
             self._closing.mistaken()
         self._closing.agreed(chunk)
@@ -687,3 +707,14 @@ class CreatorRole:
         inputs = self.ledger.manifest.inputs
         assert inputs is not None
         return self._blobs.read(inputs.sha256, start, length)
+
+
+def _package_that_compares(manifest: Manifest, blobs: BlobStore) -> bytes:
+    """Our task's code, if that has results compared as numbers; else nothing. It was checked when it was signed."""
+    if manifest.runtime != "gpu" or blobs.size(manifest.code.sha256) is None:
+        return b""
+    code = blobs.read(manifest.code.sha256, 0, manifest.code.size)
+    try:
+        return code if read_comparison(code) is not None else b""
+    except ModuleRefused:
+        return b""  # Then nobody computes it.

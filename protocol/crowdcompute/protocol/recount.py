@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING
 
 from . import merkle
 from .credit import fields_of, split, table_of
-from .errors import ProtocolError, RemoteProtocolError
+from .errors import ModuleRefused, ProtocolError, RemoteProtocolError
 from .events import CANCELLED, Status
+from .gpu import read_comparison
 from .ledger import Ledger, bit
 from .manifest import Manifest, open_manifest
-from .opening import opened_chunks, opened_votes
+from .opening import counted_value, opened_chunks, opened_votes
 from .policy import CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, audit_strength, error_bound
 from .records import EVERYTHING, SHARD_CHUNKS, Assign, CertificateBody, Commit, Verdict, parse, verify_signature
-from .tally import Ballot, ChunkState, ChunkTally, Tally, equivocators, tally
+from .tally import Ballot, ChunkState, ChunkTally, Tally, differ, equivocators, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .gpu import Comparison
     from .identity import Verifier
     from .opening import Shown
     from .records import Record, Signed
@@ -116,6 +118,9 @@ class _Evidence:
             raise RemoteProtocolError("the file holds no records")
         self.manifest = open_manifest(first.signed, verifier)
         self.creator = self.manifest.creator
+        self.comparison = _comparison(self.manifest, first.opened) if first.opened else None
+        self.results: dict[bytes, bytes] = {}  # value -> result, where results are compared as numbers
+        self.same = differ if self.comparison is None else self._are_close
         self.ledger = Ledger(first.signed, self.manifest, keep_commits=True)
         self.certificate: CertificateBody | None = None
         self.certificate_signed = first.signed
@@ -139,6 +144,7 @@ class _Evidence:
                 for chunk in {chunk for ballot in self.ballots for chunk in ballot.values}
                 for worker in self.ledger.lots.workers(chunk, blind=True)
             },
+            same=self.same,
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
         """Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several."""
@@ -160,7 +166,8 @@ class _Evidence:
             if ballot.worker not in self.ledger.admits or ballot.seq <= self.tally.void.get(ballot.worker, -1):
                 continue
             for chunk, value in ballot.values.items():
-                if value and value == self.tally.chunks[chunk].value:
+                accepted = self.tally.chunks[chunk].value
+                if value and accepted is not None and self._is_same(chunk, value, accepted):
                     self.confirmers[chunk].add(ballot.worker)
         self.values = {
             chunk: counted.value for chunk, counted in self.tally.chunks.items() if counted.value is not None
@@ -192,8 +199,10 @@ class _Evidence:
     def _open(self, signed: Signed, record: Record, opened: bytes) -> None:
         match record:
             case Commit() if opened:
-                leaves = opened_votes(signed.author, record, opened)
-                values = {leaf.chunk: leaf.value for leaf in leaves}
+                leaves = opened_votes(signed.author, record, opened, self.comparison)
+                values = {leaf.chunk: counted_value(leaf, self.comparison) for leaf in leaves}
+                if self.comparison is not None:
+                    self.results.update((leaf.value, leaf.data) for leaf in leaves if leaf.inline)
                 if signed.author == self.creator:
                     self.cancelled.update(leaf.chunk for leaf in leaves if not leaf.value and leaf.data == _GIVEN_UP)
                 self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
@@ -213,7 +222,7 @@ class _Evidence:
 
     def check_void(self) -> None:
         """Whoever contradicted itself or kept its votes from being counted was convicted."""
-        for worker in sorted(self.ledger.equivocators | equivocators(self.ballots)):
+        for worker in sorted(self.ledger.equivocators | equivocators(self.ballots, self.same)):
             if not self._is_banned(worker):
                 raise DoesNotHold(
                     "a worker signed two things that exclude each other, and was not convicted", worker=worker
@@ -224,7 +233,7 @@ class _Evidence:
 
     def check_verdicts(self) -> None:
         """The records show what every convicted worker did, as far as others can see it."""
-        caught = equivocators(self.ballots) | self.ledger.equivocators
+        caught = equivocators(self.ballots, self.same) | self.ledger.equivocators
         for worker, strike in sorted(self.ledger.strikes.items()):
             if not any(ballot.worker == worker and ballot.seq == strike.void_to for ballot in self.ballots):
                 raise DoesNotHold("a strike voids commits up to one that its worker did not sign", worker=worker)
@@ -363,7 +372,7 @@ class _Evidence:
             for chunk, accepted in self.values.items()
             for worker, results in self.votes[chunk].items()
             for result in results
-            if result != accepted
+            if not self._is_same(chunk, result, accepted)
         )
         return Recount(
             self.ledger.signed,
@@ -400,7 +409,9 @@ class _Evidence:
             for ballot in self.ballots
             if ballot.worker == verdict.worker and ballot.seq in seqs
         )
-        return any(own and value and value not in own for value in cast)
+        return any(
+            value and all(not self._is_same(verdict.chunk, value, result) for result in own) for value in cast if own
+        )
 
     def _counted(self, chunk: int) -> ChunkTally:
         return self.tally.chunks.get(chunk, ChunkTally(ChunkState.OPEN, None, 0, (), 0))
@@ -415,8 +426,35 @@ class _Evidence:
         return [
             chunk
             for chunk, accepted in self.values.items()
-            if any(results - {accepted} for results in self.votes[chunk].values())
+            if any(
+                not self._is_same(chunk, result, accepted)
+                for results in self.votes[chunk].values()
+                for result in results
+            )
         ]
+
+    def _is_same(self, chunk: int, one: bytes, other: bytes) -> bool:
+        """Whether two values are one result."""
+        return one == other or self.same(chunk, one, other)
+
+    def _are_close(self, chunk: int, one: bytes, other: bytes) -> bool:
+        assert self.comparison is not None
+        return self.comparison.is_same(one, self.results.get(one, b""), other, self.results.get(other, b""))
+
+
+def _comparison(manifest: Manifest, code: bytes) -> Comparison:
+    """How the task's results are compared, by the code that is shown beside its manifest.
+
+    Raises:
+        DoesNotHold: It is not the task's, or says nothing of the kind.
+    """
+    try:
+        comparison = read_comparison(code) if manifest.runtime == "gpu" else None
+    except ModuleRefused:
+        comparison = None
+    if comparison is None or sha256(code).digest() != manifest.code.sha256:
+        raise DoesNotHold("what is shown beside the manifest is not the package that says how results are compared")
+    return comparison
 
 
 def _plain(value: object) -> str:

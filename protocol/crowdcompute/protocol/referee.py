@@ -9,21 +9,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .tally import ChunkTally, Vote, says_more, tally_chunk
+from .events import Status
+from .opening import counted_value
+from .tally import ChunkTally, Vote, differ, says_more, tally_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .batch import Leaf
+    from .gpu import Comparison
 
 
 class Referee:
-    """Incremental tally of one task. Methods return the chunks whose state may have changed."""
+    """Incremental tally of one task. Methods return the chunks whose state may have changed.
+
+    Args:
+        comparison: How results are compared, where not by their bytes. Then every result is inside of its vote.
+    """
 
     def __init__(
-        self, creator: bytes, replication: int, drawn: Callable[[int], frozenset[bytes]] = lambda _: frozenset()
+        self,
+        creator: bytes,
+        replication: int,
+        drawn: Callable[[int], frozenset[bytes]] = lambda _: frozenset(),
+        comparison: Comparison | None = None,
     ) -> None:
         self._creator = creator
+        self._comparison = comparison
+        self._same = differ if comparison is None else self._are_close
         self._drawn = drawn
         """Whose votes on a chunk were drawn by lots; what changes it is told by `look_again`."""
         self._replication = replication
@@ -81,23 +94,27 @@ class Referee:
         chunks = self._chunks_of.setdefault(worker, set())
         touched = []
         for leaf in leaves:
-            chunk, value = leaf.chunk, leaf.value
+            chunk, value = leaf.chunk, counted_value(leaf, self._comparison)
             cast = self._votes.setdefault(chunk, {})
             previous = cast.get(worker)
-            if previous is not None and previous.value and value and previous.value != value:
-                self.contradictors.add(worker)
+            if value:
+                self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
+            if previous is not None and value:
+                before = self._several.get((chunk, worker), (previous,))
+                if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
+                    self.contradictors.add(worker)
             assigned = worker in self._assigned.get(chunk, ())
             vote = cast[worker] = Vote(worker, value, assigned, worker == self._creator, seq)
             if previous is not None:
                 several = self._several.setdefault((chunk, worker), [previous])
                 several.append(vote)
                 cast[worker] = self._counting(several)
-            if value:
-                self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
-                if leaf.sealed:
-                    self._copies.setdefault(chunk, {})[worker] = leaf
-            else:
-                self._reports.setdefault(chunk, {})[worker] = leaf.data.decode(errors="replace")
+            if not value:
+                is_report = leaf.status is Status.NO_RESULT
+                reason = leaf.data.decode(errors="replace") if is_report else "a result that is none of the task's"
+                self._reports.setdefault(chunk, {})[worker] = reason
+            elif leaf.sealed:
+                self._copies.setdefault(chunk, {})[worker] = leaf
             chunks.add(chunk)
             touched.append(chunk)
         return self._touched(touched)
@@ -111,7 +128,7 @@ class Referee:
             drawn = self._drawn(chunk)
             counted = [vote._replace(drawn=vote.worker in drawn) for vote in admitted if not self._is_void(vote)]
             tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
-            cached = tally_chunk(counted, self._replication, tainted=tainted)
+            cached = tally_chunk(counted, self._replication, tainted=tainted, chunk=chunk, same=self._same)
             self._cache[chunk] = cached
         return cached
 
@@ -135,12 +152,20 @@ class Referee:
         """Whether a vote on a chunk is void, be its author admitted or not."""
         return any(self._has_void_vote(chunk, vote) for vote in self._votes.get(chunk, {}).values())
 
+    def is_same(self, chunk: int, one: bytes, other: bytes) -> bool:
+        """Whether two values that were voted for are one result."""
+        return one == other or self._same(chunk, one, other)
+
     def confirmers(self, chunk: int, value: bytes) -> list[bytes]:
-        """Workers whose votes for this value count."""
+        """Workers whose votes for this result count."""
         return [
             worker
             for worker, vote in self._votes.get(chunk, {}).items()
-            if vote.value == value and not vote.trusted and worker in self._admitted and not self._is_void(vote)
+            if vote.value
+            and self.is_same(chunk, vote.value, value)
+            and not vote.trusted
+            and worker in self._admitted
+            and not self._is_void(vote)
         ]
 
     def voted_chunks(self, worker: bytes) -> Iterable[int]:
@@ -157,6 +182,10 @@ class Referee:
     def reports(self, chunk: int) -> dict[bytes, str]:
         """Why workers got no result, by worker."""
         return self._reports.get(chunk, {})
+
+    def _are_close(self, chunk: int, one: bytes, other: bytes) -> bool:
+        assert self._comparison is not None
+        return self._comparison.is_same(one, self._leaves[chunk][one].data, other, self._leaves[chunk][other].data)
 
     def _is_void(self, vote: Vote) -> bool:
         return vote.seq <= self.void.get(vote.worker, -1)

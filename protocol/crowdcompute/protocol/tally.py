@@ -14,17 +14,25 @@ A pure function of the set, evaluated in strata so that nothing depends on arriv
 5. each chunk's state from the votes on that chunk alone.
 
 Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
+
+Values are equal or not, but for tasks whose results are compared with a tolerance (spec/gpu.md, "Comparators"). There
+`same` says which values of a chunk are one result; that is symmetric and not transitive, so one value stands for all
+(`_pivot`) or none does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .records import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+Same: TypeAlias = Callable[[int, bytes, bytes], bool]
+"""Whether two different values of a chunk are one result."""
 
 
 class ChunkState(Enum):
@@ -78,7 +86,14 @@ def votes_needed(replication: int, *, tainted: bool) -> int:
     return max(replication, 2) if tainted else replication
 
 
-def tally_chunk(votes: Iterable[Vote], replication: int, *, tainted: bool) -> ChunkTally:
+def differ(chunk: int, one: bytes, other: bytes) -> bool:
+    """`Same` where results are compared by their bytes."""
+    return False
+
+
+def tally_chunk(
+    votes: Iterable[Vote], replication: int, *, tainted: bool, chunk: int = 0, same: Same = differ
+) -> ChunkTally:
     """The state of one chunk from the votes that count on it. The order of `votes` does not matter."""
     needed = votes_needed(replication, tainted=tainted)
     by_value: dict[bytes, list[Vote]] = {}
@@ -96,12 +111,14 @@ def tally_chunk(votes: Iterable[Vote], replication: int, *, tainted: bool) -> Ch
     if trusted is not None:
         if trusted == NO_RESULT:
             return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
-        offenders = sorted(vote.worker for value, cast in by_value.items() if value != trusted for vote in cast)
+        others = (value for value in by_value if value != trusted and not same(chunk, value, trusted))
+        offenders = sorted(vote.worker for value in others for vote in by_value[value])
         return ChunkTally(ChunkState.AGREED, trusted, 0, tuple(offenders), 0)
-    if len(by_value) > 1:
-        return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
     if by_value:
-        ((value, cast),) = by_value.items()
+        value = _pivot(chunk, by_value, same)
+        if value is None:
+            return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
+        cast = [vote for votes in by_value.values() for vote in votes]
         assigned = sum(vote.assigned for vote in cast)
         weight = min(len(cast), sum(vote.assigned or vote.drawn for vote in cast) + 1)
         if weight >= needed:
@@ -112,6 +129,18 @@ def tally_chunk(votes: Iterable[Vote], replication: int, *, tainted: bool) -> Ch
     if sealed or no_results:
         return ChunkTally(ChunkState.SEALED, None, max(0, needed - sealed), (), 0)
     return ChunkTally(ChunkState.OPEN, None, needed, (), 0)
+
+
+def _pivot(chunk: int, values: Collection[bytes], same: Same) -> bytes | None:
+    """The value that all others are one result with, of several the first; None where there is none."""
+    if len(values) == 1:
+        return next(iter(values))
+    if same is differ:
+        return None
+    for pivot in sorted(values):
+        if all(value == pivot or same(chunk, pivot, value) for value in values):
+            return pivot
+    return None
 
 
 class Ballot(NamedTuple):
@@ -131,17 +160,22 @@ class Tally(NamedTuple):
     chunks: Mapping[int, ChunkTally]
 
 
-def equivocators(ballots: Iterable[Ballot]) -> frozenset[bytes]:
-    """Stratum 2: workers that signed two commits with one seq, or two different values for one chunk."""
+def equivocators(ballots: Iterable[Ballot], same: Same = differ) -> frozenset[bytes]:
+    """Stratum 2: workers that signed two commits with one seq, or two different results of one chunk."""
     commits: dict[tuple[bytes, int], bytes] = {}
-    values: dict[tuple[bytes, int], bytes] = {}
+    values: dict[tuple[bytes, int], set[bytes]] = {}
     found = set()
     for ballot in ballots:
         if commits.setdefault((ballot.worker, ballot.seq), ballot.commit) != ballot.commit:
             found.add(ballot.worker)
         for chunk, value in ballot.values.items():
-            if value and values.setdefault((ballot.worker, chunk), value) != value:
-                found.add(ballot.worker)
+            if not value:
+                continue
+            said = values.setdefault((ballot.worker, chunk), {value})
+            if value not in said:
+                if not all(same(chunk, value, other) for other in said):
+                    found.add(ballot.worker)
+                said.add(value)
     return frozenset(found)
 
 
@@ -154,12 +188,13 @@ def tally(
     convicted: Mapping[bytes, int],
     assigned: Collection[tuple[bytes, int]],
     drawn: Collection[tuple[bytes, int]] = (),
+    same: Same = differ,
 ) -> Tally:
     """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with.
 
     `convicted` says of each worker with a verdict up to which seq its commits are void.
     """
-    void = dict(convicted) | dict.fromkeys(equivocators(ballots), EVERYTHING)
+    void = dict(convicted) | dict.fromkeys(equivocators(ballots, same), EVERYTHING)
     votes: dict[int, dict[bytes, Vote]] = {}
     tainted: set[int] = set()
     for ballot in ballots:
@@ -180,12 +215,19 @@ def tally(
     return Tally(
         void,
         {
-            chunk: tally_chunk(votes.get(chunk, {}).values(), replication, tainted=chunk in tainted)
+            chunk: tally_chunk(
+                votes.get(chunk, {}).values(), replication, tainted=chunk in tainted, chunk=chunk, same=same
+            )
             for chunk in sorted(touched)
         },
     )
 
 
 def says_more(value: bytes | None, than: bytes | None) -> bool:
-    """Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote."""
+    """Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote.
+
+    Of two results, which only a tolerance allows, the first in order counts: so that no order of arrival does.
+    """
+    if value and than:
+        return value < than
     return (value is not None, bool(value)) > (than is not None, bool(than))

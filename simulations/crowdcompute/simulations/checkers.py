@@ -13,6 +13,7 @@ from crowdcompute.protocol.batch import open_commit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.ledger import shard_topic, task_topic
+from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import Assign, Commit, Join, chunks_of, parse
 from crowdcompute.protocol.tally import Ballot, ChunkState, tally
 
@@ -92,7 +93,8 @@ def wrong_chunks(world: World) -> list[int]:
     return [
         chunk
         for chunk in range(world.manifest.chunks)
-        if world.role.result(chunk).digest is not None and world.role.result_bytes(chunk) != world.right_result(chunk)
+        if world.role.result(chunk).digest is not None
+        and not world.is_right(chunk, world.role.result_bytes(chunk) or b"")
     ]
 
 
@@ -200,6 +202,12 @@ def unequal_tally(world: World) -> Iterator[str]:
     role, ledger, signer = world.role, world.role.ledger, world.creator.signer
     ballots = []
     assigned: set[tuple[bytes, int]] = set()
+    results: dict[bytes, bytes] = {}
+
+    def same(chunk: int, one: bytes, other: bytes) -> bool:
+        comparison = world.comparison
+        return comparison is not None and comparison.is_same(one, results[one], other, results[other])
+
     for signed in ledger.records():
         if signed.kind not in ("commit", "assign"):
             continue
@@ -210,7 +218,8 @@ def unequal_tally(world: World) -> Iterator[str]:
                 leaves = open_commit(signer, seal_key, signed.author, record)
             except RemoteProtocolError:
                 continue
-            values = {leaf.chunk: leaf.value for leaf in leaves}
+            values = {leaf.chunk: counted_value(leaf, world.comparison) for leaf in leaves}
+            results.update((leaf.value, leaf.data) for leaf in leaves if leaf.inline)
             ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
         elif isinstance(record, Assign):
             request = open_assignment(signer, _seal_key(ledger, record.worker), record)
@@ -227,6 +236,7 @@ def unequal_tally(world: World) -> Iterator[str]:
             for chunk in range(world.manifest.chunks)
             for worker in ledger.lots.workers(chunk, blind=True)
         },
+        same=same,
     )
     if pure.void != role.referee.void:
         yield f"the tally voids {len(pure.void)} workers, the referee {len(role.referee.void)}"

@@ -52,6 +52,9 @@ from crowdcompute.protocol.events import (
     Woke,
 )
 from crowdcompute.protocol.frames import Frame, decode_frame
+from crowdcompute.protocol.gpu import Golden, Package, read_comparison
+from crowdcompute.protocol.gpu.compare import Tolerance
+from crowdcompute.protocol.gpu.package import Output as OutputArray
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
@@ -96,6 +99,32 @@ def truth(task_id: bytes, chunk: int, size: int) -> bytes:
     """The one right result of a chunk."""
     digest = sha256(b"truth" + task_id + chunk.to_bytes(4)).digest()
     return (digest * (size // len(digest) + 1))[:size]
+
+
+def measuring(tolerance: float) -> bytes:
+    """The package of a task whose results are compared as numbers. Nobody executes it here, so it holds little."""
+    if not tolerance:
+        return b""
+    near = Tolerance(absolute=tolerance, relative=0.0, outliers=0.0)
+    golden = Golden(input=b"", sha256=bytes(32), result=b"")
+    return encode(
+        Package(
+            schema=1,
+            source=b"",
+            uniform=(),
+            invocations="1",
+            outputs=(OutputArray(name="out", elements=1, compare=near),),
+            fuel=1,
+            golden=(golden,),
+            fallback=b"",
+        )
+    )
+
+
+def measured(result: bytes, off: float) -> bytes:
+    """A result as floats, of which the last is `off` by so much."""
+    whole = list(result)
+    return struct.pack(f"<{len(whole)}f", *whole[:-1], whole[-1] + off)
 
 
 @dataclass(slots=True, eq=False)
@@ -206,7 +235,8 @@ class World:
         self._trace = sha256()
         self._verifier = verify if scenario.network.real_keys else verify_hashed
         creator = self._signer(0)
-        self.code = self._generator("code").randbytes(scenario.task.code_bytes)
+        self.code = measuring(scenario.task.tolerance) or self._generator("code").randbytes(scenario.task.code_bytes)
+        self.comparison = read_comparison(self.code) if scenario.task.tolerance else None
         self.manifest = self._manifest(creator)
         self.signed_manifest = sign_manifest(creator, self.manifest)
         self.task = self.signed_manifest.record_id
@@ -257,6 +287,20 @@ class World:
 
     def right_result(self, chunk: int) -> bytes:
         return truth(self.task, chunk, self.scenario.task.result_bytes)
+
+    def is_right(self, chunk: int, result: bytes) -> bool:
+        """Whether a result is as near to the right one as the task wants."""
+        if self.comparison is None:
+            return result == self.right_result(chunk)
+        return self.comparison.are_close(result, measured(self.right_result(chunk), 0.0))
+
+    def result_of(self, node: Node, chunk: int) -> bytes:
+        """What an honest node computes: floats that are a little different on each."""
+        right, tolerance = self.right_result(chunk), self.scenario.task.tolerance
+        if not tolerance:
+            return right
+        off = self._generator(f"device/{node.index}/{chunk}").uniform(-0.5, 0.5)
+        return measured(right, off * tolerance)
 
     def chunk_work_s(self, chunk: int) -> float:
         """Time of a chunk on a machine of speed 1."""
@@ -489,16 +533,18 @@ class World:
         if running is None:
             return  # It was cancelled.
         self._traced(node, 4, number.to_bytes(8))
-        outcomes = tuple(node.behaviour.outcome(self._honest_outcome(chunk.chunk)) for chunk in running.job.chunks)
+        outcomes = tuple(
+            node.behaviour.outcome(self._honest_outcome(node, chunk.chunk)) for chunk in running.job.chunks
+        )
         self.executions += len(outcomes)
         node.executions += len(outcomes)
         self._start_jobs(node)
         self.tell(node, Executed(number, outcomes, self.now - running.started_at))
 
-    def _honest_outcome(self, chunk: int) -> ChunkOutcome:
+    def _honest_outcome(self, node: Node, chunk: int) -> ChunkOutcome:
         if chunk in self.scenario.task.failing:
             return ChunkOutcome(chunk, Status.NO_RESULT, b"", "trap: unreachable")
-        return ChunkOutcome(chunk, Status.OK, self.right_result(chunk))
+        return ChunkOutcome(chunk, Status.OK, self.result_of(node, chunk))
 
     # ---- inside: who knows whom
 
@@ -623,7 +669,7 @@ class World:
             link="",
             creator=creator.public_key,
             seal_key=creator.seal_key,
-            runtime="wasm",
+            runtime="gpu" if task.tolerance else "wasm",
             code=code,
             split=Range(start=0, stop=task.chunks, step=1),
             chunks=task.chunks,

@@ -69,6 +69,8 @@ class Task(Table, frozen=True):
     """Mean time of one chunk on a machine of speed 1."""
     chunk_sigma: Seconds = 0.2
     result_bytes: Annotated[int, Meta(ge=8)] = 32
+    tolerance: Share = 0.0
+    """Of results that are floats, which each node computes a little differently: by up to half of it. 0: are bytes."""
     code_bytes: Positive = 2_000
     epoch_s: Count = 0
     """Length of an epoch, for a task that goes on being verified without its creator; 0 for one without epochs."""

@@ -21,15 +21,17 @@ import { fieldsOf, split, tableOf } from "./credit";
 import type { Desk } from "./desk";
 import { Dispatch } from "./dispatching";
 import type { Lots } from "./drawing";
-import { RemoteProtocolError } from "./errors";
+import { ModuleRefused, RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
 import { Executing } from "./executing";
 import type { Keep, Kept } from "./frames";
+import { readComparison } from "./gpu/package";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger, shardTopic } from "./ledger";
+import type { Manifest } from "./manifest";
 import * as merkle from "./merkle";
 import { Gathering } from "./onward";
-import { type Shown, shownRecords } from "./opening";
+import { checkInline, type Shown, shownRecords } from "./opening";
 import { Presence } from "./presence";
 import {
   type Checkpoint,
@@ -99,6 +101,8 @@ export class CreatorRole implements Custodial {
   /** The opened votes, also for whoever checks us. */
   readonly referee: Referee;
   private readonly me: Hex;
+  /** Our task's code, if that has results compared as numbers; else empty. */
+  private readonly package: Uint8Array;
   private readonly lots: Lots;
   private readonly presence: Presence;
   private readonly closing: Closing;
@@ -142,7 +146,9 @@ export class CreatorRole implements Custodial {
     this.lots = Absences.of(ledger).lots;
     this.presence = new Presence(config, signer, ledger, desk);
     const drawn = (chunk: number): ReadonlySet<Hex> => this.lots.workers(chunk, true);
-    this.referee = new Referee(this.me, manifest.policy.replication, drawn);
+    this.package = packageThatCompares(manifest, blobs);
+    const comparison = this.package.length > 0 ? readComparison(this.package) : null;
+    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison);
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.gathering = new Gathering(desk, blobs);
     this.executing = new Executing(
@@ -358,11 +364,11 @@ export class CreatorRole implements Custodial {
       return { chunk, state, digest: null, size: 0, votes, agreed: [], disagreed: [], reasons };
     }
     const leaf = this.referee.leaf(chunk, value);
+    const rank = (worker: Hex): number => (voters.get(worker)!.value === value ? 0 : 1);
     const agreed: Hex[] = [];
     const disagreed: Hex[] = [];
     for (const [worker, vote] of voters) {
-      if (vote.value === value) agreed.push(worker);
-      else if (vote.value) disagreed.push(worker);
+      if (vote.value) (this.referee.isSame(chunk, vote.value, value) ? agreed : disagreed).push(worker);
     }
     return {
       chunk,
@@ -370,7 +376,8 @@ export class CreatorRole implements Custodial {
       digest: leaf.digest,
       size: leaf.size,
       votes,
-      agreed: agreed.sort(),
+      // Within a tolerance not all of them have the bytes that stand for theirs: those that do come first.
+      agreed: agreed.sort((left, right) => rank(left) - rank(right) || (left < right ? -1 : 1)),
       disagreed: disagreed.sort(),
       reasons,
     };
@@ -378,7 +385,7 @@ export class CreatorRole implements Custodial {
 
   /** What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.ts). */
   evidence(): Iterable<Shown> {
-    return shownRecords(this.signer, this.ledger);
+    return shownRecords(this.signer, this.ledger, this.package);
   }
 
   /** The accepted result of a chunk, or null while there is none. */
@@ -447,6 +454,7 @@ export class CreatorRole implements Custodial {
     let leaves;
     try {
       leaves = openCommit(this.signer, sealKey, signed.author, commit);
+      if (this.package.length > 0) checkInline(leaves);
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error;
       if (!this.isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
@@ -510,7 +518,10 @@ export class CreatorRole implements Custodial {
 
   private settle(chunk: number, tally: ChunkTally, now: number): void {
     const value = this.accepted.get(chunk);
-    if (value !== undefined && value !== tally.value) {
+    if (value !== undefined && tally.value !== null && this.referee.isSame(chunk, value, tally.value)) {
+      // Another of the votes that agree may stand for them now; its result is inside of it, and replaces the other.
+      if (value !== tally.value) this.accepted.delete(chunk);
+    } else if (value !== undefined) {
       this.accepted.delete(chunk);
       this.retracted.set(chunk, value);
       this.markDirty(chunk, now);
@@ -550,7 +561,7 @@ export class CreatorRole implements Custodial {
   }
 
   private agreed(chunk: number, value: Hex, now: number): void {
-    if ((this.retracted.get(chunk) ?? value) !== value) {
+    if (!this.referee.isSame(chunk, this.retracted.get(chunk) ?? value, value)) {
       this.mismatches++;
       this.closing.mistaken();
     }
@@ -729,5 +740,18 @@ export class CreatorRole implements Custodial {
 
   private readInputs(start: number, length: number): Uint8Array {
     return this.blobs.read(this.ledger.manifest.inputs!.sha256, start, length);
+  }
+}
+
+/** Our task's code, if that has results compared as numbers; else nothing. It was checked when it was signed. */
+function packageThatCompares(manifest: Manifest, blobs: BlobStore): Uint8Array {
+  const { runtime, code } = manifest;
+  if (runtime !== "gpu" || blobs.size(code.sha256) === null) return new Uint8Array(0);
+  const bytes = blobs.read(code.sha256, 0, code.size);
+  try {
+    return readComparison(bytes) === null ? new Uint8Array(0) : bytes;
+  } catch (error) {
+    if (error instanceof ModuleRefused) return new Uint8Array(0); // Then nobody computes it.
+    throw error;
   }
 }

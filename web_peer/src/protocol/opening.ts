@@ -4,17 +4,22 @@
  * Votes travel sealed between worker and creator. Their Merkle root is public and signed by the worker: whoever is shown
  * the salt and the hashes of a batch can recompute it, and so knows what the worker voted, without seeing any result.
  * What the creator asked of whom is shown as well, and is the creator's word: no root binds it.
+ *
+ * Where results are compared as numbers (gpu/compare.ts), hashes do not say which votes agree. There the results are
+ * shown, too, and beside the manifest the package that says how they are compared.
  */
 
 import { openAssignment } from "./assigning";
 import { type Leaf, makeLeaf, openBatch, rootOf } from "./batch";
-import { concat, equal, hex } from "./bytes";
+import { concat, equal, hex, type Hex } from "./bytes";
 import { array, bytes, bytes32, decode, encode, integer, struct, tuple, u32, type Infer } from "./codec";
 import { RemoteProtocolError } from "./errors";
-import type { Status } from "./events";
+import { Status } from "./events";
+import type { Comparison } from "./gpu/compare";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
 import { chunksOf, type Commit, COMMIT_CHUNKS_MAX, parse, Run, runsOf, shardOf, Signed } from "./records";
+import { NO_RESULT } from "./tally";
 
 /** The first bytes of a file of shown records. What follows is entries, each behind its length as a u32, big-endian. */
 export const MAGIC = new TextEncoder().encode("CCRECS1\n");
@@ -32,35 +37,82 @@ export const CommitOpening = struct("CommitOpening", {
   votes: array(tuple(integer(0, 2), bytes32), { min: 1, max: COMMIT_CHUNKS_MAX }),
 });
 
+/** The same, where results are compared as numbers, with every result itself; nothing of what is no result. */
+export const ComparedOpening = struct("ComparedOpening", {
+  salt: bytes({ min: 16, max: 16 }),
+  votes: array(tuple(integer(0, 2), bytes32), { min: 1, max: COMMIT_CHUNKS_MAX }),
+  results: array(bytes(), { min: 1, max: COMMIT_CHUNKS_MAX }),
+});
+
 /** The chunks that were asked for. */
 export const AssignOpening = struct("AssignOpening", {
   shard: u32,
   runs: array(Run, { min: 1, max: COMMIT_CHUNKS_MAX }),
 });
 
-/** The creator's records of a task up to its certificate, in the order they came; leases are hints and left out. */
-export function* shownRecords(signer: Signer, ledger: Ledger): IterableIterator<Shown> {
+/** A leaf's value as it counts: where results are compared as numbers, what holds none is no result. */
+export function countedValue(leaf: Leaf, comparison: Comparison | null): Hex {
+  return comparison !== null && leaf.status === Status.OK && !comparison.isResult(leaf.data) ? NO_RESULT : leaf.value;
+}
+
+/**
+ * What every commit of a task obeys whose results are compared as numbers.
+ *
+ * @throws RemoteProtocolError when a leaf only names its result. No honest worker signs that: convict it as malformed.
+ */
+export function checkInline(leaves: readonly Leaf[]): void {
+  if (!leaves.every(({ inline }) => inline)) {
+    throw new RemoteProtocolError("a leaf names a result that should be inside of it");
+  }
+}
+
+/**
+ * The creator's records of a task up to its certificate, in the order they came; leases are hints and left out.
+ *
+ * @param code The task's code, where that says that results are compared as numbers; else empty.
+ */
+export function* shownRecords(signer: Signer, ledger: Ledger, code: Uint8Array = NOTHING): IterableIterator<Shown> {
   for (const signed of ledger.records()) {
     if (signed.kind === "lease") continue;
-    yield { signed, opened: open(signer, ledger, signed) };
+    yield { signed, opened: signed.kind === "manifest" ? code : open(signer, ledger, signed, code.length > 0) };
     if (signed.kind === "certificate") return;
   }
 }
 
 /**
- * The votes that a commit's author signed. Their leaves name results by hash only.
+ * The votes that a commit's author signed. Their leaves name results by hash, where no comparison needs them.
  *
  * @throws RemoteProtocolError when the opening is not that of this commit.
  */
-export function openedVotes(author: Uint8Array, commit: Commit, opened: Uint8Array): Leaf[] {
-  const opening = decode(CommitOpening, opened);
+export function openedVotes(
+  author: Uint8Array,
+  commit: Commit,
+  opened: Uint8Array,
+  comparison: Comparison | null = null,
+): Leaf[] {
+  if (comparison === null) return shownVotes(author, commit, decode(CommitOpening, opened));
+  const { salt, votes, results } = decode(ComparedOpening, opened);
+  return shownVotes(author, commit, { salt, votes }, results);
+}
+
+function shownVotes(
+  author: Uint8Array,
+  commit: Commit,
+  opening: Infer<typeof CommitOpening>,
+  results: readonly Uint8Array[] | null = null,
+): Leaf[] {
   const chunks = chunksOf(commit.shard, commit.runs);
   if (chunks.length !== opening.votes.length) {
     throw new RemoteProtocolError("another number of votes is shown than the commit names chunks");
   }
-  const leaves = opening.votes.map(([status, digest], index) =>
-    makeLeaf(chunks[index]!, status as Status, false, 0, digest),
-  );
+  if (results !== null && results.length !== opening.votes.length) {
+    throw new RemoteProtocolError("another number of results is shown than of votes");
+  }
+  const leaves = opening.votes.map(([status, digest], index) => {
+    const data = results === null || status !== Status.OK ? null : results[index]!;
+    if (data !== null) return makeLeaf(chunks[index]!, status as Status, true, data.length, data);
+    return makeLeaf(chunks[index]!, status as Status, false, 0, digest);
+  });
   if (!equal(rootOf(commit.task, author, opening.salt, leaves), commit.root)) {
     throw new RemoteProtocolError("the votes shown are not those that the commit's author signed");
   }
@@ -107,7 +159,7 @@ export function* readShown(data: Uint8Array): IterableIterator<Shown> {
 }
 
 /** What a record seals, encoded; nothing where nothing is sealed, or where it does not open. */
-function open(signer: Signer, ledger: Ledger, signed: Signed): Uint8Array {
+function open(signer: Signer, ledger: Ledger, signed: Signed, isCompared: boolean): Uint8Array {
   if (signed.kind !== "commit" && signed.kind !== "assign") return NOTHING;
   const record = parse(signed);
   try {
@@ -122,7 +174,11 @@ function open(signer: Signer, ledger: Ledger, signed: Signed): Uint8Array {
     const sealKey = isOwn ? signer.sealKey : ledger.joins.get(hex(signed.author))?.sealKey;
     if (sealKey === undefined) return NOTHING;
     const { salt, leaves } = openBatch(signer, sealKey, signed.author, record);
-    return encode(CommitOpening, { salt, votes: leaves.map(({ status, digest }) => [status, digest] as const) });
+    const votes = leaves.map(({ status, digest }) => [status, digest] as const);
+    if (!isCompared) return encode(CommitOpening, { salt, votes });
+    checkInline(leaves);
+    const results = leaves.map(({ status, data }) => (status === Status.OK ? data : NOTHING));
+    return encode(ComparedOpening, { salt, votes, results });
   } catch (error) {
     if (error instanceof RemoteProtocolError) return NOTHING;
     throw error;

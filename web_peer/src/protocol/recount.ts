@@ -12,12 +12,14 @@ import { Absences } from "./absence";
 import { equal, fromHex, hex, type Hex } from "./bytes";
 import { checkRecord } from "./checking";
 import { fieldsOf, split, tableOf } from "./credit";
-import { ProtocolError, RemoteProtocolError } from "./errors";
+import { ModuleRefused, ProtocolError, RemoteProtocolError } from "./errors";
+import type { Comparison } from "./gpu/compare";
+import { readComparison } from "./gpu/package";
 import type { Verifier } from "./identity";
 import { bit, Ledger } from "./ledger";
 import { type Manifest, openManifest } from "./manifest";
 import * as merkle from "./merkle";
-import { openedChunks, openedVotes, type Shown } from "./opening";
+import { countedValue, openedChunks, openedVotes, type Shown } from "./opening";
 import { auditStrength, CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, errorBound } from "./policy";
 import {
   type CertificateBody,
@@ -30,7 +32,7 @@ import {
   type Verdict,
   verifySignature,
 } from "./records";
-import { type Ballot, type ChunkTally, equivocators, type Tally, tally } from "./tally";
+import { type Ballot, type ChunkTally, differ, equivocators, type Same, type Tally, tally } from "./tally";
 
 const CANNOT_CHECK: readonly string[] = [
   "that audits were drawn at random and blindly: the creator threw the dice",
@@ -126,6 +128,10 @@ class Evidence {
   /** Workers whose votes for the value of an accepted chunk count. */
   private readonly confirmers = new Map<number, Set<Hex>>();
   private readonly values = new Map<number, Hex>();
+  private readonly comparison: Comparison | null;
+  /** Value -> result, where results are compared as numbers. */
+  private readonly results = new Map<Hex, Uint8Array>();
+  private readonly same: Same;
 
   constructor(shown: Iterable<Shown>, verifier: Verifier) {
     const entries = shown[Symbol.iterator]();
@@ -133,6 +139,9 @@ class Evidence {
     if (first.done === true) throw new RemoteProtocolError("the file holds no records");
     this.manifest = openManifest(first.value.signed, verifier);
     this.creator = hex(this.manifest.creator);
+    const comparison = first.value.opened.length > 0 ? comparisonOf(this.manifest, first.value.opened) : null;
+    this.comparison = comparison;
+    this.same = comparison === null ? differ : (_, one, other) => this.areClose(comparison, one, other);
     this.ledger = new Ledger(first.value.signed, this.manifest, { keepCommits: true });
     const { lots } = Absences.of(this.ledger);
     this.authors = new Set([this.creator]);
@@ -144,6 +153,7 @@ class Evidence {
       convicted: [...this.ledger.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as const),
       isAssigned: (worker, chunk) => this.assigned.has(`${worker} ${chunk}`),
       isDrawn: (worker, chunk) => lots.workers(chunk, true).has(worker),
+      same: this.same,
     });
     for (const ballot of this.ballots) this.look(ballot);
     for (const [chunk, { value }] of this.tally.chunks) if (value !== null) this.values.set(chunk, value);
@@ -184,8 +194,9 @@ class Evidence {
     } else if (record.kind === "commit" && opened.length === 0) {
       this.unopened.set(recordKey(signed), author);
     } else if (record.kind === "commit") {
-      const leaves = openedVotes(signed.author, record, opened);
-      const values = new Map(leaves.map(({ chunk, value }) => [chunk, value] as const));
+      const leaves = openedVotes(signed.author, record, opened, this.comparison);
+      const values = new Map(leaves.map((leaf) => [leaf.chunk, countedValue(leaf, this.comparison)] as const));
+      for (const { inline, value, data } of leaves) if (inline) this.results.set(value, data);
       for (const { chunk, value, data } of author === this.creator ? leaves : []) {
         if (!value && equal(data, GIVEN_UP)) this.givenUp.add(chunk);
       }
@@ -203,7 +214,8 @@ class Evidence {
       const results = inner(inner(this.votes, chunk, () => new Map<Hex, Set<Hex>>()), worker, () => new Set<Hex>());
       if (value) results.add(value);
       if (isVoid) this.disowned.add(chunk);
-      if (counts && value && value === this.tally.chunks.get(chunk)!.value) {
+      const accepted = this.tally.chunks.get(chunk)?.value;
+      if (counts && value && accepted && this.isSame(chunk, value, accepted)) {
         inner(this.confirmers, chunk, () => new Set<Hex>()).add(worker);
       }
     }
@@ -218,7 +230,7 @@ class Evidence {
 
   /** Whoever contradicted itself or kept its votes from being counted was convicted. */
   checkVoid(): void {
-    for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots)])].sort()) {
+    for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots, this.same)])].sort()) {
       if (this.isBanned(worker)) continue;
       throw new DoesNotHold("a worker signed two things that exclude each other, and was not convicted", { worker });
     }
@@ -239,7 +251,7 @@ class Evidence {
         throw new DoesNotHold("a worker has a strike, and the records do not show what for", where);
       }
     }
-    const caught = new Set([...equivocators(this.ballots), ...this.ledger.equivocators]);
+    const caught = new Set([...equivocators(this.ballots, this.same), ...this.ledger.equivocators]);
     for (const [worker, verdict] of sorted(this.ledger.verdicts)) {
       if (!this.isBanned(worker)) continue;
       if (this.shows(worker, verdict, caught)) continue;
@@ -383,7 +395,7 @@ class Evidence {
     for (const [chunk, accepted] of this.values) {
       for (const [worker, results] of this.votes.get(chunk)!) {
         for (const result of results) {
-          if (result !== accepted) wrongVotes.set(worker, (wrongVotes.get(worker) ?? 0) + 1);
+          if (!this.isSame(chunk, result, accepted)) wrongVotes.set(worker, (wrongVotes.get(worker) ?? 0) + 1);
         }
       }
     }
@@ -416,7 +428,7 @@ class Evidence {
     if (own === undefined || own.size === 0) return false;
     return this.ballots.some((ballot) => {
       const value = ballot.worker === worker && ballot.seq >= first && ballot.seq <= last && ballot.values.get(chunk);
-      return Boolean(value) && !own.has(value as Hex);
+      return Boolean(value) && ![...own].some((result) => this.isSame(chunk, value as Hex, result));
     });
   }
 
@@ -453,9 +465,37 @@ class Evidence {
   /** Accepted chunks somebody voted otherwise on. */
   private wronglyVoted(): number[] {
     const differs = (accepted: Hex, chunk: number): boolean =>
-      [...this.votes.get(chunk)!.values()].some((results) => [...results].some((result) => result !== accepted));
+      [...this.votes.get(chunk)!.values()].some((results) => [...results].some((result) => !this.isSame(chunk, result, accepted)));
     return [...this.values].filter(([chunk, accepted]) => differs(accepted, chunk)).map(([chunk]) => chunk);
   }
+
+  /** Whether two values are one result. */
+  private isSame(chunk: number, one: Hex, other: Hex): boolean {
+    return one === other || this.same(chunk, one, other);
+  }
+
+  private areClose(comparison: Comparison, one: Hex, other: Hex): boolean {
+    const [ours, theirs] = [this.results.get(one), this.results.get(other)];
+    return ours !== undefined && theirs !== undefined && comparison.areClose(ours, theirs);
+  }
+}
+
+/**
+ * How the task's results are compared, by the code that is shown beside its manifest.
+ *
+ * @throws DoesNotHold when it is not the task's, or says nothing of the kind.
+ */
+function comparisonOf(manifest: Manifest, code: Uint8Array): Comparison {
+  let comparison: Comparison | null = null;
+  try {
+    if (manifest.runtime === "gpu") comparison = readComparison(code);
+  } catch (error) {
+    if (!(error instanceof ModuleRefused)) throw error;
+  }
+  if (comparison === null || !equal(sha256(code), manifest.code.sha256)) {
+    throw new DoesNotHold("what is shown beside the manifest is not the package that says how results are compared");
+  }
+  return comparison;
 }
 
 function inner<K, V>(outer: Map<K, V>, key: K, make: () => V): V {

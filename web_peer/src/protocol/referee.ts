@@ -7,7 +7,10 @@
 
 import type { Leaf } from "./batch";
 import type { Hex } from "./bytes";
-import { type ChunkTally, NO_RESULT, saysMore, tallyChunk, type Vote } from "./tally";
+import { Status } from "./events";
+import type { Comparison } from "./gpu/compare";
+import { countedValue } from "./opening";
+import { type ChunkTally, differ, NO_RESULT, type Same, saysMore, tallyChunk, type Vote } from "./tally";
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
 const NO_WORKERS: ReadonlySet<Hex> = new Set();
@@ -34,13 +37,18 @@ export class Referee {
   private readonly sealedCopies = new Map<number, Map<Hex, Leaf>>();
   private readonly noResults = new Map<number, Map<Hex, string>>();
   private readonly cache = new Map<number, ChunkTally>();
+  private readonly same: Same;
 
   constructor(
     private readonly creator: Hex,
     private readonly replication: number,
     /** Whose votes on a chunk were drawn by lots; what changes it is told by `lookAgain`. */
     private readonly drawn: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
-  ) {}
+    /** How results are compared, where not by their bytes. Then every result is inside of its vote. */
+    private readonly comparison: Comparison | null = null,
+  ) {
+    this.same = comparison === null ? differ : (chunk, one, other) => this.areClose(comparison, chunk, one, other);
+  }
 
   /** Votes of this worker count from now on. */
   admit(worker: Hex): number[] {
@@ -89,10 +97,17 @@ export class Referee {
     const touched: number[] = [];
     for (const leaf of leaves) {
       const { chunk } = leaf;
-      const value = leaf.value;
+      const value = countedValue(leaf, this.comparison);
       const cast = inner(this.votes, chunk, () => new Map<Hex, Vote>());
       const previous = cast.get(worker);
-      if (previous?.value && value !== NO_RESULT && previous.value !== value) this.contradictors.add(worker);
+      if (value !== NO_RESULT) {
+        const byValue = inner(this.leaves, chunk, () => new Map<Hex, Leaf>());
+        if (!byValue.has(value)) byValue.set(value, leaf);
+      }
+      if (previous !== undefined && value !== NO_RESULT) {
+        const before = this.several.get(chunk)?.get(worker) ?? [previous];
+        if (before.some((vote) => vote.value && !this.isSame(chunk, vote.value, value))) this.contradictors.add(worker);
+      }
       const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
       const vote: Vote = { worker, value, assigned, trusted: worker === this.creator, seq };
       if (previous === undefined) {
@@ -103,11 +118,11 @@ export class Referee {
         cast.set(worker, this.counting(votes));
       }
       if (value === NO_RESULT) {
-        inner(this.noResults, chunk, () => new Map<Hex, string>()).set(worker, utf8.decode(leaf.data));
-      } else {
-        const byValue = inner(this.leaves, chunk, () => new Map<Hex, Leaf>());
-        if (!byValue.has(value)) byValue.set(value, leaf);
-        if (leaf.sealed.length > 0) inner(this.sealedCopies, chunk, () => new Map<Hex, Leaf>()).set(worker, leaf);
+        const isReport = leaf.status === Status.NO_RESULT;
+        const reason = isReport ? utf8.decode(leaf.data) : "a result that is none of the task's";
+        inner(this.noResults, chunk, () => new Map<Hex, string>()).set(worker, reason);
+      } else if (leaf.sealed.length > 0) {
+        inner(this.sealedCopies, chunk, () => new Map<Hex, Leaf>()).set(worker, leaf);
       }
       chunks.add(chunk);
       touched.push(chunk);
@@ -127,7 +142,7 @@ export class Referee {
         if (!this.isVoid(vote)) counted.push(drawn.has(vote.worker) ? { ...vote, drawn: true } : vote);
         if (this.hasVoidVote(chunk, vote)) tainted = true;
       }
-      tally = tallyChunk(counted, this.replication, tainted);
+      tally = tallyChunk(counted, this.replication, tainted, chunk, this.same);
       this.cache.set(chunk, tally);
     }
     return tally;
@@ -154,10 +169,20 @@ export class Referee {
     return false;
   }
 
-  /** Workers whose votes for this value count. */
+  /** Whether two values that were voted for are one result. */
+  isSame(chunk: number, one: Hex, other: Hex): boolean {
+    return one === other || this.same(chunk, one, other);
+  }
+
+  /** Workers whose votes for this result count. */
   confirmers(chunk: number, value: Hex): Hex[] {
     const counting = [...this.voters(chunk).values()].filter(
-      (vote) => vote.value === value && !vote.trusted && this.admitted.has(vote.worker) && !this.isVoid(vote),
+      (vote) =>
+        vote.value &&
+        this.isSame(chunk, vote.value, value) &&
+        !vote.trusted &&
+        this.admitted.has(vote.worker) &&
+        !this.isVoid(vote),
     );
     return counting.map(({ worker }) => worker);
   }
@@ -179,6 +204,11 @@ export class Referee {
   /** Why workers got no result, by worker. */
   reports(chunk: number): ReadonlyMap<Hex, string> {
     return this.noResults.get(chunk) ?? NO_REPORTS;
+  }
+
+  private areClose(comparison: Comparison, chunk: number, one: Hex, other: Hex): boolean {
+    const [ours, theirs] = [this.leaf(chunk, one), this.leaf(chunk, other)];
+    return ours.status === Status.OK && theirs.status === Status.OK && comparison.areClose(ours.data, theirs.data);
   }
 
   private isVoid(vote: Vote): boolean {

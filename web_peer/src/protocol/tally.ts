@@ -17,6 +17,10 @@
  *
  * Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
  *
+ * Values are equal or not, but for tasks whose results are compared with a tolerance (spec/gpu.md, "Comparators"). There
+ * `Same` says which values of a chunk are one result; that is symmetric and not transitive, so one value stands for all
+ * (`pivotOf`) or none does.
+ *
  * Workers, commits and values are compared and looked up all the time, so here they are hexadecimal text.
  */
 
@@ -50,6 +54,12 @@ export const NO_RESULT: Hex = "";
 /** Distinct workers without a result that mark a chunk failed (DESIGN section 5). */
 export const NO_RESULTS_TO_FAIL = 3;
 
+/** Whether two different values of a chunk are one result. */
+export type Same = (chunk: number, one: Hex, other: Hex) => boolean;
+
+/** `Same` where results are compared by their bytes. */
+export const differ: Same = () => false;
+
 /** Stratum 5 for one chunk. */
 export interface ChunkTally {
   readonly state: ChunkState;
@@ -75,7 +85,13 @@ function told(state: ChunkState, value: Hex | null, missing: number, extra = 0):
 }
 
 /** The state of one chunk from the votes that count on it. The order of `votes` does not matter. */
-export function tallyChunk(votes: Iterable<Vote>, replication: number, tainted: boolean): ChunkTally {
+export function tallyChunk(
+  votes: Iterable<Vote>,
+  replication: number,
+  tainted: boolean,
+  chunk = 0,
+  same: Same = differ,
+): ChunkTally {
   const needed = votesNeeded(replication, tainted);
   const cast: Vote[] = [];
   let sealed = 0;
@@ -89,12 +105,14 @@ export function tallyChunk(votes: Iterable<Vote>, replication: number, tainted: 
   }
   if (trusted !== null) {
     if (trusted === NO_RESULT) return told("failed", null, 0);
-    const offenders = cast.filter((vote) => vote.value !== trusted).map((vote) => vote.worker);
+    const own = trusted;
+    const others = cast.filter(({ value }) => value !== own && !same(chunk, value!, own));
+    const offenders = others.map((vote) => vote.worker);
     return { state: "agreed", value: trusted, missing: 0, offenders: offenders.sort(), extra: 0 };
   }
-  const first = cast[0];
-  if (first !== undefined) {
-    if (cast.some((vote) => vote.value !== first.value)) return told("disputed", null, 0);
+  if (cast.length > 0) {
+    const pivot = pivotOf(chunk, new Set(cast.map(({ value }) => value!)), same);
+    if (pivot === null) return told("disputed", null, 0);
     let assigned = 0;
     let chosen = 0;
     for (const vote of cast) {
@@ -103,11 +121,20 @@ export function tallyChunk(votes: Iterable<Vote>, replication: number, tainted: 
     }
     const weight = Math.min(cast.length, chosen + 1);
     if (weight < needed) return told("sealed", null, needed - weight);
-    return told("agreed", first.value, 0, Math.min(weight - needed, assigned));
+    return told("agreed", pivot, 0, Math.min(weight - needed, assigned));
   }
   if (noResults >= NO_RESULTS_TO_FAIL) return told("failed", null, 0);
   if (sealed > 0 || noResults > 0) return told("sealed", null, Math.max(0, needed - sealed));
   return told("open", null, needed);
+}
+
+/** The value that all others are one result with, of several the first; null where there is none. */
+function pivotOf(chunk: number, values: ReadonlySet<Hex>, same: Same): Hex | null {
+  const [first] = values;
+  if (values.size === 1) return first!;
+  if (same === differ) return null;
+  const stands = (pivot: Hex): boolean => [...values].every((value) => value === pivot || same(chunk, pivot, value));
+  return [...values].sort().find(stands) ?? null;
 }
 
 /** One commit as the tally sees it: whose, which batch, and its votes by chunk (values null while sealed). */
@@ -125,26 +152,27 @@ export interface Tally {
   readonly chunks: ReadonlyMap<number, ChunkTally>;
 }
 
-/** Stratum 2: workers that signed two commits with one seq, or two different values for one chunk. */
-export function equivocators(ballots: Iterable<Ballot>): Set<Hex> {
-  const said = new Map<Hex, { readonly commits: Map<number, Hex>; readonly values: Map<number, Hex> }>();
+/** Stratum 2: workers that signed two commits with one seq, or two different results of one chunk. */
+export function equivocators(ballots: Iterable<Ballot>, same: Same = differ): Set<Hex> {
+  const said = new Map<Hex, { readonly commits: Map<number, Hex>; readonly values: Map<number, Hex[]> }>();
   const found = new Set<Hex>();
   for (const ballot of ballots) {
     let before = said.get(ballot.worker);
     if (before === undefined) said.set(ballot.worker, (before = { commits: new Map(), values: new Map() }));
-    if (differs(before.commits, ballot.seq, ballot.commit)) found.add(ballot.worker);
+    const commit = before.commits.get(ballot.seq);
+    if (commit === undefined) before.commits.set(ballot.seq, ballot.commit);
+    else if (commit !== ballot.commit) found.add(ballot.worker);
     for (const [chunk, value] of ballot.values) {
-      if (value !== null && value !== NO_RESULT && differs(before.values, chunk, value)) found.add(ballot.worker);
+      if (value === null || value === NO_RESULT) continue;
+      const results = before.values.get(chunk);
+      if (results === undefined) before.values.set(chunk, [value]);
+      else if (!results.includes(value)) {
+        if (!results.every((other) => same(chunk, value, other))) found.add(ballot.worker);
+        results.push(value);
+      }
     }
   }
   return found;
-}
-
-/** Whether something else was said under this number before; what is said first is kept. */
-function differs(said: Map<number, Hex>, number: number, now: Hex): boolean {
-  const before = said.get(number);
-  if (before === undefined) said.set(number, now);
-  return before !== undefined && before !== now;
 }
 
 /** Everything besides the ballots that the tally is a function of. */
@@ -158,13 +186,15 @@ export interface Electorate {
   isAssigned(worker: Hex, chunk: number): boolean;
   /** Whether lots chose a worker for a chunk while the creator was away; nobody, if not given. */
   isDrawn?(worker: Hex, chunk: number): boolean;
+  /** Which values are one result; none but equal ones, if not given. */
+  readonly same?: Same;
 }
 
 /** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
 export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally {
-  const { replication, creator, admitted } = electorate;
+  const { replication, creator, admitted, same = differ } = electorate;
   const voided = new Map(electorate.convicted);
-  for (const worker of equivocators(ballots)) voided.set(worker, EVERYTHING);
+  for (const worker of equivocators(ballots, same)) voided.set(worker, EVERYTHING);
   const votes = new Map<number, Map<Hex, Vote>>();
   const tainted = new Set<number>();
   for (const { worker, seq, values } of ballots) {
@@ -189,13 +219,17 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
   const touched = [...new Set([...votes.keys(), ...tainted])].sort((left, right) => left - right);
   const chunks = new Map<number, ChunkTally>();
   for (const chunk of touched) {
-    chunks.set(chunk, tallyChunk(votes.get(chunk)?.values() ?? [], replication, tainted.has(chunk)));
+    chunks.set(chunk, tallyChunk(votes.get(chunk)?.values() ?? [], replication, tainted.has(chunk), chunk, same));
   }
   return { void: voided, chunks };
 }
 
-/** Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote. */
+/**
+ * Of one worker's votes on one chunk: a result says more than 'no result', and that more than a sealed vote. Of two
+ * results, which only a tolerance allows, the first in order counts: so that no order of arrival does.
+ */
 export function saysMore(value: Value, than: Value): boolean {
+  if (value && than) return value < than;
   return said(value) > said(than);
 }
 

@@ -8,7 +8,17 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { equal } from "../protocol/bytes";
 import { ModuleRefused, RemoteProtocolError } from "../protocol/errors";
 import { Status } from "../protocol/events";
-import { arrange, openPackage, type Arrangement, type Bounds, type Task } from "../protocol/gpu/package";
+import {
+  arrange,
+  isResult,
+  NOT_FINITE,
+  openPackage,
+  proves,
+  type Arrangement,
+  type Bounds,
+  type Golden,
+  type Task,
+} from "../protocol/gpu/package";
 import { restS } from "../protocol/gpu/pacing";
 import type { DeviceProgram, Gpu } from "./device";
 import type { Allowance, Ended, Execute } from "./ended";
@@ -44,7 +54,7 @@ export async function prepareKernel(code: Uint8Array, allowance: Allowance, gpu:
     }
     while (device !== null) {
       const ended = await device(chunk, power);
-      if (ended !== null) return ended;
+      if (ended !== null) return finite(task, ended);
       device = ++losses < LOSSES_MAX ? await onDevice(task, allowance, gpu) : null;
     }
     try {
@@ -57,7 +67,8 @@ export async function prepareKernel(code: Uint8Array, allowance: Allowance, gpu:
     const restMs = 1_000 * restS((nowMs() - startedMs) / 1_000, power);
     if (restMs >= 1) await pause(restMs);
     const expected = chunk.outputs.reduce((sum, size) => sum + size, 0);
-    if (ended.status !== Status.OK || ended.data.length === expected) return ended;
+    if (ended.status !== Status.OK) return ended;
+    if (ended.data.length === expected) return finite(task, ended);
     return noResult(`the fallback's result has ${ended.data.length} bytes, a kernel's ${expected}`);
   };
 }
@@ -75,9 +86,9 @@ async function onDevice(task: Task, allowance: Bounds, gpu: Gpu | null): Promise
   if (gpu === null) return null;
   try {
     const program = await gpu.prepare(task);
-    const failed = await firstFailed(task, async (data) => {
-      return (await program(arrange(task, data, allowance), 1)) ?? noResult("the device was lost");
-    });
+    const execute = async (data: Uint8Array): Promise<Ended> =>
+      (await program(arrange(task, data, allowance), 1)) ?? noResult("the device was lost");
+    const failed = await firstFailed(task, execute, (golden, data) => proves(task, golden, data));
     return failed === null ? program : null;
   } catch {
     return null; // Whatever the reason, the module computes the same.
@@ -86,17 +97,30 @@ async function onDevice(task: Task, allowance: Bounds, gpu: Gpu | null): Promise
 
 async function asModule(task: Task, allowance: Allowance): Promise<Execute> {
   const module = prepareModule(task.package.fallback, allowance);
-  const failed = await firstFailed(task, (data) => withRoom(module, data));
+  const failed = await firstFailed(
+    task,
+    (data) => withRoom(module, data),
+    (golden, data) => equal(sha256(data), golden.sha256),
+  );
   if (failed !== null) throw new Refused(`its fallback does not reproduce golden vector ${failed}`);
   return module;
 }
 
-async function firstFailed(task: Task, execute: (data: Uint8Array) => Promise<Ended>): Promise<number | null> {
-  for (const [number, { input, sha256: expected }] of task.package.golden.entries()) {
-    const { status, data } = await execute(input);
-    if (status !== Status.OK || !equal(sha256(data), expected)) return number;
+async function firstFailed(
+  task: Task,
+  execute: (data: Uint8Array) => Promise<Ended>,
+  isRight: (golden: Golden, data: Uint8Array) => boolean,
+): Promise<number | null> {
+  for (const [number, golden] of task.package.golden.entries()) {
+    const { status, data } = await execute(golden.input);
+    if (status !== Status.OK || !isRight(golden, data)) return number;
   }
   return null;
+}
+
+/** What ended with floats that are no numbers ended without a result. */
+function finite(task: Task, ended: Ended): Ended {
+  return ended.status === Status.OK && !isResult(task, ended.data) ? noResult(NOT_FINITE) : ended;
 }
 
 const ROOM_RETRY_MS = 100;

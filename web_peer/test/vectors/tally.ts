@@ -7,8 +7,10 @@ import { type Case, vectors } from "./read";
 export const cases: Case[] = [];
 
 for (const election of vectors("tally")) {
-  const { name, creator, replication, admitted, convicted, assigned, ballots, void: voided, chunks } = election;
+  const { name, creator, replication, admitted, convicted, assigned, close, ballots } = election;
+  const { void: voided, chunks } = election;
   const asked = new Set(assigned.map(([worker, chunk]: [Hex, number]) => `${worker} ${chunk}`));
+  const near = new Set(close.flatMap(([one, other]: [Hex, Hex]) => [`${one} ${other}`, `${other} ${one}`]));
   const cast: Ballot[] = [];
   for (const { values, ...ballot } of ballots) cast.push({ ...ballot, values: new Map(values) });
   const count = (order: readonly Ballot[]): ReturnType<typeof tally> =>
@@ -18,6 +20,7 @@ for (const election of vectors("tally")) {
       admitted: new Set(admitted),
       convicted,
       isAssigned: (worker, chunk) => asked.has(`${worker} ${chunk}`),
+      same: (_, one, other) => near.has(`${one} ${other}`),
     });
   const stated = (order: readonly Ballot[]): unknown =>
     [...count(order).chunks].map(([chunk, state]) => ({ chunk, ...state }));

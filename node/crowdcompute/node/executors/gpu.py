@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Status
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.gpu import NOT_FINITE, open_package
 
 from .engine import has_opencl
 
@@ -81,9 +81,13 @@ def as_a_kernels(
     except RemoteProtocolError as error:
         return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", str(error))
     expected = sum(arranged.outputs)
-    if outcome.status is Status.OK and len(outcome.data) != expected:
+    if outcome.status is not Status.OK:
+        return outcome
+    if len(outcome.data) != expected:
         why = f"the fallback's result has {len(outcome.data)} bytes, a kernel's {expected}"
         return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", why)
+    if not task.is_result(outcome.data):
+        return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", NOT_FINITE)
     return outcome
 
 

@@ -7,7 +7,6 @@ device has reproduced the task's golden vectors.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyopencl as cl
 
 from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
-from crowdcompute.protocol.gpu import OUT_OF_BOUNDS, open_package
+from crowdcompute.protocol.gpu import NOT_FINITE, OUT_OF_BOUNDS, open_package
 from crowdcompute.protocol.gpu.opencl import ENTRY
 from crowdcompute.protocol.gpu.pacing import GROUPS_FIRST, next_groups
 
@@ -65,6 +64,10 @@ class OpenCl:
         self.context = context
         self.queue = cl.CommandQueue(self.context)
         self.buffer_bytes_max = device.max_mem_alloc_size
+        self.options = ["-cl-std=CL1.2"]
+        if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
+            # What every device can round alike, it should.
+            self.options.append("-cl-fp32-correctly-rounded-divide-sqrt")
 
     def compile(self, load: Load) -> Program:
         """Compile the package of `load`, and have the device prove itself.
@@ -92,7 +95,7 @@ class Program:
         self._load = load
         try:
             self._task = open_package(load.module)
-            built = cl.Program(engine.context, self._task.opencl()).build(["-cl-std=CL1.2"], cache_dir=False)  # type: ignore[arg-type]
+            built = cl.Program(engine.context, self._task.opencl()).build(engine.options, cache_dir=False)  # type: ignore[arg-type]
             self._kernel = cl.Kernel(built, ENTRY)
         except ModuleRefused as refused:
             raise Refused(str(refused)) from None
@@ -102,8 +105,8 @@ class Program:
             status, data, detail = self.run(golden.input, 0)
             if status != OK:
                 raise Refused(f"golden vector {number} ends without a result on this device: {detail}")
-            if hashlib.sha256(data).digest() != golden.sha256:
-                raise Refused(f"this device computes something else than golden vector {number}")
+            if not self._task.proves(golden, data):
+                raise Refused(f"this device computes {self._task.difference(golden, data)} golden vector {number}")
 
     def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
         """Execute one chunk: status, result, detail. A kernel draws nothing, so the seed says nothing."""
@@ -125,7 +128,8 @@ class Program:
             if ended:
                 why = "an index out of bounds" if ended & OUT_OF_BOUNDS else "fuel limit"
                 return NO_RESULT, b"", why
-            return OK, b"".join(map(self._read, outputs, chunk.outputs)), ""
+            result = b"".join(map(self._read, outputs, chunk.outputs))
+            return (OK, result, "") if self._task.is_result(result) else (NO_RESULT, b"", NOT_FINITE)
         except cl.Error as error:
             self._engine.is_spent = True
             return NO_RESULT, b"", f"the device failed: {error}"

@@ -1,7 +1,20 @@
 """GPU tasks: one kernel in a subset of WGSL, for browsers' WebGPU and native OpenCL (spec/gpu.md)."""
 
-from .package import Arrangement, Golden, Package, Task, open_package
+from .compare import Comparison
+from .package import NOT_FINITE, Arrangement, Golden, Package, Task, open_package, read_comparison
 from .parser import parse
 from .printing import OUT_OF_BOUNDS, OUT_OF_FUEL
 
-__all__ = ["OUT_OF_BOUNDS", "OUT_OF_FUEL", "Arrangement", "Golden", "Package", "Task", "open_package", "parse"]
+__all__ = [
+    "NOT_FINITE",
+    "OUT_OF_BOUNDS",
+    "OUT_OF_FUEL",
+    "Arrangement",
+    "Comparison",
+    "Golden",
+    "Package",
+    "Task",
+    "open_package",
+    "parse",
+    "read_comparison",
+]

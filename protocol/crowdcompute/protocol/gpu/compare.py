@@ -1,23 +1,20 @@
 """Whether two results are the same one (spec/gpu.md, "Comparators").
 
-Comparators are symmetric and functions of two byte strings alone. Closeness is not transitive, so votes are not
-grouped: the result that most others are close to stands for them (`pivot`), the same one on every peer.
+Comparators are symmetric and functions of two byte strings alone. Closeness is not transitive: how votes are counted
+all the same is the tally's matter (tally.py).
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Annotated, TypeAlias, assert_never
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias, assert_never
 
 from msgspec import Meta
 
+from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.split import Part
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .syntax import Scalar
 
 _Amount = Annotated[float, Meta(ge=0, le=1e30)]
 
@@ -44,27 +41,18 @@ class Tolerance(Part, frozen=True, tag="tol", tag_field="kind"):
 Comparator: TypeAlias = Exact | Ulp | Tolerance
 
 _WORD = 4
+_F32, _I32 = struct.Struct("<f"), struct.Struct("<i")
 
 
-def is_valid(data: bytes, type_: Scalar, elements: int) -> bool:
-    """Whether these bytes are an array of that many elements, all of them finite. What is not is no vote."""
-    if len(data) != _WORD * elements:
-        return False
-    return type_ != "f32" or all(map(math.isfinite, struct.unpack(f"<{elements}f", data)))
-
-
-def agree(comparator: Comparator, type_: Scalar, left: bytes, right: bytes) -> bool:
-    """Whether two valid arrays of one length are the same result. Of integers, only the same bytes are."""
-    if isinstance(comparator, Exact) or type_ != "f32":
-        return left == right
+def agree(comparator: Comparator, left: bytes, right: bytes) -> bool:
+    """Whether two arrays of f32, of one length and all finite, are the same result."""
     count = len(left) // _WORD
     pairs = zip(struct.unpack(f"<{count}f", left), struct.unpack(f"<{count}f", right), strict=True)
     match comparator:
+        case Exact():
+            return left == right
         case Ulp(steps, absolute):
-            orders = zip(_order(left, count), _order(right, count), strict=True)
-            return all(
-                abs(a - b) <= steps or abs(x - y) <= absolute for (a, b), (x, y) in zip(orders, pairs, strict=True)
-            )
+            return all(abs(place(x) - place(y)) <= steps or abs(x - y) <= absolute for x, y in pairs)
         case Tolerance(absolute, relative, outliers):
             far = sum(abs(x - y) > absolute + relative * max(abs(x), abs(y)) for x, y in pairs)
             return bool(far <= outliers * count)
@@ -72,25 +60,67 @@ def agree(comparator: Comparator, type_: Scalar, left: bytes, right: bytes) -> b
             assert_never(comparator)
 
 
-def _order(data: bytes, count: int) -> list[int]:
-    """The place of each f32 among all of them; both zeros have one."""
-    words = struct.unpack(f"<{count}i", data)
-    return [word if word >= 0 else -(word & 0x7FFF_FFFF) for word in words]
+def place(number: float) -> int:
+    """The place of an f32 among all of them; both zeros have one."""
+    word: int = _I32.unpack(_F32.pack(number))[0]
+    return word if word >= 0 else -(word & 0x7FFF_FFFF)
 
 
-def pivot(comparator: Comparator, type_: Scalar, results: Mapping[str, bytes], quorum: int) -> tuple[str, ...]:
-    """The peers whose results stand together, the one that stands for them first; nobody without a quorum.
+@dataclass(frozen=True, slots=True)
+class Array:
+    """One of the arrays of f32 that a result is made of, one after another."""
 
-    The one with most others close to it stands for them; of several the one whose bytes, then whose peer id, come
-    first. `results` are valid and of one length.
-    """
-    best: tuple[int, bytes, str] | None = None
-    near: list[str] = []
-    for peer_id, data in sorted(results.items()):
-        close = [other for other in sorted(results) if agree(comparator, type_, data, results[other])]
-        rank = (-len(close), data, peer_id)
-        if best is None or rank < best:
-            best, near = rank, close
-    if best is None or len(near) < quorum:
-        return ()
-    return (best[2], *(peer_id for peer_id in near if peer_id != best[2]))
+    elements: int
+    """For each invocation of the chunk."""
+    comparator: Comparator
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the results of a task are compared that are not compared by their bytes."""
+
+    arrays: tuple[Array, ...]
+
+    def is_result(self, data: bytes) -> bool:
+        """Whether these bytes are arrays of the task, all their numbers finite. What is not is no vote."""
+        whole = _WORD * sum(array.elements for array in self.arrays)
+        return len(data) % whole == 0 and all(map(math.isfinite, struct.unpack(f"<{len(data) // _WORD}f", data)))
+
+    def are_close(self, left: bytes, right: bytes) -> bool:
+        """Whether two results are one. Symmetric; what is no result is like nothing."""
+        if len(left) != len(right) or not self.is_result(left) or not self.is_result(right):
+            return False
+        items = len(left) // _WORD // sum(array.elements for array in self.arrays)
+        begin = 0
+        for array in self.arrays:
+            end = begin + _WORD * array.elements * items
+            if not agree(array.comparator, left[begin:end], right[begin:end]):
+                return False
+            begin = end
+        return True
+
+    def is_same(self, value: bytes, data: bytes, other: bytes, other_data: bytes) -> bool:
+        """Whether two votes' values (tally.py), whose results these are, are one."""
+        return value[0] == other[0] == Status.OK and self.are_close(data, other_data)
+
+    def farthest(self, left: bytes, right: bytes) -> float:
+        """The largest difference between two results of one length."""
+        count = len(left) // _WORD
+        pairs = zip(struct.unpack(f"<{count}f", left), struct.unpack(f"<{count}f", right), strict=True)
+        return float(max(abs(x - y) for x, y in pairs))
+
+    def halved(self) -> Comparison:
+        """With half of every tolerance: what two devices are each as close to, they are close to each other."""
+        return Comparison(tuple(Array(array.elements, _halved(array.comparator)) for array in self.arrays))
+
+
+def _halved(comparator: Comparator) -> Comparator:
+    match comparator:
+        case Ulp(steps, absolute):
+            return Ulp(steps=steps // 2, absolute=absolute / 2)
+        case Tolerance(absolute, relative, outliers):
+            return Tolerance(absolute=absolute / 2, relative=relative / 2, outliers=outliers / 2)
+        case Exact():
+            return comparator
+        case _:
+            assert_never(comparator)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
@@ -18,7 +19,7 @@ from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
 from crowdcompute.protocol.split import Part
 from crowdcompute.protocol.wasm import admit
 
-from .compare import Comparator, Exact
+from .compare import Array, Comparator, Comparison, Exact
 from .opencl import opencl
 from .parser import parse
 from .wgsl import guarded_wgsl
@@ -33,6 +34,12 @@ FUEL_MAX = 2**24
 WORK_MAX = 2**28
 """Fuel times the kernel's words: what one invocation can take at most. A guess at about a second on a slow device, for
 no dispatch is smaller than one workgroup, and a browser cannot stop one."""
+COMPARED_BYTES_MAX = 4_096
+"""A result that is compared as numbers: it is inside of its vote (spec/ledger.md), where whoever counts has it."""
+NOT_FINITE = "a number that is not finite"
+"""Why a chunk has no result whose floats overflowed, or are none."""
+_FLOAT_EXACT = 2**24
+"""Whole numbers up to here are f32 numbers."""
 _ELEMENTS_MAX = 2**22
 _WORD = 4
 
@@ -56,10 +63,14 @@ class Output(Part, frozen=True):
 
 
 class Golden(Part, frozen=True):
-    """A chunk's input, and the SHA-256 of its result: what a device has to reproduce before it may compute."""
+    """A chunk's input, and the SHA-256 of its result: what a device has to reproduce before it may compute.
+
+    Where results are compared as numbers, `result` is the one the fallback has; else it is empty.
+    """
 
     input: Annotated[bytes, Meta(max_length=65_536)]
     sha256: Bytes32
+    result: Annotated[bytes, Meta(max_length=COMPARED_BYTES_MAX)]
 
 
 class Package(Part, frozen=True):
@@ -95,6 +106,8 @@ class Task:
 
     package: Package
     kernel: Kernel
+    comparison: Comparison | None
+    """How results are compared; None: by their bytes."""
 
     @property
     def shares(self) -> tuple[int, ...]:
@@ -105,6 +118,25 @@ class Task:
 
     def opencl(self) -> str:
         return opencl(self.kernel, self.package.fuel, self.shares)
+
+    def is_result(self, data: bytes) -> bool:
+        """Whether what a device has computed may be voted for: a float that is no finite number may not."""
+        return self.comparison is None or self.comparison.is_result(data)
+
+    def proves(self, golden: Golden, data: bytes) -> bool:
+        """Whether a device that makes this of a golden vector computes the task.
+
+        Floats may differ by half of what votes may: two devices that pass agree with each other as well.
+        """
+        if sha256(data).digest() == golden.sha256:
+            return True
+        return self.comparison is not None and self.comparison.halved().are_close(golden.result, data)
+
+    def difference(self, golden: Golden, data: bytes) -> str:
+        """What a device has made of a golden vector that does not prove itself by it, in words before that vector's."""
+        if self.comparison is None or len(data) != len(golden.result):
+            return "something else than"
+        return f"up to {self.comparison.farthest(golden.result, data):.3g} beside, which is not half of the tolerance:"
 
     def arrange(self, data: bytes, *, numbers: bool, memory_bytes: int, output_bytes: int) -> Arrangement:
         """How a chunk with this input is computed; `numbers` as in `split.is_numbers`.
@@ -127,8 +159,9 @@ class Task:
             _WORD * output.elements * (1 if variable.is_atomic else invocations)
             for variable, output in zip(self.kernel.outputs, self.package.outputs, strict=True)
         )
-        if sum(outputs) > output_bytes:
-            raise RemoteProtocolError(f"the result has {sum(outputs)} bytes, {output_bytes} may be")
+        allowed = output_bytes if self.comparison is None else min(output_bytes, COMPARED_BYTES_MAX)
+        if sum(outputs) > allowed:
+            raise RemoteProtocolError(f"the result has {sum(outputs)} bytes, {allowed} may be")
         if len(uniform) + len(given) + sum(outputs) > memory_bytes:
             raise RemoteProtocolError(f"the chunk's arrays do not fit {memory_bytes} bytes of memory")
         return Arrangement(
@@ -146,19 +179,12 @@ def open_package(code: bytes) -> Task:
     Raises:
         ModuleRefused: It is no package, its kernel or its fallback is refused, or they do not fit together.
     """
-    try:
-        package = decode(code, Package)
-    except RemoteProtocolError as error:
-        raise ModuleRefused(str(error)) from None
+    package = _decoded(code)
     kernel = parse(package.source)
-    if kernel.uses_floats:
-        # Devices round and rearrange floats differently: honest votes would differ, and votes compare bytes.
-        raise ModuleRefused("the kernel computes with floats, on which devices do not agree to the bit: use integers")
     _match("uniform field", kernel.uniform, package.uniform)
     _match("output", kernel.outputs, package.outputs)
-    for output in package.outputs:
-        if not isinstance(output.compare, Exact):
-            raise ModuleRefused(f"the output {output.name} is compared with a tolerance, and votes compare bytes")
+    _check_outputs(kernel, package)
+    comparison = comparison_of(package)
     for variable, output in zip(kernel.outputs, package.outputs, strict=True):
         if variable.is_atomic and variable.family is None:
             raise ModuleRefused(f"the atomic output {output.name} is never written")
@@ -170,11 +196,61 @@ def open_package(code: bytes) -> Task:
     for formula in (package.invocations, *(field.value for field in package.uniform)):
         if _FORMULA.fullmatch(formula) is None:
             raise ModuleRefused(f"{formula} is not a formula: write names and whole numbers with * and / between")
+    for golden in package.golden:
+        if comparison is None and golden.result:
+            raise ModuleRefused("a golden vector holds a result, and results are compared by their bytes")
+        if comparison is not None and not (
+            comparison.is_result(golden.result) and sha256(golden.result).digest() == golden.sha256
+        ):
+            raise ModuleRefused("a golden vector does not hold its result, with which devices' are compared")
     try:
         admit(package.fallback)
     except ModuleRefused as refused:
         raise ModuleRefused(f"the fallback is refused: {refused}") from None
-    return Task(package, kernel)
+    return Task(package, kernel, comparison)
+
+
+def _decoded(code: bytes) -> Package:
+    try:
+        return decode(code, Package)
+    except RemoteProtocolError as error:
+        raise ModuleRefused(str(error)) from None
+
+
+def comparison_of(package: Package) -> Comparison | None:
+    """How results are compared; None: by their bytes."""
+    if all(isinstance(output.compare, Exact) for output in package.outputs):
+        return None
+    return Comparison(tuple(Array(output.elements, output.compare) for output in package.outputs))
+
+
+def read_comparison(code: bytes) -> Comparison | None:
+    """`comparison_of` a code blob that was opened before it was signed, or else that nobody computes.
+
+    Raises:
+        ModuleRefused: It is no package.
+    """
+    return comparison_of(_decoded(code))
+
+
+def _check_outputs(kernel: Kernel, package: Package) -> None:
+    """Devices round and rearrange floats differently: honest results of floats differ, and so do integers made of them.
+
+    So each number that comes out of floats is one, and comes with a tolerance.
+    """
+    for variable, output in zip(kernel.outputs, package.outputs, strict=True):
+        is_exact = isinstance(output.compare, Exact)
+        if variable.type != "f32" and not is_exact:
+            raise ModuleRefused(f"the output {output.name} holds integers, which are compared exactly")
+        if variable.type != "f32" and kernel.uses_floats:
+            raise ModuleRefused(
+                f"the output {output.name} holds integers of a kernel with floats, on which devices do not agree to "
+                "the bit: put the floats out"
+            )
+        if variable.type == "f32" and is_exact:
+            raise ModuleRefused(
+                f"the output {output.name} holds floats, on which devices do not agree to the bit: give a tolerance"
+            )
 
 
 def _match(what: str, variables: tuple[Variable, ...], given: tuple[Field, ...] | tuple[Output, ...]) -> None:
@@ -241,6 +317,10 @@ def _number(token: str, known: Mapping[str, int]) -> int:
 
 def _packed(variable: Variable, formula: str, known: Mapping[str, int]) -> bytes:
     value = evaluate(formula, known)
+    if variable.type == "f32":
+        if abs(value) > _FLOAT_EXACT:
+            raise RemoteProtocolError(f"{variable.source_name} is {value}, which does not fit f32")
+        return struct.pack("<f", value)
     low, high = (0, 2**32) if variable.type == "u32" else (-(2**31), 2**31)
     if not low <= value < high:
         raise RemoteProtocolError(f"{variable.source_name} is {value}, which does not fit {variable.type}")

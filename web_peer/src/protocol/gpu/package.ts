@@ -5,9 +5,13 @@
  *     package --openPackage--> Task --arrange(input)--> Arrangement: buffers and invocations of one chunk
  */
 
-import { array, bytes, bytes32, decode, type Infer, integer, number, part, taggedPart, text } from "../codec";
+import { sha256 } from "@noble/hashes/sha2.js";
+
+import { equal } from "../bytes";
+import { array, bytes, bytes32, decode, type Infer, integer, part, text } from "../codec";
 import { ModuleRefused, RemoteProtocolError } from "../errors";
 import { admit } from "../wasm";
+import { Comparator, Comparison } from "./compare";
 import { parse } from "./parser";
 import type { Kernel, Variable } from "./syntax";
 
@@ -17,17 +21,24 @@ const INVOCATIONS_MAX = 2n ** 26n;
  * dispatch is smaller than one workgroup, and a browser cannot stop one.
  */
 const WORK_MAX = 2 ** 28;
+/** A result that is compared as numbers: it is inside of its vote (spec/ledger.md), where everybody who counts has it. */
+const COMPARED_BYTES_MAX = 4_096;
+/** Why a chunk has no result whose floats overflowed, or are none. */
+export const NOT_FINITE = "a number that is not finite";
+/** Whole numbers up to here are f32 numbers. */
+const FLOAT_EXACT = 2n ** 24n;
 const WORD = 4;
 
 const name = text({ min: 1, max: 64 });
 const formula = text({ min: 1, max: 100 });
-const amount = number({ min: 0, max: 1e30 });
 
-const Comparator = taggedPart("Comparator", {
-  exact: {},
-  ulp: { steps: integer(0, 2 ** 20), absolute: amount },
-  tol: { absolute: amount, relative: amount, outliers: number({ min: 0, below: 1 }) },
+const Golden = part("Golden", {
+  input: bytes({ max: 65_536 }),
+  sha256: bytes32,
+  result: bytes({ max: COMPARED_BYTES_MAX }),
 });
+/** A chunk's input, and its result's hash; where results are compared as numbers, that result, too. */
+export type Golden = Infer<typeof Golden>;
 const Package = part("Package", {
   schema: integer(1, 1),
   source: bytes(),
@@ -35,7 +46,7 @@ const Package = part("Package", {
   invocations: formula,
   outputs: array(part("Output", { name, elements: integer(1, 2 ** 22), compare: Comparator }), { min: 1, max: 7 }),
   fuel: integer(1, 2 ** 24),
-  golden: array(part("Golden", { input: bytes({ max: 65_536 }), sha256: bytes32 }), { min: 1, max: 8 }),
+  golden: array(Golden, { min: 1, max: 8 }),
   fallback: bytes(),
 });
 type Package = Infer<typeof Package>;
@@ -56,6 +67,36 @@ export interface Arrangement {
 export interface Task {
   readonly package: Package;
   readonly kernel: Kernel;
+  /** How results are compared; null: by their bytes. */
+  readonly comparison: Comparison | null;
+}
+
+/** Whether what a device has computed may be voted for: a float that is no finite number may not. */
+export function isResult({ comparison }: Task, data: Uint8Array): boolean {
+  return comparison === null || comparison.isResult(data);
+}
+
+/**
+ * Whether a device that makes this of a golden vector computes the task. Floats may differ by half of what votes may:
+ * two devices that pass agree with each other as well.
+ */
+export function proves({ comparison }: Task, golden: Golden, data: Uint8Array): boolean {
+  if (equal(sha256(data), golden.sha256)) return true;
+  return comparison !== null && comparison.halved().areClose(golden.result, data);
+}
+
+/**
+ * How results of a code blob are compared; null: by their bytes. It was opened before it was signed, or else nobody
+ * computes it.
+ *
+ * @throws ModuleRefused when it is no package.
+ */
+export function readComparison(code: Uint8Array): Comparison | null {
+  return comparisonOf(decoded(code));
+}
+
+function comparisonOf({ outputs }: Package): Comparison | null {
+  return outputs.every(({ compare }) => compare.kind === "exact") ? null : new Comparison(outputs);
 }
 
 /**
@@ -66,17 +107,10 @@ export interface Task {
 export function openPackage(code: Uint8Array): Task {
   const opened = decoded(code);
   const kernel = parse(opened.source);
-  if (kernel.usesFloats) {
-    // Devices round and rearrange floats differently: honest votes would differ, and votes compare bytes.
-    throw new ModuleRefused("the kernel computes with floats, on which devices do not agree to the bit: use integers");
-  }
   match("uniform field", kernel.uniform, opened.uniform);
   match("output", kernel.outputs, opened.outputs);
-  for (const { name: output, compare } of opened.outputs) {
-    if (compare.kind !== "exact") {
-      throw new ModuleRefused(`the output ${output} is compared with a tolerance, and votes compare bytes`);
-    }
-  }
+  checkOutputs(kernel, opened);
+  const comparison = comparisonOf(opened);
   for (const { isAtomic, family, sourceName } of kernel.outputs) {
     if (isAtomic && family === null) throw new ModuleRefused(`the atomic output ${sourceName} is never written`);
   }
@@ -90,12 +124,45 @@ export function openPackage(code: Uint8Array): Task {
       throw new ModuleRefused(`${each} is not a formula: write names and whole numbers with * and / between`);
     }
   }
+  for (const { result, sha256: digest } of opened.golden) {
+    if (comparison === null && result.length > 0) {
+      throw new ModuleRefused("a golden vector holds a result, and results are compared by their bytes");
+    }
+    if (comparison !== null && !(comparison.isResult(result) && equal(sha256(result), digest))) {
+      throw new ModuleRefused("a golden vector does not hold its result, with which devices' are compared");
+    }
+  }
   try {
     admit(opened.fallback);
   } catch (error) {
     throw error instanceof ModuleRefused ? new ModuleRefused(`the fallback is refused: ${error.message}`) : error;
   }
-  return { package: opened, kernel };
+  return { package: opened, kernel, comparison };
+}
+
+/**
+ * Devices round and rearrange floats differently: honest results of floats differ, and so do integers made of them. So
+ * each number that comes out of floats is one, and comes with a tolerance.
+ */
+function checkOutputs(kernel: Kernel, { outputs }: Package): void {
+  for (const [position, { type }] of kernel.outputs.entries()) {
+    const { name: output, compare } = outputs[position]!;
+    const isExact = compare.kind === "exact";
+    if (type !== "f32" && !isExact) {
+      throw new ModuleRefused(`the output ${output} holds integers, which are compared exactly`);
+    }
+    if (type !== "f32" && kernel.usesFloats) {
+      throw new ModuleRefused(
+        `the output ${output} holds integers of a kernel with floats, on which devices do not agree to the bit: put ` +
+          "the floats out",
+      );
+    }
+    if (type === "f32" && isExact) {
+      throw new ModuleRefused(
+        `the output ${output} holds floats, on which devices do not agree to the bit: give a tolerance`,
+      );
+    }
+  }
 }
 
 function decoded(code: Uint8Array): Package {
@@ -143,7 +210,8 @@ export function arrange(task: Task, data: Uint8Array, { numbers, memoryBytes, ou
     ({ isAtomic }, position) => WORD * opened.outputs[position]!.elements * (isAtomic ? 1 : Number(invocations)),
   );
   const result = outputs.reduce((sum, size) => sum + size, 0);
-  if (result > outputBytes) throw new RemoteProtocolError(`the result has ${result} bytes, ${outputBytes} may be`);
+  const allowed = task.comparison === null ? outputBytes : Math.min(outputBytes, COMPARED_BYTES_MAX);
+  if (result > allowed) throw new RemoteProtocolError(`the result has ${result} bytes, ${allowed} may be`);
   if (WORD * fields.length + input.length + result > memoryBytes) {
     throw new RemoteProtocolError(`the chunk's arrays do not fit ${memoryBytes} bytes of memory`);
   }
@@ -212,6 +280,12 @@ function evaluate(text: string, known: ReadonlyMap<string, bigint>): bigint {
 /** The value of a field as its word. */
 function packed({ type, sourceName }: Variable, text: string, known: ReadonlyMap<string, bigint>): number {
   const value = evaluate(text, known);
+  if (type === "f32") {
+    if (value > FLOAT_EXACT || value < -FLOAT_EXACT) {
+      throw new RemoteProtocolError(`${sourceName} is ${value}, which does not fit f32`);
+    }
+    return new Uint32Array(Float32Array.of(Number(value)).buffer)[0]!;
+  }
   const fits = type === "u32" ? BigInt.asUintN(32, value) : BigInt.asIntN(32, value);
   if (fits !== value) throw new RemoteProtocolError(`${sourceName} is ${value}, which does not fit ${type}`);
   return Number(BigInt.asUintN(32, value));
