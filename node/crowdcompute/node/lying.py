@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.events import ChunkInput
     from crowdcompute.protocol.manifest import Limits, Runtime
 
+    from .executors.pool import Savepoints
     from .runtime import Executor
 
 
@@ -29,8 +30,9 @@ class LyingExecutor:
         numbers: bool,
         chunks: Sequence[ChunkInput],
         runtime: Runtime = "wasm",
+        savepoints: Savepoints | None = None,
     ) -> tuple[ChunkOutcome, ...]:
-        outcomes = await self._honest.execute(code, module, limits, numbers, chunks, runtime)
+        outcomes = await self._honest.execute(code, module, limits, numbers, chunks, runtime, savepoints)
         return tuple(
             outcome._replace(data=bytes((outcome.data[0] ^ 1,)) + outcome.data[1:])
             if outcome.status is Status.OK and outcome.data

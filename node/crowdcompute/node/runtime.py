@@ -39,6 +39,7 @@ from crowdcompute.protocol.events import (
     TaskGivenUp,
     TaskPublished,
     Woke,
+    WorkBegun,
 )
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.peer import Peer
@@ -62,8 +63,10 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.provisional import Provisional
     from crowdcompute.protocol.records import Signed
 
+    from .executors.pool import Savepoints
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
+    from .store.savepoints import SavepointStore
     from .transports.libp2p_link import Libp2pLink
     from .transports.link import Link, StackName
     from .transports.native import Native, NativeOptions
@@ -82,6 +85,7 @@ class Executor(Protocol):
         numbers: bool,
         chunks: Sequence[ChunkInput],
         runtime: RuntimeName = "wasm",
+        savepoints: Savepoints | None = None,
     ) -> tuple[ChunkOutcome, ...]: ...
 
 
@@ -110,6 +114,7 @@ class Runtime:
         executor: Executes chunks; None for a peer that never does.
         hosts: Local addresses to offer (`("127.0.0.1",)` for peers of one machine); empty for all.
         native: How to be dialled and to find others without a signaling server; None for not at all.
+        savepoints: Where states of running chunks survive; None for a peer that computes each from scratch.
         stack: The engine that makes links.
         on_notice: Told everything notable.
     """
@@ -125,6 +130,7 @@ class Runtime:
         *,
         hosts: Sequence[str] = (),
         native: NativeOptions | None = None,
+        savepoints: SavepointStore | None = None,
         stack: StackName = "auto",
         on_notice: Callable[[Notice], None] = lambda notice: None,
     ) -> None:
@@ -132,6 +138,7 @@ class Runtime:
         self._records = records
         self._blobs = blobs
         self._executor = executor
+        self._savepoints = savepoints
         self._on_notice = on_notice
         self._links: dict[PeerId, Link] = {}
         self._opened: dict[PeerId, tuple[bool, float]] = {}
@@ -181,6 +188,11 @@ class Runtime:
         restored = self._records.load()
         if restored:
             self.feed(RecordsRestored(tuple(restored)))
+        if self._savepoints is not None:
+            # What has ended meanwhile is over.
+            self._savepoints.keep_only([task for task, role in self.peer.workers.items() if not role.done])
+            for task, chunks in self._savepoints.begun().items():
+                self.feed(WorkBegun(task, chunks))
         self._connector.start()
 
     async def listen(self) -> None:
@@ -326,8 +338,9 @@ class Runtime:
             size = self._blobs.size(order.code)
             assert size is not None, "the peer executes only what is in its blob store"
             module = self._blobs.read(order.code, 0, size)
+            savepoints = None if self._savepoints is None else self._savepoints.of(order.task_id)
             outcomes = await self._executor.execute(
-                order.code, module, order.limits, order.numbers, order.chunks, order.runtime
+                order.code, module, order.limits, order.numbers, order.chunks, order.runtime, savepoints
             )
         except (asyncio.CancelledError, PoolClosed):
             return
@@ -341,6 +354,9 @@ class Runtime:
         self.totals.chunks += len(outcomes)
         self.totals.busy_s += seconds
         self.feed(Executed(order.job, outcomes, seconds))
+        if self._savepoints is not None:
+            for outcome in outcomes:
+                self._savepoints.drop(order.task_id, outcome.chunk)
 
     # ---- links and signaling
 

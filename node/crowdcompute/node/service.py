@@ -25,6 +25,7 @@ from .keys import load_or_create
 from .lying import LyingExecutor
 from .paths import paths
 from .signals import Stopping
+from .store.savepoints import SavepointStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +89,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 executor,
                 hosts=config.host,
                 native=native,
+                savepoints=SavepointStore(home.folder / "savepoints"),
                 stack=config.stack,
                 on_notice=say.notice,
             )
@@ -186,7 +188,7 @@ def _summary(runtime: Runtime) -> str:
 def pool_facts(pool: Any) -> dict[str, Any]:
     """What confines the worker processes, for `status`."""
     description = pool.describe()
-    return {"layers": list(description.layers), "pids": list(description.pids), "gpu": description.gpu}
+    return {"layers": list(description.layers), "pids": list(description.pids), "gpu": description.gpu, "resumed": description.resumed}
 
 
 class _Teller:

@@ -150,6 +150,14 @@ class RecordsRestored:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkBegun:
+    """An earlier life of this peer was on these chunks, and the driver can go on with them where it was."""
+
+    task_id: bytes
+    chunks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FinishRequested:
     """Take no new work; commit what is running. `Peer.idle` turns true when nothing runs any more."""
 
@@ -184,6 +192,7 @@ Input: TypeAlias = (
     | TaskPublished
     | TaskGivenUp
     | RecordsRestored
+    | WorkBegun
     | FinishRequested
     | TasksChosen
     | SlotsChanged

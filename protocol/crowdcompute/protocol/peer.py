@@ -42,6 +42,7 @@ from .events import (
     TaskPublished,
     TasksChosen,
     Woke,
+    WorkBegun,
 )
 from .exchange import Exchange
 from .frames import (
@@ -201,6 +202,9 @@ class Peer:
                     self.creators[task_id].give_up(now, decisive=decisive)
             case RecordsRestored(records=records):
                 self._restore(records)
+            case WorkBegun(task_id=task_id, chunks=chunks):
+                if task_id in self.workers:
+                    self.workers[task_id].begun(chunks)
             case FinishRequested():
                 self._finishing = True
                 for worker in self.workers.values():

@@ -127,6 +127,8 @@ class WorkerRole:
         self._waiting: dict[int, None] = {}
         """Chunks we are on whose inputs are on their way."""
         self._inputs_came = False
+        self._begun: dict[int, None] = {}
+        """Chunks that we were on, and go on with if nobody else has taken them."""
         self._voted: set[int] = set()
         self._giving = Giving(config, rng, ledger, desk, blobs, now)
         self._earning = Earning(config, ledger, desk, blobs)
@@ -167,6 +169,10 @@ class WorkerRole:
                 if isinstance(record, Commit):
                     self._voted.update(chunks_of(record.shard, record.runs))
                     self._remember_made(record, now)
+
+    def begun(self, chunks: Sequence[int]) -> None:
+        """We were on these chunks before we paused, or in an earlier life."""
+        self._begun.update((chunk, None) for chunk in chunks if chunk < self.ledger.manifest.chunks)
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken somebody's record."""
@@ -255,7 +261,8 @@ class WorkerRole:
     def rest(self) -> None:
         """Stop at once: nobody waits for what we had begun. Results made before are still served."""
         self._resting = True
-        for job in self._jobs:
+        for job, chunks in self._jobs.items():
+            self.begun(chunks)
             self._desk.cancel(job)
         self._jobs.clear()
         self._draws.clear()
@@ -493,6 +500,9 @@ class WorkerRole:
         if now < self._nothing_until:
             return []
         mine = self._running().union(self._assigned, besides)
+        begun = self._next_begun(now, size_max, mine)
+        if begun:
+            return begun
         while self._shard is not None or self._choose_shard(now):
             assert self._shard is not None
             if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
@@ -516,6 +526,30 @@ class WorkerRole:
         self._look_again_at = self._nothing_until = now + wait_s
         return []
 
+    def _next_begun(self, now: float, size_max: int, mine: set[int]) -> list[int]:
+        """Chunks that we were on and that are still ours to do, where we can see that."""
+        me = self._signer.public_key
+        for chunk in list(self._begun):
+            if chunk in self._voted or self.ledger.is_closed(chunk) or self.ledger.has_voter(chunk):
+                del self._begun[chunk]
+        if not self._begun:
+            return []
+        shard = shard_of(next(iter(self._begun)))
+        if shard not in self._followed:
+            self._follow(shard, now)
+        if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, shard)):
+            return []
+        chunks = [
+            chunk
+            for chunk in self._begun
+            if chunk not in mine
+            and shard_of(chunk) == shard
+            and all(lease.worker == me for lease in self.ledger.live_leases(chunk, now))
+        ][:size_max]
+        for chunk in chunks:
+            del self._begun[chunk]
+        return sorted(chunks)
+
     def _worthwhile(self) -> int:
         """Chunks of the smallest batch for which a worker still comes by itself."""
         return max(1, self._sizer.size() // SHRUNK_MAX)
@@ -534,7 +568,12 @@ class WorkerRole:
         if not unbegun:
             # Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
             weights = [1] * self.ledger.shards
-        (self._shard,) = self._rng.choices(range(self.ledger.shards), weights)
+        (shard,) = self._rng.choices(range(self.ledger.shards), weights)
+        self._follow(shard, now)
+        return True
+
+    def _follow(self, shard: int, now: float) -> None:
+        self._shard = shard
         self._desk.follow(shard_topic(self.ledger.task, self._shard))
         if self._shard in self._followed:
             self._followed.remove(self._shard)
@@ -543,7 +582,6 @@ class WorkerRole:
             self._desk.leave(shard_topic(self.ledger.task, self._followed.pop(0)))
         self._lease_changed = True
         self._settled_at = now + self._config.settle_s
-        return True
 
     def _say_leases(self, now: float) -> None:
         """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""

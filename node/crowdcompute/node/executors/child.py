@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from .frames import LENGTH_BYTES, REPORT_BYTES_MAX, FromWorker, Loaded, Ready, Report, ToWorker, encode
+from .frames import LENGTH_BYTES, REPORT_BYTES_MAX, FromWorker, Loaded, Ready, Report, Saved, ToWorker, encode
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
+    from collections.abc import Callable
 
     from .engine import EngineName
 
@@ -112,8 +113,8 @@ class Child:
             # RuntimeError is uvloop's word for a pipe that it has closed, as it does when it hears of a death first.
             raise WorkerLost(await self._how_it_died()) from None
 
-    async def receive(self, kind: type[T], timeout_s: float) -> T:
-        """The next frame, which must be of type `kind`.
+    async def receive(self, kind: type[T], timeout_s: float, on_saved: Callable[[Saved], None] | None = None) -> T:
+        """The next frame, which must be of type `kind`. Savepoints before it go to `on_saved`, and win no time.
 
         Raises:
             WorkerSilent: Nothing came in `timeout_s`.
@@ -121,20 +122,25 @@ class Child:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                length = int.from_bytes(await self._output.readexactly(LENGTH_BYTES), "little")
-                if length > REPORT_BYTES_MAX:
-                    raise WorkerLost("worker misbehaved: it announced a frame that is too long")
-                body = await self._output.readexactly(length)
+                while isinstance(message := await self._next(), Saved) and on_saved is not None:
+                    on_saved(message)
         except TimeoutError:
             raise WorkerSilent(f"worker silent for {timeout_s:g} s") from None
         except (asyncio.IncompleteReadError, OSError):
             raise WorkerLost(await self._how_it_died()) from None
-        try:
-            message = _decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise WorkerLost("worker misbehaved: it sent a frame that cannot be read") from None
         if not isinstance(message, kind):
             raise WorkerLost(f"worker misbehaved: it sent {type(message).__name__} instead of {kind.__name__}")
+        return message
+
+    async def _next(self) -> FromWorker:
+        length = int.from_bytes(await self._output.readexactly(LENGTH_BYTES), "little")
+        if length > REPORT_BYTES_MAX:
+            raise WorkerLost("worker misbehaved: it announced a frame that is too long")
+        body = await self._output.readexactly(length)
+        try:
+            message: FromWorker = _decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise WorkerLost("worker misbehaved: it sent a frame that cannot be read") from None
         return message
 
     def terminate(self) -> None:

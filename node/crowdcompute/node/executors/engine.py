@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from .frames import Load, StatusNumber
+    from .wasi import Keep
 
 EngineName: TypeAlias = Literal["wasmtime", "v8", "quickjs", "opencl", "opencl-software"]
 """What a worker process has inside, for its whole life."""
@@ -29,8 +30,11 @@ class Refused(Exception):
 class Program(Protocol):
     """A compiled module and what its chunks may use."""
 
-    def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
-        """Execute one chunk as if nothing had run before: status, result or error text, detail."""
+    def run(self, data: bytes, seed: int, state: bytes, keep: Keep | None, /) -> tuple[StatusNumber, bytes, str]:
+        """Execute one chunk as if nothing had run before: status, result or error text, detail.
+
+        With `state`, go on from what `keep` was offered in an earlier execution of it (wasi.py).
+        """
 
     def close(self) -> None:
         """It will not run again."""

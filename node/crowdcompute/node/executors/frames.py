@@ -18,8 +18,8 @@ LENGTH_BYTES = 4
 REPORT_INTERVAL_S = 0.05
 REPORT_BYTES = 256 * 1024
 """A report leaves early when it holds this much."""
-REPORT_BYTES_MAX = 17 * 1024 * 1024
-"""No report is larger: one chunk's output has at most 16 MiB (manifest.Limits)."""
+REPORT_BYTES_MAX = 18 * 1024 * 1024
+"""No frame is larger: one chunk's output has at most 16 MiB (manifest.Limits), and its savepoint 1 MiB."""
 
 # crowdcompute.protocol.events.Status, by value.
 OK: Literal[0] = 0
@@ -59,12 +59,17 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag="run"):
-    """Execute chunks (index, input, seed) in order. Answered by `Report`s, the last of which is `done`."""
+    """Execute chunks (index, input, seed, state to go on from) in order.
+
+    Answered by `Report`s, the last of which is `done`, and `Saved` between them.
+    """
 
     program: int
-    chunks: list[tuple[int, bytes, int]]
+    chunks: list[tuple[int, bytes, int, bytes]]
     cautious: bool
     """Report after every chunk, so that a chunk which takes the worker down is known."""
+    save_every_s: float | None = None
+    """How often the state of a chunk is worth a `Saved`; None for never."""
 
 
 ToWorker: TypeAlias = Load | Forget | Run
@@ -91,7 +96,14 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag="report"):
     done: bool
 
 
-FromWorker: TypeAlias = Ready | Loaded | Report
+class Saved(msgspec.Struct, frozen=True, array_like=True, tag="saved"):
+    """A chunk that runs could go on from this state, after this Worker's end."""
+
+    chunk: int
+    state: bytes
+
+
+FromWorker: TypeAlias = Ready | Loaded | Report | Saved
 
 _encoder = msgspec.msgpack.Encoder()
 

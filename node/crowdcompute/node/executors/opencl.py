@@ -23,6 +23,7 @@ from .frames import NO_RESULT, OK, StatusNumber
 
 if TYPE_CHECKING:
     from .frames import Load
+    from .wasi import Keep
 
 _OUTPUT = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
 _INPUT = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
@@ -108,7 +109,9 @@ class Program:
             if not self._task.proves(golden, data):
                 raise Refused(f"this device computes {self._task.difference(golden, data)} golden vector {number}")
 
-    def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
+    def run(
+        self, data: bytes, _seed: int, _state: bytes = b"", _keep: Keep | None = None, /
+    ) -> tuple[StatusNumber, bytes, str]:
         """Execute one chunk: status, result, detail. A kernel draws nothing, so the seed says nothing."""
         load = self._load
         try:

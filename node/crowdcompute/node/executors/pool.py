@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from crowdcompute.protocol.errors import ModuleRefused
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
@@ -28,7 +29,7 @@ from crowdcompute.protocol.wasm import admit
 
 from .child import Child, WorkerLost, WorkerSilent
 from .engine import has_v8
-from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run
+from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run, Saved
 from .gpu import GpuPlace, as_a_kernels, read_package, reproduces
 
 if TYPE_CHECKING:
@@ -49,8 +50,17 @@ RUN_BYTES = 8 * 1024 * 1024
 """A batch with more input than this goes to the worker in parts."""
 PROGRAMS_PER_WORKER = 8
 VERDICTS_KEPT = 256
+SAVE_EVERY_S = 5.0
+"""What a kill may cost a chunk that writes savepoints. A guess between disk and work lost."""
 DETAIL_CHARACTERS = 500
 OTHER_BYTES = "module refused: its bytes are not those the task names"
+
+
+class Savepoints(Protocol):
+    """Where the states of one task's chunks are kept, from which they go on after a kill."""
+
+    def load(self, chunk: int) -> bytes: ...
+    def save(self, chunk: int, state: bytes) -> None: ...
 
 
 class PoolClosed(Exception):
@@ -68,6 +78,8 @@ class PoolDescription:
     running: int
     waiting: int
     workers_lost: int
+    resumed: int
+    """Chunks that went on from a savepoint."""
     gpu: str
     """The GPU's name, or why there is none."""
 
@@ -76,12 +88,18 @@ class WorkerPool:
     """Executes chunks of WebAssembly modules, JavaScript sources and kernels in locked-down processes."""
 
     def __init__(
-        self, slots: int, *, niceness: int = 0, javascript: EngineName | None = None, gpu: GpuChoice = "off"
+        self,
+        slots: int,
+        *,
+        niceness: int = 0,
+        javascript: EngineName | None = None,
+        gpu: GpuChoice = "off",
+        save_every_s: float = SAVE_EVERY_S,
     ) -> None:
         """Prepare `slots` workers, one for each core that may be used; `niceness` as in nice(2).
 
         `javascript` names the engine for tasks of that runtime; the fastest there is if not given. `gpu` says whether
-        kernels may go to the GPU.
+        kernels may go to the GPU, `save_every_s` how often at most a chunk's savepoint is kept.
         """
         if javascript is None:
             javascript = "v8" if has_v8() else "quickjs"
@@ -90,6 +108,7 @@ class WorkerPool:
         self._slots: list[dict[Runtime, _Slot]] = [
             {"wasm": _Slot("wasmtime", niceness), "js": _Slot(javascript, niceness)} for _ in range(slots)
         ]
+        self._save_every_s = save_every_s
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self.gpu = GpuPlace(gpu)
         self._gpu_slot = _Slot(self.gpu.engine, niceness)
@@ -137,8 +156,11 @@ class WorkerPool:
         numbers: bool,
         chunks: Sequence[ChunkInput],
         runtime: Runtime = "wasm",
+        savepoints: Savepoints | None = None,
     ) -> tuple[ChunkOutcome, ...]:
         """Execute `chunks`, each in a fresh instance, and return their outcomes in the same order.
+
+        With `savepoints`, a chunk goes on from what is kept of it there, and its savepoints are kept there.
 
         `module` holds the bytes whose SHA-256 is `code`: a module in rewritten form, JavaScript source, or a kernel's
         package. `numbers` says that inputs are little-endian i64s (spec/modules.md, "Command"; spec/javascript.md).
@@ -158,7 +180,7 @@ class WorkerPool:
         program = Program(runtime, code, module, limits.memory_bytes, limits.output_bytes, numbers)
         if runtime == "gpu":
             return await self._execute_kernel(program, limits, chunks)
-        return await self._queued(self._jobs, program, limits, chunks)
+        return await self._queued(self._jobs, program, limits, chunks, savepoints)
 
     async def _execute_kernel(
         self, program: Program, limits: Limits, chunks: Sequence[ChunkInput]
@@ -189,12 +211,18 @@ class WorkerPool:
         )
 
     async def _queued(
-        self, queue: asyncio.Queue[_Job], program: Program, limits: Limits, chunks: Sequence[ChunkInput]
+        self,
+        queue: asyncio.Queue[_Job],
+        program: Program,
+        limits: Limits,
+        chunks: Sequence[ChunkInput],
+        savepoints: Savepoints | None = None,
     ) -> tuple[ChunkOutcome, ...]:
         """Wait for a place in `queue`, and for the outcomes."""
         if self._closed:
             raise PoolClosed
-        job = _Job(program, limits.seconds, chunks, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        job = _Job(program, limits.seconds, chunks, answer, savepoints, self._save_every_s)
         self._unanswered.add(job.answer)
         queue.put_nowait(job)
         try:
@@ -223,6 +251,7 @@ class WorkerPool:
             running=running,
             waiting=len(self._unanswered) - running,
             workers_lost=sum(slot.workers_lost for slot in self._all_slots()),
+            resumed=sum(slot.resumed for slot in self._all_slots()),
             gpu=self.gpu.device or f"none: {self.gpu.missing}",
         )
 
@@ -290,6 +319,8 @@ class _Job:
     seconds: float
     chunks: Sequence[ChunkInput]
     answer: asyncio.Future[tuple[ChunkOutcome, ...]]
+    savepoints: Savepoints | None
+    save_every_s: float
 
 
 class _Slot:
@@ -304,6 +335,7 @@ class _Slot:
         self.child: Child | None = None
         self.busy = False
         self.workers_lost = 0
+        self.resumed = 0
 
     async def ready(self) -> Child:
         """The slot's worker, started first when there is none."""
@@ -419,13 +451,31 @@ class _Slot:
         outcomes: list[ChunkOutcome],
     ) -> None:
         """Execute `chunks` and append their outcomes as they are reported."""
-        await child.send(Run(program, list(chunks), cautious))
+        saves = job.savepoints
+        # Not from a state that may have been what took the last worker down.
+        states = [saves.load(chunk.chunk) if saves is not None and not cautious else b"" for chunk in chunks]
+        self.resumed += sum(map(bool, states))
+        every_s = job.save_every_s if saves is not None else None
+        ordered = [(*chunk, state) for chunk, state in zip(chunks, states, strict=True)]
+        await child.send(Run(program, ordered, cautious, every_s))
         sent_bytes = sum(len(chunk.data) for chunk in chunks)
         timeout_s = job.seconds + REPORT_SLACK_S + sent_bytes / PIPE_BYTES_PER_S
         expected = iter(chunks)
+        names = {chunk.chunk for chunk in chunks}
+        saved_at = -math.inf
+
+        def on_saved(saved: Saved) -> None:
+            nonlocal saved_at
+            now = asyncio.get_running_loop().time()
+            # A worker that was taken over could fill the disk: it gets no more than twice the pace it was asked for.
+            if saves is None or saved.chunk not in names or now < saved_at + job.save_every_s / 2:
+                return
+            saved_at = now
+            saves.save(saved.chunk, saved.state)
+
         done = False
         while not done:
-            report = await child.receive(Report, timeout_s)
+            report = await child.receive(Report, timeout_s, on_saved)
             timeout_s = job.seconds + REPORT_SLACK_S
             for chunk, status, data, detail in report.outcomes:
                 asked = next(expected, None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .frames import Load
+    from .wasi import Keep
 
 FLAGS = (
     "--single-threaded",
@@ -183,7 +184,9 @@ class Program:
         if refusal:
             raise Refused(refusal)
 
-    def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
+    def run(
+        self, data: bytes, seed: int, _state: bytes = b"", _keep: Keep | None = None, /
+    ) -> tuple[StatusNumber, bytes, str]:
         """Execute one chunk: status, result or error text, detail."""
         try:
             return self._isolate.run(

@@ -1,19 +1,22 @@
 """The WASI preview 1 subset a command sees: one deterministic world per chunk (spec/modules.md, "WASI subset").
 
 Nothing here reaches the outside. The clock moves when it is read, randomness comes from the chunk's seed, and there
-are three streams. Each function checks its descriptor, then its counts, then every range of memory it will touch,
-and only then acts; a range outside memory ends the chunk without a result.
+are three streams, and a place for one savepoint. Each function checks its descriptor, then its counts, then every
+range of memory it will touch, and only then acts; a range outside memory ends the chunk without a result.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+import msgspec
 import wasmtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    Keep: TypeAlias = Callable[[Callable[[], bytes]], None]
 
 MODULE = "wasi_snapshot_preview1"
 
@@ -25,6 +28,9 @@ RANDOM_BYTES_MAX = 65_536
 VECTORS_MAX = 1_024
 SUBSCRIPTIONS_MAX = 1_024
 CLOCKS = 4
+SAVEPOINT = 3
+"""The descriptor that savepoints are read from and written to."""
+SAVEPOINT_BYTES_MAX = 1024 * 1024
 STDERR_BYTES_KEPT = 1_024
 """The end of what a chunk wrote to stderr goes into the detail of a failure; the rest is dropped."""
 
@@ -44,6 +50,20 @@ class Memory(Protocol):
     def write(self, start: int, data: bytes) -> None: ...
 
 
+class _Saved(msgspec.Struct, frozen=True, array_like=True):
+    """All that a program needs to go on as if it had never stopped: its own words, and what it has observed."""
+
+    savepoint: bytes
+    output: bytes
+    stdin_position: int
+    clock_ns: int
+    random_state: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Saved)
+
+
 class Wasi:
     """The host's side of one program's imports; `begin` makes it new for every chunk."""
 
@@ -51,8 +71,14 @@ class Wasi:
         self._output_bytes_max = output_bytes_max
         self.begin((), b"", 0)
 
-    def begin(self, arguments: Sequence[bytes], stdin: bytes, seed: int) -> None:
-        """Forget the last chunk. Until `memory` is set, calls end the chunk: no export exists yet."""
+    def begin(
+        self, arguments: Sequence[bytes], stdin: bytes, seed: int, state: bytes = b"", keep: Keep | None = None
+    ) -> None:
+        """Forget the last chunk. Until `memory` is set, calls end the chunk: no export exists yet.
+
+        With `state`, which `keep` was offered in an earlier execution, go on from there; whenever the program writes a
+        savepoint, `keep` is offered the state by which it could go on.
+        """
         self.memory: Memory | None = None
         self.exit_code: int | None = None
         self.failure = ""
@@ -63,6 +89,14 @@ class Wasi:
         self._stdout_bytes = 0
         self._clock_ns = 0
         self._random_state = seed & _U64
+        self._savepoint, self._savepoint_position = b"", 0
+        self._keep = keep
+        if state:
+            saved = _decoder.decode(state)
+            self._savepoint = saved.savepoint
+            self._stdout, self._stdout_bytes = [saved.output], len(saved.output)
+            self._stdin_position, self._clock_ns = saved.stdin_position, saved.clock_ns
+            self._random_state = saved.random_state
 
     def output(self) -> bytes:
         return b"".join(self._stdout)
@@ -188,34 +222,44 @@ class Wasi:
 
     def _fd_read(self, descriptor: int, vectors: int, count: int, done: int) -> int:
         vectors, count, done = vectors & _U32, count & _U32, done & _U32
-        if descriptor != 0:
+        if descriptor not in (0, SAVEPOINT):
             return BADF
         if count > VECTORS_MAX:
             return INVAL
         memory, pairs = self._vectors(vectors, count, done)
-        begin = self._stdin_position
+        if descriptor == 0:
+            source, position = self._stdin, self._stdin_position
+        else:
+            source, position = self._savepoint, self._savepoint_position
+        begin = position
         for start, length in pairs:
-            piece = self._stdin[self._stdin_position : self._stdin_position + length]
+            piece = source[position : position + length]
             memory.write(start, piece)
-            self._stdin_position += len(piece)
-        memory.write(done, struct.pack("<I", self._stdin_position - begin))
+            position += len(piece)
+        if descriptor == 0:
+            self._stdin_position = position
+        else:
+            self._savepoint_position = position
+        memory.write(done, struct.pack("<I", position - begin))
         return SUCCESS
 
     def _fd_write(self, descriptor: int, vectors: int, count: int, done: int) -> int:
         vectors, count, done = vectors & _U32, count & _U32, done & _U32
-        if descriptor not in (1, 2):
+        if descriptor not in (1, 2, SAVEPOINT):
             return BADF
         if count > VECTORS_MAX:
             return INVAL
         memory, pairs = self._vectors(vectors, count, done)
         total = sum(length for _, length in pairs)
-        if total > _U32:
+        if total > (SAVEPOINT_BYTES_MAX if descriptor == SAVEPOINT else _U32):
             return INVAL
         if descriptor == 1:
             self._stdout_bytes += total
             if self._stdout_bytes > self._output_bytes_max:
                 raise self._end("output limit")
             self._stdout.extend(memory.read(start, length) for start, length in pairs)
+        elif descriptor == SAVEPOINT:
+            self._offer(memory, pairs)
         else:
             for start, length in pairs:
                 kept = min(length, STDERR_BYTES_KEPT)
@@ -223,26 +267,37 @@ class Wasi:
         memory.write(done, struct.pack("<I", total))
         return SUCCESS
 
+    def _offer(self, memory: Memory, pairs: list[tuple[int, int]]) -> None:
+        """One write is one savepoint. Whether anybody keeps it, the program does not learn."""
+
+        def state() -> bytes:
+            savepoint = b"".join(memory.read(start, length) for start, length in pairs)
+            saved = _Saved(savepoint, self.output(), self._stdin_position, self._clock_ns, self._random_state)
+            return _encoder.encode(saved)
+
+        if self._keep is not None:
+            self._keep(state)
+
     def _fd_close(self, descriptor: int) -> int:
-        return SUCCESS if 0 <= descriptor <= 2 else BADF
+        return SUCCESS if 0 <= descriptor <= SAVEPOINT else BADF
 
     def _fd_seek(self, descriptor: int, _offset: int, _whence: int, _result: int) -> int:
-        return SPIPE if 0 <= descriptor <= 2 else BADF
+        return SPIPE if 0 <= descriptor <= SAVEPOINT else BADF
 
     def _fd_tell(self, descriptor: int, _result: int) -> int:
-        return SPIPE if 0 <= descriptor <= 2 else BADF
+        return SPIPE if 0 <= descriptor <= SAVEPOINT else BADF
 
     def _fd_fdstat_get(self, descriptor: int, result: int) -> int:
-        if not 0 <= descriptor <= 2:
+        if not 0 <= descriptor <= SAVEPOINT:
             return BADF
         result &= _U32
         # Of unknown type, like a pipe: a C library then buffers instead of writing line by line.
-        rights = _RIGHT_READ if descriptor == 0 else _RIGHT_WRITE
+        rights = (_RIGHT_READ, _RIGHT_WRITE, _RIGHT_WRITE, _RIGHT_READ | _RIGHT_WRITE)[descriptor]
         self._check((result, 24)).write(result, struct.pack("<8xQ8x", rights))
         return SUCCESS
 
     def _fd_fdstat_set_flags(self, descriptor: int, _flags: int) -> int:
-        return SUCCESS if 0 <= descriptor <= 2 else BADF
+        return SUCCESS if 0 <= descriptor <= SAVEPOINT else BADF
 
     def _fd_prestat_get(self, _descriptor: int, _result: int) -> int:
         return BADF

@@ -22,6 +22,8 @@ from .wasi import Wasi
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from .wasi import Keep
+
 TABLE_ELEMENTS_MAX = 100_000
 STACK_BYTES_MAX = 2 * 1024 * 1024
 """Deep enough for an interpreter inside the module. Above it wasmtime aborts the whole process."""
@@ -124,13 +126,18 @@ class Program:
         self._result = (_ffi.wasmtime_val_t * 1)()
         self._arguments = (_ffi.wasmtime_val_t * 2)()
 
-    def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
+    def run(
+        self, data: bytes, seed: int, state: bytes = b"", keep: Keep | None = None, /
+    ) -> tuple[StatusNumber, bytes, str]:
         """Execute one chunk: status, result or error text, detail."""
         store: Pointer = c_api.wasmtime_store_new(self._engine.ptr(), None, _NO_FINALIZER)
         try:
             c_api.wasmtime_store_limiter(store, self._memory_bytes, TABLE_ELEMENTS_MAX, 1, 1, 1)
             chunk = _Instance(c_api.wasmtime_store_context(store))
-            result = self._run_command(chunk, data, seed) if self._is_command else self._run_reactor(chunk, data, seed)
+            if self._is_command:
+                result = self._run_command(chunk, data, seed, state, keep)
+            else:
+                result = self._run_reactor(chunk, data, seed)
         except _TaskError as error:
             return TASK_ERROR, error.text, str(error)
         except _NoResult as failure:
@@ -179,7 +186,7 @@ class Program:
             raise _NoResult("output limit")
         return chunk.read(start, length)
 
-    def _run_command(self, chunk: _Instance, data: bytes, seed: int) -> bytes:
+    def _run_command(self, chunk: _Instance, data: bytes, seed: int, state: bytes, keep: Keep | None) -> bytes:
         wasi = self._wasi
         arguments = [b"chunk"]
         if self._numbers:
@@ -187,7 +194,7 @@ class Program:
             if rest:
                 raise _NoResult("the input is not a row of 64-bit numbers")
             arguments += [b"%d" % number for number in struct.unpack(f"<{count}q", data)]
-        wasi.begin(arguments, b"" if self._numbers else data, seed)
+        wasi.begin(arguments, b"" if self._numbers else data, seed, state, keep)
         try:
             chunk.instantiate(self._prepared.ptr())
             wasi.memory = chunk

@@ -30,12 +30,16 @@ from .frames import (
     Ready,
     Report,
     Run,
+    Saved,
     ToWorker,
     encode,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .engine import Engine, Program
+    from .wasi import Keep
 
 
 class Reporter:
@@ -80,6 +84,22 @@ class Reporter:
             self._running.clear()
             self._send(done=True)
 
+    def saving(self, chunk: int, every_s: float | None) -> Keep | None:
+        """What takes the savepoints of a chunk that begins now."""
+        if every_s is None:
+            return None
+        due_at = time.monotonic() + every_s
+
+        def keep(state: Callable[[], bytes]) -> None:
+            nonlocal due_at
+            now = time.monotonic()
+            if now >= due_at:
+                due_at = now + every_s
+                with self._lock:
+                    _write(self._output, encode(Saved(chunk, state())))
+
+        return keep
+
     def say(self, message: FromWorker) -> None:
         _write(self._output, encode(message))
 
@@ -110,11 +130,12 @@ def serve(source: BinaryIO, reporter: Reporter, engine: Engine) -> None:
                 reporter.say(Loaded(_load(engine, programs, load)))
             case Forget(program):
                 programs.pop(program).close()
-            case Run(program, chunks, cautious):
+            case Run(program, chunks, cautious, save_every_s):
                 run = programs[program].run
                 reporter.begin()
-                for chunk, data, seed in chunks:
-                    reporter.add(Outcome(chunk, *run(data, seed)), now=cautious)
+                for chunk, data, seed, state in chunks:
+                    keep = reporter.saving(chunk, save_every_s)
+                    reporter.add(Outcome(chunk, *run(data, seed, state, keep)), now=cautious)
                     if engine.is_spent and chunk != chunks[-1][0]:
                         reporter.leave()
                         return

@@ -19,6 +19,7 @@ from crowdcompute.protocol.javascript import decode_source, prelude
 
 if TYPE_CHECKING:
     from crowdcompute.node.executors.frames import Load
+    from crowdcompute.node.executors.wasi import Keep
 
 HEAP_BYTES_SPARE = 32 * 1024 * 1024
 """What the interpreter itself uses; as with V8, a chunk may also use twice what its task asks for."""
@@ -67,7 +68,9 @@ class Program:
         if refusal:
             raise Refused(refusal)
 
-    def run(self, data: bytes, seed: int) -> tuple[StatusNumber, bytes, str]:
+    def run(
+        self, data: bytes, seed: int, _state: bytes = b"", _keep: Keep | None = None, /
+    ) -> tuple[StatusNumber, bytes, str]:
         """Execute one chunk: status, result or error text, detail."""
         try:
             instance = _Instance(self._quickjs, self._memory_bytes)

@@ -1,0 +1,90 @@
+"""States of chunks that were running, on disk, from which the same machine goes on after a pause, a kill or a restart.
+
+    a chunk:  RUNNING --savepoint--> kept --a newer one--> kept --its outcome, its task's end, too many--> dropped
+
+They are nobody's but ours: a vote that rests on another's state would be that other's vote (spec/modules.md,
+"Savepoints"). One that cannot be read counts as none, for the chunk can always be computed anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+FILES_MAX = 256
+"""A core or a batch has one each; the oldest go first."""
+_DIGEST_BYTES = 32
+
+
+class SavepointStore:
+    """A folder of files, one a chunk; each appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def of(self, task: bytes) -> TaskSavepoints:
+        """Those of one task."""
+        return TaskSavepoints(self, task)
+
+    def begun(self) -> dict[bytes, tuple[int, ...]]:
+        """The chunks that could go on, by task."""
+        found: dict[bytes, list[int]] = {}
+        for path in sorted(self._folder.glob("*-*")):
+            task, _, chunk = path.name.partition("-")
+            with contextlib.suppress(ValueError):
+                found.setdefault(bytes.fromhex(task), []).append(int(chunk))
+        return {task: tuple(sorted(chunks)) for task, chunks in found.items()}
+
+    def keep_only(self, tasks: Collection[bytes]) -> None:
+        """Drop what belongs to other tasks."""
+        for task, chunks in self.begun().items():
+            if task not in tasks:
+                for chunk in chunks:
+                    self.drop(task, chunk)
+
+    def load(self, task: bytes, chunk: int) -> bytes:
+        """The state of a chunk; empty when there is none."""
+        try:
+            content = self._path(task, chunk).read_bytes()
+        except OSError:
+            return b""
+        digest, state = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        return state if sha256(state).digest() == digest else b""
+
+    def save(self, task: bytes, chunk: int, state: bytes) -> None:
+        """Keep a state, if there is room for it: to lose it costs time and nothing else."""
+        path = self._path(task, chunk)
+        temporary = path.with_name(f"{path.name}.part")
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            temporary.write_bytes(sha256(state).digest() + state)
+            temporary.replace(path)
+            files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
+            for oldest in files[:-FILES_MAX]:
+                oldest.unlink(missing_ok=True)
+
+    def drop(self, task: bytes, chunk: int) -> None:
+        """Forget a chunk's state."""
+        with contextlib.suppress(OSError):
+            self._path(task, chunk).unlink(missing_ok=True)
+
+    def _path(self, task: bytes, chunk: int) -> Path:
+        return self._folder / f"{task.hex()}-{chunk}"
+
+
+class TaskSavepoints(NamedTuple):
+    """What the pool sees: the chunks of one task (executors.pool.Savepoints)."""
+
+    store: SavepointStore
+    task: bytes
+
+    def load(self, chunk: int) -> bytes:
+        return self.store.load(self.task, chunk)
+
+    def save(self, chunk: int, state: bytes) -> None:
+        self.store.save(self.task, chunk, state)
