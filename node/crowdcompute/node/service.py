@@ -188,7 +188,12 @@ def _summary(runtime: Runtime) -> str:
 def pool_facts(pool: Any) -> dict[str, Any]:
     """What confines the worker processes, for `status`."""
     description = pool.describe()
-    return {"layers": list(description.layers), "pids": list(description.pids), "gpu": description.gpu, "resumed": description.resumed}
+    return {
+        "layers": list(description.layers),
+        "pids": list(description.pids),
+        "gpu": description.gpu,
+        "resumed": description.resumed,
+    }
 
 
 class _Teller:
