@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from crowdcompute.protocol import peer
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.events import Notable, Notice, TaskPublished
 from crowdcompute.protocol.manifest import sign_manifest
@@ -20,13 +21,13 @@ ROUND_TRIP_S = 0.02
 CHUNK_S = 0.001
 
 
-def accepted_after_s(chunks: int, replication: int, *, volunteers: int = 2) -> list[float]:
-    """When each chunk of the second task is accepted, since it was published."""
+def met(replication: int) -> World:
+    """A creator and two volunteers that have computed a task."""
     world = World(
         parse_scenario(
             f"""
             name = "calls"
-            network = {{peers = {volunteers}, speed_sigma = 0.0, latency_s = [0.01, 0.01], upload_bytes_per_s = 1e9}}
+            network = {{peers = 2, speed_sigma = 0.0, latency_s = [0.01, 0.01], upload_bytes_per_s = 1e9}}
             task = {{chunks = 200, replication = {replication}, eps = 0.1, chunk_s = {CHUNK_S}, chunk_sigma = 0.0}}
             checks = {{stop_s = 60, settle_s = 5.0}}
             """
@@ -35,6 +36,11 @@ def accepted_after_s(chunks: int, replication: int, *, volunteers: int = 2) -> l
     )
     world.run()
     assert world.closed_at is not None
+    return world
+
+
+def accepted_after_s(world: World, chunks: int) -> list[float]:
+    """When each chunk of another task is accepted, since it was published."""
     inputs = bytes(8 * chunks)
     world.creator.blobs.put(describe(inputs).sha256, inputs)
     second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Blocks(size=8), inputs=describe(inputs))
@@ -48,6 +54,7 @@ def accepted_after_s(chunks: int, replication: int, *, volunteers: int = 2) -> l
     world.observers.append(see)
     world.tell(world.creator, TaskPublished(sign_manifest(world.creator.signer, second)))
     world.step_until(published_at + 2.0)
+    world.observers.remove(see)
     assert len(accepted) == chunks
     return accepted
 
@@ -55,12 +62,23 @@ def accepted_after_s(chunks: int, replication: int, *, volunteers: int = 2) -> l
 @pytest.mark.parametrize("replication", [1, 2])
 def test_a_call_takes_three_round_trips_and_its_execution(replication: int) -> None:
     # The task and its inputs; joining, and being asked at once; the vote.
-    (took_s,) = accepted_after_s(1, replication)
+    (took_s,) = accepted_after_s(met(replication), 1)
     assert took_s < 3 * ROUND_TRIP_S + 2 * CHUNK_S
 
 
 @pytest.mark.parametrize("replication", [1, 2])
 @pytest.mark.parametrize("chunks", [16, 64])
 def test_no_call_of_many_waits_for_a_timer(chunks: int, replication: int) -> None:
-    took_s = max(accepted_after_s(chunks, replication))
+    took_s = max(accepted_after_s(met(replication), chunks))
     assert took_s < 8 * ROUND_TRIP_S + chunks * replication * CHUNK_S
+
+
+def test_a_network_forgets_tasks_that_are_over_when_others_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "TASKS_MAX", 3)
+    world = met(replication=1)
+    for number in range(5):
+        assert len(accepted_after_s(world, 1 + number)) == 1 + number
+        world.step_until(world.now + 2.0)
+    for volunteer in world.nodes[1:]:
+        assert len(volunteer.peer.ledgers) == len(volunteer.peer.workers) == 3
+        assert not volunteer.peer.follows(world.task)

@@ -65,6 +65,10 @@ class Custody:
         """This role hears what concerns its task from now on."""
         self._roles[task] = role
 
+    def leave(self, task: bytes) -> None:
+        """Nothing of this task is of interest any more."""
+        self._roles.pop(task, None)
+
     def fetch(self, sealed: bytes, size: int, providers: Sequence[bytes], now: float) -> None:
         """Get a sealed result from these peers, and from whoever is linked with us besides."""
         asked = list(map(peer_id_of, providers))

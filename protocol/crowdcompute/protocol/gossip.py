@@ -132,6 +132,11 @@ class Gossip:
             for peer_id in self._neighbours:
                 self._frames.append((peer_id, Topics((), (topic,))))
 
+    def leave_all(self, prefix: bytes) -> None:
+        """Take no further part in the topics that begin so."""
+        for topic in [topic for topic in self._topics if topic.startswith(prefix)]:
+            self.leave(topic)
+
     def follows(self, topic: bytes) -> bool:
         return topic in self._topics
 

@@ -141,6 +141,9 @@ class Peer:
         self.ledgers: dict[bytes, Ledger] = {}
         self.workers: dict[bytes, WorkerRole] = {}
         self.creators: dict[bytes, CreatorRole] = {}
+        self._working: dict[bytes, WorkerRole] = {}
+        self._creating: dict[bytes, CreatorRole] = {}
+        """Those of them whose tasks are not over: of thousands of tasks most are."""
         self._verifier = verifier
         self._rng = rng
         self._blobs = blobs
@@ -228,8 +231,8 @@ class Peer:
             self.custody,
             self._neighbours,
             self._introductions,
-            *self.workers.values(),
-            *self.creators.values(),
+            *self._working.values(),
+            *self._creating.values(),
         )
         for part in parts:
             at = part.wake_at()
@@ -505,13 +508,27 @@ class Peer:
             return
         manifest = open_manifest(signed, self._verifier)
         self._gossip.mark_seen(record_id)
-        if time_refusal(manifest, self._now + self.config.epoch_offset_s) is not None or len(self.ledgers) >= TASKS_MAX:
+        if time_refusal(manifest, self._now + self.config.epoch_offset_s) is not None or not self._has_room_for_task():
             return
         ledger = self.ledgers[record_id] = Ledger(signed, manifest)
         self._gossip.publish(NETWORK_TOPIC, record_id, signed, self._now, source)
         self._outputs.append(Notice(Notable.TASK_SEEN, record_id, None, peer_id_of(manifest.creator), manifest.name))
         if self._acceptable(ledger):
             self._start_worker(ledger)
+
+    def _has_room_for_task(self) -> bool:
+        """Whether one more task can be held; of those that are over the oldest is forgotten for it."""
+        if len(self.ledgers) < TASKS_MAX:
+            return True
+        held = (task for task in self.ledgers if task not in self.creators and task not in self._working)
+        over = next((task for task in held if self.ledgers[task].certificate is not None), None)
+        if over is None:
+            return False
+        del self.ledgers[over]
+        self.workers.pop(over, None)
+        self.custody.leave(over)
+        self._gossip.leave_all(over)
+        return True
 
     def _may_speak(self, ledger: Ledger, signed: Signed) -> bool:
         return ledger.is_admitted(signed.author) or ledger.has_room_for_guest(signed.author, len(signed.body))
@@ -568,7 +585,7 @@ class Peer:
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
         self._saved.append(ledger.signed)
         role = WorkerRole(self.config, self.signer, self._rng, ledger, self, self._blobs, self._now)
-        self.workers[ledger.task] = role
+        self.workers[ledger.task] = self._working[ledger.task] = role
         return role
 
     def _choose_workers(self) -> None:
@@ -593,7 +610,8 @@ class Peer:
         if signed.record_id in self.creators:
             return
         ledger = self.ledgers[signed.record_id] = Ledger(signed, manifest, keep_commits=True)
-        self.creators[ledger.task] = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
+        role = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
+        self.creators[ledger.task] = self._creating[ledger.task] = role
         self._gossip.follow(task_topic(ledger.task))
         self._saved.append(signed)
         self._saving = True
@@ -619,7 +637,7 @@ class Peer:
             own = by_task.get(task, [])
             if ledger.manifest.creator == self.signer.public_key:
                 role = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
-                self.creators[task] = role
+                self.creators[task] = self._creating[task] = role
                 self._gossip.follow(task_topic(task))
                 role.restored(own, self._now)
             elif ledger.certificate is None and self._acceptable(ledger):
@@ -639,11 +657,16 @@ class Peer:
     def _advance_roles(self) -> None:
         now = self._now
         self.custody.advance(now)
-        for creator in self.creators.values():
+        for creator in self._creating.values():
             creator.advance(now)
-        self._slots.fill(self.creators.values(), self.workers.values(), now)
-        for worker in self.workers.values():
+        self._slots.fill(self._creating.values(), self._working.values(), now)
+        for worker in self._working.values():
             worker.advance(now)
+        over = [task for task in (*self._working, *self._creating) if self.ledgers[task].certificate is not None]
+        for task in over:
+            if task not in self._working or self._working[task].wake_at() == math.inf:
+                self._working.pop(task, None)
+                self._creating.pop(task, None)
         while self._fetches:
             digest, size, root, makers = self._fetches.pop()
             providers = [peer_id_of(maker) for maker in makers if maker != self.signer.public_key]

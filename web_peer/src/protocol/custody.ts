@@ -60,6 +60,11 @@ export class Custody {
     this.roles.set(task, role);
   }
 
+  /** Nothing of this task is of interest any more. */
+  leave(task: Hex): void {
+    this.roles.delete(task);
+  }
+
   /** Get a sealed result from these peers, and from whoever is linked with us besides. */
   fetch(sealed: Uint8Array, size: number, providers: readonly Uint8Array[], now: number): void {
     const asked = providers.map(peerIdOf);

@@ -141,6 +141,11 @@ export class Gossip {
     }
   }
 
+  /** Take no further part in the topics that begin so. */
+  leaveAll(prefix: Hex): void {
+    for (const topic of [...this.topics.keys()]) if (topic.startsWith(prefix)) this.leave(topic);
+  }
+
   follows(topic: Hex): boolean {
     return this.topics.has(topic);
   }

@@ -99,6 +99,9 @@ export class Peer implements Desk, Shelf {
   readonly ledgers = new Map<Hex, Ledger>();
   readonly workers = new Map<Hex, WorkerRole>();
   readonly creators = new Map<Hex, CreatorRole>();
+  /** Those of them whose tasks are not over: of thousands of tasks most are. */
+  private readonly working = new Map<Hex, WorkerRole>();
+  private readonly creating = new Map<Hex, CreatorRole>();
   private readonly me: Hex;
   private readonly gossip: Gossip;
   /** Made with our first role, as what follows: before it there is nothing to fetch or to give. */
@@ -219,8 +222,8 @@ export class Peer implements Desk, Shelf {
       this.neighbourhood.wakeAt() ?? Infinity,
       this.introductions.wakeAt() ?? Infinity,
     );
-    for (const worker of this.workers.values()) due = Math.min(due, worker.wakeAt() ?? Infinity);
-    for (const creator of this.creators.values()) due = Math.min(due, creator.wakeAt() ?? Infinity);
+    for (const worker of this.working.values()) due = Math.min(due, worker.wakeAt() ?? Infinity);
+    for (const creator of this.creating.values()) due = Math.min(due, creator.wakeAt() ?? Infinity);
     return due;
   }
 
@@ -565,7 +568,7 @@ export class Peer implements Desk, Shelf {
     }
     const manifest = openManifest(signed, this.verifier);
     this.gossip.markSeen(task);
-    if (timeRefusal(manifest, this.unixS) !== null || this.ledgers.size >= TASKS_MAX) return;
+    if (timeRefusal(manifest, this.unixS) !== null || !this.hasRoomForTask()) return;
     const ledger = new Ledger(signed, manifest);
     this.ledgers.set(task, ledger);
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now, source);
@@ -574,6 +577,20 @@ export class Peer implements Desk, Shelf {
   }
 
   /** Keep a record until another comes: its author's join or admission, or the commit that it reveals. */
+  /** Whether one more task can be held; of those that are over the oldest is forgotten for it. */
+  private hasRoomForTask(): boolean {
+    if (this.ledgers.size < TASKS_MAX) return true;
+    for (const [task, { certificate }] of this.ledgers) {
+      if (certificate === null || this.creators.has(task) || this.working.has(task)) continue;
+      this.ledgers.delete(task);
+      this.workers.delete(task);
+      this.keeper?.leave(task);
+      this.gossip.leaveAll(task);
+      return true;
+    }
+    return false;
+  }
+
   private hold(source: PeerId, ledger: Ledger, awaited: Hex, signed: Signed): void {
     if (this.heldCount >= HELD_MAX) this.release(this.held.keys().next().value!);
     const key = heldKey(ledger, awaited);
@@ -638,6 +655,7 @@ export class Peer implements Desk, Shelf {
     this.saved.push(ledger.signed);
     const role = this.roles.worker(this.config, this.signer, this.rng, ledger, this, this.blobs, this.now);
     this.workers.set(ledger.taskKey, role);
+    this.working.set(ledger.taskKey, role);
     return role;
   }
 
@@ -681,6 +699,7 @@ export class Peer implements Desk, Shelf {
   private startCreator(ledger: Ledger): CreatorRole {
     const role = this.roles.creator(this.config, this.signer, this.rng, ledger, this, this.blobs);
     this.creators.set(ledger.taskKey, role);
+    this.creating.set(ledger.taskKey, role);
     this.gossip.follow(taskTopic(ledger.task));
     return role;
   }
@@ -719,9 +738,16 @@ export class Peer implements Desk, Shelf {
 
   private advanceRoles(): void {
     this.keeper?.advance(this.now);
-    for (const creator of this.creators.values()) creator.advance(this.now);
-    this.bench?.fill(this.slots, this.creators.values(), this.workers.values(), this.now);
-    for (const worker of this.workers.values()) worker.advance(this.now);
+    for (const creator of this.creating.values()) creator.advance(this.now);
+    this.bench?.fill(this.slots, this.creating.values(), this.working.values(), this.now);
+    for (const worker of this.working.values()) worker.advance(this.now);
+    for (const task of [...this.working.keys(), ...this.creating.keys()]) {
+      if (this.ledgers.get(task)!.certificate === null) continue;
+      const worker = this.working.get(task);
+      if (worker !== undefined && worker.wakeAt() !== Infinity) continue;
+      this.working.delete(task);
+      this.creating.delete(task);
+    }
     for (let wish = this.wishes.pop(); wish !== undefined; wish = this.wishes.pop()) {
       const providers = wish.makers.map(peerIdOf).filter((peerId) => peerId !== this.peerId);
       // With a root others have it, too.
