@@ -272,15 +272,15 @@ def cases() -> dict[str, Case]:
                 calls(
                     "$fd_fdstat_get (i32.const 0) (i32.const 0)",
                     "$fd_fdstat_get (i32.const 2) (i32.const 24)",
-                    "$fd_fdstat_get (i32.const 3) (i32.const 48)",
+                    "$fd_fdstat_get (i32.const 4) (i32.const 48)",
                     "$fd_fdstat_set_flags (i32.const 1) (i32.const 4)",
-                    "$fd_fdstat_set_flags (i32.const 3) (i32.const 4)",
+                    "$fd_fdstat_set_flags (i32.const 4) (i32.const 4)",
                     "$fd_close (i32.const 2)",
                     "$fd_close (i32.const -1)",
                     "$fd_seek (i32.const 1) (i64.const 0) (i32.const 0) (i32.const -1)",
                     "$fd_seek (i32.const 9) (i64.const 0) (i32.const 0) (i32.const 0)",
                     "$fd_tell (i32.const 0) (i32.const 0)",
-                    "$fd_tell (i32.const 3) (i32.const 0)",
+                    "$fd_tell (i32.const 4) (i32.const 0)",
                     "$fd_prestat_get (i32.const 3) (i32.const -1)",
                     "$fd_prestat_dir_name (i32.const 3) (i32.const -1) (i32.const 9)",
                     "$fd_read (i32.const 1) (i32.const -1) (i32.const 1) (i32.const 0)",
@@ -346,6 +346,31 @@ def cases() -> dict[str, Case]:
         ),
         "random bytes beyond memory": Case(
             command(calls("$random_get (i32.const 65535) (i32.const 2)")), status=Status.NO_RESULT
+        ),
+        "a savepoint, which nobody has kept": Case(
+            command(
+                "(i32.store (i32.const 0) (i32.const 512)) (i32.store (i32.const 4) (i32.const 8))"
+                "(i32.store (i32.const 8) (i32.const 0)) (i32.store (i32.const 12) (i32.const 65536))"
+                "(i64.store (i32.const 512) (i64.const 7))"
+                + calls(
+                    "$fd_read (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 100)",
+                    "$fd_write (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 104)",
+                    "$fd_read (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 108)",
+                    "$fd_write (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 112)",
+                    "$fd_fdstat_get (i32.const 3) (i32.const 120)",
+                    "$fd_fdstat_set_flags (i32.const 3) (i32.const 4)",
+                    "$fd_seek (i32.const 3) (i64.const 0) (i32.const 0) (i32.const -1)",
+                    "$fd_tell (i32.const 3) (i32.const -1)",
+                    "$fd_close (i32.const 3)",
+                    "$fd_read (i32.const 3) (i32.const -1) (i32.const 1025) (i32.const 0)",
+                    "$fd_write (i32.const 3) (i32.const -1) (i32.const 1025) (i32.const 0)",
+                )
+                + "(call $put (i32.const 100) (i32.const 44)) (call $put (i32.const 512) (i32.const 8))"
+            ),
+            u32(0, 0, 0, 0, 0, 0, 70, 70, 0, 28, 28)
+            + u32(0, 8, 0, 0, 0)
+            + struct.pack("<8xQ8x", 66)
+            + struct.pack("<Q", 7),
         ),
         "a call before the module is ready": Case(
             command("", "(func $early (drop (call $random_get (i32.const 0) (i32.const 0))))", "(start $early)"),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import wasmtime
 
 from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.node.executors.wasm import Program, make_engine
 from crowdcompute.node.store.savepoints import FILES_MAX, SavepointStore
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from crowdcompute.protocol.events import ChunkOutcome
@@ -31,6 +35,7 @@ STEADY = """
   (func (export "_start") (local $left i32)
     (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 32))
     (drop (call $read (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 16)))
+    (if (i64.ge_u (i64.load (i32.const 64)) (i64.const ROUNDS)) (then return))
     (loop $round
       (local.set $left (i32.const STEPS))
       (loop $again
@@ -74,6 +79,51 @@ class Watched:
         # The first of the kernel's own words, little-endian, behind what says how long they are.
         self.rounds.append(state[state.index(b"\xc4\x20") + 2])
         self.saved.set()
+
+
+def in_one_process(code: bytes, state: bytes = b"") -> tuple[bytes, list[bytes]]:
+    """What a chunk gives, and all states it could go on from."""
+    program = Program(make_engine(), code, memory_bytes=65_536, output_bytes=10_000, numbers=False)
+    states: list[bytes] = []
+    status, result, detail = program.run(CHUNK.data, CHUNK.seed, state, lambda make: states.append(make()))
+    assert status == Status.OK, detail
+    return result, states
+
+
+def test_from_every_savepoint_on_a_chunk_gives_the_same_bytes(
+    expect_vectors: Callable[[str, object], None],
+) -> None:
+    code = module(1)
+    result, states = in_one_process(code)
+    assert len(states) == ROUNDS
+    for number, state in enumerate(states):
+        assert in_one_process(code, state) == (result, states[number + 1 :])
+    expect_vectors(
+        "savepoints",
+        {
+            "about": "A command that writes a savepoint each round (module: base64), its result, and some of the states "
+            "from which it goes on; see protocol/spec/modules.md, section Savepoints. Numbers of 64 bits are text.",
+            "module": base64.b64encode(code).decode(),
+            "input": CHUNK.data.hex(),
+            "seed": str(CHUNK.seed),
+            "output_bytes": 10_000,
+            "result": result.hex(),
+            "rounds": ROUNDS,
+            "states": [as_vector(number, states[number]) for number in (0, 7, ROUNDS - 1)],
+        },
+    )
+
+
+def as_vector(number: int, state: bytes) -> dict[str, object]:
+    savepoint, output, stdin_position, clock_ns, random_state = msgspec.msgpack.decode(state)
+    return {
+        "round": number,
+        "savepoint": savepoint.hex(),
+        "output": output.hex(),
+        "stdin_position": stdin_position,
+        "clock_ns": str(clock_ns),
+        "random_state": str(random_state),
+    }
 
 
 async def execute(pool: WorkerPool, code: bytes, savepoints: Watched | None = None) -> ChunkOutcome:

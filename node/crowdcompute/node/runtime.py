@@ -185,14 +185,14 @@ class Runtime:
 
     def start(self) -> None:
         """Take up what the store remembers, then join the network."""
+        for task, chunks in self._savepoints.begun().items() if self._savepoints is not None else ():
+            self.feed(WorkBegun(task, chunks))
         restored = self._records.load()
         if restored:
             self.feed(RecordsRestored(tuple(restored)))
         if self._savepoints is not None:
             # What has ended meanwhile is over.
             self._savepoints.keep_only([task for task, role in self.peer.workers.items() if not role.done])
-            for task, chunks in self._savepoints.begun().items():
-                self.feed(WorkBegun(task, chunks))
         self._connector.start()
 
     async def listen(self) -> None:

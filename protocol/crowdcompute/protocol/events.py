@@ -151,7 +151,10 @@ class RecordsRestored:
 
 @dataclass(frozen=True, slots=True)
 class WorkBegun:
-    """An earlier life of this peer was on these chunks, and the driver can go on with them where it was."""
+    """An earlier life of this peer was on these chunks, and the driver can go on with them where it was.
+
+    Feed it before `RecordsRestored`, or something else is begun first.
+    """
 
     task_id: bytes
     chunks: tuple[int, ...]

@@ -156,6 +156,8 @@ class Peer:
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
         self._links: dict[PeerId, _Link] = {}
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
+        self._begun: dict[bytes, tuple[int, ...]] = {}
+        """Chunks of tasks that we do not work for yet, with which the driver could go on."""
         self._finishing = False
         self._slots = Slots(config, lambda output: self._outputs.append(output))
         self._chosen: frozenset[bytes] | None = None
@@ -208,6 +210,8 @@ class Peer:
             case WorkBegun(task_id=task_id, chunks=chunks):
                 if task_id in self.workers:
                     self.workers[task_id].begun(chunks)
+                else:
+                    self._begun[task_id] = chunks
             case FinishRequested():
                 self._finishing = True
                 for worker in self.workers.values():
@@ -585,6 +589,7 @@ class Peer:
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
         self._saved.append(ledger.signed)
         role = WorkerRole(self.config, self.signer, self._rng, ledger, self, self._blobs, self._now)
+        role.begun(self._begun.pop(ledger.task, ()))
         self.workers[ledger.task] = self._working[ledger.task] = role
         return role
 

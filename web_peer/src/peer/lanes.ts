@@ -90,8 +90,8 @@ export class Lanes {
   }
 
   private async run({ order, module }: Job): Promise<void> {
-    const { job, runtime, code, limits, numbers, chunks } = order;
-    const execution = await this.sandbox.run({ job, runtime, codeId: hex(code), code: module, limits, numbers, chunks, power: this.power });
+    const { job, taskId, runtime, code, limits, numbers, chunks } = order;
+    const execution = await this.sandbox.run({ job, taskId, runtime, codeId: hex(code), code: module, limits, numbers, chunks, power: this.power });
     if (execution === null || !this.running.delete(job)) return;
     if (runtime !== "gpu") this.rest(execution.seconds); // Kernels rest between dispatches.
     this.onDone(order, execution.outcomes, execution.seconds);

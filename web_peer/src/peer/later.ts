@@ -25,6 +25,8 @@ import type { WorkerRole } from "../protocol/worker";
 import type { SandboxClient } from "../sandbox/client";
 import type { GpuChoice } from "../sandbox/gpu_messages";
 import type { Keys } from "./keys";
+import type { Savepoints } from "./savepoints";
+import type { Store } from "./store";
 
 const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
 
@@ -40,11 +42,13 @@ export class Later implements Roles {
   private slotsPart: typeof Slots | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
+  savepoints: Savepoints | null = null;
   private readonly fetching = new Map<Runtime, Promise<void>>();
 
   constructor(
     private readonly keys: Keys,
     private readonly openSandbox: () => Promise<MessagePort>,
+    private readonly store: Store,
   ) {}
 
   /** Whether tasks of these kinds can be worked on now. */
@@ -81,7 +85,7 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox] = await reached(
+    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox, saved] = await reached(
       Promise.all([
         import("../protocol/worker"),
         import("../protocol/absence"),
@@ -91,6 +95,7 @@ export class Later implements Roles {
         import("../protocol/sealing"),
         import("../protocol/slots"),
         import("../sandbox/client"),
+        import("./savepoints").then(({ Savepoints }) => Savepoints.open(this.store)),
       ]),
     );
     this.workerRole = worker.WorkerRole;
@@ -100,6 +105,7 @@ export class Later implements Roles {
     this.exchangePart = exchange.Exchange;
     this.slotsPart = slots.Slots;
     this.keys.sealWith(sealing.SealKeys);
+    this.savepoints = saved;
     this.client = new sandbox.SandboxClient(this.slotCount, this.openSandbox);
   }
 
@@ -154,7 +160,8 @@ export class Later implements Roles {
   }
 
   run(job: Parameters<SandboxClient["run"]>[0]): ReturnType<SandboxClient["run"]> {
-    return this.client!.run({ ...job, gpu: this.gpu });
+    const order = { ...job, gpu: this.gpu };
+    return job.taskId === undefined ? this.client!.run(order) : this.savepoints!.run(this.client!, job.taskId, order);
   }
 
   cancel(job: number): void {

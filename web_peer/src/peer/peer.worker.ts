@@ -75,7 +75,7 @@ async function begin(address: string): Promise<Station> {
   const verifying = new Verifying();
   const { signer } = keys;
   if (keys.kind === "software key") await verifying.loadSoftware();
-  const later = new Later(keys, openSandbox);
+  const later = new Later(keys, openSandbox, store);
   const told = (event: SignalingEvent): void => connector.signaled(event);
   // Most links name one server: what stands on several is not part of the first load.
   const signaling: Signaling =

@@ -207,6 +207,7 @@ export class Station {
     if (this.wish !== "finishing") {
       this.lanes.undrain();
       this.runtime.feed({ kind: "tasksChosen", tasks: isComputing ? this.chosen() : new Set() });
+      for (const begun of this.parts.later.savepoints?.begun() ?? []) this.runtime.feed(begun);
       this.runtime.feed({ kind: "slotsChanged", slots });
       this.lanes.pace(slots, this.settings.power);
       if (slots === 0 && wasExecuting) this.clearSandbox();

@@ -11,6 +11,7 @@
 import type { Hex } from "../protocol/bytes";
 import type { Settings } from "./console";
 import type { StoredKey } from "./keys";
+import type { SavepointName, StoredSavepoint } from "./savepoints";
 
 /** Tabs of one browser that compute at the same time. More would only share the same cores. */
 const PLACES_MAX = 16;
@@ -52,6 +53,9 @@ interface Values {
   unchosen: readonly Hex[];
   /** Whether to go on computing after a reload. */
   isOn: boolean;
+  /** The names of those that there are. */
+  savepoints: readonly SavepointName[];
+  [name: SavepointName]: StoredSavepoint | null;
 }
 
 export interface Changes {

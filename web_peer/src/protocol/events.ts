@@ -116,6 +116,13 @@ export interface RecordsRestored {
   readonly records: readonly Signed[];
 }
 
+/** An earlier life of this peer was on these chunks, and the driver can go on with them where it was. */
+export interface WorkBegun {
+  readonly kind: "workBegun";
+  readonly taskId: Hex;
+  readonly chunks: readonly number[];
+}
+
 /** Take no new work; commit what is running. `Peer.idle` turns true when nothing runs any more. */
 export interface FinishRequested {
   readonly kind: "finishRequested";
@@ -149,6 +156,7 @@ export type Input =
   | Woke
   | TaskPublished
   | RecordsRestored
+  | WorkBegun
   | FinishRequested
   | TasksChosen
   | SlotsChanged;

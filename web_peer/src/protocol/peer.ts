@@ -194,6 +194,9 @@ export class Peer implements Desk, Shelf {
       case "recordsRestored":
         this.restore(event.records);
         break;
+      case "workBegun":
+        this.workers.get(event.taskId)?.begin(event.chunks);
+        break;
       case "finishRequested":
         this.isFinishing = true;
         for (const worker of this.workers.values()) worker.finish();

@@ -97,6 +97,8 @@ export class WorkerRole implements Custodial {
   /** Chunks we are on whose inputs are on their way. */
   private readonly waiting = new Set<number>();
   private inputsCame = false;
+  /** Chunks that we were on, and go on with if nobody else has taken them. */
+  private readonly begun = new Set<number>();
   private readonly voted = new Set<number>();
   private readonly standingIn: StandingIn;
   /** What lots chose for the job that is about to start. */
@@ -265,9 +267,15 @@ export class WorkerRole implements Custodial {
     this.waiting.clear();
   }
 
+  /** We were on these chunks before we paused, or in an earlier life. */
+  begin(chunks: readonly number[]): void {
+    for (const chunk of chunks) if (chunk < this.ledger.manifest.chunks) this.begun.add(chunk);
+  }
+
   /** Stop at once: nobody waits for what we had begun. Results made before are still served. */
   rest(): void {
     this.isResting = true;
+    for (const chunks of this.jobs.values()) this.begin(chunks);
     this.cancelJobs();
     this.leaseChanged = true;
   }
@@ -533,6 +541,8 @@ export class WorkerRole implements Custodial {
     const mine = this.running();
     for (const chunk of this.assigned) mine.add(chunk);
     for (const chunk of besides) mine.add(chunk);
+    const begun = this.nextBegun(now, sizeMax, mine);
+    if (begun.length > 0) return begun;
     let isThere = this.shard !== null || this.chooseShard(now);
     while (isThere) {
       const shard = this.shard!;
@@ -584,16 +594,37 @@ export class WorkerRole implements Custodial {
       // Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
       weights.fill(1);
     }
-    const shard = weighted(this.rng, weights);
+    this.follow(weighted(this.rng, weights), now);
+    return true;
+  }
+
+  /** Chunks that we were on and that are still ours to do, where we can see that. */
+  private nextBegun(now: number, sizeMax: number, mine: ReadonlySet<number>): readonly number[] {
+    const { ledger } = this;
+    for (const chunk of this.begun) {
+      if (this.voted.has(chunk) || ledger.isClosed(chunk) || ledger.hasVoter(chunk)) this.begun.delete(chunk);
+    }
+    const [first] = this.begun;
+    if (first === undefined) return [];
+    const shard = shardOf(first);
+    if (!this.followed.includes(shard)) this.follow(shard, now);
+    if (now < this.settledAt && !this.desk.synced(shardTopic(ledger.task, shard))) return [];
+    const isOurs = (chunk: number): boolean => ledger.liveLeases(chunk, now).every(({ worker }) => worker === this.me);
+    const free = [...this.begun].filter((chunk) => !mine.has(chunk) && shardOf(chunk) === shard && isOurs(chunk));
+    const chunks = free.slice(0, sizeMax).sort((left, right) => left - right);
+    for (const chunk of chunks) this.begun.delete(chunk);
+    return chunks;
+  }
+
+  private follow(shard: number, now: number): void {
     this.shard = shard;
-    this.desk.follow(shardTopic(ledger.task, shard));
+    this.desk.follow(shardTopic(this.ledger.task, shard));
     const before = this.followed.indexOf(shard);
     if (before >= 0) this.followed.splice(before, 1);
     this.followed.push(shard);
-    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(shardTopic(ledger.task, this.followed.shift()!));
+    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(shardTopic(this.ledger.task, this.followed.shift()!));
     this.leaseChanged = true;
     this.settledAt = now + this.config.settleS;
-    return true;
   }
 
   /** Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow. */

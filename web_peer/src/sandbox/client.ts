@@ -22,7 +22,7 @@ import { countdown } from "./countdown";
 import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 import type { FromPage, ToPage } from "./messages";
-import type { Program } from "./task_worker_client";
+import type { Program, Savepoints } from "./task_worker_client";
 import { gpuFor, TaskWorkerClient, WorkerLost } from "./task_worker_client";
 
 const PING_INTERVAL_MS = 1_000;
@@ -42,6 +42,8 @@ const REFUSALS_KEPT = 256;
 /** One order: chunks of one task. The caller has checked that `codeId` is the SHA-256 of `code`. */
 export interface Job {
   readonly job: number;
+  /** The task, where its chunks' states are worth keeping. */
+  readonly taskId?: Hex;
   readonly runtime: Runtime;
   readonly codeId: Hex;
   readonly code: Uint8Array;
@@ -53,6 +55,8 @@ export interface Job {
   readonly gpu?: GpuChoice;
   /** The share of its time that a kernel computes; it keeps the rests itself. */
   readonly power?: number;
+  /** Where states of its chunks are kept; nowhere if not said. */
+  readonly savepoints?: Savepoints;
 }
 
 /** The outcomes of a job in the order asked for, and how long they took together, waiting for a slot not counted. */
@@ -239,7 +243,7 @@ export class SandboxClient {
         const chunks = part(job.chunks, outcomes.length, isCautious ? CAUTIOUS_CHUNKS : Infinity);
         const power = job.runtime === "gpu" ? (job.power ?? 1) : 1;
         const limits = { ...job.limits, seconds: job.limits.seconds / power };
-        await client.run(number, chunks, isCautious, limits, power, outcomes);
+        await client.run(number, chunks, isCautious, limits, power, outcomes, job.savepoints);
         isCautious = false;
         this.#acquit(order);
       } catch (error) {

@@ -6,8 +6,28 @@ import { Status } from "../protocol/events";
 /** A `ChunkOutcome` that does not know its chunk yet. */
 export type Ended = Pick<ChunkOutcome, "status" | "data" | "detail">;
 
-/** Executes one chunk in a world of its own, from its input and seed. It never throws. */
-export type Execute = (data: Uint8Array, seed: bigint) => Ended | typeof NO_ROOM;
+/** All that a program needs to go on as if it had never stopped: its own savepoint, and what it has observed. */
+export interface SavedState {
+  readonly savepoint: Uint8Array;
+  readonly output: Uint8Array;
+  readonly stdinPosition: number;
+  readonly clockNs: bigint;
+  readonly randomState: bigint;
+}
+
+/** Is offered the state by which a chunk could go on, whenever its program writes a savepoint. */
+export type Keep = (state: () => SavedState) => void;
+
+/**
+ * Executes one chunk in a world of its own, from its input and seed; with a state, it goes on from what `keep` was
+ * offered in an earlier execution. It never throws.
+ */
+export type Execute = (
+  data: Uint8Array,
+  seed: bigint,
+  state?: SavedState | null,
+  keep?: Keep | null,
+) => Ended | typeof NO_ROOM;
 
 /** Nothing was executed: the browser has no place for another memory now, and may have one soon. */
 export const NO_ROOM = "no room";

@@ -10,7 +10,7 @@
  */
 
 import type { ChunkInput, ChunkOutcome } from "../protocol/events";
-import type { Allowance } from "./ended";
+import type { Allowance, SavedState } from "./ended";
 import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 
@@ -41,7 +41,7 @@ export type ToTaskWorker =
     }
   /** Drop a program. Not answered. */
   | { readonly kind: "forget"; readonly program: number }
-  /** Execute chunks in order. Answered by `report`s, the last of which is `done`. */
+  /** Execute chunks in order. Answered by `report`s, the last of which is `done`, and `saved` between them. */
   | {
       readonly kind: "run";
       readonly program: number;
@@ -50,10 +50,16 @@ export type ToTaskWorker =
       readonly isCautious: boolean;
       /** The share of its time that a kernel computes: it rests between dispatches. */
       readonly power: number;
+      /** What each chunk goes on from; null for its beginning. */
+      readonly states: readonly (SavedState | null)[];
+      /** How often the state of a chunk is worth a `saved`. */
+      readonly saveEveryMs: number;
     };
 
 export type FromTaskWorker =
   /** The program is compiled, or refused for the reason given. */
   | { readonly kind: "loaded"; readonly refusal: string }
   /** Outcomes since the last report, in order. */
-  | { readonly kind: "report"; readonly outcomes: readonly ChunkOutcome[]; readonly isDone: boolean };
+  | { readonly kind: "report"; readonly outcomes: readonly ChunkOutcome[]; readonly isDone: boolean }
+  /** A chunk that runs could go on from this state, after this Worker's end. */
+  | { readonly kind: "saved"; readonly chunk: number; readonly state: SavedState };

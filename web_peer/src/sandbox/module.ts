@@ -3,7 +3,7 @@
 import { ModuleRefused } from "../protocol/errors";
 import type { ModuleFacts } from "../protocol/wasm";
 import { PAGE_BYTES, admit } from "../protocol/wasm";
-import type { Allowance, Ended, Execute } from "./ended";
+import type { Allowance, Ended, Execute, Keep, SavedState } from "./ended";
 import { ERROR_BYTES_MAX, NO_ROOM, NoResult, Refused, noResult, ok, readNumbers, taskError } from "./ended";
 import { NoRoom, memories, memoryImport, withMemoryImported } from "./memory";
 import { EndOfChunk, Wasi } from "./wasi";
@@ -33,9 +33,9 @@ export function prepareModule(code: Uint8Array, allowance: Allowance): Execute {
   const module = compiled(withMemoryImported(code, facts));
   const nextMemory = memories(facts.memoryPagesMin, pagesMax);
   const run = facts.shape === "command" ? commandOf(module, allowance) : reactorOf(module, allowance);
-  return (data, seed) => {
+  return (data, seed, state = null, keep = null) => {
     try {
-      return run(nextMemory(), data, seed);
+      return run(nextMemory(), data, seed, state, keep);
     } catch (error) {
       return error instanceof NoRoom ? NO_ROOM : noResult(kindOf(error));
     }
@@ -43,7 +43,13 @@ export function prepareModule(code: Uint8Array, allowance: Allowance): Execute {
 }
 
 /** Executes one chunk in a memory that is new to it. */
-type Run = (memory: WebAssembly.Memory, data: Uint8Array, seed: bigint) => Ended;
+type Run = (
+  memory: WebAssembly.Memory,
+  data: Uint8Array,
+  seed: bigint,
+  state: SavedState | null,
+  keep: Keep | null,
+) => Ended;
 
 function admitted(code: Uint8Array): ModuleFacts {
   try {
@@ -90,9 +96,9 @@ function slice(memory: WebAssembly.Memory, span: bigint, lengthMax: number): Uin
 function commandOf(module: WebAssembly.Module, { outputBytes, numbers }: Allowance): Run {
   const wasi = new Wasi(outputBytes);
   const imports = wasi.imports(module);
-  return (memory, data, seed) => {
+  return (memory, data, seed, state, keep) => {
     const args = numbers ? readNumbers(data).map(String) : [];
-    wasi.begin(["chunk", ...args], numbers ? NO_BYTES : new Uint8Array(data), seed);
+    wasi.begin(["chunk", ...args], numbers ? NO_BYTES : new Uint8Array(data), seed, state, keep);
     try {
       const { exports } = new WebAssembly.Instance(module, { ...imports, ...memoryImport(memory) });
       wasi.memory = memory;

@@ -4,7 +4,7 @@
  */
 
 import type { ChunkOutcome } from "../protocol/events";
-import type { Execute } from "./ended";
+import type { Execute, SavedState } from "./ended";
 import { NO_ROOM, Refused, noResult } from "./ended";
 import type { ExecuteLater } from "./kernel";
 import type * as KernelScript from "./kernel_script";
@@ -94,7 +94,8 @@ async function runKernel(
   }
 }
 
-function run(port: MessagePort, { program, chunks, isCautious }: ToTaskWorker & { kind: "run" }): void {
+function run(port: MessagePort, message: ToTaskWorker & { kind: "run" }): void {
+  const { program, chunks, isCautious, states, saveEveryMs } = message;
   const execute = programs.get(program);
   if (execute === undefined) throw new Error(`program ${program} was never loaded`);
   let outcomes: ChunkOutcome[] = [];
@@ -110,7 +111,13 @@ function run(port: MessagePort, { program, chunks, isCautious }: ToTaskWorker & 
     const dueMs = nowMs() + REPORT_INTERVAL_MS;
     while (next < chunks.length && nowMs() < dueMs) {
       const { chunk, data: input, seed } = chunks[next]!;
-      let ended = execute(input, seed);
+      let saveAtMs = nowMs() + saveEveryMs;
+      const keep = (state: () => SavedState): void => {
+        if (nowMs() < saveAtMs) return;
+        saveAtMs = nowMs() + saveEveryMs;
+        port.postMessage({ kind: "saved", chunk, state: state() } satisfies FromTaskWorker);
+      };
+      let ended = execute(input, seed, states[next] ?? null, keep);
       if (ended === NO_ROOM) {
         if (++attempts < ROOM_ATTEMPTS) {
           report(false); // Waiting does not count as the chunk's time.

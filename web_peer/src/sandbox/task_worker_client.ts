@@ -10,11 +10,12 @@ import { Status } from "../protocol/events";
 import type { Hex } from "../protocol/bytes";
 import type { Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
-import type { Allowance } from "./ended";
+import type { Allowance, SavedState } from "./ended";
 import { ERROR_BYTES_MAX } from "./ended";
 import type { GpuChoice } from "./gpu_messages";
 import type { JsParts } from "./javascript";
 import type { FromTaskWorker, ToTaskWorker } from "./messages";
+import { SAVEPOINT_BYTES_MAX } from "./wasi";
 
 const DETAIL_CHARACTERS = 500;
 const PROGRAMS_PER_WORKER = 8;
@@ -36,6 +37,15 @@ export interface Program {
   /** Where a kernel may run. */
   readonly gpu: GpuChoice;
 }
+
+/** Where the states of one task's chunks are kept, from which they go on after a pause or a reload. */
+export interface Savepoints {
+  load(chunk: number): SavedState | null;
+  save(chunk: number, state: SavedState): void;
+}
+
+/** What an ended Worker may cost a chunk that writes savepoints. A guess between writing and work lost. */
+const SAVE_EVERY_MS = 5_000;
 
 /** Why a Worker is of no use any more. */
 export type Loss = "silent" | "died" | "page lost" | "ended";
@@ -131,14 +141,26 @@ export class TaskWorkerClient {
     { seconds, outputBytes }: { readonly seconds: number; readonly outputBytes: number },
     power: number,
     outcomes: ChunkOutcome[],
+    savepoints: Savepoints | null = null,
+    saveEveryMs = SAVE_EVERY_MS,
   ): Promise<void> {
-    this.#say({ kind: "run", program: number, chunks, isCautious, power });
+    // Not from a state that may have been what took the last Worker down.
+    const states = chunks.map(({ chunk }) => (isCautious ? null : (savepoints?.load(chunk) ?? null)));
+    this.#say({ kind: "run", program: number, chunks, isCautious, power, states, saveEveryMs });
+    let savedMs = -Infinity;
+    const onSaved = ({ chunk, state }: FromTaskWorker & { kind: "saved" }): void => {
+      // A Worker that was taken over gets no more than twice the pace it was asked for.
+      const isEarly = performance.now() < savedMs + saveEveryMs / 2;
+      if (isEarly || state.output.length > outputBytes || !chunks.some((each) => each.chunk === chunk)) return;
+      savedMs = performance.now();
+      savepoints?.save(chunk, state);
+    };
     const sentBytes = chunks.reduce((sum, chunk) => sum + chunk.data.length, 0);
     let limitS = seconds + REPORT_SLACK_S + sentBytes / PORT_BYTES_PER_S;
     let reported = 0;
     let emptyReports = 0;
     for (let isDone = false; !isDone; limitS = seconds + REPORT_SLACK_S) {
-      const report = await this.#receive("report", limitS);
+      const report = await this.#receive("report", limitS, onSaved);
       emptyReports = report.outcomes.length > 0 ? 0 : emptyReports + 1;
       if (emptyReports > EMPTY_REPORTS_MAX) throw new WorkerLost("silent", "worker reports nothing");
       for (const outcome of report.outcomes) {
@@ -163,6 +185,7 @@ export class TaskWorkerClient {
   async #receive<Kind extends FromTaskWorker["kind"]>(
     kind: Kind,
     seconds: number,
+    onSaved: ((saved: FromTaskWorker & { kind: "saved" }) => void) | null = null,
   ): Promise<FromTaskWorker & { kind: Kind }> {
     let isLate = false;
     const stop = countdown(seconds, () => {
@@ -170,22 +193,27 @@ export class TaskWorkerClient {
       this.#wake();
     });
     try {
-      while (this.#heard.length === 0) {
-        if (this.#lost !== null) throw this.#lost;
+      for (;;) {
+        while (this.#heard.length === 0) {
+          if (this.#lost !== null) throw this.#lost;
+          if (isLate) throw new WorkerLost("silent", `worker silent for ${seconds} s`);
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        }
+        const message = this.#heard.shift();
+        if (!isFromTaskWorker(message)) {
+          throw new WorkerLost("died", "worker misbehaved: it sent a message that cannot be read");
+        }
+        if (message.kind === kind) return message as FromTaskWorker & { kind: Kind };
+        if (message.kind !== "saved" || onSaved === null) {
+          throw new WorkerLost("died", `worker misbehaved: it sent ${message.kind} instead of ${kind}`);
+        }
+        onSaved(message);
+        // A Worker that says so again and again does not win time by it.
         if (isLate) throw new WorkerLost("silent", `worker silent for ${seconds} s`);
-        await new Promise<void>((resolve) => (this.#wake = resolve));
       }
     } finally {
       stop();
     }
-    const message = this.#heard.shift();
-    if (!isFromTaskWorker(message)) {
-      throw new WorkerLost("died", "worker misbehaved: it sent a message that cannot be read");
-    }
-    if (message.kind !== kind) {
-      throw new WorkerLost("died", `worker misbehaved: it sent ${message.kind} instead of ${kind}`);
-    }
-    return message as FromTaskWorker & { kind: Kind };
   }
 }
 
@@ -201,12 +229,26 @@ function keyOf({ codeId, runtime, allowance: { memoryBytes, outputBytes, numbers
 function isFromTaskWorker(message: unknown): message is FromTaskWorker {
   if (!isObject(message)) return false;
   if (message["kind"] === "loaded") return typeof message["refusal"] === "string";
+  if (message["kind"] === "saved") return typeof message["chunk"] === "number" && isSavedState(message["state"]);
   const { outcomes, isDone } = message;
   return (
     message["kind"] === "report" &&
     typeof isDone === "boolean" &&
     Array.isArray(outcomes) &&
     outcomes.every((outcome) => isOutcome(outcome))
+  );
+}
+
+function isSavedState(state: unknown): state is SavedState {
+  if (!isObject(state)) return false;
+  const { savepoint, output, stdinPosition, clockNs, randomState } = state;
+  return (
+    savepoint instanceof Uint8Array &&
+    savepoint.length <= SAVEPOINT_BYTES_MAX &&
+    output instanceof Uint8Array &&
+    Number.isSafeInteger(stdinPosition) &&
+    typeof clockNs === "bigint" &&
+    typeof randomState === "bigint"
   );
 }
 

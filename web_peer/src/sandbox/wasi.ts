@@ -2,13 +2,14 @@
  * The WASI preview 1 subset a command sees: one deterministic world per chunk (spec/modules.md, "WASI subset").
  *
  * Nothing here reaches the outside. The clock moves when it is read, randomness comes from the chunk's seed, and there
- * are three streams. Each function checks its descriptor, then its counts, then every range of memory it will touch,
+ * are three streams, and a place for one savepoint. Each function checks its descriptor, then its counts, then every range of memory it will touch,
  * and only then acts; a range outside memory ends the chunk without a result. executors/wasi.py says the same natively:
  * the two must not differ in anything a program can observe.
  */
 
 import { concat } from "../protocol/bytes";
 import { MODULE } from "../protocol/wasm/wasi";
+import type { Keep, SavedState } from "./ended";
 
 const SUCCESS = 0;
 const BADF = 8;
@@ -26,6 +27,9 @@ const EVENT_BYTES = 32;
 const CLOCKS = 4;
 /** The end of what a chunk wrote to stderr goes into the detail of a failure; the rest is dropped. */
 const STDERR_BYTES_KEPT = 1_024;
+/** The descriptor that savepoints are read from and written to. */
+const SAVEPOINT = 3;
+export const SAVEPOINT_BYTES_MAX = 1024 * 1024;
 
 const U32_MAX = 0xffff_ffff;
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
@@ -61,24 +65,36 @@ export class Wasi {
   #stdoutBytes = 0;
   #clockNs = 0n;
   #randomState = 0n;
+  #savepoint = NO_BYTES;
+  #savepointPosition = 0;
+  #keep: Keep | null = null;
 
   constructor(outputBytesMax: number) {
     this.#outputBytesMax = outputBytesMax;
   }
 
-  /** Forget the last chunk. */
-  begin(args: readonly string[], stdin: Uint8Array<ArrayBuffer>, seed: bigint): void {
+  /** Forget the last chunk. With a state, go on from there; `keep` is offered the states that follow. */
+  begin(
+    args: readonly string[],
+    stdin: Uint8Array<ArrayBuffer>,
+    seed: bigint,
+    state: SavedState | null = null,
+    keep: Keep | null = null,
+  ): void {
     this.memory = null;
     this.exitCode = null;
     this.failure = "";
     this.stderr = NO_BYTES;
     this.#arguments = args.map((argument) => ASCII.encode(`${argument}\0`));
     this.#stdin = stdin;
-    this.#stdinPosition = 0;
-    this.#stdout = [];
-    this.#stdoutBytes = 0;
-    this.#clockNs = 0n;
-    this.#randomState = BigInt.asUintN(64, seed);
+    this.#stdinPosition = state?.stdinPosition ?? 0;
+    this.#stdout = state === null ? [] : [state.output];
+    this.#stdoutBytes = totalLength(this.#stdout);
+    this.#clockNs = state?.clockNs ?? 0n;
+    this.#randomState = BigInt.asUintN(64, state?.randomState ?? seed);
+    this.#savepoint = state === null ? NO_BYTES : new Uint8Array(state.savepoint);
+    this.#savepointPosition = 0;
+    this.#keep = keep;
   }
 
   output(): Uint8Array {
@@ -249,29 +265,42 @@ export class Wasi {
   // ---- streams
 
   #fdRead(descriptor: number, vectors: number, count: number, done: number): number {
-    if (descriptor !== 0) return BADF;
+    if (descriptor !== 0 && descriptor !== SAVEPOINT) return BADF;
     if (count > VECTORS_MAX) return INVAL;
     const { bytes, numbers, ranges } = this.#vectors(vectors, count, done);
-    const begin = this.#stdinPosition;
+    const source = descriptor === 0 ? this.#stdin : this.#savepoint;
+    const begin = descriptor === 0 ? this.#stdinPosition : this.#savepointPosition;
+    let position = begin;
     for (const [start, length] of ranges) {
-      const piece = this.#stdin.subarray(this.#stdinPosition, this.#stdinPosition + length);
+      const piece = source.subarray(position, position + length);
       bytes.set(piece, start);
-      this.#stdinPosition += piece.length;
+      position += piece.length;
     }
-    numbers.setUint32(done, this.#stdinPosition - begin, true);
+    if (descriptor === 0) this.#stdinPosition = position;
+    else this.#savepointPosition = position;
+    numbers.setUint32(done, position - begin, true);
     return SUCCESS;
   }
 
   #fdWrite(descriptor: number, vectors: number, count: number, done: number): number {
-    if (descriptor !== 1 && descriptor !== 2) return BADF;
+    if (descriptor !== 1 && descriptor !== 2 && descriptor !== SAVEPOINT) return BADF;
     if (count > VECTORS_MAX) return INVAL;
     const { bytes, numbers, ranges } = this.#vectors(vectors, count, done);
     const total = ranges.reduce((sum, [, length]) => sum + length, 0);
-    if (total > U32_MAX) return INVAL;
+    if (total > (descriptor === SAVEPOINT ? SAVEPOINT_BYTES_MAX : U32_MAX)) return INVAL;
     if (descriptor === 1) {
       this.#stdoutBytes += total;
       if (this.#stdoutBytes > this.#outputBytesMax) throw this.#end("output limit");
       for (const [start, length] of ranges) if (length > 0) this.#stdout.push(bytes.slice(start, start + length));
+    } else if (descriptor === SAVEPOINT) {
+      // One write is one savepoint. Whether anybody keeps it, the program does not learn.
+      this.#keep?.(() => ({
+        savepoint: concat(...ranges.map(([start, length]) => bytes.slice(start, start + length))),
+        output: this.output(),
+        stdinPosition: this.#stdinPosition,
+        clockNs: this.#clockNs,
+        randomState: this.#randomState,
+      }));
     } else {
       for (const [start, length] of ranges) this.#complain(bytes.subarray(start, start + length));
     }
@@ -289,7 +318,8 @@ export class Wasi {
     const { numbers } = this.#check([result, 24]);
     // Of unknown type, like a pipe: a C library then buffers instead of writing line by line.
     numbers.setBigUint64(result, 0n, true);
-    numbers.setBigUint64(result + 8, descriptor === 0 ? RIGHT_READ : RIGHT_WRITE, true);
+    const rights = [RIGHT_READ, RIGHT_WRITE, RIGHT_WRITE, RIGHT_READ | RIGHT_WRITE][descriptor]!;
+    numbers.setBigUint64(result + 8, rights, true);
     numbers.setBigUint64(result + 16, 0n, true);
     return SUCCESS;
   }
@@ -303,7 +333,7 @@ export class Wasi {
 }
 
 function isStream(descriptor: number): boolean {
-  return descriptor >= 0 && descriptor <= 2;
+  return descriptor >= 0 && descriptor <= SAVEPOINT;
 }
 
 function totalLength(parts: readonly Uint8Array[]): number {
