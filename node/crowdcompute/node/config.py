@@ -89,6 +89,8 @@ class NodeConfig(BaseSettings):
     """What executes kernels: a GPU where there is one; never one; or, for tests, a processor that plays one."""
     nice: Annotated[int, Field(ge=0, le=19)] = 19
     """How much the worker processes give way to everything else on this machine."""
+    savepoint: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds between two savepoints of a running chunk that are kept on disk, at least."""
     grace: Annotated[float, Field(ge=0)] = 15.0
     """Seconds that running chunks get to finish after the first Ctrl+C."""
     stack: StackName = "auto"

@@ -68,7 +68,13 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
             takes_javascript = config.javascript == "strict" or (config.javascript == "fast" and has_v8())
             if config.javascript == "fast" and not takes_javascript:
                 say("JavaScript tasks are left to others: pip install 'crowdcompute[js]', or choose --strict-js")
-            pool = WorkerPool(config.jobs, niceness=config.nice, javascript=javascript, gpu=config.gpu)
+            pool = WorkerPool(
+                config.jobs,
+                niceness=config.nice,
+                javascript=javascript,
+                gpu=config.gpu,
+                save_every_s=config.savepoint,
+            )
             executor: Executor = LyingExecutor(pool) if lie else pool
             runtime = Runtime(
                 protocol_config(
