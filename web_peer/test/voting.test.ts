@@ -2,14 +2,13 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { DETAIL_BYTES_MAX, openCommit } from "../src/protocol/batch";
+import { DETAIL_BYTES_MAX, NO_RESULT, openCommit } from "../src/protocol/batch";
 import { hex } from "../src/protocol/bytes";
 import { encode } from "../src/protocol/codec";
 import { type ChunkOutcome, Status } from "../src/protocol/events";
 import { Commit, parse, RECORD_BYTES_MAX, SHARD_CHUNKS, sign } from "../src/protocol/records";
 import { BatchSizer } from "../src/protocol/sizing";
 import { MemoryBlobStore } from "../src/protocol/storage";
-import { NO_RESULT } from "../src/protocol/tally";
 import { commitsOf } from "../src/protocol/voting";
 import { SeededRng } from "./seeded";
 import { alice, creator } from "./task";

@@ -16,7 +16,6 @@ import { Status } from "./events";
 import type { Signer } from "./identity";
 import * as merkle from "./merkle";
 import { chunksOf, type Commit, COMMIT_CHUNKS_MAX, RECORD_BYTES_MAX, runsOf, shardOf } from "./records";
-import { NO_RESULT } from "./tally";
 
 /** Sealed leaves of one commit: leaves room for 1,024 runs in the worst case. */
 export const BATCH_BYTES_MAX = RECORD_BYTES_MAX - 12 * 1024;
@@ -25,6 +24,9 @@ export const DETAIL_BYTES_MAX = 500;
 
 /** Peers that a batch may name as keepers of its large results. */
 export const CUSTODIANS_MAX = 8;
+
+/** The value of a vote that reports no result. */
+export const NO_RESULT: Hex = "";
 
 /**
  * One vote in the clear. `data` is the result itself when `inline`, otherwise its SHA-256.

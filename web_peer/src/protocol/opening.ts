@@ -10,7 +10,7 @@
  */
 
 import { openAssignment } from "./assigning";
-import { type Leaf, makeLeaf, openBatch, rootOf } from "./batch";
+import { type Leaf, makeLeaf, NO_RESULT, openBatch, rootOf } from "./batch";
 import { concat, equal, hex, type Hex } from "./bytes";
 import { array, bytes, bytes32, decode, encode, integer, struct, tuple, u32, type Infer } from "./codec";
 import { RemoteProtocolError } from "./errors";
@@ -19,7 +19,6 @@ import type { Comparison } from "./gpu/compare";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
 import { chunksOf, type Commit, COMMIT_CHUNKS_MAX, parse, Run, runsOf, shardOf, Signed } from "./records";
-import { NO_RESULT } from "./tally";
 
 /** The first bytes of a file of shown records. What follows is entries, each behind its length as a u32, big-endian. */
 export const MAGIC = new TextEncoder().encode("CCRECS1\n");

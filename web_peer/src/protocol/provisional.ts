@@ -16,13 +16,14 @@
  */
 
 import type { Absences } from "./absence";
+import { NO_RESULT } from "./batch";
 import { hex, type Hex } from "./bytes";
 import { chanceOfError, marginNeeded, onTrial, settle, type Settled } from "./jury";
 import type { Ledger } from "./ledger";
 import type { Policy } from "./manifest";
 import { chunksOf, type Commit } from "./records";
 import { shownValue } from "./showing";
-import { NO_RESULT, saysMore, type Value, votesNeeded } from "./tally";
+import { saysMore, type Value, votesNeeded } from "./tally";
 
 /** Epochs after which a vote that its worker chose itself may be shown: who was drawn in the next one has voted. */
 export const REVEAL_AFTER = 2;

@@ -5,12 +5,12 @@
  * depends only on the votes on that chunk and on which commits are void (test/referee.test.ts holds the two together).
  */
 
-import type { Leaf } from "./batch";
+import { type Leaf, NO_RESULT } from "./batch";
 import type { Hex } from "./bytes";
 import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
 import { countedValue } from "./opening";
-import { type ChunkTally, differ, NO_RESULT, type Same, saysMore, tallyChunk, type Vote } from "./tally";
+import { type ChunkTally, differ, type Same, saysMore, tallyChunk, type Vote } from "./tally";
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
 const NO_WORKERS: ReadonlySet<Hex> = new Set();

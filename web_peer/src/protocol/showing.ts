@@ -1,11 +1,10 @@
 /** What a reveal shows of a commit, held against the root that its author signed (spec/away.md, "Reveal"). */
 
-import { rootOf } from "./batch";
+import { NO_RESULT, rootOf } from "./batch";
 import { equal, hex, type Hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import { Status } from "./events";
 import { chunksOf, type Commit, type Reveal } from "./records";
-import { NO_RESULT } from "./tally";
 
 /**
  * Whether these are the votes of a commit.

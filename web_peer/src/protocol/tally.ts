@@ -24,6 +24,7 @@
  * Workers, commits and values are compared and looked up all the time, so here they are hexadecimal text.
  */
 
+import { NO_RESULT } from "./batch";
 import type { Hex } from "./bytes";
 import { EVERYTHING } from "./records";
 
@@ -50,7 +51,6 @@ export interface Vote {
   readonly drawn?: boolean;
 }
 
-export const NO_RESULT: Hex = "";
 /** Distinct workers without a result that mark a chunk failed (DESIGN section 5). */
 export const NO_RESULTS_TO_FAIL = 3;
 
