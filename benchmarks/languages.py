@@ -30,6 +30,7 @@ CHANGES = {
     "rust": ("kernel.rs", "n.wrapping_mul(n)", "n.wrapping_mul(n).wrapping_mul(n)"),
     "assemblyscript": ("kernel.ts", "n * n", "n * n * n"),
     "js": ("kernel.js", "n * n", "n * n % 1000"),
+    "python": ("kernel.py", "n * n", "n * n * n"),
     "go": ("kernel.go", "uint64(n * n)", "uint64(n * n * n)"),
     "c": ("kernel.c", "(uint64_t)(n * n)", "(uint64_t)(n * n * n)"),
 }

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import queue
+import random
 import struct
 import subprocess
 import threading
@@ -27,6 +28,7 @@ from playwright._impl._errors import TargetClosedError
 from playwright.sync_api import sync_playwright
 
 from crowdcompute.creator import commands
+from crowdcompute.creator.build import build
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import make_manifest, read_module
 from crowdcompute.node.executors.pool import WorkerPool
@@ -218,11 +220,12 @@ def test_chromium_and_native_nodes_compute_the_same_bytes(
     assert outcomes == native(code, chunks, manifest.limits, numbers=numbers, runtime=manifest.runtime)
 
 
+PYTHON_SQUARES = sum(n * n for n in range(570_000, 580_000))
 SQUARES = struct.pack("<Q", sum(n * n for n in range(57_000_000, 58_000_000)) % 2**64)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("language", ["c", "zig", "rust", "assemblyscript", "go"])
+@pytest.mark.parametrize("language", ["c", "zig", "rust", "assemblyscript", "go", "python"])
 def test_a_kernel_of_every_language_is_built_and_gives_the_same_bytes(
     language: Any, tab: Tab, native: Callable[..., tuple[ChunkOutcome, ...]], tmp_path: Path
 ) -> None:
@@ -239,13 +242,93 @@ def test_a_kernel_of_every_language_is_built_and_gives_the_same_bytes(
     assert outcomes == tab.run(code, chunks, manifest.limits, numbers=True)
     assert [outcome.status for outcome in outcomes] == [Status.OK] * 3
     # One sum whatever the language.
-    assert outcomes[1].data == SQUARES
+    if language == "python":
+        assert json.loads(outcomes[1].data) == {"start": 570_000, "stop": 580_000, "sum": PYTHON_SQUARES}
+    else:
+        assert outcomes[1].data == SQUARES
     if language != "c":
         backwards = [ChunkInput(0, struct.pack("<2q", 5, 3), 0)]
         (error,) = native(code, backwards, manifest.limits, numbers=True)
         assert error.status == Status.TASK_ERROR and error.data
         (same,) = tab.run(code, backwards, manifest.limits, numbers=True) or ()
         assert same[:3] == error[:3]
+
+
+PYTHON_KERNEL = """
+import math, random, sys, hashlib, time, os
+
+def deep(n):
+    return 0 if n == 0 else 1 + deep(n - 1)
+
+class Chain:
+    def __init__(self, n):
+        self.next = Chain(n - 1) if n else None
+
+def sorting(n):
+    return n if n == 0 else sorted([n], key=lambda _: sorting(n - 1))[0]
+
+def nested(n):
+    value = []
+    for _ in range(n):
+        value = [value]
+    return len(repr(value))
+
+def main(kind, n):
+    if kind == 0:
+        words = {"".join(random.choices("abcdef", k=5)) for _ in range(n)}
+        clocks = [time.time(), time.monotonic()]
+        return [list(words), hash("text"), id(words), random.random(), os.urandom(9).hex(), *clocks]
+    if kind == 1:
+        return [repr(x) for x in (math.sin(n), math.exp(n), n / 7, 1e22, 5e-324, -0.0, float("nan"), 2.0**n)]
+    if kind == 2:
+        return hashlib.sha256(str(n**n).encode()).digest()
+    if kind == 3:
+        return deep(n)
+    if kind == 4:
+        sys.setrecursionlimit(10**6)
+        return deep(n)
+    if kind == 5:
+        return Chain(n) and "built"
+    if kind == 6:
+        return sorting(n)
+    if kind == 7:
+        return nested(n)
+    if kind == 8:
+        return [0] * 10**n
+    return {"not": {1: 2}}[n]
+"""
+
+
+@pytest.mark.slow
+def test_a_python_kernel_finds_the_same_world_everywhere(
+    tab: Tab, native: Callable[..., tuple[ChunkOutcome, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "kernel.py").write_text(PYTHON_KERNEL)
+    code = build(tmp_path / "kernel.py", 0)
+    limits = Limits(memory_bytes=64 * 1024 * 1024, output_bytes=1024 * 1024, seconds=20)
+    asked = [(0, 200), (1, 300), (2, 700), (3, 300), (3, 3_000), (4, 30_000), (5, 100)]
+    asked += [(5, 5_000), (6, 5_000), (7, 5_000), (8, 9), (9, 0), (0, 200)]
+    chunks = [ChunkInput(index, struct.pack("<2q", *numbers), 77) for index, numbers in enumerate(asked)]
+    outcomes = native(code, chunks, limits, numbers=True)
+    kinds = [outcome.status for outcome in outcomes]
+    assert kinds == [Status.OK] * 4 + [Status.TASK_ERROR] + [Status.OK] * 2 + [Status.TASK_ERROR] * 3 + [
+        Status.NO_RESULT,
+        Status.TASK_ERROR,
+        Status.OK,
+    ]
+    assert outcomes[0].data == outcomes[-1].data
+    assert [outcome[:3] for outcome in tab.run(code, chunks, limits, numbers=True) or ()] == [
+        outcome[:3] for outcome in outcomes
+    ]
+    random.seed(77)
+    words = {"".join(random.choices("abcdef", k=5)) for _ in range(200)}
+    found = json.loads(outcomes[0].data)
+    assert (set(found[0]), found[3], found[5:]) == (words, random.random(), [0.0, 0.0])
+    assert outcomes[-2].data.decode().splitlines()[-3:] == [
+        "  kernel.py, line 42, in main",
+        '    return {"not": {1: 2}}[n]',
+        "KeyError: 0",
+    ]
 
 
 def test_every_execution_vector_ends_the_same_in_chromium(tab: Tab) -> None:

@@ -4,6 +4,7 @@
     .rs         rustc, from Debian        a reactor without imports; linked by zig's wasm-ld
     .ts         AssemblyScript, from npm  a reactor without imports
     .go         go, from PyPI             a WASI command
+    .py         CPython, part of this     a reactor without imports, 5 MB: the interpreter with the kernel loaded
 
 The same source and the same compiler give the same bytes on every machine. Different compilers do not, nor need they:
 votes are counted for one module, and its creator compiles it.
@@ -25,6 +26,7 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.wasm import rewrite
 
 from .data_segments import merge_data_segments
+from .python import KernelRefused, make_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,12 +128,34 @@ def _go(source: Path, module: Path, stack_bytes: int) -> None:
     module.write_bytes(merge_data_segments(module.read_bytes()))
 
 
+def build_python(source: Path, *, json_arguments: bool = False) -> bytes:
+    """The rewritten module of a kernel in Python; with `json_arguments`, chunks hold them as an array of JSON.
+
+    Raises:
+        CommandError: Its top level raises something; the message holds the traceback.
+        ModuleRefused: With all that it imports it is too large.
+    """
+    try:
+        text = source.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{source} cannot be read: {error.strerror}", Exit.USAGE) from None
+    try:
+        return rewrite(make_module(text, json_arguments=json_arguments))
+    except KernelRefused as refused:
+        raise CommandError(f"{source} cannot be loaded:\n{refused}") from None
+
+
+def _python(source: Path, module: Path, stack_bytes: int) -> None:
+    module.write_bytes(build_python(source))
+
+
 _COMPILERS: dict[str, Callable[[Path, Path, int], None]] = {
     ".c": _c,
     ".zig": _zig,
     ".rs": _rust,
     ".ts": _assemblyscript,
     ".go": _go,
+    ".py": _python,
 }
 
 

@@ -67,14 +67,8 @@ def init(name: str, *, lang: Literal["c", "zig", "rust", "assemblyscript", "js",
     ----------
     lang
         Language of the kernel. zig and c need the extra [build], go the extra [go], assemblyscript Node and npm, rust a
-        rustc that knows WebAssembly; js needs nothing.
+        rustc that knows WebAssembly; js and python need nothing.
     """
-    if lang == "python":
-        raise CommandError(
-            "Python cannot be a kernel: no Python compiled to WebAssembly passes admission and gives equal bytes in "
-            "nodes and browsers. Write the kernel with --lang js or another, and drive it from Python (docs/python.md)",
-            Exit.USAGE,
-        )
     folder = Path(name)
     try:
         folder.mkdir(parents=True)

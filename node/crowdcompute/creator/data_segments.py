@@ -63,7 +63,7 @@ def _merge(content: bytes) -> tuple[int, bytes] | None:
             segments.append((offset, bytearray(data)))
     out: list[bytes | bytearray] = [u32_leb(len(segments))]
     for offset, joined in segments:
-        out += [bytes((_ACTIVE, _I32_CONST)), _as_signed_leb(offset), bytes((_END,)), u32_leb(len(joined)), joined]
+        out += [bytes((_ACTIVE, _I32_CONST)), as_signed_leb(offset), bytes((_END,)), u32_leb(len(joined)), joined]
     return len(segments), b"".join(out)
 
 
@@ -77,7 +77,7 @@ def _signed_leb(reader: Reader) -> int:
             return value - (1 << shift) if byte & 0x40 else value
 
 
-def _as_signed_leb(value: int) -> bytes:
+def as_signed_leb(value: int) -> bytes:
     out = bytearray()
     while True:
         byte = value & 0x7F

@@ -1,4 +1,4 @@
-"""A kernel: a function that strangers can execute, because it is WebAssembly or JavaScript and not Python.
+"""A kernel: a function that strangers can execute, because it is WebAssembly or JavaScript, whatever it was written in.
 
     kernel = Kernel("primes")        a folder made by `cc-task init`; its task.toml says the limits and how to verify
     kernel(0, 1000)                  computed here and now, in the sandbox, to try it out
@@ -6,7 +6,7 @@
 
 Arguments travel as bytes. A WebAssembly kernel gets whole numbers as little-endian i64s, exactly like a chunk of a
 `range` or a `grid` split, or one bytes object as it is. A JavaScript kernel gets any JSON values, as the array that is
-its first parameter.
+its first parameter; one in Python gets them as its arguments.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.wasm import Shape, admit
 
+from .build import build_python
 from .task import Task
 from .task_file import read_task_file
 from .work import read_module
@@ -68,17 +69,24 @@ class Kernel(Generic[T]):
         Args:
             path: A folder made by `cc-task init`. Its [split] is for `cc-task` and not used here.
             decode: Makes a result's bytes to what `result()` returns. Otherwise WebAssembly gives bytes, and
-                JavaScript JSON values.
+                JavaScript and Python JSON values.
             encode: Makes arguments to the bytes the kernel gets, instead of the rules above.
 
         Raises:
             CommandError, TaskFileError, ModuleRefused: It is no usable kernel; the sentence says why.
         """
         self.file: TaskFile = read_task_file(Path(path))
-        self.code = read_module(self.file)
         self.decode: Callable[[bytes], T] = decode or bytes  # type: ignore[assignment]
         self._encode = encode or self._encode_numbers
         self._accepts_numbers = True
+        source = self.file.source
+        if source is not None and source.suffix == ".py" and encode is None:
+            self.code = build_python(source, json_arguments=True)
+            self._encode = self._encode_json
+            self.decode = decode or json.loads
+            self.__name__ = self.file.name
+            return
+        self.code = read_module(self.file)
         if self.file.runtime == "js" and encode is None:
             self.code = _with_arguments(decode_source(self.code))
             self._encode = self._encode_json
@@ -151,8 +159,8 @@ def kernel_of(function: object) -> Kernel[Any]:
         return function
     name = getattr(function, "__qualname__", None) or repr(function)
     raise NotPortable(
-        f"{name} is Python, and volunteers execute only WebAssembly and JavaScript: nothing pickled ever leaves this "
-        "machine. Write it as a kernel (`cc-task init NAME --lang js`, or c, zig, rust, assemblyscript, go) and submit "
+        f"{name} lives in this process, and nothing pickled ever leaves it. Write it as a kernel (`cc-task init NAME "
+        "--lang python`, or js, c, zig, rust, assemblyscript, go) and submit "
         f"Kernel('NAME'); or submit here({name}) to have it run in this process"
     )
 

@@ -153,7 +153,7 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
             said = outcome.data.decode(errors="replace")
             says_more = said.startswith("exit ") or ":" in outcome.detail
             more = f"; it says: {printable(outcome.detail.strip())}" if says_more and outcome.detail.strip() else ""
-            return f"task error: {printable(said)}{more}"
+            return f"task error: {printable_lines(said)}{more}"
         case Status.NO_RESULT:
             return f"no result: {printable(outcome.detail)}"
 
@@ -161,6 +161,12 @@ def describe_outcome(outcome: ChunkOutcome) -> str:
 def printable(text: str) -> str:
     """A guest's text, which may hold anything, as one harmless line."""
     return "".join(character if character.isprintable() else "�" for character in text[:TEXT_CHARACTERS])
+
+
+def printable_lines(text: str) -> str:
+    """A guest's text with its line breaks, such as a traceback: harmless lines, all but a single one indented."""
+    lines = [printable(line) for line in text.splitlines()]
+    return "".join(f"\n    {line}" for line in lines) if len(lines) > 1 else "".join(lines)
 
 
 def numbers_of(split: Split, data: bytes) -> tuple[int, ...] | None:

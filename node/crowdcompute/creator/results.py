@@ -19,7 +19,7 @@ from crowdcompute.protocol.opening import write_shown
 from crowdcompute.protocol.records import CertificateBody, Verdict
 from crowdcompute.protocol.split import chunk_input, is_numbers
 
-from .local import numbers_of, printable, reproduce_words
+from .local import numbers_of, printable, printable_lines, reproduce_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ def reasons_of(role: CreatorRole, result: ChunkResult) -> list[str]:
     """Why a chunk has no result."""
     # Texts of the task and of strangers: harmless in a terminal only without control characters.
     if result.state == "task error":
-        return [printable((role.result_bytes(result.chunk) or b"").decode(errors="replace"))]
+        return [printable_lines((role.result_bytes(result.chunk) or b"").decode(errors="replace"))]
     return [printable(reason) for reason in result.reasons]
 
 
