@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import wasmtime
 
+from crowdcompute.node.executors.frames import OK
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.executors.wasm import Program, make_engine
 from crowdcompute.node.store.savepoints import FILES_MAX, SavepointStore
@@ -86,7 +87,7 @@ def in_one_process(code: bytes, state: bytes = b"") -> tuple[bytes, list[bytes]]
     program = Program(make_engine(), code, memory_bytes=65_536, output_bytes=10_000, numbers=False)
     states: list[bytes] = []
     status, result, detail = program.run(CHUNK.data, CHUNK.seed, state, lambda make: states.append(make()))
-    assert status == Status.OK, detail
+    assert status == OK, detail
     return result, states
 
 
@@ -101,8 +102,8 @@ def test_from_every_savepoint_on_a_chunk_gives_the_same_bytes(
     expect_vectors(
         "savepoints",
         {
-            "about": "A command that writes a savepoint each round (module: base64), its result, and some of the states "
-            "from which it goes on; see protocol/spec/modules.md, section Savepoints. Numbers of 64 bits are text.",
+            "about": "A command that writes a savepoint each round (module: base64), its result, and some of the "
+            "states from which it goes on (protocol/spec/modules.md, section Savepoints). Numbers of 64 bits are text.",
             "module": base64.b64encode(code).decode(),
             "input": CHUNK.data.hex(),
             "seed": str(CHUNK.seed),
