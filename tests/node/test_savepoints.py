@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import shutil
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 import wasmtime
 
-from crowdcompute.node.executors.frames import OK
+from crowdcompute.creator.cli import main
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.executors.wasm import Program, make_engine
 from crowdcompute.node.store.savepoints import FILES_MAX, SavepointStore
@@ -21,10 +25,10 @@ from crowdcompute.protocol.wasm import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from crowdcompute.protocol.events import ChunkOutcome
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ROUNDS = 30
 STEADY = """
 (module
@@ -87,7 +91,7 @@ def in_one_process(code: bytes, state: bytes = b"") -> tuple[bytes, list[bytes]]
     program = Program(make_engine(), code, memory_bytes=65_536, output_bytes=10_000, numbers=False)
     states: list[bytes] = []
     status, result, detail = program.run(CHUNK.data, CHUNK.seed, state, lambda make: states.append(make()))
-    assert status == OK, detail
+    assert Status(status) is Status.OK, detail
     return result, states
 
 
@@ -102,8 +106,8 @@ def test_from_every_savepoint_on_a_chunk_gives_the_same_bytes(
     expect_vectors(
         "savepoints",
         {
-            "about": "A command that writes a savepoint each round (module: base64), its result, and some of the "
-            "states from which it goes on (protocol/spec/modules.md, section Savepoints). Numbers of 64 bits are text.",
+            "about": "A command that writes a savepoint a round (module: base64), its result, and some of its states "
+            "to go on from; see protocol/spec/modules.md, section Savepoints. Numbers of 64 bits are text.",
             "module": base64.b64encode(code).decode(),
             "input": CHUNK.data.hex(),
             "seed": str(CHUNK.seed),
@@ -161,6 +165,52 @@ def test_a_chunk_that_was_killed_goes_on_and_gives_the_same_bytes(tmp_path: Path
         assert gone_on.rounds[0] > killed.rounds[-1] > 0
 
     asyncio.run(scenario())
+
+
+def cc_task(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_the_example_goes_on_and_check_tries_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(EXAMPLES / "long_collatz", tmp_path / "task")
+    task = folder / "task.toml"
+    task.write_text(task.read_text().replace("[1, 2_000_000_001, 250_000_000]", "[1, 300_001, 150_000]"))
+    assert cc_task("build", folder) == 0
+    assert cc_task("check", folder) == 0
+    assert "the same results from a savepoint on" in capsys.readouterr().out
+    assert cc_task("run", folder, "--local", "-o", tmp_path / "out") == 0
+    longest = max(range(1, 150_001), key=collatz_steps)
+    assert json.loads((tmp_path / "out" / "000000.bin").read_text()) == {
+        "longest": longest,
+        "steps": collatz_steps(longest),
+    }
+
+
+@cache
+def collatz_steps(number: int) -> int:
+    steps = 0
+    while number > 1:
+        number = 3 * number + 1 if number % 2 else number // 2
+        steps += 1
+    return steps
+
+
+def test_check_refuses_a_program_whose_savepoint_lacks_something(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # It never reads its savepoint, so what it had written is written again.
+    forgetful = STEADY.replace("(drop (call $read (i32.const 3) (i32.const 0) (i32.const 1) (i32.const 16)))", "")
+    (tmp_path / "kernel.wasm").write_bytes(
+        wasmtime.wat2wasm(forgetful.replace("STEPS", "1").replace("ROUNDS", str(ROUNDS)))
+    )
+    (tmp_path / "task.toml").write_text(
+        'schema = 1\nname = "x"\n[code]\nmodule = "kernel.wasm"\n[split]\nrange = [0, 2, 1]\n'
+    )
+    with pytest.raises(SystemExit):
+        cc_task("check", tmp_path)
+    said = capsys.readouterr()
+    assert "DIFFERENT results" in said.out
+    assert "gave another result when it went on from its savepoint" in said.err
 
 
 def test_short_chunks_are_not_saved(tmp_path: Path) -> None:

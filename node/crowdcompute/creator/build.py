@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -41,6 +42,7 @@ for argument do
 done
 exec PYTHON -m ziglang wasm-ld "$@"
 """
+_C_MAIN = re.compile(r"^\s*int\s+main\s*\(", re.MULTILINE)
 GO_VERSION_MIN = (1, 21)
 """The first that compiles for WASI."""
 
@@ -70,8 +72,10 @@ def build(source: Path, stack_bytes: int) -> bytes:
 def _c(source: Path, module: Path, stack_bytes: int) -> None:
     # A reactor keeps its functions callable and imports nothing as long as no system call is used. The stack is part of
     # linear memory: with zig's default of 16 MiB a fresh instance takes V8 five times as long (measured).
+    # A program with a `main` is a command, which has arguments, streams and savepoints.
     # Contracting a*b+c would round differently from every other compiler.
-    flags = ("-target", "wasm32-wasi", "-mexec-model=reactor", "-O3", "-s", "-ffp-contract=off")
+    model = "command" if _C_MAIN.search(source.read_text(encoding="utf-8", errors="replace")) else "reactor"
+    flags = ("-target", "wasm32-wasi", f"-mexec-model={model}", "-O3", "-s", "-ffp-contract=off")
     _need_zig("the C compiler")
     _run(source, [*ZIG, "cc", *flags, f"-Wl,-z,stack-size={stack_bytes}", "-o", module, source])
 

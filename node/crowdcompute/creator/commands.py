@@ -114,6 +114,11 @@ def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
     show(report, check_words(work, facts, sampled, report), as_json=as_json)
     if sampled.differing:
         raise CommandError(f"chunk {sampled.differing[0]} gave two different results: workers could never agree on it")
+    if sampled.diverging:
+        raise CommandError(
+            f"chunk {sampled.diverging[0]} gave another result when it went on from its savepoint: volunteers who were "
+            "interrupted would be convicted for it, so let the savepoint hold all that the rest depends on"
+        )
     if sampled.disputed:
         raise CommandError(
             f"chunk {sampled.disputed[0]} gave different results in two JavaScript engines: look at the lines above "

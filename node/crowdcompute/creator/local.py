@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.node.executors.pool import SAVE_EVERY_S, WorkerPool
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.split import is_numbers, seed
@@ -23,6 +23,7 @@ from .devices import on_devices
 
 if TYPE_CHECKING:
     from crowdcompute.node.executors.engine import EngineName
+    from crowdcompute.node.executors.pool import Savepoints
     from crowdcompute.protocol.events import ChunkOutcome
     from crowdcompute.protocol.manifest import Split
 
@@ -52,6 +53,15 @@ class Sample:
     devices: tuple[OnDevice, ...] = ()
     """Kernels: the same chunks on each device of this machine."""
 
+    resumed: tuple[ChunkOutcome, ...] = ()
+    """Commands that write savepoints: the same chunks, gone on from one of theirs."""
+
+    @property
+    def diverging(self) -> tuple[int, ...]:
+        """Chunks that end otherwise when they go on from a savepoint."""
+        whole = {outcome.chunk: (outcome.status, outcome.data) for outcome in self.outcomes}
+        return tuple(each.chunk for each in self.resumed if (each.status, each.data) != whole[each.chunk])
+
     @property
     def disputed(self) -> tuple[int, ...]:
         """Chunks for which the two engines would vote against each other."""
@@ -66,15 +76,20 @@ class Sample:
 async def sample(work: Work, chunks: Iterable[int]) -> Sample:
     """Execute `chunks` twice, the second time in reverse order, and compare.
 
-    JavaScript also in its strict engine, kernels also on every device there is.
+    JavaScript also in its strict engine, kernels also on every device there is; what writes savepoints also from one of
+    them on.
     """
     inputs = _inputs(work, chunks)
-    async with open_pool(1) as pool:
-        first = await _execute(pool, work, inputs)
+    kept = _Savepoints()
+    async with open_pool(1, save_every_s=0.0) as pool:
+        first = await _execute(pool, work, inputs, kept)
         # The first pass has paid for compiling, so the second one is timed.
         started = time.monotonic()
         second = await _execute(pool, work, inputs[::-1])
         elapsed = time.monotonic() - started
+        kept.is_read = True
+        resumable = [chunk for chunk in inputs if chunk.chunk in kept.states]
+        resumed = await _execute(pool, work, resumable, kept)
     differing = tuple(
         before.chunk
         for before, after in zip(first, second[::-1], strict=True)
@@ -85,7 +100,26 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
         async with open_pool(1, "quickjs") as pool:
             strictly = await _execute(pool, work, inputs)
     devices = await on_devices(work, inputs) if work.runtime == "gpu" else ()
-    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices)
+    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices, resumed)
+
+
+class _Savepoints:
+    """Of each chunk the state whose number is the greatest power of two: from its second half (executors.pool)."""
+
+    def __init__(self) -> None:
+        self.states: dict[int, bytes] = {}
+        self.is_read = False
+        self._counts: dict[int, int] = {}
+
+    def load(self, chunk: int) -> bytes:
+        return self.states.get(chunk, b"") if self.is_read else b""
+
+    def save(self, chunk: int, state: bytes) -> None:
+        if self.is_read:
+            return
+        count = self._counts[chunk] = self._counts.get(chunk, 0) + 1
+        if count & (count - 1) == 0:
+            self.states[chunk] = state
 
 
 async def run(work: Work, slots: int, report: Report, chunks: Iterable[int] | None = None) -> None:
@@ -117,13 +151,15 @@ async def run_in(pool: WorkerPool, slots: int, work: Work, chunks: Iterable[int]
 
 
 @asynccontextmanager
-async def open_pool(slots: int, javascript: EngineName | None = None) -> AsyncIterator[WorkerPool]:
+async def open_pool(
+    slots: int, javascript: EngineName | None = None, *, save_every_s: float = SAVE_EVERY_S
+) -> AsyncIterator[WorkerPool]:
     """Worker processes, ready.
 
     Raises:
         CommandError: This machine has no working sandbox.
     """
-    pool = WorkerPool(slots, javascript=javascript)
+    pool = WorkerPool(slots, javascript=javascript, save_every_s=save_every_s)
     try:
         await pool.start()
     except RuntimeError as error:
@@ -138,9 +174,12 @@ def _inputs(work: Work, chunks: Iterable[int]) -> list[ChunkInput]:
     return [ChunkInput(chunk, work.inputs.read(chunk), seed(work.task_id, chunk)) for chunk in chunks]
 
 
-async def _execute(pool: WorkerPool, work: Work, inputs: list[ChunkInput]) -> tuple[ChunkOutcome, ...]:
+async def _execute(
+    pool: WorkerPool, work: Work, inputs: list[ChunkInput], savepoints: Savepoints | None = None
+) -> tuple[ChunkOutcome, ...]:
     digest = sha256(work.module).digest()
-    return await pool.execute(digest, work.module, work.limits, is_numbers(work.split), inputs, work.runtime)
+    numbers = is_numbers(work.split)
+    return await pool.execute(digest, work.module, work.limits, numbers, inputs, work.runtime, savepoints)
 
 
 def describe_outcome(outcome: ChunkOutcome) -> str:

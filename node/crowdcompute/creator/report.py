@@ -78,6 +78,7 @@ def check_report(work: Work, facts: CodeFacts, sampled: Sample) -> dict[str, Any
         "warnings": [*facts.warnings, *assurance.warnings()],
         "deterministic": not sampled.differing
         and not sampled.disputed
+        and not sampled.diverging
         and not any(device.differing(sampled.outcomes) for device in sampled.devices),
         **({"devices": [device.words(sampled.outcomes) for device in sampled.devices]} if sampled.devices else {}),
         **({"tolerances": list(proposed)} if (proposed := _proposed(sampled)) else {}),
@@ -103,6 +104,7 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         *(("beware", warning) for warning in facts.warnings),
         *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in sampled.outcomes),
         ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
+        *_savepoint_words(sampled),
         *_engines_words(sampled),
         *(("device", device.words(sampled.outcomes)) for device in sampled.devices),
         *(("tolerance", proposal) for proposal in _proposed(sampled)),
@@ -116,6 +118,12 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
 def _proposed(sampled: Sample) -> tuple[str, ...]:
     """Comparators for the outputs of floats, from how far apart the devices here are."""
     return proposals([each for device in sampled.devices for each in device.agreements(sampled.outcomes)])
+
+
+def _savepoint_words(sampled: Sample) -> list[tuple[str, str]]:
+    if not sampled.resumed:
+        return []
+    return [("resumed", "the same results from a savepoint on" if not sampled.diverging else "DIFFERENT results")]
 
 
 def _engines_words(sampled: Sample) -> list[tuple[str, str]]:
