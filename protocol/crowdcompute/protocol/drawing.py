@@ -114,6 +114,8 @@ class Lots:
 
     def forget(self, commit_id: bytes, commit: Commit) -> None:
         """A checkpoint has closed all chunks of a commit."""
+        if not self._drawn and not self._valid:
+            return  # So it is while the creator is there.
         for chunk in chunks_of(commit.shard, commit.runs):
             self._valid.pop(chunk, None)
             left = tuple(drawn for drawn in self._drawn.pop(chunk, ()) if drawn.commit_id != commit_id)

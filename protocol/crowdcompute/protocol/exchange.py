@@ -184,6 +184,8 @@ class Exchange:
 
     def advance(self, now: float) -> None:
         """Ask somebody else for pieces that did not come."""
+        if not self._fetches and not self._swarms:
+            return
         for digest, swarm in list(self._swarms.items()):
             if swarm.advance(now):
                 self._finished.append((digest, False))
@@ -205,6 +207,8 @@ class Exchange:
                 self._finished.append((fetch.assembly.digest, False))
 
     def wake_at(self) -> float | None:
+        if not self._fetches and not self._swarms:
+            return self._serving.wake_at()  # The usual case, and asked after every event.
         due = [at for fetch in self._fetches.values() for _, at in fetch.asked.values()]
         due.extend(fetch.stuck_since for fetch in self._fetches.values() if fetch.stuck_since is not None)
         wakes = [min(due) + self._config.blob_timeout_s] if due else []
@@ -217,6 +221,8 @@ class Exchange:
     def drain(self, now: float) -> tuple[list[tuple[PeerId, Frame]], list[tuple[bytes, bool]]]:
         """Frames to send, and blobs that are here (True) or cannot be had now (False)."""
         pieces = self._serving.pump(now)
+        if not (pieces or self._frames or self._finished or self._swarms):
+            return [], []  # The usual case.
         for swarm in self._swarms.values():
             self._frames += swarm.news(now)
         frames, self._frames = self._frames, []

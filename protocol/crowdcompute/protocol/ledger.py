@@ -57,6 +57,12 @@ may cost everybody while the creator is away. Beyond them a guest's votes wait a
 ASSIGN_KEPT_S = 60.0
 """An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
 
+# Tuples made once: they are asked for every record.
+_BY_CREATOR = (Admit, Beacon, Assign, Verdict, Checkpoint, CertificateBody)
+_UNCOUNTED = (Lease, Assign)
+_CHOOSING = (Verdict, Beacon)
+"""What changes who may have been drawn by lots."""
+
 
 def joining_work(join: Join, worker: bytes) -> int:
     """Leading zero bits of a join's proof of work: SHA-256 over the domain and all that the join fixes."""
@@ -172,8 +178,7 @@ class Ledger:
         """
         if record.task != self.task:
             raise RemoteProtocolError("a record of another task")
-        by_creator = isinstance(record, Admit | Beacon | Assign | Verdict | Checkpoint | CertificateBody)
-        if by_creator and signed.author != self.manifest.creator:
+        if isinstance(record, _BY_CREATOR) and signed.author != self.manifest.creator:
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
             case Join():
@@ -258,8 +263,8 @@ class Ledger:
                     return False
             case Assign():
                 self._assigned_at[record_id] = now
-        self.version += not isinstance(record, Lease | Assign)
-        if isinstance(record, Verdict | Beacon):
+        self.version += not isinstance(record, _UNCOUNTED)
+        if isinstance(record, _CHOOSING):
             self.lots.look_again()
         topic = self.topic_of(record)
         self._records[record_id] = (topic, signed)

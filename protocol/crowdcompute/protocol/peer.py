@@ -95,6 +95,9 @@ TASKS_MAX = 1_000
 HELD_MAX = 4_096
 """Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed."""
 EXPIRE_EVERY_S = 5.0
+# Tuples made once: they are asked for every record.
+_SAID_BY_WORKERS = (Lease, Commit, Reveal)
+_OF_CHUNKS = (Commit, Reveal, Assign)
 _PENALTY = 10.0
 
 
@@ -154,6 +157,13 @@ class Peer:
         self.custody = Custody(config, self, self._exchange.neighbours, rng, self._serving)
         self._neighbours = Neighbours(config, rng, now)
         self._introductions = Introductions(config, signer.public_key, verifier, rng, self._neighbours, now)
+        self._waking: tuple[_Waking, ...] = (
+            self._gossip,
+            self._exchange,
+            self.custody,
+            self._neighbours,
+            self._introductions,
+        )
         self._links: dict[PeerId, _Link] = {}
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
         self._begun: dict[bytes, tuple[int, ...]] = {}
@@ -228,20 +238,17 @@ class Peer:
     @property
     def wake_at(self) -> float:
         """When to send `Woke`, if nothing happens before. Changes with every `handle`."""
+        # Asked after every event: two loops, and no list made of what both go over.
         first = min(self._expire_at, self._sessions_at)
-        parts: tuple[_Waking, ...] = (
-            self._gossip,
-            self._exchange,
-            self.custody,
-            self._neighbours,
-            self._introductions,
-            *self._working.values(),
-            *self._creating.values(),
-        )
-        for part in parts:
+        for part in self._waking:
             at = part.wake_at()
             if at is not None and at < first:
                 first = at
+        for roles in (self._working, self._creating):
+            for role in roles.values():
+                at = role.wake_at()
+                if at is not None and at < first:
+                    first = at
         return first
 
     @property
@@ -474,7 +481,7 @@ class Peer:
         ledger = self.ledgers.get(record.task)
         if ledger is None or ledger.is_void(signed.author):
             return
-        if isinstance(record, Lease | Commit | Reveal) and not self._may_speak(ledger, signed):
+        if isinstance(record, _SAID_BY_WORKERS) and not self._may_speak(ledger, signed):
             self._hold(source, ledger.task, signed.author, signed)
             return
         if isinstance(record, Reveal) and record.commit not in ledger.commits:
@@ -549,7 +556,7 @@ class Peer:
             return False
         if ledger.task in self.creators:
             return True
-        if isinstance(record, Commit | Reveal | Assign):
+        if isinstance(record, _OF_CHUNKS):
             return signed.author == self.signer.public_key
         return ledger.task in self.workers
 

@@ -67,6 +67,8 @@ ALLOWED_IDS_LEAST = 100
 
 _ID_MASK = (1 << 8 * ID_BYTES) - 1
 _words = Struct(">8I").unpack
+_sketched = Struct(">3xB20xQ").unpack
+"""Of a digest: the lowest byte of its first word, and its last two words as one."""
 
 
 class Reconcile(Body, frozen=True, tag="reconcile"):
@@ -135,7 +137,7 @@ class Reconciliation:
         self.salt = self._rng.randbytes(SALT_BYTES)
         self._came, self._data = None, bytearray()
         held = list(islice(ids, SET_MAX))
-        fingerprint, sketch = _summary(_digest(self.salt, record_id) for record_id in held)
+        fingerprint, sketch = _summary(_digests(self.salt, held))
         return Reconcile(
             self._topic, self.salt, self._attempt, len(held), fingerprint, sketch if len(held) > SMALL_SET else b""
         )
@@ -209,7 +211,7 @@ def answer(request: Reconcile, ids: Iterable[bytes]) -> list[Answer]:
     least = abs(request.count - len(held))
     if request.attempt == ATTEMPTS - 1 or (least and not _is_cheaper(_width(least), len(held))):
         return _all_ids(request.salt, held)
-    digests = [_digest(request.salt, record_id) for record_id in held]
+    digests = _digests(request.salt, held)
     fingerprint, sketch = _summary(digests)
     if fingerprint == request.fingerprint:
         return [ReconcileCells(request.salt, 0, b"")]
@@ -251,13 +253,19 @@ def _digest(salt: bytes, record_id: bytes) -> bytes:
     return sha256(salt + record_id).digest()
 
 
+def _digests(salt: bytes, record_ids: Iterable[bytes]) -> list[bytes]:
+    """`_digest` of each."""
+    return [sha256(salt + record_id).digest() for record_id in record_ids]
+
+
 def _summary(digests: Iterable[bytes]) -> tuple[bytes, bytes]:
     """Fingerprint and sketch of a set."""
     fingerprint = 0
     counters = [0] * SKETCH_BYTES
     for digest in digests:
-        fingerprint ^= int.from_bytes(digest[24:])
-        counters[digest[3] & 127] += 1 if digest[3] < 128 else -1
+        place, part = _sketched(digest)
+        fingerprint ^= part
+        counters[place & 127] += 1 if place < 128 else -1
     return fingerprint.to_bytes(FINGERPRINT_BYTES), bytes(counter & 0xFF for counter in counters)
 
 
@@ -331,8 +339,8 @@ def _decode(salt: bytes, data: bytes, held: list[bytes]) -> list[bytes] | None:
     our set.
     """
     table = _Cells(len(data) // CELL_BYTES // HASHES, data)
-    for record_id in held:
-        table.toggle(record_id, _digest(salt, record_id))
+    for record_id, digest in zip(held, _digests(salt, held), strict=True):
+        table.toggle(record_id, digest)
     cells = table.cells
     found: dict[bytes, None] = {}
     pending = list(range(len(cells)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
@@ -240,7 +241,7 @@ class World:
         self.manifest = self._manifest(creator)
         self.signed_manifest = sign_manifest(creator, self.manifest)
         self.task = self.signed_manifest.record_id
-        self._read: dict[bytes, Frame] = {}
+        self._read: OrderedDict[bytes, Frame] = OrderedDict()
         self.nodes = [self._node(index) for index in range(scenario.network.peers + 1)]
         self.index_of = {node.signer.peer_id: node.index for node in self.nodes}
         self.names = {node.signer.public_key: node.name for node in self.nodes}
@@ -262,7 +263,7 @@ class World:
         if frame is None:
             frame = self._read[data] = decode_frame(data)
             if len(self._read) > _FRAMES_SHARED:
-                del self._read[next(iter(self._read))]
+                self._read.popitem(last=False)
         return frame
 
     # ---- for whoever looks on
