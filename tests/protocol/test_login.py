@@ -6,10 +6,10 @@ from itertools import count
 
 import pytest
 
-from crowdcompute.protocol.accounts import Statement, sign_statement
+from crowdcompute.protocol.accounts import Statement, consent_to, sign_statement
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.login import CHALLENGE_S, LoginDesk, answer
+from crowdcompute.protocol.login import CHALLENGE_S, CONSENT_S, CONSENTS_MAX, LoginDesk, answer
 
 from .test_accounts import DESK, LAB, LAPTOP, PHONE, RIVAL, STRANGER, device, own, statement
 
@@ -79,3 +79,22 @@ def test_the_newest_statements_are_handed_out_and_no_other_accounts_can_be_repla
         at.keep(other.public_key, sign_statement(other, statement(other, device(other, PHONE, "phone"))))
     assert at.statements([DESK.public_key]) == []
     assert len(at.statements([PHONE.public_key])) == 2
+
+
+def test_a_consent_waits_for_an_account_that_is_known_and_gives_way_to_newer_ones() -> None:
+    at = desk()
+    asking = consent_to(PHONE, LAB.public_key, "phone", 1_000)
+    with pytest.raises(RemoteProtocolError, match="nobody has logged in"):
+        at.leave_consent(LAB.public_key, asking, 1_000.0)
+    at.keep(LAB.public_key, STATEMENT)
+    with pytest.raises(RemoteProtocolError, match="another account"):
+        at.leave_consent(LAB.public_key, consent_to(PHONE, RIVAL.public_key, "phone", 1_000), 1_000.0)
+    for _ in range(2):
+        at.leave_consent(LAB.public_key, asking, 1_000.0)
+    assert at.consents(LAB.public_key, 1_000.0 + CONSENT_S - 1) == [asking]
+    assert at.consents(LAB.public_key, 1_000.0 + CONSENT_S) == []
+    assert at.consents(RIVAL.public_key, 1_000.0) == []
+    others = [consent_to(Identity(bytes([n]) * 32), LAB.public_key, "x", 1) for n in range(70, 70 + CONSENTS_MAX)]
+    for data in others:
+        at.leave_consent(LAB.public_key, data, 1_001.0)
+    assert at.consents(LAB.public_key, 1_001.0) == others

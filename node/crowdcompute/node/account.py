@@ -23,6 +23,7 @@ from cyclopts import App, Parameter
 from crowdcompute.protocol.accounts import (
     AVATAR_BYTES_MAX,
     NAME_CHARACTERS_MAX,
+    Consent,
     Device,
     Statement,
     consent_to,
@@ -32,6 +33,7 @@ from crowdcompute.protocol.accounts import (
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
 from crowdcompute.protocol.join_link import JoinLink
+from crowdcompute.protocol.login import CONSENT_S
 
 from . import keys
 from .account_files import consent_text, keep, own_statement, own_statement_file, read_consent, read_statement
@@ -51,6 +53,8 @@ app = App(
 
 DAYS = 365
 """For how long, at most, a device may act for its account before it is linked again. A guess."""
+POLL_S = 1.0
+"""How often a device that asks to join is looked for: as soon as a person expects it."""
 _DAY_S = 86_400
 _AVATAR_PIXELS = (64, 48, 32, 16)
 """Edges to try: the largest whose PNG is small enough counts."""
@@ -120,18 +124,85 @@ def join(account: str, /, *, name: NameOf = None) -> None:
 
 
 @app.command
-def link(consent: str, /, *, days: Days = DAYS, name: NameOf = None, output: Output = None) -> None:
+def link(
+    consent: str | None = None,
+    /,
+    *,
+    through: Annotated[str | None, Parameter(name="--link", env_var="CC_LINK")] = None,
+    days: Days = DAYS,
+    name: NameOf = None,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    output: Output = None,
+) -> None:
     """Make a device the account's, or renew it; on the machine that has the account's key.
+
+    Without CONSENT, shows a QR code and waits until a device that has opened it asks to join.
 
     Parameters
     ----------
     consent
         What `cc-node account join` printed there.
+    through
+        Join link of a network whose signaling server brings the device's consent here.
     name
         What to call the device (default: what it calls itself).
+    yes
+        Take the first device that asks, without asking you.
     """
     key, statement = _ours()
-    joining = open_consent(read_consent(consent), key.public_key, verify)
+    if consent is not None:
+        _link(key, statement, open_consent(read_consent(consent), key.public_key, verify), days, name, output)
+        return
+    where = JoinLink.parse(through) if through else None
+    if where is None or not where.servers:
+        raise CommandError(
+            "which device? Give its consent, or --link with a signaling server that brings it here", Exit.USAGE
+        )
+    from .account_login import log_in, store
+
+    server, node = where.servers[0], keys.load_or_create(paths().identity)
+    data = own_statement_file()
+    assert data is not None
+    token = log_in(server, node, data)["token"]
+    page = f"{server}/me#n={where.network}&a={key.peer_id}" + (f"&i={where.invite}" if where.invite else "")
+    _show_code(page)
+    print(f"open this on the device that is to join {statement.name}: {page}", flush=True)
+    joining = _asking(server, token, key.public_key, yes=yes)
+    _link(key, statement, joining, days, name, output)
+    linked = own_statement_file()
+    assert linked is not None
+    store(server, token, linked)
+
+
+def _asking(server: str, token: str, account: bytes, *, yes: bool) -> Consent:
+    """The first device that asks to join and is welcome."""
+    from .account_login import consents
+
+    asked: set[bytes] = set()
+    end_s = time.monotonic() + CONSENT_S
+    while time.monotonic() < end_s:
+        for data in consents(server, token):
+            joining = open_consent(data, account, verify)
+            if joining.device in asked:
+                continue
+            asked.add(joining.device)
+            if yes or _is_welcome(joining):
+                return joining
+        time.sleep(POLL_S)
+    raise CommandError(f"no device has asked to join within {CONSENT_S // 60} minutes", Exit.TIMEOUT)
+
+
+def _is_welcome(joining: Consent) -> bool:
+    try:
+        said = input(f"{joining.name}, {peer_id_of(joining.device)}, wants to join. Is it yours? [y/N] ")
+    except EOFError:
+        raise CommandError("nobody is here to say whether the device is welcome: use --yes", Exit.USAGE) from None
+    return said.strip().lower() in ("y", "yes")
+
+
+def _link(
+    key: Identity, statement: Statement, joining: Consent, days: float, name: str | None, output: Path | None
+) -> None:
     until_s = _until(int(time.time()), days)
     device = Device(joining.device, name or joining.name, joining.since_s, until_s, joining.signature)
     others = [each for each in statement.devices if each.key != device.key]

@@ -46,6 +46,27 @@ def log_in(server: str, device: Signer, statement: bytes) -> dict[str, Any]:
     return _asked(server, "/login", signed)
 
 
+def store(server: str, token: str, statement: bytes) -> None:
+    """Leave a newer statement of the account that is logged in.
+
+    Raises:
+        CommandError: As `log_in`.
+    """
+    _asked(server, "/accounts/me", {"statement": statement.hex()}, token=token, method="PUT")
+
+
+def consents(server: str, token: str) -> list[bytes]:
+    """What devices have left that want to join the account that is logged in.
+
+    Raises:
+        CommandError: As `log_in`.
+    """
+    try:
+        return [bytes.fromhex(data) for data in _asked(server, "/accounts/me/consents", token=token)["consents"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"{server} gives no consents that can be read: {error}", Exit.REFUSED) from None
+
+
 def statements_of(server: str, devices: Sequence[bytes]) -> list[Statement]:
     """What the accounts that list these devices say of themselves, as far as a server knows.
 
@@ -56,18 +77,23 @@ def statements_of(server: str, devices: Sequence[bytes]) -> list[Statement]:
     for start in range(0, len(devices), DEVICES_ASKED_MAX):
         names = ",".join(map(peer_id_of, devices[start : start + DEVICES_ASKED_MAX]))
         try:
-            for data in _asked(server, f"/accounts?devices={names}", None)["statements"]:
+            for data in _asked(server, f"/accounts?devices={names}")["statements"]:
                 found.append(open_statement(bytes.fromhex(data), verify))
         except (RemoteProtocolError, KeyError, TypeError, ValueError) as error:
             raise CommandError(f"{server} gives no accounts that can be believed: {error}", Exit.REFUSED) from None
     return found
 
 
-def _asked(server: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+def _asked(
+    server: str, path: str, body: dict[str, Any] | None = None, *, token: str = "", method: str | None = None
+) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = Request(server + path, data, headers, method=method)
     try:
-        with _opener(server).open(Request(server + path, data), timeout=TIMEOUT_S) as answered:
-            document = json.loads(answered.read(ANSWER_BYTES_MAX))
+        with _opener(server).open(request, timeout=TIMEOUT_S) as answered:
+            text = answered.read(ANSWER_BYTES_MAX)
+            document = json.loads(text) if text else {}
     except HTTPError as error:
         with error:
             raise CommandError(f"{server} refuses: {_detail(error)}", Exit.REFUSED) from None

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from .accounts import Statement, newness, open_statement
+from .accounts import Statement, newness, open_consent, open_statement
 from .errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ LOGIN_DOMAIN = "cc/login/1"
 CHALLENGE_BYTES = 32
 CHALLENGE_S = 60
 DEVICES_ASKED_MAX = 100
+
+CONSENT_S = 600
+"""How long a device's consent waits for its account's word: a person sits at both ends."""
+CONSENTS_MAX = 8
+"""Of one account. Anybody can make some, so the person is asked about each, and old ones give way."""
 
 _END_BYTES, _NONCE_BYTES = 6, 10
 _SHOWN_BYTES = _END_BYTES + _NONCE_BYTES
@@ -53,6 +58,8 @@ class LoginDesk:
         self._used: dict[bytes, int] = {}
         self._kept: dict[bytes, tuple[Statement, bytes]] = {}
         self._account_of: dict[bytes, set[bytes]] = {}
+        self._consents: dict[bytes, dict[bytes, tuple[int, bytes]]] = {}
+        """Account -> device -> until when its consent waits, and the consent."""
 
     def challenge(self, nonce: bytes, now_s: float) -> bytes:
         """Something to sign; `nonce` are 10 random bytes."""
@@ -110,7 +117,9 @@ class LoginDesk:
             return
         self._forget(account)
         if len(self._kept) >= self._accounts_max:
-            self._forget(next(iter(self._kept)))
+            first = next(iter(self._kept))
+            self._forget(first)
+            self._consents.pop(first, None)
         self._kept[account] = (statement, data)
         for device in statement.devices:
             self._account_of.setdefault(device.key, set()).add(account)
@@ -119,6 +128,25 @@ class LoginDesk:
         """Those of the accounts that list one of these devices."""
         accounts: set[bytes] = set().union(*(self._account_of.get(device, set()) for device in devices))
         return [self._kept[account][1] for account in sorted(accounts)]
+
+    def leave_consent(self, account: bytes, data: bytes, now_s: float) -> None:
+        """Hold a device's consent until its account asks who wants to join.
+
+        Raises:
+            RemoteProtocolError: It is none, or nobody has logged in for this account.
+        """
+        if account not in self._kept:
+            raise RemoteProtocolError("nobody has logged in for this account here")
+        consent = open_consent(data, account, self._verifier)
+        waiting = self._consents.setdefault(account, {})
+        waiting.pop(consent.device, None)
+        if len(waiting) >= CONSENTS_MAX:
+            del waiting[next(iter(waiting))]
+        waiting[consent.device] = (int(now_s) + CONSENT_S, data)
+
+    def consents(self, account: bytes, now_s: float) -> list[bytes]:
+        """The consents that wait for this account, the oldest first."""
+        return [data for end_s, data in self._consents.get(account, {}).values() if end_s > now_s]
 
     def _forget(self, account: bytes) -> None:
         known = self._kept.pop(account, None)

@@ -51,6 +51,12 @@ class Store(msgspec.Struct, forbid_unknown_fields=True):
     statement: Hex
 
 
+class Asking(msgspec.Struct, forbid_unknown_fields=True):
+    """A device's consent."""
+
+    consent: Hex
+
+
 class Tokens:
     """Signed by a key that lives as long as the server: whoever is logged in at its end logs in again."""
 
@@ -128,15 +134,31 @@ def serve_accounts(app: FastAPI, origins: Collection[str]) -> None:
         token = tokens.issue(origin, peer_id_of(account.account), peer_id_of(device), time.time())
         return {"token": token, "expires_in_s": TOKEN_S}
 
-    @app.put("/accounts/me", status_code=204)
-    async def store(request: Request) -> None:
+    def account_of(request: Request) -> bytes:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
             raise HTTPException(401, "log in first: POST /login")
-        account = tokens.account_of(token, origins)
+        return public_key_of(tokens.account_of(token, origins))
+
+    @app.put("/accounts/me", status_code=204)
+    async def store(request: Request) -> None:
+        account = account_of(request)
         given = await _body(request, Store)
         try:
-            desk.keep(public_key_of(account), bytes.fromhex(given.statement))
+            desk.keep(account, bytes.fromhex(given.statement))
+        except RemoteProtocolError as error:
+            raise HTTPException(403, str(error)) from None
+
+    @app.get("/accounts/me/consents")
+    async def consents(request: Request) -> dict[str, list[str]]:
+        return {"consents": [data.hex() for data in desk.consents(account_of(request), time.time())]}
+
+    @app.post("/accounts/{account}/consents", status_code=204)
+    async def leave_consent(account: str, request: Request) -> None:
+        patience.spend(request.client.host if request.client is not None else "", time.time())
+        given = await _body(request, Asking)
+        try:
+            desk.leave_consent(public_key_of(account), bytes.fromhex(given.consent), time.time())
         except RemoteProtocolError as error:
             raise HTTPException(403, str(error)) from None
 

@@ -163,6 +163,44 @@ export interface CreditView {
   readonly proof: Blob;
 }
 
+/** What a screen asks about accounts: join one, look what becomes of it, or who earned most in a task. */
+export type AccountAsk =
+  | { readonly what: "join"; readonly account: string; readonly name: string }
+  | { readonly what: "look" }
+  | { readonly what: "leaders"; readonly taskId: string };
+
+export interface AccountAnswer {
+  /** Our consent as text. */
+  readonly consent?: string;
+  readonly mine?: AccountView | null;
+  readonly leaders?: readonly LeaderView[];
+}
+
+/** The account that this device belongs to, or has asked to join. */
+export interface AccountView {
+  readonly id: string;
+  readonly joined: {
+    readonly name: string;
+    readonly avatar: Blob | null;
+    readonly millicredits: number;
+    readonly devices: readonly {
+      readonly peerId: string;
+      readonly name: string;
+      readonly untilS: number;
+      readonly mayAct: boolean;
+      readonly isThis: boolean;
+    }[];
+  } | null;
+}
+
+/** A line of a leaderboard: an account, or a device that belongs to none (its name is empty). */
+export interface LeaderView {
+  readonly id: string;
+  readonly name: string;
+  readonly millicredits: number;
+  readonly workers: number;
+}
+
 /** One vote on one chunk as the creator's page shows it. */
 export interface VoteView {
   readonly worker: string;
@@ -216,6 +254,7 @@ export interface Commands {
   exportEvidence: { args: { taskId: string }; answer: Blob };
   exportResults: { args: { taskId: string }; answer: Blob };
   credit: { args: Record<string, never>; answer: readonly CreditView[] };
+  account: { args: AccountAsk; answer: AccountAnswer };
   readBundle: { args: { bytes: Uint8Array }; answer: TaskView };
   testRun: { args: { draft: Draft; chunk: number } | { bundle: Uint8Array; chunk: number }; answer: TestRun };
   publishDraft: { args: { draft: Draft }; answer: { taskId: string; joinLink: string } };

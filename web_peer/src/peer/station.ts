@@ -360,6 +360,14 @@ export class Station {
     return earned(this.runtime.peer.ledgers.values(), this.parts.blobs, this.parts.keys.signer.publicKey);
   }
 
+  async account(asked: Commands["account"]["args"]): Promise<Commands["account"]["answer"]> {
+    const { link, keys, store, verifying, blobs, unixS } = this.parts;
+    const [{ account }] = await Promise.all([import("./account"), verifying.loadSoftware()]);
+    const { verify } = verifying;
+    const ledgers = this.runtime.peer.ledgers;
+    return account(asked, { server: link.baseUrl, signer: keys.signer, store, verify, blobs, ledgers, unixS: unixS() });
+  }
+
   async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
     const { bundleView, openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);

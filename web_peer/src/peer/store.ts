@@ -51,6 +51,8 @@ interface Values {
   counters: StoredCounters;
   /** Tasks consented to that the person does not want to work on now. */
   unchosen: readonly Hex[];
+  /** The account asked to join, and what it says of itself since it named us. */
+  account: { readonly asked: Uint8Array; readonly statement: Uint8Array | null };
   /** Whether to go on computing after a reload. */
   isOn: boolean;
   /** The names of those that there are. */

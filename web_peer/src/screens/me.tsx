@@ -4,6 +4,7 @@ import { Action } from "../widgets/action";
 import { ago, bytes, count, date, duration, fingerprint } from "../widgets/format";
 import { save } from "../widgets/save";
 import { Sparkline } from "../widgets/sparkline";
+import { Account } from "./me/account";
 import type { ScreenProps } from "./screen";
 
 /** Everything this device did, to look at, to take away and to delete. */
@@ -47,6 +48,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
           </ul>
         )}
       </section>
+      <Account peer={peer} />
       <section class="card">
         <h2>Log</h2>
         <Log happenings={snapshot.happenings} snapshot={snapshot} />

@@ -7,6 +7,7 @@ import { Meter } from "../widgets/meter";
 import { save } from "../widgets/save";
 import { useChunkMarks } from "./marks";
 import { Evidence } from "./results/evidence";
+import { Leaders } from "./results/leaders";
 import { Picture } from "./results/picture";
 import { previewOf } from "./results/preview";
 import type { TaskScreenProps } from "./screen";
@@ -51,6 +52,7 @@ function Known({ peer, task }: { peer: Console; task: TaskView }) {
           </p>
         </section>
       )}
+      <Leaders peer={peer} task={task} />
       <Evidence />
       <Live text={`${percent(done, task.chunks)} percent verified.`} />
     </div>
