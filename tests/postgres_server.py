@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
 from sqlalchemy import URL
 
 from crowdcompute.node.store.database import PostgresPlace
@@ -26,6 +28,7 @@ class PostgresServer:
     user: int | None
     """Whom it runs as. It refuses to be root's."""
     schemas: int = field(default=0, init=False)
+    databases: int = field(default=0, init=False)
 
     def start(self) -> None:
         # No fsync: no test cuts the power, and the kernel keeps what a killed process has written.
@@ -42,6 +45,14 @@ class PostgresServer:
     @property
     def url(self) -> URL:
         return URL.create("postgresql", username="cc", database="postgres", query={"host": str(self.folder)})
+
+    def database(self) -> URL:
+        """A database of its own, for commands: they choose the schema themselves."""
+        self.databases += 1
+        name = f"cc{self.databases}"
+        with psycopg.connect(self.url.render_as_string(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url.set(database=name)
 
     def place(self) -> PostgresPlace:
         """Where nothing is yet."""

@@ -136,7 +136,7 @@ def test_sql_reads_what_was_put_into_tables(
     postgres: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = postgres.url.render_as_string()
+    url = postgres.database().render_as_string()
     if server:
         monkeypatch.setenv("CC_STORE", url)
     keep(role, PostgresPlace.parse(url, "crowdcompute_creator") if server else home / "creator" / "records.db")

@@ -46,7 +46,7 @@ def test_a_second_process_is_told_who_is_there(postgres: PostgresServer, monkeyp
 
 
 def test_a_node_and_a_creator_share_a_server_and_no_table(postgres: PostgresServer, tmp_path: Path) -> None:
-    url = postgres.url.render_as_string()
+    url = postgres.database().render_as_string()
     with (
         open_home(tmp_path / "here", disk_bytes=0, store=url) as node,
         open_home(tmp_path / "there", disk_bytes=0, store=url) as creator,

@@ -90,7 +90,7 @@ def test_any_sequence_of_saving_forgetting_and_reopening_equals_a_dict(sequence:
         check_like_a_dict(Path(folder, "node.db"), sequence)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequence=st.lists(steps, max_size=12))
 def test_so_it_does_on_a_postgres_server(postgres: PostgresServer, sequence: list[Step]) -> None:
     check_like_a_dict(postgres.place(), sequence)
