@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
 import shutil
 import struct
 from itertools import product
@@ -10,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import pytest
 import wasmtime
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ["collatz", "deep_zoom", "path_trace", "value_at_risk", "van_der_waerden"]
+NAMES = ["collatz", "deep_field", "deep_zoom", "path_trace", "value_at_risk", "van_der_waerden"]
 
 
 def load(example: str, script: str) -> ModuleType:
@@ -98,7 +101,7 @@ def test_an_example_is_a_task_whose_module_every_volunteer_admits(example: str) 
     manifest = make_manifest(task, read_module(task), None, created_s=0)
     result = Instance(example).run(chunk_input(manifest, manifest.chunks - 1, task.inputs))
     assert result is not None
-    assert len(result) == task.limits.output_bytes or example in ("value_at_risk", "van_der_waerden")
+    assert len(result) == task.limits.output_bytes or example in ("deep_field", "value_at_risk", "van_der_waerden")
     assert len(result) <= task.limits.output_bytes
 
 
@@ -131,6 +134,7 @@ def test_among_the_first_7000_collatz_numbers_the_first_takes_most_steps() -> No
     [
         ("collatz", struct.pack("<2q", -1, 5), "not negative"),
         ("collatz", b"12345678", "two numbers"),
+        ("deep_field", struct.pack("<8I", 321, 1, 0, 0, 1, 1, 1, 1), "at most 320 x 320 pixels"),
         ("deep_zoom", struct.pack("<4q", 0, 0, 1024, 1024), "at most 16384 pixels"),
         ("deep_zoom", struct.pack("<4q", 0, 0, 0, 8), "4 numbers"),
         ("path_trace", struct.pack("<4q", 0, 0, 480, 360), "at most 3600 pixels"),
@@ -142,6 +146,37 @@ def test_an_input_out_of_bounds_is_a_task_error_with_a_text(example: str, data: 
     instance = Instance(example)
     assert instance.run(data) is None
     assert message in instance.error()
+
+
+def test_a_tile_of_the_deep_field_is_what_numpy_computes_on_the_whole_picture() -> None:
+    example, reference = load("deep_field", "example"), load("deep_field", "reference")
+    rng = numpy.random.default_rng(5)
+    picture = (255 * rng.random((90, 110, 3)) ** 4).astype(numpy.uint8)
+    whole = reference.restored(picture, example.blur(), 4)
+    for rows, columns in ((slice(0, 30), slice(60, 110)), (slice(40, 70), slice(30, 60))):
+        top, left = max(0, rows.start - 24), max(0, columns.start - 24)
+        part = picture[top : rows.stop + 24, left : columns.stop + 24]
+        sides = (rows.stop - rows.start, columns.stop - columns.start)
+        data = example.packed(part, rows.start - top, columns.start - left, *sides, example.blur(), 4)
+        assert Instance("deep_field").run(data) == whole[rows, columns].tobytes()
+
+
+@pytest.mark.parametrize(("light", "celsius"), [(1000, 25), (25, -10), (600, 60)])
+def test_a_solar_module_gives_the_most_that_any_voltage_does(light: float, celsius: float) -> None:
+    kernel = load("solar_modules", "kernel")
+    module = json.loads((EXAMPLES / "solar_modules" / "inputs" / "0000").read_text())["modules"][0]
+    found = kernel.power(module, light, celsius)
+    _, a_reference, _, dark_current, series, shunt, _ = module
+    assert 0 < found < light * 0.5
+    assert kernel.main(json.dumps({"conditions": [[light, celsius, 2]], "modules": [module]}).encode()) == [2 * found]
+    if celsius == 25:  # where the formulas for other temperatures say nothing
+        generated, leaks = light / 1000 * module[2], shunt * 1000 / light
+        tried = []
+        for step in range(20_000):
+            diode = step * 0.0025
+            current = generated - dark_current * math.expm1(diode / a_reference) - diode / leaks
+            tried.append(current * (diode - current * series))
+        assert found >= max(tried) > found * (1 - 1e-6)
 
 
 @pytest.mark.parametrize(("column", "row"), [(0, 0), (240, 170), (90, 210), (320, 265), (479, 359)])

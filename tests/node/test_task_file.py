@@ -102,6 +102,10 @@ def test_inputs_are_read_and_items_are_the_files_of_a_folder_by_name(tmp_path: P
     ("text", "message"),
     [
         (HEAD + "colour = 1\n" + CODE + SPLIT, "there is no key 'colour': there are schema, name"),
+        (
+            HEAD + '[code]\nruntime = "python"\nmodule = "k.py"\n' + SPLIT,
+            "code.runtime: Python is compiled to a module",
+        ),
         (HEAD + CODE + SPLIT + "[limit]\nseconds = 1\n", "no key 'limit': did you mean 'limits'?"),
         (HEAD + CODE + SPLIT + "[limits]\nsecond = 1\n", "no key 'second' in [limits]: did you mean 'seconds'?"),
         (HEAD + CODE + "[split]\ngrid = { widht = 1 }\n", "no key 'widht' in [split.grid]: did you mean 'width'?"),

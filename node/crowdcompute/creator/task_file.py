@@ -206,6 +206,8 @@ def read_task_file(folder: Path) -> TaskFile:
         raise TaskFileError(f"{path} is not valid TOML: {error}") from None
     try:
         _refuse_unknown(table, TaskTable, "")
+        if isinstance(code := table.get("code"), dict) and code.get("runtime") == "python":
+            raise TaskFileError("code.runtime: Python is compiled to a module: leave this out, and name code.source")
         task = msgspec.convert(table, TaskTable)
         if task.code.runtime == "js" and task.code.source is not None:
             raise TaskFileError("code.source: JavaScript is signed as it is written; name it in code.module alone")
