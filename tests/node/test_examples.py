@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ["collatz", "deep_field", "deep_zoom", "path_trace", "value_at_risk", "van_der_waerden"]
+GPU_NAMES = ["digits", "gpu_collatz"]
 
 
 def load(example: str, script: str) -> ModuleType:
@@ -76,19 +77,21 @@ def test_building_an_example_gives_the_committed_module(example: str, tmp_path: 
 
 
 @pytest.mark.slow
-def test_building_the_gpu_example_gives_the_committed_package(tmp_path: Path) -> None:
-    folder = shutil.copytree(EXAMPLES / "gpu_collatz", tmp_path / "elsewhere")
-    (folder / "gpu_collatz.kernel").unlink()
-    (folder / "gpu_collatz.wasm").unlink()
+@pytest.mark.parametrize("example", GPU_NAMES)
+def test_building_a_gpu_example_gives_the_committed_package(example: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLES / example, tmp_path / "elsewhere")
+    (folder / f"{example}.kernel").unlink()
+    (folder / f"{example}.wasm").unlink()
     task = read_task_file(folder)
     assert task.kernel is not None
-    assert make_package(task, task.kernel) == (EXAMPLES / "gpu_collatz" / "gpu_collatz.kernel").read_bytes()
+    assert make_package(task, task.kernel) == (EXAMPLES / example / f"{example}.kernel").read_bytes()
 
 
-def test_a_gpu_example_is_a_task_whose_package_every_volunteer_admits() -> None:
-    task = read_task_file(EXAMPLES / "gpu_collatz")
+@pytest.mark.parametrize("example", GPU_NAMES)
+def test_a_gpu_example_is_a_task_whose_package_every_volunteer_admits(example: str) -> None:
+    task = read_task_file(EXAMPLES / example)
     package = open_package(read_module(task))
-    assert package.package.fallback == (EXAMPLES / "gpu_collatz" / "gpu_collatz.wasm").read_bytes()
+    assert package.package.fallback == (EXAMPLES / example / f"{example}.wasm").read_bytes()
     assert make_manifest(task, read_module(task), None, created_s=0).runtime == "gpu"
 
 
@@ -242,3 +245,20 @@ def test_a_picture_shows_its_tiles_and_greys_what_is_missing() -> None:
     assert picture.getpixel((0, 0)) == render.GREY
     assert picture.getpixel((64, 64)) == (0, 0, 0)
     assert picture.getpixel((64, 65)) not in {render.GREY, (0, 0, 0)}
+
+
+def test_the_fallback_of_the_digits_is_near_what_python_computes_and_an_error_of_one_percent_is_not() -> None:
+    task = read_task_file(EXAMPLES / "digits")
+    comparison = open_package(read_module(task)).comparison
+    assert comparison is not None
+    data = (EXAMPLES / "digits" / "inputs" / "0000").read_bytes()
+    result = Instance("digits").run(data)
+    assert result is not None
+    images = [data[at : at + 64] for at in range(44, len(data), 64)]
+    classes = [images[10 * each : 10 * each + 10] for each in range(10)]
+    alike = load("digits", "reference").alike
+    expected = [number for image in images[100:] for number in alike(image, classes)]
+    assert comparison.halved().are_close(result, struct.pack("<640f", *expected))
+    for item in range(640):
+        wrong = [*expected[:item], 1.01 * expected[item], *expected[item + 1 :]]
+        assert not comparison.are_close(result, struct.pack("<640f", *wrong))

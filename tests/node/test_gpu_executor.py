@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,10 @@ import pytest
 import wasmtime
 
 from crowdcompute.node.executors.pool import WorkerPool
-from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.gpu import Golden, Package
-from crowdcompute.protocol.gpu.compare import Exact
+from crowdcompute.protocol.gpu.compare import Exact, Tolerance
 from crowdcompute.protocol.gpu.package import Field, Output
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -114,6 +116,42 @@ def kernel(statements: str, *, before: str = "", fuel: int = 1_000, **fields: An
     )
 
 
+def floats(expression: str, absolute: float = 1e-3) -> bytes:
+    """A package of floats: 7.0 for the golden vector, for all else `expression` of `x`, the invocation."""
+    seven = struct.pack("<f", 7.0)
+    body = f"let x = f32(id.x); if (start != 0u) {{ out[id.x] = {expression}; }}"
+    source = decode(kernel(body), Package).source.replace(b"array<u32>", b"array<f32>").replace(b"7u", b"7.0")
+    near = Tolerance(absolute=absolute, relative=0.0, outliers=0.0)
+    return kernel(
+        "",
+        source=source,
+        outputs=(Output(name="out", elements=1, compare=near),),
+        golden=(Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(seven).digest(), result=seven),),
+        fallback=returning(int.from_bytes(seven, "little")),
+    )
+
+
+EXPRESSIONS: dict[str, Callable[[float], float]] = {
+    "x / 3.0 + sqrt(x)": lambda x: x / 3 + math.sqrt(x),
+    "sin(x) * cos(x)": lambda x: math.sin(x) * math.cos(x),
+    "exp(-x) + log(x + 1.0)": lambda x: math.exp(-x) + math.log(x + 1),
+    "fract(x * 0.3) + floor(x * 0.3) + round(x * 0.5)": lambda x: x * 0.3 + round(x * 0.5),
+    "pow(x + 1.0, 0.25) + atan2(x, 2.0)": lambda x: (x + 1) ** 0.25 + math.atan2(x, 2),
+    "f32(u32(x * 1.5)) - f32(i32(-x * 1.5)) + max(x, 3.0) - min(x, 3.0)": (
+        lambda x: 2 * int(x * 1.5) + max(x, 3) - min(x, 3)
+    ),
+    "select(1.5, -abs(x - 4.5), x < 5.0) + sign(x - 3.0) * inverseSqrt(x + 1.0)": (
+        lambda x: (-abs(x - 4.5) if x < 5 else 1.5) + ((x > 3) - (x < 3)) / math.sqrt(x + 1)
+    ),
+}
+
+
+def is_near(data: bytes, expected: Callable[[float], float]) -> bool:
+    """Whether the floats of invocations 0, 1, 2 and so on are those."""
+    found = struct.unpack(f"<{len(data) // 4}f", data)
+    return all(abs(number - expected(float(x))) < 1e-3 for x, number in enumerate(found))
+
+
 def reference(first: int, end: int) -> bytes:
     spec = importlib.util.spec_from_file_location("gpu_collatz_reference", EXAMPLE / "reference.py")
     assert spec is not None
@@ -137,6 +175,20 @@ def test_a_kernel_and_its_fallback_compute_what_python_computes(machine: Machine
 def test_a_chunk_of_many_dispatches_is_the_same_as_its_fallback(machine: Machine, plain_machine: Machine) -> None:
     chunk = (10**12, 10**12 + 2**18)
     assert machine.compute(COLLATZ, chunk) == plain_machine.compute(COLLATZ, chunk)
+
+
+def test_floats_are_those_of_python_within_the_tolerance(machine: Machine) -> None:
+    for expression, expected in EXPRESSIONS.items():
+        package = floats(expression)
+        (outcome,) = machine.compute(package, (5, 15))
+        assert machine.pool.gpu.takes(hashlib.sha256(package).digest()), expression
+        assert (outcome.status, len(outcome.data)) == (Status.OK, 40), expression
+        assert is_near(outcome.data, expected), (expression, struct.unpack("<10f", outcome.data))
+
+
+def test_a_float_that_is_none_ends_a_chunk_without_a_result(machine: Machine) -> None:
+    (outcome,) = machine.compute(floats("1.0 / (x - 3.0)"), (5, 15))
+    assert (outcome.status, outcome.detail) == (Status.NO_RESULT, "a number that is not finite")
 
 
 def test_a_device_that_computes_something_else_is_not_used(machine: Machine) -> None:

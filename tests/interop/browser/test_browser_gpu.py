@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.interop.conftest import EXAMPLES
 from tests.node.random_kernels import FUNCTIONS, Kernels
-from tests.node.test_gpu_executor import HOSTILE, Machine, kernel, reference
+from tests.node.test_gpu_executor import EXPRESSIONS, HOSTILE, Machine, floats, is_near, kernel, reference
 
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import read_module
@@ -91,6 +91,15 @@ def test_the_example_has_the_same_bytes_as_in_python(tab: Any) -> None:
     tab.ask("changeSettings", gpu="software")
     for first, end in ((1, 1_000), (837_799, 837_816), (2**32 - 100, 2**32 + 100), (2**63 - 40, 2**63 - 1)):
         assert trial(tab, package, first, end - first) == ("ok", reference(first, end), "")
+
+
+def test_floats_are_those_of_python_within_the_tolerance(tab: Any) -> None:
+    tab.ask("changeSettings", gpu="software")
+    for expression, expected in EXPRESSIONS.items():
+        status, data, _ = trial(tab, floats(expression), 5, 10)
+        assert (status, len(data)) == ("ok", 40), expression
+        assert is_near(data, expected), (expression, struct.unpack("<10f", data))
+    assert trial(tab, floats("1.0 / (x - 3.0)"), 5, 10) == ("no result", b"", "a number that is not finite")
 
 
 def test_hostile_kernels_end_without_a_result_and_the_page_goes_on(tab: Any) -> None:
