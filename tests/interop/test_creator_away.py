@@ -79,3 +79,55 @@ def test_results_are_provisional_on_every_node_before_the_creator_returns(
     assert {*place.stored("reveal")}
     audited = place.cc_task("audit", str(place.folder / "results"))
     assert audited.code == 0, audited.err
+
+
+@pytest.mark.slow
+def test_a_steward_does_the_job_of_a_creator_that_was_killed(
+    place: Any, join: str, task_id: Callable[[Any], str], wait_until: Callable[..., Any]
+) -> None:
+    verify = '[verify]\nreplication = 2\neps = 0.2\nepoch = "2s"\n'
+    folder, expected = place.slow_task(12, 20_000_000, verify)
+    described = folder / "task.toml"
+    described.write_text(described.read_text().replace("seconds = 20", "seconds = 2"))
+    nodes = place.nodes(join, "alice", "bob")
+    steward = place.node(join, "sam", "--steward").joined()
+    publishing = place.start_publish(folder, join)
+    task = task_id(publishing)
+    wait_until(lambda: holds_its_task(steward), "the steward holds the task and its code")
+    publishing.kill()
+
+    for words, code, sentence in (
+        (("--to", "12D3", "--for", "2d"), 2, "is not the peer id"),
+        (("--to", steward.peer_id, "--for", "soon"), 2, "write it like"),
+        (("--to", steward.peer_id, "--for", "900d"), 6, "expires before that"),
+    ):
+        refused = place.cc_task("delegate", task, *words, "--host", "127.0.0.1")
+        assert (refused.code, refused.err.count("\n")) == (code, 1), refused.err
+        assert sentence in refused.err
+    named = place.cc_task("delegate", task, "--to", steward.peer_id, "--for", "2d", "--trusted", "--host", "127.0.0.1")
+    assert named.code == 0, named.err
+    assert "acts for you" in named.out
+
+    def acting() -> dict[str, Any]:
+        return next((known for known in steward.status()["steward_of"] if known["task"] == task), {})
+
+    wait_until(lambda: acting().get("state") == "settled", "the steward has settled the task")
+    assert acting()["accepted"] == 12
+    assert not place.stored("certificate")
+
+    def said(node: Any) -> int:
+        (facts,) = (known for known in node.status()["tasks"] if known["task"] == task)
+        away = facts["creator_away"] or {}
+        return int(away.get("steward", 0) + away.get("final", 0))
+
+    wait_until(lambda: all(said(node) == 12 for node in nodes), "every node has heard what the steward settled")
+
+    watched = place.cc_task("watch", task, "--host", "127.0.0.1")
+    assert watched.code == 0, watched.err
+    files, _ = place.results(task, "results")
+    assert files == expected
+    audited = place.cc_task("audit", str(place.folder / "results"))
+    assert audited.code == 0, audited.err
+    assert f"{steward.peer_id}  " in audited.out
+    assert "trusted: its audits count" in audited.out
+    assert place.cc_task("revoke", task, "--from", steward.peer_id).code == 6

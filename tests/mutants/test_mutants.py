@@ -248,7 +248,7 @@ MUTANTS = (
     Mutant(
         "a closed chunk is computed again",
         "picking",
-        'closed = int.from_bytes(ledger.closed_bitmap(shard), "little")',
+        'closed = int.from_bytes(ledger.settled_bitmap(shard), "little")',
         "closed = 0",
         PICKING,
     ),

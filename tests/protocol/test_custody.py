@@ -574,7 +574,7 @@ def test_custodians_cannot_read_what_they_keep() -> None:
     for sealed in keeper.peer.custody.kept._blobs.values():
         assert sealed not in results
         for maker in small.nodes[1:]:
-            for seal_key in (maker.signer.seal_key, small.creator.signer.seal_key):
+            for seal_key in (maker.signer.seal_key, small.creator.signer.seal_key, small.manifest.seal_key):
                 with pytest.raises(RemoteProtocolError):
                     keeper.signer.unseal(seal_key, b"result" + small.task, sealed)
 

@@ -32,8 +32,10 @@ from crowdcompute.protocol.records import (
     Assign,
     CertificateBody,
     Checkpoint,
+    Delegate,
     Join,
     Record,
+    Revoke,
     Verdict,
     parse,
     runs_of,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from crowdcompute.protocol.manifest import Manifest
 
+DAVE = Identity(bytes([4]) * 32)
 ALICE, BOB, CAROL = WORKERS = tuple(Identity(bytes([number]) * 32) for number in (1, 2, 3))
 CHUNKS = 5
 
@@ -67,10 +70,14 @@ class Job:
     def say(self, author: Identity, record: Record, opened: bytes = b"") -> None:
         self.shown.append(Shown(sign(author, record), opened))
 
-    def ask(self, worker: Identity, chunks: Sequence[int]) -> None:
+    def ask(self, worker: Identity, chunks: Sequence[int], *, by: Identity | None = None) -> None:
         seq = len(self.shown)
         record = Assign(self.task, 0, seq, worker.public_key, b"sealed to somebody else")
-        self.say(self.creator, record, encode(AssignOpening(0, runs_of(chunks))))
+        self.say(by or self.creator, record, encode(AssignOpening(0, runs_of(chunks))))
+
+    def let_act(self, steward: Identity, *, trusted: bool) -> None:
+        self.say(steward, Join(self.task, steward.seal_key, bytes(32), 0, bytes(32), 0))
+        self.say(self.creator, Delegate(self.task, steward.public_key, 1_800_000_600, trusted, bytes(60)))
 
     def vote(
         self,
@@ -228,6 +235,28 @@ def measured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
 
 
 @pytest.fixture(scope="module")
+def entrusted(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """As the honest one, but it was a steward that asked, for which its creator answers, and that voted as well."""
+    policy = Policy(replication=1, eps=0.5, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy))
+    job.let_act(DAVE, trusted=True)
+    job.vote(ALICE, rights(0, 1, 2))
+    job.vote(BOB, rights(3, 4))
+    for worker, asked in ((BOB, (0, 1, 2)), (ALICE, (3, 4)), (CAROL, range(CHUNKS))):
+        job.ask(worker, asked, by=DAVE)
+        job.vote(worker, rights(*asked))
+    job.say(DAVE, Assign(job.task, 0, 90, CAROL.public_key, b"nonsense"))
+    job.vote(DAVE, rights(0))
+    job.say(DAVE, Checkpoint(job.task, 0, 0, CHUNKS, b"\x1f", b"\0", bytes(32), *fields_of(b"")))
+    bound = error_bound(0.8 * 10, 0, convicted=False)
+    job.close(
+        dict.fromkeys(range(CHUNKS), WORKERS),
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 16, 10, 0, 0, 0, 0.5, bound, 0.95),
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
 def mismeasured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
     """One worker's vote is beyond the tolerance of what the creator computes, which is not what anybody else does."""
     job = with_tolerance(creator, make_manifest, 1, 1e-4)
@@ -239,6 +268,25 @@ def mismeasured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Jo
         {0: (ALICE,), 1: (ALICE,), 2: (ALICE,), 3: (), 4: ()},
         lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 10, 0, 3, 1, 1, 1e-4, 0.0, 0.99),
         about(*range(CHUNKS), off=0.25),
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def taken_back(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """A steward lied and was revoked; the creator executed everything."""
+    policy = Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=CHUNKS, split=Range(0, 20, 4), policy=policy))
+    job.let_act(DAVE, trusted=True)
+    job.vote(ALICE, rights(0, 1, 2))
+    job.ask(BOB, (0, 1), by=DAVE)
+    job.vote(BOB, rights(0, 1))
+    job.vote(DAVE, {0: b"a lie"})
+    job.vote(creator, rights(0, 1, 2, 3, 4), seq=50)
+    job.say(creator, Revoke(job.task, DAVE.public_key))
+    job.close(
+        {0: (ALICE, BOB), 1: (ALICE, BOB), 2: (ALICE,), 3: (), 4: ()},
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 11, 0, 2, 0, 0, 1e-4, 0.0, 0.95),
     )
     return job
 
@@ -257,6 +305,26 @@ def replaced(job: Job, at: int, **fields: object) -> list[Shown]:
 
 def without(job: Job, *left_out: int) -> list[Shown]:
     return [entry for at, entry in enumerate(job.shown) if at not in left_out]
+
+
+def broken_stewards(entrusted: Job, taken_back: Job) -> dict[str, list[Shown]]:
+    """Copies in which one thing about a steward is not as it should be."""
+    delegated, said = index(entrusted, "delegate"), index(entrusted, "checkpoint")
+    paying = Job(entrusted.creator, parse_manifest(entrusted))
+    table = table_of({DAVE.public_key: 1_000})
+    paying.say(DAVE, Checkpoint(paying.task, 0, 0, CHUNKS, b"\x1f", b"\0", bytes(32), *fields_of(table)))
+    paying.say(DAVE, Verdict(paying.task, ALICE.public_key, "wrong", 0, bytes(32), 9))
+    last = len(entrusted.shown) - 1
+    closed = parse(entrusted.shown[last].signed)
+    by_steward = Shown(sign(DAVE, closed), b"")
+    return {
+        "audits of a steward for which nobody answers": replaced(entrusted, delegated, trusted=False),
+        "words of a steward that nobody named": without(entrusted, delegated),
+        "a steward that pays": [*entrusted.shown[:said], paying.shown[-2], *entrusted.shown[said:]],
+        "a steward that convicts": [*entrusted.shown[:said], paying.shown[-1], *entrusted.shown[said:]],
+        "a steward that closes the task": [*entrusted.shown[:last], by_steward],
+        "a steward that lied and was not revoked": without(taken_back, index(taken_back, "revoke")),
+    }
 
 
 def broken(honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job) -> dict[str, list[Shown]]:
@@ -340,6 +408,16 @@ def parse_manifest(job: Job) -> Manifest:
     return open_manifest(job.shown[0].signed, verify)
 
 
+def test_what_a_steward_said_is_counted_as_its_creator_says(entrusted: Job, taken_back: Job) -> None:
+    counted = recount(entrusted.shown, verify)
+    assert counted.trusted == {DAVE.public_key}
+    assert counted.by_steward == {DAVE.public_key: {"assign": 4, "checkpoint": 1, "commit": 1}}
+    assert counted.credit.keys() == {worker.public_key for worker in WORKERS}
+    counted = recount(taken_back.shown, verify)
+    assert counted.revoked == {DAVE.public_key}
+    assert not counted.by_steward
+
+
 def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job) -> None:
     counted = recount(measured.shown, verify)
     assert counted.wrong_votes == {}
@@ -357,7 +435,14 @@ def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job, mea
 
 
 def test_the_vectors_hold(
-    honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job, expect_vectors: ExpectVectors
+    honest: Job,
+    lied_to: Job,
+    given_up: Job,
+    measured: Job,
+    mismeasured: Job,
+    entrusted: Job,
+    taken_back: Job,
+    expect_vectors: ExpectVectors,
 ) -> None:
     """A file is its entries by number, of which the first list has all."""
     entries: dict[Shown, int] = {}
@@ -368,6 +453,8 @@ def test_the_vectors_hold(
         "given up": given_up,
         "measured": measured,
         "mismeasured": mismeasured,
+        "entrusted to a steward": entrusted,
+        "taken back from a steward": taken_back,
     }
     for name, shown in ((name, job.shown) for name, job in jobs.items()):
         counted = recount(read_shown(b"".join(write_shown(shown))), verify)
@@ -382,11 +469,16 @@ def test_the_vectors_hold(
                     "credit": {worker.hex(): amount for worker, amount in sorted(counted.credit.items())},
                     "wrong_votes": {worker.hex(): count for worker, count in sorted(counted.wrong_votes.items())},
                     "verdicts": {worker.hex(): each.void_to for worker, each in sorted(counted.verdicts.items())},
+                    "by_steward": {steward.hex(): said for steward, said in sorted(counted.by_steward.items())},
+                    "trusted": sorted(steward.hex() for steward in counted.trusted),
+                    "revoked": sorted(steward.hex() for steward in counted.revoked),
                     "cannot_check": list(counted.cannot_check),
                 },
             }
         )
-    for name, shown in broken(honest, lied_to, given_up, measured, mismeasured).items():
+    for name, shown in (
+        broken(honest, lied_to, given_up, measured, mismeasured) | broken_stewards(entrusted, taken_back)
+    ).items():
         with pytest.raises((DoesNotHold, RemoteProtocolError)) as error:
             recount(read_shown(b"".join(write_shown(shown))), verify)
             pytest.fail(name)

@@ -235,7 +235,7 @@ def test_equal_record_sets_give_equal_provisional_tallies() -> None:
         }, f"seed {number}"
         states |= {standing.state for standing in expected.chunks.values()}
         found += bool(expected.found)
-    assert states == set(ProvisionalState)
+    assert states == set(ProvisionalState) - {ProvisionalState.STEWARD}, "its vectors are in stewards.json"
     assert found > 5, "juries that find nobody are not compared"
 
 

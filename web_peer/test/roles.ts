@@ -1,7 +1,7 @@
 /** Both parts a peer plays, at hand at once as in a native peer; src/peer/later.ts has them as a browser does. */
 
 import { Absences } from "../src/protocol/absence";
-import { checkRecord } from "../src/protocol/checking";
+import { mayEnter } from "../src/protocol/checking";
 import { CreatorRole } from "../src/protocol/creator";
 import { Custody } from "../src/protocol/custody";
 import { Exchange } from "../src/protocol/exchange";
@@ -13,10 +13,7 @@ export const ROLES: Roles = {
   worker: (...parts) => new WorkerRole(...parts),
   creator: (...parts) => new CreatorRole(...parts),
   custody: (...parts) => new Custody(...parts),
-  check: (...parts) => {
-    checkRecord(...parts);
-    return true;
-  },
+  check: mayEnter,
   attend: (ledger) => void Absences.of(ledger),
   exchange: (...parts) => new Exchange(...parts),
   slots: (...parts) => new Slots(...parts),

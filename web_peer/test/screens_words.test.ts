@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { PauseReason } from "../src/peer/console";
+import { awayWords } from "../src/screens/away";
 import { titleOf } from "../src/screens/page_state";
 import { connectionOf, progressOf, reasonOf } from "../src/screens/reasons";
 import { previewOf } from "../src/screens/results/preview";
@@ -117,5 +118,37 @@ describe("a result in one line", () => {
   it("is hexadecimal otherwise, and never fails", () => {
     expect(previewOf(new Uint8Array([0, 1, 254]))).toBe("00 01 fe");
     fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (some) => previewOf(some).length > 0));
+  });
+});
+
+describe("a task whose creator is away", () => {
+  const nothing = {
+    sinceS: 1_800_000_000,
+    provisional: 0,
+    bySteward: 0,
+    sealed: 0,
+    disputed: 0,
+    credibility: null,
+    liarsFound: 0,
+  };
+  const said = (part: Partial<Parameters<typeof awayWords>[0]>) => awayWords({ ...nothing, ...part }, { chunks: 240 });
+
+  it("is said to be provisional, how far, since when, and what that means", () => {
+    const { headline, meaning, more } = said({ provisional: 238, credibility: 0.99996, sealed: 2 });
+    expect(headline).toMatch(/^Provisional: 238 of 240, creator away since .*2027/);
+    expect(meaning).toMatch(/drawn by lot .* not yet final\. .*probability of 99\.99 % at least\. When the creator is back/);
+    expect(more).toBe("2 chunks wait for a second vote.");
+  });
+
+  it("says whose word a steward's is", () => {
+    expect(said({ bySteward: 240 }).meaning).toMatch(/^They were settled by a steward/);
+    expect(said({ provisional: 1, bySteward: 3, credibility: 0.8 }).meaning).toMatch(/3 of them were settled/);
+  });
+
+  it("promises no certainty, and nothing where there is nothing", () => {
+    expect(said({ provisional: 1, credibility: 0.999999 }).meaning).not.toContain("100 %");
+    expect(said({}).headline).toMatch(/^Provisional: 0 of 240/);
+    expect(said({}).meaning).toMatch(/^Results are computed and kept, and nobody has confirmed any yet/);
+    expect(said({ disputed: 1, liarsFound: 2 }).more).toBe("1 chunk in dispute, 2 devices found to lie.");
   });
 });

@@ -4,7 +4,8 @@ import { checkRecord } from "../src/protocol/checking";
 import { hex, type Hex } from "../src/protocol/bytes";
 import { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
-import { type LedgerRecord, runsOf, type Signed } from "../src/protocol/records";
+import { type LedgerRecord, type Signed } from "../src/protocol/records";
+import { runsOf } from "../src/protocol/runs";
 import { fieldsOf } from "../src/protocol/credit";
 import { SoftwareIdentity } from "../src/protocol/software";
 

@@ -16,6 +16,7 @@ import { cases as policy } from "./vectors/policy";
 import { cases as records } from "./vectors/records";
 import { cases as split } from "./vectors/split";
 import { cases as evidence } from "./vectors/evidence";
+import { cases as stewards } from "./vectors/stewards";
 import { cases as credit } from "./vectors/credit";
 import { cases as tally } from "./vectors/tally";
 
@@ -36,6 +37,7 @@ const FILES = {
   policy,
   credit,
   evidence,
+  stewards,
 };
 
 for (const [file, cases] of Object.entries(FILES)) {

@@ -24,7 +24,8 @@ import {
 } from "../src/protocol/events";
 import { encodeFrame, type Frame } from "../src/protocol/frames";
 import type { PeerId } from "../src/protocol/identity";
-import { type Manifest, signManifest } from "../src/protocol/manifest";
+import { type Manifest } from "../src/protocol/manifest";
+import { signManifest } from "../src/protocol/signing";
 import { Peer } from "../src/protocol/peer";
 import { recordKey, type Signed } from "../src/protocol/records";
 import { MemoryBlobStore } from "../src/protocol/storage";

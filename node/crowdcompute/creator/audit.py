@@ -24,6 +24,9 @@ from .report import show
 from .results import CERTIFICATE_FILE, RECORDS_FILE, SCHEMA, chunk_file, document, statement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crowdcompute.protocol.records import Kind
     from crowdcompute.protocol.recount import Recount
 
 _RESULT_FILE = re.compile(r"[0-9]{6,10}\.bin")
@@ -187,6 +190,14 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "failed": body.failed,
         "audits": {"by_workers": body.worker_audits, "by_creator": body.creator_audits, "mismatches": body.mismatches},
         "convicted": [peer_id_of(worker) for worker in sorted(counted.verdicts)],
+        "decided_by": {
+            "creator": {kind: counted.records[kind] - _by_stewards(counted, kind) for kind in _DECIDING},
+            "stewards": {
+                peer_id_of(steward): {"trusted": steward in counted.trusted, "records": dict(said)}
+                for steward, said in sorted(counted.by_steward.items())
+            },
+            "revoked": [peer_id_of(steward) for steward in sorted(counted.revoked)],
+        },
         "millicredits": {peer_id_of(worker): amount for worker, amount in sorted(counted.credit.items())},
         "wrong_votes": {peer_id_of(worker): count for worker, count in sorted(counted.wrong_votes.items())},
         "bound": body.bound,
@@ -194,6 +205,45 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "result_files": files,
         "cannot_check": list(counted.cannot_check),
     }
+
+
+_DECIDING: tuple[Kind, ...] = ("admit", "assign", "verdict", "checkpoint", "certificate")
+"""The records that say what others are to do, and what counts."""
+
+_PLURALS = {
+    "admit": "admissions",
+    "assign": "assignments",
+    "verdict": "verdicts",
+    "checkpoint": "checkpoints",
+    "certificate": "certificate",
+    "commit": "batches of votes",
+}
+
+
+def _by_stewards(counted: Recount, kind: Kind) -> int:
+    return sum(said.get(kind, 0) for said in counted.by_steward.values())
+
+
+def _deciders(counted: Recount) -> list[tuple[str, str]]:
+    """Who decided what; nothing where nobody but the creator did."""
+    if not counted.by_steward and not counted.revoked:
+        return []
+    own: dict[str, int] = {kind: counted.records[kind] - _by_stewards(counted, kind) for kind in _DECIDING}
+    lines = [("decided by", f"the creator: {_counts(own)}")]
+    for steward, said in sorted(counted.by_steward.items()):
+        worth = (
+            "trusted: its audits count as the creator's own"
+            if steward in counted.trusted
+            else "its word is no audit, and settles nothing that the creator did not settle itself"
+        )
+        spoken = _counts({kind: count for kind, count in said.items() if kind in _PLURALS})
+        lines.append(("steward", f"{peer_id_of(steward)}  {spoken or 'nothing'}; {worth}"))
+    lines += [("revoked", f"{peer_id_of(each)}  was a steward; nothing it said counts") for each in counted.revoked]
+    return lines
+
+
+def _counts(said: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in said.items() if count)
 
 
 def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
@@ -219,6 +269,7 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
             f"{sum(counted.credit.values()) / 1_000:,.10g} credits to {len(counted.credit):,} workers, as earned",
         ),
         *(convicted or [("convicted", "nobody")]),
+        *_deciders(counted),
         ("holds", statement(manifest, body, counted.cancelled)),
         *(("unchecked", point) for point in counted.cannot_check),
     ]

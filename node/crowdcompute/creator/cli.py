@@ -40,6 +40,8 @@ app.command("crowdcompute.creator.network:list_tasks", name="list")
 app.command("crowdcompute.creator.network:results", name="results")
 app.command("crowdcompute.creator.export:export", name="export")
 app.command("crowdcompute.creator.leaderboard:show_leaderboard", name="leaderboard")
+app.command("crowdcompute.creator.stewards:delegate", name="delegate")
+app.command("crowdcompute.creator.stewards:revoke", name="revoke")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -105,7 +105,7 @@ def publish(
             await _watched(runtime, role, until_closed if wait else _until_held)
             return role
 
-        role = _run(_online(creator, where, host, stack, work, timeout))
+        role = in_network(creator, where, host, stack, work, timeout)
         if not wait and role.state is not TaskState.CLOSED:
             _say(f"volunteers have the task; `cc-task watch {bundle.task_id.hex()[:12]}` collects their results")
         return _finish(role, as_json=as_json, extra={"join": str(join)}, judge=wait)
@@ -144,7 +144,7 @@ def watch(
             await _watched(runtime, role, until_closed)
             return role
 
-        return _finish(_run(_online(creator, where, host, stack, work, timeout)), as_json=as_json, extra={}, judge=True)
+        return _finish(in_network(creator, where, host, stack, work, timeout), as_json=as_json, extra={}, judge=True)
 
 
 def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
@@ -221,6 +221,18 @@ def _assembled(role: CreatorRole, plan: Plan, folder: Path) -> Path | None:
     if plan.how == "none":
         return None
     return asyncio.run(assemble(plan, role.ledger.manifest.split, accepted_results(role), folder))
+
+
+def in_network(
+    creator: Creator,
+    link: JoinLink,
+    hosts: tuple[str, ...],
+    stack: StackName,
+    work: Callable[[Runtime], Awaitable[CreatorRole]],
+    timeout_s: float | None,
+) -> CreatorRole:
+    """Do something on the network, until it is done, `timeout_s` are over, or somebody presses Ctrl+C."""
+    return _run(_online(creator, link, hosts, stack, work, timeout_s))
 
 
 async def _online(

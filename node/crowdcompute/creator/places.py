@@ -440,6 +440,7 @@ def _undecoded(job: Job[Any]) -> list[Result[bytes]]:
 
 def _progress(role: CreatorRole) -> Progress:
     now = role.progress()
+    assert now.state is not TaskState.SETTLED, "only a steward's task, never one of ours"
     return Progress(now.state.value, now.chunks, now.accepted, now.failed, now.votes, now.workers, now.convicted)
 
 

@@ -412,6 +412,18 @@ def _size(key: str, quantity: Quantity) -> int:
     return _quantity(key, quantity, _SIZE_UNITS, '"64MiB" or "500kB"')
 
 
+def duration_s(key: str, text: str) -> int:
+    """Seconds from "2d" or "12h".
+
+    Raises:
+        TaskFileError: It is nothing like that.
+    """
+    seconds = _quantity(key, text, _DURATION_UNITS, '"2d" or "12h"')
+    if seconds < 1:
+        raise TaskFileError(f'{key}: {text!r} is no time at all: write it like "2d" or "12h"')
+    return seconds
+
+
 def _quantity(key: str, quantity: Quantity, units: dict[str, int], examples: str) -> int:
     if isinstance(quantity, int):
         return quantity

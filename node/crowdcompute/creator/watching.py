@@ -119,4 +119,5 @@ def report(role: CreatorRole) -> dict[str, Any]:
         "bound": progress.bound,
         "wrong_votes": {peer_id_of(worker): count for worker, count in sorted(role.wrong_votes().items())},
         "convicted": [peer_id_of(worker) for worker in sorted(role.ledger.verdicts)],
+        "stewards": [peer_id_of(steward) for steward in sorted(role.ledger.delegations)],
     }

@@ -15,7 +15,7 @@ from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.gpu import read_comparison
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
-from crowdcompute.protocol.manifest import CHUNKS_MAX, Handed, Manifest, sign_manifest
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Handed, Manifest, sign_manifest, with_task_key
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
@@ -183,7 +183,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         description=task.description,
         link=task.link,
         creator=UNSIGNED if creator is None else creator.public_key,
-        seal_key=UNSIGNED if creator is None else creator.seal_key,
+        seal_key=UNSIGNED,
         runtime=task.runtime,
         code=code,
         split=task.split,
@@ -202,6 +202,8 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         created_s=created_s,
         expires_s=expires_s,
     )
+    if creator is not None:
+        manifest = with_task_key(creator, manifest)
     if task.runtime == "js" and isinstance(task.split, Range):
         beyond = max(abs(task.split.start), abs(task.split.stop))
         if beyond >= 2**53:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,7 @@ def run(
     no_js: Flag = False,
     strict_js: Flag = False,
     no_gpu: Flag = False,
+    steward: Flag = False,
     nice: int | None = None,
     grace: float | None = None,
     host: list[str] | None = None,
@@ -84,6 +86,8 @@ def run(
         Execute JavaScript in an interpreter inside WebAssembly: slower, with less to break out of ("strict").
     no_gpu
         Leave the GPU alone: kernels run on the processor (the setting gpu = "off").
+    steward
+        Act for absent creators that ask for it (`cc-task delegate`), in tasks this node has joined.
     nice
         How much the work gives way to your own, 0 to 19 (default 19).
     grace
@@ -117,6 +121,7 @@ def run(
         accept=tuple(accept) if accept else None,
         javascript="off" if no_js else "strict" if strict_js else None,
         gpu="off" if no_gpu else None,
+        steward=True if steward else None,
         nice=nice,
         grace=grace,
         host=tuple(host) if host else None,
@@ -127,6 +132,73 @@ def run(
     )
     ask_consent(config, yes=yes)
     return serve(config, lie=lie, quiet=quiet)
+
+
+@app.command
+def steward(
+    link: str | None = None,
+    /,
+    *,
+    jobs: int | None = None,
+    memory: str | None = None,
+    disk: str | None = None,
+    accept: list[str] | None = None,
+    host: list[str] | None = None,
+    listen: int | None = None,
+    bootstrap: list[str] | None = None,
+    no_mdns: Flag = False,
+    stack: StackName | None = None,
+    yes: Flag = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+) -> int:
+    """Volunteer as `run` does, and act for a creator that is away where it asks for it: `run --steward`.
+
+    For a machine that is always on. The creator names it with `cc-task delegate TASK --to PEER`, PEER being what
+    `cc-node id` prints here, once this node has joined the task. From then on it does not work on that task itself: it
+    opens votes, has chunks confirmed and audited, and settles disputes while the creator is away.
+
+    Parameters
+    ----------
+    link
+        Join link, http://host/j#n=NETWORK; or n=NETWORK for one without a server, found by mDNS and --bootstrap.
+    jobs
+        Chunks computed at the same time (default: half of the cores).
+    memory
+        Do not take tasks that want more memory per chunk (default 1GiB).
+    disk
+        Disk space for code, inputs and results (default 2GiB): results of a task that it is steward of are kept here.
+    accept
+        Work and act only for this creator, by peer id; may be given again.
+    host
+        Offer only this local address to other peers; may be given again.
+    listen
+        TCP port on which other native nodes reach this one without a server (extra [libp2p]); 0 is any free one.
+    bootstrap
+        Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again.
+    no_mdns
+        Do not look for native nodes on the local network.
+    stack
+        What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is installed.
+    yes
+        Agree to compute for this network without being asked.
+    quiet
+        Print errors only.
+    """
+    return run(
+        link,
+        steward=True,
+        jobs=jobs,
+        memory=memory,
+        disk=disk,
+        accept=accept,
+        host=host,
+        listen=listen,
+        bootstrap=bootstrap,
+        no_mdns=no_mdns,
+        stack=stack,
+        yes=yes,
+        quiet=quiet,
+    )
 
 
 @app.command
@@ -263,6 +335,12 @@ def _words(answer: dict[str, Any]) -> str:
         lines.append(f"task       {task['task'][:16]}  {task['name']}: {task['state']}, {task['votes']} votes")
         if away := task["creator_away"]:
             lines.append(f"           {absence_words(away)}")
+    for task in answer["steward_of"]:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(task["until_s"]))
+        lines.append(
+            f"steward    {task['task'][:16]}  {task['name']}: {task['state']} until {until}, {task['accepted']:,} of "
+            f"{task['chunks']:,} accepted, {task['audits']:,} audits, {task['liars_found']} liars found"
+        )
     return "\n".join(lines)
 
 
@@ -271,6 +349,7 @@ def absence_words(away: dict[str, Any]) -> str:
     parts = [f"{away['provisional']:,} results provisional"]
     if away["credibility"] is not None:
         parts[0] += f" (each right with probability {away['credibility']:.4f} at least)"
+    parts += [f"{away['steward']:,} settled by a steward"] if away["steward"] else []
     parts += [f"{away['sealed']:,} sealed", f"{away['final']:,} final"]
     parts += [f"{away['disputed']:,} disputed"] if away["disputed"] else []
     parts += [f"{away['liars_found']} liars found"] if away["liars_found"] else []

@@ -83,6 +83,8 @@ class NodeConfig(BaseSettings):
     """Bytes a second of blobs given to other peers, at most; nothing said means no cap."""
     accept: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
     """Peer ids of the creators to work for; nobody named means everybody."""
+    steward: bool = False
+    """Whether to act for absent creators that ask for it, in tasks this node has joined."""
     javascript: Literal["fast", "strict", "off"] = "fast"
     """What executes JavaScript tasks: V8, QuickJS inside WebAssembly (slower by far), or nothing."""
     gpu: Literal["on", "off", "software"] = "on"

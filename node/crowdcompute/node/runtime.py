@@ -36,6 +36,8 @@ from crowdcompute.protocol.events import (
     SignalArrived,
     SignalMade,
     SignalUndelivered,
+    StewardNamed,
+    StewardRevoked,
     TaskGivenUp,
     TaskPublished,
     Woke,
@@ -220,6 +222,22 @@ class Runtime:
         """
         self.feed(TaskGivenUp(task, decisive))
 
+    def delegate(self, task: bytes, steward: PeerId, until_s: int, *, trusted: bool) -> None:
+        """Let a peer act for us in a task of ours while we are away.
+
+        Raises:
+            LocalProtocolError: It cannot be; the sentence says why.
+        """
+        self.feed(StewardNamed(task, steward, until_s, trusted))
+
+    def revoke(self, task: bytes, steward: PeerId) -> None:
+        """Take that back, and all that came of it.
+
+        Raises:
+            LocalProtocolError: It is no steward of that task.
+        """
+        self.feed(StewardRevoked(task, steward))
+
     async def changed(self) -> None:
         """Return when something happened since the last call.
 
@@ -303,7 +321,7 @@ class Runtime:
                     case _:
                         assert_never(output)
         except Exception as failure:
-            if isinstance(event, TaskPublished):
+            if isinstance(event, TaskPublished | StewardNamed | StewardRevoked):
                 raise
             self._failure = failure
         self._changed.set()
@@ -442,6 +460,20 @@ class Runtime:
                     "creator_away": absence_facts(role.provisional(self._loop.time())),
                 }
                 for task, role in peer.workers.items()
+            ],
+            "steward_of": [
+                {
+                    "task": task.hex(),
+                    "name": role.ledger.manifest.name,
+                    "state": role.state.value if role.acts else "watching",
+                    "until_s": role.ledger.delegations[self.peer.signer.public_key].until_s,
+                    "accepted": role.progress().accepted,
+                    "failed": role.progress().failed,
+                    "chunks": role.ledger.manifest.chunks,
+                    "audits": role.progress().worker_audits + role.progress().creator_audits,
+                    "liars_found": role.progress().convicted,
+                }
+                for task, role in peer.stewards.items()
             ],
             "published": [
                 {"task": task.hex(), "name": creator.ledger.manifest.name, "state": creator.state.value}

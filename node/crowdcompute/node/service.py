@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crowdcompute.protocol.events import Notice
-    from crowdcompute.protocol.identity import Identity
+    from crowdcompute.protocol.identity import Identity, PeerId
 
     from .config import NodeConfig
     from .executors.engine import EngineName
@@ -56,7 +56,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
     identity_file = paths().identity
     with open_home(paths().data / "node", disk_bytes=config.disk, store=paths().store) as home:
         identity = load_or_create(identity_file)
-        say = _Teller(quiet)
+        say = _Teller(quiet, identity.peer_id)
 
         async def serve() -> None:
             from .executors.engine import has_v8
@@ -86,6 +86,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                     upload_bytes_per_s=config.upload,
                     # One creator's tasks leave room for another's.
                     creator_bytes_max=config.disk * 3 // 4,
+                    steward=config.steward,
                     accept_creators=frozenset(map(public_key_of, config.accept)) or None,
                 ),
                 identity,
@@ -205,8 +206,9 @@ def pool_facts(pool: Any) -> dict[str, Any]:
 class _Teller:
     """Says on standard error what a person running a node wants to know, a line each."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, peer_id: PeerId) -> None:
         self._quiet = quiet
+        self._peer_id = peer_id
         self._last = time.monotonic()
 
     def __call__(self, line: str) -> None:
@@ -227,6 +229,12 @@ class _Teller:
                 self(f"task{task} {notice.detail!r} by {notice.peer_id}")
             case Notable.TASK_CLOSED:
                 self(f"task{task} is closed")
+            case Notable.STEWARD_NAMED:
+                self(f"task{task} {notice.detail!r}: its creator lets this node act for it while it is away")
+            case Notable.TASK_SETTLED:
+                self(f"task{task} is settled: its creator checks and closes it when it is back")
+            case Notable.WORKER_CONVICTED if notice.peer_id != self._peer_id:
+                self(f"task{task} counts no votes of {notice.peer_id}: {notice.detail}")
             case Notable.WORKER_CONVICTED if notice.detail == "a strike":
                 self(
                     f"task{task} a result of this machine was wrong: what it did so far does not count, "

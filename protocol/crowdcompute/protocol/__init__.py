@@ -31,6 +31,7 @@ wants one error class should not wait for the whole peer.
 
     records      the signed records of a task
     batch        sealed votes
+    stewarding   who acts for an absent creator, and the keys for it
     tally        what a set of votes says
     ledger       what a set of records says in public
     credit       what workers earned, and proofs of it

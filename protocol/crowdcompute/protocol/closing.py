@@ -29,6 +29,8 @@ _STRENGTH_TOLERANCE = 1e-9
 class TaskState(Enum):
     RUNNING = "running"
     AUDITING = "auditing"
+    SETTLED = "settled"
+    """A steward has nothing left to do: its creator closes the task."""
     CLOSED = "closed"
 
 
@@ -69,12 +71,12 @@ class Closing:
     """The audits of one task of ours.
 
     Args:
-        failed: Chunks that nobody gets a result of, kept by whoever settles them.
+        failed: Chunks that need no audit, kept by whoever settles them: nobody gets a result of them, or, for a
+            steward, the creator has closed them itself.
     """
 
     def __init__(self, manifest: Manifest, referee: Referee, failed: Set[int], rng: Random) -> None:
         self._manifest = manifest
-        self._creator = manifest.creator
         self._referee = referee
         self._failed = failed
         self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
@@ -87,7 +89,7 @@ class Closing:
     def agreed(self, chunk: int) -> None:
         """A chunk's votes agree: draw its audits, unless we executed it ourselves."""
         voters = self._referee.voters(chunk)
-        if self._creator in voters:
+        if self._referee.is_executed(chunk):
             return
         drawn = self._auditor.agreed(chunk, min((self._vetted.get(worker, 0) for worker in voters), default=0))
         for worker in voters if drawn else ():
@@ -95,14 +97,14 @@ class Closing:
 
     def due(self, chunk: int) -> int:
         """Audits this chunk still needs."""
-        if self._creator in self._referee.voters(chunk):
+        if self._referee.is_executed(chunk):
             return 0
         return self._auditor.due(chunk, self._referee.chunk(chunk).extra)
 
     def account(self, chunk: int) -> None:
         """Keep the totals of uniform audits true: by workers, and by ourselves where nothing was in dispute."""
         voters = self._referee.voters(chunk)
-        trusted = self._is_trusted(chunk)
+        trusted = self._referee.has_own_result(chunk)
         if trusted:
             self._trusted.add(chunk)
         before = self._counted.get(chunk, (0, False))
@@ -146,7 +148,9 @@ class Closing:
         # suffice either, all chunks are executed, and nothing is left to be wrong.
         missing = required - self._strength()
         left = [
-            chunk for chunk in range(self._manifest.chunks) if chunk not in self._failed and not self._is_trusted(chunk)
+            chunk
+            for chunk in range(self._manifest.chunks)
+            if chunk not in self._failed and not self._referee.has_own_result(chunk)
         ]
         gains = {chunk: self._auditor.gain(chunk, self._audits_of) for chunk in left}
         chunks = []
@@ -160,12 +164,7 @@ class Closing:
     # ---- inside
 
     def _audits_of(self, chunk: int) -> tuple[int, bool]:
-        return self._referee.chunk(chunk).extra, self._is_trusted(chunk)
-
-    def _is_trusted(self, chunk: int) -> bool:
-        """Whether we have a result of our own. Having none, or giving the chunk up, shows nothing about others."""
-        vote = self._referee.voters(chunk).get(self._creator)
-        return vote is not None and bool(vote.value)
+        return self._referee.chunk(chunk).extra, self._referee.has_own_result(chunk)
 
     def _strength(self) -> float:
         return self._auditor.strength(self._worker_audits, self._creator_audits, self._audits_of)

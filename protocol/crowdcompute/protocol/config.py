@@ -24,6 +24,8 @@ class ProtocolConfig:
     agent: str = "crowdcompute"
     """Software name and version told to neighbours, for the log only."""
 
+    steward: bool = False
+    """Whether we act for an absent creator that asks us to (spec/stewards.md)."""
     epoch_offset_s: float = 0.0
     """Unix time minus the driver's monotonic clock, measured once when the peer is made."""
 

@@ -1,5 +1,8 @@
 """The creator's part in one of its tasks, chunk by chunk: admit, open, assign, settle, accept (spec/ledger.md).
 
+A steward plays the same part while the creator is away, with less to say (spec/stewards.md): it convicts nobody, pays
+nobody and closes no task, and what it settled the creator settles anew.
+
     a chunk:  OPEN --votes--> SEALED --enough--> AGREED --result here--> accepted
                                  '--two values--> DISPUTED --our own execution--'   (tally.py)
 
@@ -21,12 +24,12 @@ from .batch import CUSTODIANS_MAX, custodians_of, open_commit
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .credit import INLINE_BYTES_MAX, fields_of, split, table_of
 from .dispatching import Dispatch
-from .errors import ModuleRefused, RemoteProtocolError
+from .errors import LocalProtocolError, ModuleRefused, RemoteProtocolError
 from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
 from .executing import Executing
 from .frames import Keep, Kept
 from .gpu import read_comparison
-from .identity import NONCE_BYTES
+from .identity import NONCE_BYTES, peer_id_of
 from .onward import Gathering
 from .opening import Shown, check_inline, shown_records
 from .presence import Presence
@@ -41,16 +44,19 @@ from .records import (
     CertificateBody,
     Checkpoint,
     Commit,
+    Delegate,
     Join,
     Lease,
     Record,
     Reveal,
+    Revoke,
     Signed,
     Verdict,
     chunks_of,
     shard_of,
 )
 from .referee import Referee
+from .stewarding import delegate
 from .tally import ChunkState, ChunkTally
 from .voting import commits_of
 
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
     from .identity import PeerId, Signer
     from .ledger import Ledger
     from .manifest import Manifest
+    from .stewarding import Mandate
     from .storage import BlobStore
 
 
@@ -109,10 +116,19 @@ class Progress:
 
 
 class CreatorRole:
-    """One task of ours."""
+    """One task of ours, or, with a mandate, one that we are steward of. `signer` opens with the task's keys."""
 
     def __init__(
-        self, config: ProtocolConfig, signer: Signer, rng: Random, ledger: Ledger, desk: Desk, blobs: BlobStore
+        self,
+        config: ProtocolConfig,
+        signer: Signer,
+        rng: Random,
+        ledger: Ledger,
+        desk: Desk,
+        blobs: BlobStore,
+        *,
+        mandate: Mandate | None = None,
+        now: float = 0.0,
     ) -> None:
         self.ledger = ledger
         self.state = TaskState.RUNNING
@@ -123,17 +139,30 @@ class CreatorRole:
         self._desk = desk
         self._blobs = blobs
         self._package = _package_that_compares(manifest, blobs)
+        self._mandate = mandate
+        self.acts = mandate is None
+        """Whether what we decide is said: a steward only looks on while its creator is there."""
         self._referee = Referee(
             manifest.creator,
             manifest.policy.replication,
             self._drawn,
             read_comparison(self._package) if self._package else None,
+            asked=self._asked_for_us,
+            steward=None if mandate is None else signer.public_key,
         )
         self._admitted_at: list[float] = []
         self._waiting_joins: list[bytes] = []
         self._accepted: dict[int, bytes] = {}
         self._failed: set[int] = set()
-        self._closing = Closing(manifest, self._referee, self._failed, rng)
+        self._needless: set[int] = set()
+        """What has failed and, for a steward, what the creator has closed itself: no audit of it is wanted."""
+        self._closed_by_creator: set[int] = set()
+        self._entrusted: dict[bytes, dict[int, set[bytes]]] = {}
+        """Whom each steward asked for a chunk: for us such a vote counts as drawn, or as if we had asked for it."""
+        # Of whom it finds to lie a steward says nothing: nobody is silenced but by the creator.
+        self._verdicts = ledger.verdicts if mandate is None else {}
+        self._strikes = ledger.strikes if mandate is None else {}
+        self._closing = Closing(manifest, self._referee, self._needless, rng)
         self._gathering = Gathering(desk, blobs)
         self._executing = Executing(config, ledger, self._read_inputs, self._gathering)
         capacity = desk.pace(ledger).capacity
@@ -152,7 +181,7 @@ class CreatorRole:
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
         self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
         self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
-        self._presence = Presence(config, signer, ledger, desk)
+        self._presence = Presence(config, signer, ledger, desk) if mandate is None else None
         self._dirty: set[int] = set()
         self._checkpoint_at: float | None = None
         self._review_at: float | None = None
@@ -160,7 +189,11 @@ class CreatorRole:
         self._asking_from = -math.inf
         """When we have heard what was done in our absence."""
         self._stirred = True
-        desk.custody.take_part(ledger.task, self)
+        if mandate is None:
+            desk.custody.take_part(ledger.task, self)
+        else:
+            self._seq = int((config.epoch_offset_s + now) * 1_000)  # A steward that lost its store uses no seq again.
+            self._fetch_whole()
         for shard in range(ledger.shards):
             desk.follow(ledger.task + shard.to_bytes(4))
 
@@ -169,7 +202,7 @@ class CreatorRole:
     def restored(self, records: Iterable[tuple[Signed, Record]], now: float) -> None:
         """Take up a task again from the records of an earlier life."""
         self._restoring = True
-        if self._presence.was_away(now):
+        if self._presence is not None and self._presence.was_away(now):
             self._asking_from = now + HEAR_OUT_S
         for signed, record in records:
             if isinstance(record, CertificateBody):
@@ -181,6 +214,8 @@ class CreatorRole:
         self._restoring = False
         for worker in [worker for worker in self.ledger.joins if worker not in self.ledger.admits]:
             self._waiting_joins.append(worker)
+        for checkpoint in self.ledger.checkpoints.values() if self._mandate is not None else ():
+            self._closed_elsewhere(checkpoint)
         self._review(list(self._referee.touched_chunks()), now)
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
@@ -192,7 +227,7 @@ class CreatorRole:
                 if not self._restoring:
                     self._waiting_joins.append(author)
                     self._admit(now)
-            case Admit(worker=worker):
+            case Admit(worker=worker) if worker in self.ledger.admits:
                 self._admitted(worker, now)
             case Lease(runs=(), ttl_s=ttl_s) if ttl_s == LEAVING_TTL_S:
                 self.worker_silent(author, [], now)
@@ -205,17 +240,20 @@ class CreatorRole:
             case Reveal(commit=commit_id):
                 shown = self.ledger.commits[commit_id][1]
                 self._review(self._referee.look_again(chunks_of(shown.shard, shown.runs)), now)
-            case Assign(worker=worker):
-                join = self.ledger.joins.get(worker)
-                if join is not None:
-                    self._referee.assign(worker, open_assignment(self._signer, join.seal_key, record).chunks)
-                self._seq = max(self._seq, record.seq)
+            case Assign():
+                self._asked(author, record, now)
             case Verdict():
                 self._void(record, now)
+            case Checkpoint() if self._mandate is not None and author == self.ledger.manifest.creator:
+                self._closed_elsewhere(record)
             case Checkpoint() | Beacon():
                 pass
             case CertificateBody():
                 self.state = TaskState.CLOSED
+            case Delegate(steward=steward):
+                self._delegated(steward, now)
+            case Revoke(steward=steward):
+                self._revoked(steward, now)
         if not self._restoring and author in self.ledger.equivocators and not self._is_banned(author):
             commit = signed.record_id if isinstance(record, Commit) else bytes(32)
             self._convict(author, "equivocated", 0, commit, now)
@@ -228,7 +266,7 @@ class CreatorRole:
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
         """A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it."""
         self._gathering.arrived(digest, here=here)
-        if here or not self._reclaiming.begin(digest, self._copies(digest), now):
+        if here or self._mandate is not None or not self._reclaiming.begin(digest, self._copies(digest), now):
             self._result_settled(digest, here, now)
 
     def custody_frame(self, peer_id: PeerId, frame: Keep | Kept, now: float) -> None:
@@ -240,6 +278,32 @@ class CreatorRole:
         """A sealed result that we looked for is here, or nobody we reach has it."""
         for digest, found in self._reclaiming.arrived(sealed, now, here=here):
             self._result_settled(digest, found, now)
+
+    def delegate(self, steward: bytes, until_s: int, now: float, *, trusted: bool) -> None:
+        """Let a worker act for us while we are away; if `trusted`, its audits count as ours.
+
+        Raises:
+            LocalProtocolError: It cannot be; the sentence says why.
+        """
+        if self.state is TaskState.CLOSED:
+            raise LocalProtocolError("this task is closed: there is nothing left to do for a steward")
+        if until_s <= now + self._config.epoch_offset_s:
+            raise LocalProtocolError("a delegation ends in the future: choose a longer time")
+        record = delegate(self._signer, self.ledger, steward, until_s, self._rng, trusted=trusted)
+        self._desk.want(peer_id_of(steward))
+        self._desk.publish(self.ledger, record)
+        self._delegated(steward, now)
+
+    def revoke(self, steward: bytes, now: float) -> None:
+        """Take back a delegation and all that came of it.
+
+        Raises:
+            LocalProtocolError: There is none.
+        """
+        if steward not in self.ledger.delegations:
+            raise LocalProtocolError("this peer is not a steward of this task")
+        self._desk.publish(self.ledger, Revoke(self.ledger.task, steward))
+        self._revoked(steward, now)
 
     def _result_settled(self, digest: bytes, here: bool, now: float) -> None:
         chunks = sorted(self._fetching.pop(digest, ()))
@@ -284,8 +348,8 @@ class CreatorRole:
 
     def _vote(self, outcomes: tuple[ChunkOutcome, ...], now: float) -> None:
         commits = commits_of(
-            self._signer,
-            self._signer.seal_key,
+            self._signer if self._mandate is None else self._mandate.signer,
+            self.ledger.manifest.seal_key,
             self.ledger.task,
             self._next_seq,
             outcomes,
@@ -302,11 +366,16 @@ class CreatorRole:
         """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
         if self.state is TaskState.CLOSED:
             return
+        if self._mandate is not None:
+            self._look_whether_to_act(self._mandate, now)
+            if not self.acts:
+                return
         reviewing = self._review_at is None or now >= self._review_at
         if reviewing:
             self._review_at = now + REVIEW_S
             self._stirred = True
-            self._presence.advance(now, self._dispatch.members)
+            if self._presence is not None:
+                self._presence.advance(now, self._dispatch.members)
             self._admit(now)
             self._dispatch.review(now)
         if self._stirred and now >= self._asking_from:
@@ -318,7 +387,9 @@ class CreatorRole:
 
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch for our own node, or None. `job_started` must follow."""
-        return self._executing.take_job() if self.state is not TaskState.CLOSED else None
+        if self.state is TaskState.CLOSED or not self.acts or not self._has_inputs():
+            return None
+        return self._executing.take_job()
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
         self._executing.job_started(job, batch)
@@ -330,7 +401,7 @@ class CreatorRole:
     def wake_at(self) -> float | None:
         if self.state is TaskState.CLOSED:
             return None
-        due = [at for at in (self._checkpoint_at, self._review_at) if at is not None]
+        due = [at for at in (self._checkpoint_at if self.acts else None, self._review_at) if at is not None]
         return min(due, default=None)
 
     # ---- what a person asks
@@ -344,7 +415,7 @@ class CreatorRole:
             len(self._failed),
             self._votes,
             len(self.ledger.admits),
-            len(self.ledger.verdicts),
+            len(self._verdicts),
             assurance.worker_audits,
             assurance.creator_audits,
             assurance.bound,
@@ -410,9 +481,9 @@ class CreatorRole:
 
     def _admit(self, now: float) -> None:
         self._admitted_at = [at for at in self._admitted_at if now - at < 60]
-        while self._waiting_joins and len(self._admitted_at) < self._config.admit_per_minute:
+        while self.acts and self._waiting_joins and len(self._admitted_at) < self._config.admit_per_minute:
             worker = self._waiting_joins.pop(0)
-            if worker in self.ledger.admits or self.ledger.is_void(worker):
+            if worker in self.ledger.admits or self.ledger.is_void(worker) or self.ledger.is_steward(worker):
                 continue
             if not self._can_seal_to(worker):
                 continue
@@ -448,8 +519,9 @@ class CreatorRole:
         chunks = chunks_of(commit.shard, commit.runs)
         self._dispatch.committed(author, commit, chunks, now)
         if author == self._signer.public_key:
-            seal_key = self._signer.seal_key
             self._seq = max(self._seq, commit.seq)
+        if author == self.ledger.manifest.creator:
+            seal_key = self.ledger.manifest.seal_key
         else:
             join = self.ledger.joins.get(author)
             if join is None:
@@ -476,23 +548,41 @@ class CreatorRole:
             self._review(self._referee.look_again(self._referee.voted_chunks(author)), now)
 
     def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
-        if self._is_banned(worker):
+        if not self.acts or self._is_banned(worker):
+            return
+        if worker in self.ledger.delegations and self._mandate is None:
+            self.revoke(worker, now)
+            self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail="steward revoked")
             return
         assert reason in ("wrong", "malformed", "equivocated")
         # Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
-        is_strike = reason == "wrong" and worker not in self.ledger.strikes
+        is_strike = reason == "wrong" and worker not in self._strikes
         void_to = self._referee.last_seq(worker) if is_strike else EVERYTHING
         verdict = Verdict(self.ledger.task, worker, reason, chunk, commit, void_to)  # type: ignore[arg-type]
-        self._desk.publish(self.ledger, verdict)
+        if self._mandate is None:
+            self._desk.publish(self.ledger, verdict)
+        else:
+            (self._strikes if is_strike else self._verdicts)[worker] = verdict
+            self._verdicts.setdefault(worker, verdict)
         detail = "a strike" if is_strike else reason
         self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=detail)
         self._void(verdict, now)
 
     def _drawn(self, chunk: int) -> frozenset[bytes]:
-        return self.ledger.lots.workers(chunk, blind=True)
+        drawn = self.ledger.lots.workers(chunk, blind=True)
+        for steward in self.ledger.delegations if self._mandate is None else ():
+            drawn = drawn.union((steward,), self._entrusted.get(steward, {}).get(chunk, ()))
+        return drawn
+
+    def _asked_for_us(self, chunk: int) -> frozenset[bytes]:
+        asked: frozenset[bytes] = frozenset()
+        for steward, delegation in self.ledger.delegations.items():
+            if delegation.trusted:
+                asked = asked.union(self._entrusted.get(steward, {}).get(chunk, ()))
+        return asked.difference(self.ledger.delegations)  # A steward's own vote is no audit, whoever asked it.
 
     def _is_banned(self, worker: bytes) -> bool:
-        verdict = self.ledger.verdicts.get(worker)
+        verdict = self._verdicts.get(worker)
         return verdict is not None and verdict.is_ban
 
     def _void(self, verdict: Verdict, now: float) -> None:
@@ -502,6 +592,70 @@ class CreatorRole:
         self._recredit(verdict.worker, now)
         self._review(self._referee.make_void(verdict.worker, verdict.void_to), now)
 
+    # ---- stewards
+
+    def _asked(self, author: bytes, assign: Assign, now: float) -> None:
+        """Somebody who may has asked a worker for chunks: we in an earlier life, a steward, or its creator."""
+        if author == self._signer.public_key:
+            self._seq = max(self._seq, assign.seq)
+        join = self.ledger.joins.get(assign.worker)
+        if join is None:
+            return
+        try:
+            chunks = open_assignment(self._signer, join.seal_key, assign).chunks
+        except RemoteProtocolError:
+            return  # A steward sealed nonsense.
+        if self._mandate is not None or author == self._signer.public_key:
+            self._referee.assign(assign.worker, chunks)
+            return
+        entrusted = self._entrusted.setdefault(author, {})
+        for chunk in chunks:
+            entrusted.setdefault(chunk, set()).add(assign.worker)
+        self._review(self._referee.look_again(chunks), now)
+
+    def _delegated(self, steward: bytes, now: float) -> None:
+        asked = self._entrusted.get(steward, {})
+        self._review([*self._referee.admit(steward), *self._referee.look_again(asked)], now)
+
+    def _revoked(self, steward: bytes, now: float) -> None:
+        """Nothing that a steward said counts any more; whom it had admitted waits for us."""
+        chunks = [*self._entrusted.pop(steward, ()), *self._referee.make_void(steward, EVERYTHING)]
+        for worker in [worker for worker in self.ledger.joins if worker not in self.ledger.admits]:
+            self._dispatch.dismiss(worker, now)
+            chunks += self._referee.unadmit(worker)
+            if worker not in self._waiting_joins and worker != steward:
+                self._waiting_joins.append(worker)
+        if not self._restoring:
+            self._admit(now)
+        self._recredit(steward, now)
+        self._review(list(dict.fromkeys(self._referee.look_again(chunks))), now)
+
+    def _look_whether_to_act(self, mandate: Mandate, now: float) -> None:
+        acted, self.acts = self.acts, mandate.holds(now)
+        if self.acts and not acted:
+            self._review(list(self._referee.touched_chunks()), now)
+        elif not self.acts and (self._review_at is None or now >= self._review_at):
+            self._review_at = now + REVIEW_S
+
+    def _closed_elsewhere(self, checkpoint: Checkpoint) -> None:
+        """The creator has closed chunks: they are none of its steward's business any more."""
+        first = checkpoint.shard * SHARD_CHUNKS
+        for index in range(self.ledger.shard_size(checkpoint.shard)):
+            if self.ledger.is_closed(first + index):
+                self._closed_by_creator.add(first + index)
+                self._needless.add(first + index)
+                self._dispatch.satisfied(first + index)
+
+    def _fetch_whole(self) -> None:
+        """Get what executing any chunk takes; a worker may have parts of it only."""
+        inputs = self.ledger.manifest.inputs
+        if inputs is not None and not self._has_inputs():
+            self._desk.fetch(inputs.sha256, inputs.size, inputs.root, ())
+
+    def _has_inputs(self) -> bool:
+        inputs = self.ledger.manifest.inputs
+        return inputs is None or self._mandate is None or self._blobs.size(inputs.sha256) is not None
+
     # ---- chunk by chunk
 
     def _review(self, chunks: Iterable[int], now: float) -> None:
@@ -509,6 +663,8 @@ class CreatorRole:
             return
         self._stirred = True
         for chunk in chunks:
+            if chunk in self._closed_by_creator:
+                continue
             for worker in self._referee.chunk(chunk).offenders:
                 # A conviction reviews this chunk as well, and may have convicted the next of them.
                 if worker in self._referee.chunk(chunk).offenders:
@@ -529,6 +685,7 @@ class CreatorRole:
             self._desk.notice(Notable.CHUNK_REOPENED, self.ledger, chunk=chunk, peer=None, detail="")
         if chunk in self._failed and tally.state is not ChunkState.FAILED:
             self._failed.discard(chunk)
+            self._needless.discard(chunk)
             self._mark_dirty(chunk, now)
         if tally.state is not ChunkState.DISPUTED and chunk in self._disputed:
             # A conviction on another chunk has settled this one.
@@ -536,6 +693,9 @@ class CreatorRole:
             for job in self._executing.forget([chunk]):
                 self._desk.cancel(job)
         match tally.state:
+            case ChunkState.OPEN if self._mandate is not None:
+                # Only we know that no vote on it counts: nobody would pick it.
+                self._dispatch.deal(chunk, now)
             case ChunkState.OPEN:
                 self._dispatch.reopened(chunk)
             case ChunkState.SEALED:
@@ -550,6 +710,7 @@ class CreatorRole:
                 self._dispatch.satisfied(chunk)
                 if chunk not in self._failed:
                     self._failed.add(chunk)
+                    self._needless.add(chunk)
                     self._mark_dirty(chunk, now)
                     reasons = "; ".join(sorted(set(self._referee.reports(chunk).values())))
                     self._desk.notice(Notable.CHUNK_FAILED, self.ledger, chunk=chunk, peer=None, detail=reasons)
@@ -576,6 +737,7 @@ class CreatorRole:
             if chunk not in waiting:
                 waiting.add(chunk)
                 makers = [worker for worker, vote in sorted(voters.items()) if vote.value == tally.value]
+                makers += [steward for steward in self.ledger.delegations if steward not in makers]
                 self._desk.fetch(leaf.digest, leaf.size, None, makers)
             return
         self._accepted[chunk] = tally.value
@@ -600,19 +762,28 @@ class CreatorRole:
     # ---- the end
 
     def _all_closed(self) -> bool:
-        return len(self._accepted) + len(self._failed) == self.ledger.manifest.chunks
+        settled = len(self._accepted) + len(self._failed)
+        if self._closed_by_creator:
+            settled += len(self._closed_by_creator - self._accepted.keys() - self._failed)
+        return settled == self.ledger.manifest.chunks
 
     @property
     def _is_anyone_convicted(self) -> bool:
-        return bool(self.ledger.verdicts)
+        return bool(self._verdicts)
 
     def _finish(self, now: float) -> None:
         if not self._all_closed() or self._executing or self._dispatch.is_waiting:
             self.state = TaskState.RUNNING if not self._all_closed() else TaskState.AUDITING
             return
+        was_settled = self.state is TaskState.SETTLED
         self.state = TaskState.AUDITING
         by_workers = self._dispatch.members > self.ledger.manifest.policy.replication
         match self._closing.next_step(convicted=self._is_anyone_convicted, by_workers=by_workers):
+            case Certify() if self._mandate is not None:
+                self.state = TaskState.SETTLED
+                if not was_settled:
+                    self._checkpoint(now)
+                    self._desk.notice(Notable.TASK_SETTLED, self.ledger, chunk=None, peer=None, detail="")
             case Certify():
                 self._close(now)
             case Confirm(chunks):
@@ -671,7 +842,7 @@ class CreatorRole:
                     hashes.append(merkle.leaf_hash((first + index).to_bytes(4) + value))
                 elif first + index in self._failed:
                     failed[index // 8] |= 1 << index % 8
-            previous = self.ledger.checkpoints.get(shard)
+            previous = self._said_of(shard)
             seq = previous.seq + 1 if previous is not None else 0
             checkpoint = Checkpoint(
                 self.ledger.task,
@@ -686,11 +857,23 @@ class CreatorRole:
             self._desk.publish(self.ledger, checkpoint)
         self._dirty.clear()
 
+    def _said_of(self, shard: int) -> Checkpoint | None:
+        """Our last checkpoint of a shard."""
+        if self._mandate is None:
+            return self.ledger.checkpoints.get(shard)
+        return self.ledger.interim.get((self._signer.public_key, shard))
+
     def _credits(self, shard: int, previous: Checkpoint | None) -> tuple[bytes, int, bytes]:
         """What a shard's checkpoint says of who earned what; a large table is a blob that workers fetch."""
+        if self._mandate is not None:
+            return fields_of(b"")  # A steward cannot pay.
         chunks = range(shard * SHARD_CHUNKS, shard * SHARD_CHUNKS + self.ledger.shard_size(shard))
         accepted = ((chunk, self._accepted[chunk]) for chunk in chunks if chunk in self._accepted)
-        confirmers = (self._referee.confirmers(chunk, value) for chunk, value in accepted)
+        stewards = self.ledger.delegations
+        confirmers = (
+            [worker for worker in self._referee.confirmers(chunk, value) if worker not in stewards]
+            for chunk, value in accepted
+        )
         table = table_of(split(self.ledger.manifest.reward, confirmers))
         said = fields_of(table)
         if len(table) > INLINE_BYTES_MAX:

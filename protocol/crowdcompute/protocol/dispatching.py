@@ -170,6 +170,11 @@ class Dispatch:
         else:
             self._execute_ourselves(chunk)
 
+    def deal(self, chunk: int, now: float) -> None:
+        """Have a chunk executed on which nobody's vote counts, though others think so."""
+        self._dealt[chunk] = 1
+        self._hungry.setdefault(chunk, now)
+
     def satisfied(self, chunk: int) -> None:
         """Nothing more is wanted of a chunk."""
         self._hungry.pop(chunk, None)

@@ -132,6 +132,28 @@ class TaskPublished:
 
 
 @dataclass(frozen=True, slots=True)
+class StewardNamed:
+    """The creator lets a worker act for it in a task of ours while we are away.
+
+    Raises `LocalProtocolError` where that cannot be.
+    """
+
+    task_id: bytes
+    steward: PeerId
+    until_s: int
+    trusted: bool = False
+    """Whether its audits count as ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StewardRevoked:
+    """The creator takes that back. Raises `LocalProtocolError` where there is nothing to take back."""
+
+    task_id: bytes
+    steward: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class TaskGivenUp:
     """We, its creator, want no more chunks of this task computed (spec/ledger.md, "Giving up").
 
@@ -194,6 +216,8 @@ Input: TypeAlias = (
     | Woke
     | TaskPublished
     | TaskGivenUp
+    | StewardNamed
+    | StewardRevoked
     | RecordsRestored
     | WorkBegun
     | FinishRequested
@@ -291,6 +315,9 @@ class Notable(Enum):
     CHUNK_FAILED = "chunk failed"
     DISPUTE = "dispute"
     WORKER_CONVICTED = "worker convicted"
+    STEWARD_NAMED = "steward named"
+    TASK_SETTLED = "task settled"
+    """A steward has done all it can: the creator closes the task when it is back."""
     TASK_CLOSED = "task closed"
     PEER_SUSPECTED = "peer suspected"
 

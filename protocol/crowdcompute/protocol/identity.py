@@ -65,12 +65,24 @@ class Signer(Protocol):
     def derive(self, purpose: bytes) -> bytes:
         """32 bytes for one purpose that only we can compute, and always the same."""
 
+    def sealing(self, secret: bytes) -> Sealing:
+        """Another pair of seal keys, made from 32 secret bytes."""
+
     def unseal(self, seal_key: bytes, context: bytes, sealed: bytes) -> bytes:
         """Open what the owner of `seal_key` and we share.
 
         Raises:
             RemoteProtocolError: The bytes were not sealed between these two keys for this context.
         """
+
+
+class Sealing(Protocol):
+    """The part of a `Signer` that opens what is sealed."""
+
+    @property
+    def seal_key(self) -> bytes: ...
+    def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes: ...
+    def unseal(self, seal_key: bytes, context: bytes, sealed: bytes) -> bytes: ...
 
 
 class Verifier(Protocol):
@@ -135,28 +147,13 @@ def verify(public_key: bytes, domain: str, body: bytes, signature: bytes) -> boo
     return True
 
 
-class Identity:
-    """A peer's key pair, made from 32 secret bytes that the caller drew and keeps."""
+class SealKeys:
+    """An X25519 pair, made from its 32 secret bytes: what is sealed between it and another pair only these two open."""
 
-    def __init__(self, seed: bytes) -> None:
-        self._signing = Ed25519PrivateKey.from_private_bytes(seed)
-        seal_seed = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"cc/seal-key/1").derive(seed)
-        self._sealing = X25519PrivateKey.from_private_bytes(seal_seed)
-        self.public_key: bytes = self._signing.public_key().public_bytes_raw()
+    def __init__(self, secret: bytes) -> None:
+        self._sealing = X25519PrivateKey.from_private_bytes(secret)
         self.seal_key: bytes = self._sealing.public_key().public_bytes_raw()
-        self.peer_id: PeerId = peer_id_of(self.public_key)
         self._boxes: dict[tuple[bytes, bytes], ChaCha20Poly1305] = {}
-        self._seal_seed = seal_seed
-
-    def sign(self, domain: str, body: bytes) -> bytes:
-        return self._signing.sign(signed_bytes(domain, body))
-
-    def secret(self) -> bytes:
-        """The 32 bytes it was made from: for a transport that proves the same key in a handshake of its own."""
-        return self._signing.private_bytes_raw()
-
-    def derive(self, purpose: bytes) -> bytes:
-        return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"cc/secret/1\0" + purpose).derive(self._seal_seed)
 
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         return nonce + self._box(seal_key, context).encrypt(nonce, plaintext, context)
@@ -184,6 +181,33 @@ class Identity:
                 self._boxes.clear()
             box = self._boxes[(seal_key, context)] = ChaCha20Poly1305(key)
         return box
+
+
+class Identity:
+    """A peer's key pair, made from 32 secret bytes that the caller drew and keeps."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._signing = Ed25519PrivateKey.from_private_bytes(seed)
+        self._seal_seed = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"cc/seal-key/1").derive(seed)
+        self._seals = SealKeys(self._seal_seed)
+        self.public_key: bytes = self._signing.public_key().public_bytes_raw()
+        self.seal_key: bytes = self._seals.seal_key
+        self.peer_id: PeerId = peer_id_of(self.public_key)
+        self.seal = self._seals.seal
+        self.unseal = self._seals.unseal
+
+    def sign(self, domain: str, body: bytes) -> bytes:
+        return self._signing.sign(signed_bytes(domain, body))
+
+    def secret(self) -> bytes:
+        """The 32 bytes it was made from: for a transport that proves the same key in a handshake of its own."""
+        return self._signing.private_bytes_raw()
+
+    def derive(self, purpose: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"cc/secret/1\0" + purpose).derive(self._seal_seed)
+
+    def sealing(self, secret: bytes) -> SealKeys:
+        return SealKeys(secret)
 
 
 def _base58_encode(raw: bytes) -> str:

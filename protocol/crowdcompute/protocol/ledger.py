@@ -29,10 +29,12 @@ from .records import (
     CertificateBody,
     Checkpoint,
     Commit,
+    Delegate,
     Join,
     Lease,
     Record,
     Reveal,
+    Revoke,
     Run,
     Signed,
     Verdict,
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 WORKERS_MAX = 100_000
+STEWARDS_MAX = 64
+"""Whom one creator may make stewards of one task, and whom it may revoke."""
+
 LEASES_PER_WORKER_MAX = 64
 """Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
 
@@ -57,8 +62,15 @@ may cost everybody while the creator is away. Beyond them a guest's votes wait a
 ASSIGN_KEPT_S = 60.0
 """An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
 
+STEWARD_ASSIGNS_MAX = 16_384
+"""Assignments of stewards that are kept for their creator, which counts with them when it is back; older ones go."""
+
+STEWARD_GRACE_S = 60.0
+"""What a steward signed in its last moments may come a little later, and clocks differ."""
+
 # Tuples made once: they are asked for every record.
-_BY_CREATOR = (Admit, Beacon, Assign, Verdict, Checkpoint, CertificateBody)
+_BY_STEWARD = (Admit, Assign, Checkpoint)
+_BY_CREATOR = (*_BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke)
 _UNCOUNTED = (Lease, Assign)
 _CHOOSING = (Verdict, Beacon)
 """What changes who may have been drawn by lots."""
@@ -118,7 +130,9 @@ class LiveLease:
 class Ledger:
     """The public set of one task's records, and the answers a worker needs from it."""
 
-    def __init__(self, signed: Signed, manifest: Manifest, *, keep_commits: bool = False) -> None:
+    def __init__(
+        self, signed: Signed, manifest: Manifest, *, keep_commits: bool = False, clock_offset_s: float = 0.0
+    ) -> None:
         self.signed = signed
         self.manifest = manifest
         self.task = signed.record_id
@@ -142,6 +156,16 @@ class Ledger:
         self.leases: dict[tuple[bytes, int], LiveLease] = {}
         self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
         self.creator_equivocated = False
+        self.delegations: dict[bytes, Delegate] = {}
+        """Of each steward that is not revoked the delegation that lasts longest."""
+        self.revoked: set[bytes] = set()
+        self.interim: dict[tuple[bytes, int], Checkpoint] = {}
+        """What each steward says of a shard: its creator has the last word."""
+        self._clock_offset_s = clock_offset_s
+        self._said: dict[bytes, dict[bytes, None]] = {}  # steward -> ids of what it said as one, and of its delegation
+        self._admits_of: dict[bytes, dict[bytes, Admit]] = {}  # worker -> who admitted it
+        self._interim_ids: dict[tuple[bytes, int], bytes] = {}
+        self._steward_assigns: dict[bytes, None] = {}
         self._keep_commits = keep_commits
         self._records: dict[bytes, tuple[bytes, Signed]] = {}  # id -> (topic, record)
         self._by_topic: dict[bytes, dict[bytes, None]] = {}
@@ -178,9 +202,19 @@ class Ledger:
         """
         if record.task != self.task:
             raise RemoteProtocolError("a record of another task")
-        if isinstance(record, _BY_CREATOR) and signed.author != self.manifest.creator:
+        if (
+            isinstance(record, _BY_CREATOR)
+            and signed.author != self.manifest.creator
+            and not (isinstance(record, _BY_STEWARD) and self.is_steward(signed.author))
+        ):
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
+            case Delegate(steward=steward) | Revoke(steward=steward):
+                if steward == self.manifest.creator:
+                    raise RemoteProtocolError("a creator cannot be its own steward")
+                known = self.delegations if isinstance(record, Delegate) else self.revoked
+                if steward not in known and len(known) >= STEWARDS_MAX:
+                    raise RemoteProtocolError("too many stewards of one task")
             case Join():
                 if joining_work(record, signed.author) < self.manifest.policy.pow_bits:
                     raise RemoteProtocolError("a join without its proof of work")
@@ -214,6 +248,8 @@ class Ledger:
                 if is_in & is_out or (is_in | is_out) >> self.shard_size(shard):
                     raise RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have")
                 check_credits(record)
+                if record.credits_size and signed.author != self.manifest.creator:
+                    raise RemoteProtocolError("a steward cannot pay: its checkpoint credits somebody")
             case Verdict(reason=reason) if reason != "wrong" and not record.is_ban:
                 raise RemoteProtocolError("a strike for what no hardware error can cause")
             case _:
@@ -230,12 +266,23 @@ class Ledger:
                     return False
                 self.joins[signed.author] = record
                 self.lots.anchored(signed.author)
-            case Admit(worker=worker):
-                if worker in self.admits:
+            case Admit() | Assign() | Checkpoint() if signed.author != self.manifest.creator:
+                if signed.author not in self.delegations or not self._add_steward_word(
+                    record_id, signed.author, record, now
+                ):
                     return False
-                self.admits[worker] = record
-                self.lots.anchored(worker)
-                self._guests_bytes -= self._guest_bytes.pop(worker, 0)
+            case Delegate():
+                if not self._add_delegation(record_id, record):
+                    return False
+            case Revoke():
+                if record.steward in self.revoked:
+                    return False
+                self._add_revocation(record.steward)
+            case Admit(worker=worker):
+                if signed.author in self._admits_of.get(worker, ()):
+                    return False
+                self._admits_of.setdefault(worker, {})[signed.author] = record
+                self._elect_admission(worker)
             case Verdict():
                 if not self._add_verdict(record_id, record):
                     return False
@@ -263,6 +310,8 @@ class Ledger:
                     return False
             case Assign():
                 self._assigned_at[record_id] = now
+        if signed.author in self.delegations and isinstance(record, _BY_STEWARD):
+            self._said[signed.author][record_id] = None
         self.version += not isinstance(record, _UNCOUNTED)
         if isinstance(record, _CHOOSING):
             self.lots.look_again()
@@ -275,7 +324,19 @@ class Ledger:
 
     def is_admitted(self, author: bytes) -> bool:
         """Whether an author's votes count, as far as it is not void."""
-        return author in self.admits or author == self.manifest.creator
+        return author in self.admits or author == self.manifest.creator or author in self.delegations
+
+    def is_steward(self, author: bytes) -> bool:
+        """Whether the creator lets somebody act for it, or did until its time ran out; no more once it is revoked."""
+        return author in self.delegations
+
+    def may_act(self, author: bytes, now: float) -> bool:
+        """Whether what somebody asks for is to be done now: the creator, or a steward whose time is not over."""
+        return author == self.manifest.creator or self._acts(author, now, STEWARD_GRACE_S)
+
+    def may_begin(self, steward: bytes, now: float) -> bool:
+        """Whether a steward's time is not over, on its own clock."""
+        return self._acts(steward, now, 0.0)
 
     def has_room_for_guest(self, author: bytes, size: int) -> bool:
         """Whether a record of a worker that has joined and was not admitted yet may enter: its creator may be away."""
@@ -340,13 +401,24 @@ class Ledger:
         index = chunk % SHARD_CHUNKS
         return checkpoint is not None and (bit(checkpoint.accepted, index) or bit(checkpoint.failed, index))
 
-    def closed_bitmap(self, shard: int) -> bytes:
-        """A bit for each chunk of a shard, set where `is_closed`; empty where nothing is."""
-        checkpoint = self.checkpoints.get(shard)
-        if checkpoint is None:
+    def is_settled(self, chunk: int) -> bool:
+        """Closed, or a steward says so: nobody need begin it."""
+        if self.is_closed(chunk):
+            return True
+        shard, index = divmod(chunk, SHARD_CHUNKS)
+        said = (self.interim.get((steward, shard)) for steward in self.delegations) if self.interim else ()
+        return any(it is not None and (bit(it.accepted, index) or bit(it.failed, index)) for it in said)
+
+    def settled_bitmap(self, shard: int) -> bytes:
+        """A bit for each chunk of a shard, set where `is_settled`; empty where nothing is."""
+        said = [self.checkpoints.get(shard), *(self.interim.get((steward, shard)) for steward in self.delegations)]
+        settled = [it for it in said if it is not None]
+        if not settled:
             return b""
-        closed = int.from_bytes(checkpoint.accepted) | int.from_bytes(checkpoint.failed)
-        return closed.to_bytes(len(checkpoint.accepted))
+        bits = 0
+        for it in settled:
+            bits |= int.from_bytes(it.accepted) | int.from_bytes(it.failed)
+        return bits.to_bytes(len(settled[0].accepted))
 
     def is_untouched(self, chunk: int) -> bool:
         """Whether nobody ever voted on this chunk and no lease names it: the usual case, told quickly."""
@@ -414,6 +486,80 @@ class Ledger:
             self._let_go(record_id)
 
     # ---- inside
+
+    def _acts(self, steward: bytes, now: float, grace_s: float) -> bool:
+        delegation = self.delegations.get(steward)
+        return delegation is not None and now + self._clock_offset_s < delegation.until_s + grace_s
+
+    def _add_delegation(self, record_id: bytes, delegation: Delegate) -> bool:
+        steward = delegation.steward
+        current = self.delegations.get(steward)
+        said = self._said.setdefault(steward, {})
+        if steward in self.revoked or (current is not None and current.until_s >= delegation.until_s):
+            return False
+        for former in [each for each in said if self._records[each][1].kind == "delegate"]:
+            del said[former]
+            self._remove(former)
+        self.delegations[steward] = delegation
+        said[record_id] = None
+        return True
+
+    def _add_revocation(self, steward: bytes) -> None:
+        """Whoever is revoked is out for good: what it said goes, and its own votes are void."""
+        self.revoked.add(steward)
+        self.delegations.pop(steward, None)
+        for record_id in self._said.pop(steward, ()):
+            self._assigned_at.pop(record_id, None)
+            self._steward_assigns.pop(record_id, None)
+            self._remove(record_id)
+        for worker, admits in self._admits_of.items():
+            if admits.pop(steward, None) is not None:
+                self._elect_admission(worker)
+        for key in [key for key in self.interim if key[0] == steward]:
+            del self.interim[key], self._interim_ids[key]
+        self._void_to[steward] = EVERYTHING
+        self.release_leases(steward)
+        self.lots.look_again()
+
+    def _add_steward_word(self, record_id: bytes, steward: bytes, record: Record, now: float) -> bool:
+        """What a steward says. When its time is over it moves nobody, and is held for the creator all the same."""
+        heeded = self._keep_commits or self.may_act(steward, now)
+        match record:
+            case Admit(worker=worker):
+                admits = self._admits_of.setdefault(worker, {})
+                if steward in admits:
+                    return False
+                if heeded:
+                    admits[steward] = record
+                    self._elect_admission(worker)
+            case Checkpoint(shard=shard):
+                key = (steward, shard)
+                current = self.interim.get(key)
+                if current is not None:
+                    if (current.seq, self._interim_ids[key]) >= (record.seq, record_id):
+                        return False
+                    self._said[steward].pop(self._interim_ids[key], None)
+                    self._remove(self._interim_ids[key])
+                if heeded:
+                    self.interim[key], self._interim_ids[key] = record, record_id
+            case _:
+                self._steward_assigns[record_id] = None
+                if len(self._steward_assigns) > STEWARD_ASSIGNS_MAX:
+                    oldest = next(iter(self._steward_assigns))
+                    del self._steward_assigns[oldest]
+                    self._let_go(oldest)
+        return True
+
+    def _elect_admission(self, worker: bytes) -> None:
+        """The creator's admission counts before those of stewards, and of these always the same one."""
+        creator = self.manifest.creator
+        admits = self._admits_of[worker]
+        if admits:
+            self.admits[worker] = admits[min(admits, key=lambda author: (author != creator, author))]
+            self._guests_bytes -= self._guest_bytes.pop(worker, 0)
+        else:
+            self.admits.pop(worker, None)
+        self.lots.anchored(worker)
 
     def _let_go(self, record_id: bytes) -> None:
         """A record that nobody needs to hear of any more. The creator's tally rests on it still."""

@@ -7,8 +7,10 @@ run on the bytes that were signed, and what was signed is never encoded again.
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from .codec import U32, U53, Bytes32, decode, encode
@@ -18,7 +20,7 @@ from .records import RECORD_BYTES_MAX, Signed, verify_signature
 from .split import CHUNKS_MAX, Blocks, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
 
 if TYPE_CHECKING:
-    from .identity import Signer, Verifier
+    from .identity import Sealing, Signer, Verifier
 
 __all__ = [
     "CHUNKS_MAX",
@@ -41,7 +43,10 @@ __all__ = [
     "open_manifest",
     "sign_manifest",
     "task_id",
+    "task_seals",
+    "task_secret",
     "time_refusal",
+    "with_task_key",
 ]
 
 CODE_BYTES_MAX = 8 * 1024 * 1024
@@ -116,7 +121,10 @@ def sign_manifest(signer: Signer, manifest: Manifest) -> Signed:
     Raises:
         LocalProtocolError: The manifest names another creator, breaks a rule of `open_manifest`, or is too large.
     """
-    if (manifest.creator, manifest.seal_key) != (signer.public_key, signer.seal_key):
+    if manifest.creator != signer.public_key or manifest.seal_key not in (
+        signer.seal_key,
+        task_seals(signer, manifest).seal_key,
+    ):
         raise LocalProtocolError("the manifest names another creator than the key that should sign it")
     body = encode(manifest)
     if len(body) > RECORD_BYTES_MAX:
@@ -127,6 +135,22 @@ def sign_manifest(signer: Signer, manifest: Manifest) -> Signed:
     except RemoteProtocolError as error:
         raise LocalProtocolError(str(error)) from None
     return Signed("manifest", signer.public_key, body, signer.sign("cc/manifest/1", body))
+
+
+def task_seals(signer: Signer, manifest: Manifest) -> Sealing:
+    """The task's own seal keys, which its creator can make again from its seed and the manifest."""
+    return signer.sealing(task_secret(signer, manifest))
+
+
+def task_secret(signer: Signer, manifest: Manifest) -> bytes:
+    """What the task's seal keys are made from. It opens the task's votes and nothing else."""
+    unsealed = msgspec.structs.replace(manifest, seal_key=bytes(32))
+    return signer.derive(b"task seal" + sha256(encode(unsealed)).digest())
+
+
+def with_task_key(signer: Signer, manifest: Manifest) -> Manifest:
+    """The manifest, its votes sealed to a key of its own: so that the creator can hand the task to a steward."""
+    return msgspec.structs.replace(manifest, seal_key=task_seals(signer, manifest).seal_key)
 
 
 def open_manifest(signed: Signed, verifier: Verifier) -> Manifest:

@@ -38,6 +38,8 @@ from .events import (
     SendFrame,
     SignalMade,
     SlotsChanged,
+    StewardNamed,
+    StewardRevoked,
     TaskGivenUp,
     TaskPublished,
     TasksChosen,
@@ -73,11 +75,27 @@ from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
 from .pieces import pieces_of
 from .reconcile import Reconcile, ReconcileCells, ReconcileIds
-from .records import Admit, Assign, Commit, Join, Lease, Record, Reveal, Signed, parse, sign, verify_signature
+from .records import (
+    Admit,
+    Assign,
+    Checkpoint,
+    Commit,
+    Delegate,
+    Join,
+    Lease,
+    Record,
+    Reveal,
+    Revoke,
+    Signed,
+    parse,
+    sign,
+    verify_signature,
+)
 from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .slots import Slots
+from .stewarding import Mandate, creators_signer, stewards_signer
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
@@ -86,7 +104,7 @@ if TYPE_CHECKING:
 
     from .config import ProtocolConfig
     from .identity import Signer, Verifier
-    from .manifest import BlobRef
+    from .manifest import BlobRef, Manifest
     from .sizing import Pace
     from .storage import BlobStore
 
@@ -147,6 +165,8 @@ class Peer:
         self._working: dict[bytes, WorkerRole] = {}
         self._creating: dict[bytes, CreatorRole] = {}
         """Those of them whose tasks are not over: of thousands of tasks most are."""
+        self.stewards: dict[bytes, CreatorRole] = {}
+        """Tasks of others that we are steward of."""
         self._verifier = verifier
         self._rng = rng
         self._blobs = blobs
@@ -215,6 +235,10 @@ class Peer:
             case TaskGivenUp(task_id=task_id, decisive=decisive):
                 if task_id in self.creators:
                     self.creators[task_id].give_up(now, decisive=decisive)
+            case StewardNamed(task_id=task_id, steward=steward, until_s=until_s, trusted=trusted):
+                self._own_task(task_id).delegate(public_key_of(steward), until_s, now, trusted=trusted)
+            case StewardRevoked(task_id=task_id, steward=steward):
+                self._own_task(task_id).revoke(public_key_of(steward), now)
             case RecordsRestored(records=records):
                 self._restore(records)
             case WorkBegun(task_id=task_id, chunks=chunks):
@@ -272,7 +296,7 @@ class Peer:
 
     def needs(self, digest: bytes) -> bool:
         """Whether a blob may not go from the store: an open task uses it, or somebody is to fetch it from us."""
-        return bool(self.creators) or any(role.needs(digest) for role in self.workers.values())
+        return bool(self.creators or self.stewards) or any(role.needs(digest) for role in self.workers.values())
 
     def farewell(self, reason: str) -> list[Output]:
         """Tell all neighbours that we leave; close the links when these frames are out."""
@@ -393,7 +417,7 @@ class Peer:
         left = {task: ledger.release_leases(key) for task, ledger in self.ledgers.items()}
         for worker in self.workers.values():
             worker.look_again(self._now)
-        for task, creator in self.creators.items():
+        for task, creator in [*self.creators.items(), *self.stewards.items()]:
             creator.worker_silent(key, left[task], self._now)
         self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
 
@@ -484,6 +508,9 @@ class Peer:
         if isinstance(record, _SAID_BY_WORKERS) and not self._may_speak(ledger, signed):
             self._hold(source, ledger.task, signed.author, signed)
             return
+        if self._may_be_a_stewards(ledger, signed, record):
+            self._hold(source, ledger.task, signed.author, signed)
+            return
         if isinstance(record, Reveal) and record.commit not in ledger.commits:
             self._hold(source, ledger.task, record.commit, signed)
             return
@@ -508,6 +535,11 @@ class Peer:
                 awaited = signed.author
             case Commit():
                 awaited = signed.record_id
+            case Delegate(steward=awaited):
+                self._mind_stewardship(ledger)
+            case Revoke():
+                self._mind_stewardship(ledger)
+                return
             case _:
                 return
         for held_source, held in self._held.pop((ledger.task, awaited), ()):
@@ -521,7 +553,7 @@ class Peer:
         self._gossip.mark_seen(record_id)
         if time_refusal(manifest, self._now + self.config.epoch_offset_s) is not None or not self._has_room_for_task():
             return
-        ledger = self.ledgers[record_id] = Ledger(signed, manifest)
+        ledger = self.ledgers[record_id] = self._ledger(signed, manifest)
         self._gossip.publish(NETWORK_TOPIC, record_id, signed, self._now, source)
         self._outputs.append(Notice(Notable.TASK_SEEN, record_id, None, peer_id_of(manifest.creator), manifest.name))
         if self._acceptable(ledger):
@@ -537,9 +569,24 @@ class Peer:
             return False
         del self.ledgers[over]
         self.workers.pop(over, None)
+        self.stewards.pop(over, None)
         self.custody.leave(over)
         self._gossip.leave_all(over)
         return True
+
+    def _ledger(self, signed: Signed, manifest: Manifest) -> Ledger:
+        mine = manifest.creator == self.signer.public_key
+        return Ledger(signed, manifest, keep_commits=mine, clock_offset_s=self.config.epoch_offset_s)
+
+    def _may_be_a_stewards(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
+        """Whether only the creator or a steward may say this, and its author may be one of whom we shall hear."""
+        author = signed.author
+        return (
+            isinstance(record, Admit | Assign | Checkpoint)
+            and author != ledger.manifest.creator
+            and author in ledger.joins
+            and not ledger.is_steward(author)
+        )
 
     def _may_speak(self, ledger: Ledger, signed: Signed) -> bool:
         return ledger.is_admitted(signed.author) or ledger.has_room_for_guest(signed.author, len(signed.body))
@@ -554,7 +601,7 @@ class Peer:
         """A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state."""
         if isinstance(record, Lease):
             return False
-        if ledger.task in self.creators:
+        if ledger.task in self.creators or ledger.task in self.stewards:
             return True
         if isinstance(record, _OF_CHUNKS):
             return signed.author == self.signer.public_key
@@ -567,6 +614,7 @@ class Peer:
         return (
             config.work
             and self._slots.count > 0
+            and ledger.task not in self.stewards
             and (self._chosen is None or ledger.task in self._chosen)
             and not self._finishing
             and manifest.creator != self.signer.public_key
@@ -621,9 +669,8 @@ class Peer:
             raise LocalProtocolError(refusal)
         if signed.record_id in self.creators:
             return
-        ledger = self.ledgers[signed.record_id] = Ledger(signed, manifest, keep_commits=True)
-        role = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
-        self.creators[ledger.task] = self._creating[ledger.task] = role
+        ledger = self.ledgers[signed.record_id] = self._ledger(signed, manifest)
+        self.creators[ledger.task] = self._creating[ledger.task] = self._creator_role(ledger)
         self._gossip.follow(task_topic(ledger.task))
         self._saved.append(signed)
         self._saving = True
@@ -634,8 +681,7 @@ class Peer:
         for signed in records:
             if signed.kind == "manifest":
                 manifest = open_manifest(signed, self._verifier)
-                mine = manifest.creator == self.signer.public_key
-                self.ledgers[signed.record_id] = Ledger(signed, manifest, keep_commits=mine)
+                self.ledgers[signed.record_id] = self._ledger(signed, manifest)
                 self._gossip.mark_seen(signed.record_id)
         for signed in records:
             if signed.kind == "manifest":
@@ -648,23 +694,64 @@ class Peer:
         for task, ledger in self.ledgers.items():
             own = by_task.get(task, [])
             if ledger.manifest.creator == self.signer.public_key:
-                role = CreatorRole(self.config, self.signer, self._rng, ledger, self, self._blobs)
-                self.creators[task] = self._creating[task] = role
+                role = self.creators[task] = self._creating[task] = self._creator_role(ledger)
                 self._gossip.follow(task_topic(task))
                 role.restored(own, self._now)
             elif ledger.certificate is None and self._acceptable(ledger):
                 self._start_worker(ledger).restored(own, self._now)
+            self._mind_stewardship(ledger)
+
+    def _own_task(self, task: bytes) -> CreatorRole:
+        if task not in self.creators:
+            raise LocalProtocolError("only the creator of a task chooses its stewards")
+        return self.creators[task]
+
+    def _creator_role(self, ledger: Ledger) -> CreatorRole:
+        signer = creators_signer(self.signer, ledger.manifest)
+        return CreatorRole(self.config, signer, self._rng, ledger, self, self._blobs)
+
+    def _mind_stewardship(self, ledger: Ledger) -> None:
+        """Take up the part of a steward that a creator gave us, or lay it down when it takes it back."""
+        task, delegation = ledger.task, ledger.delegations.get(self.signer.public_key)
+        if delegation is None:
+            if self.stewards.pop(task, None) is not None:
+                del self._creating[task]
+            return
+        if not self.config.steward or task in self.stewards or ledger.certificate is not None:
+            return
+        try:
+            signer = stewards_signer(self.signer, ledger.manifest, delegation)
+        except RemoteProtocolError:
+            return  # The creator sealed nonsense to us. Its task is its own loss.
+        role = self.stewards[task] = self._creating[task] = CreatorRole(
+            self.config,
+            signer,
+            self._rng,
+            ledger,
+            self,
+            self._blobs,
+            mandate=Mandate(self.config, ledger, self.signer),
+            now=self._now,
+        )
+        self.notice(Notable.STEWARD_NAMED, ledger, chunk=None, peer=None, detail=ledger.manifest.name)
+        if task in self.workers:
+            self.workers[task].rest()  # Whoever judges votes casts none for itself.
+        records = [signed for signed in ledger.records() if signed.kind != "manifest"]
+        self._saved += [signed for signed in records if signed.kind != "lease"]
+        self._saving = True
+        role.restored([(signed, parse(signed)) for signed in records], self._now)
 
     def _roles_of(self, task: bytes, *, besides_creator: bool = False) -> list[WorkerRole | CreatorRole]:
         roles: list[WorkerRole | CreatorRole] = []
         if task in self.workers:
             roles.append(self.workers[task])
-        if task in self.creators and not besides_creator:
-            roles.append(self.creators[task])
+        for mine in (self.creators, self.stewards):
+            if task in mine and not besides_creator:
+                roles.append(mine[task])
         return roles
 
     def _all_roles(self) -> list[WorkerRole | CreatorRole]:
-        return [*self.workers.values(), *self.creators.values()]
+        return [*self.workers.values(), *self.creators.values(), *self.stewards.values()]
 
     def _advance_roles(self) -> None:
         now = self._now

@@ -46,7 +46,7 @@ def pick_open(
     start = rng.randrange(count)
     picked: list[int] = []
     looked = 0
-    closed = int.from_bytes(ledger.closed_bitmap(shard), "little")
+    closed = int.from_bytes(ledger.settled_bitmap(shard), "little")
     # A character a chunk, the lowest first: what is closed is leapt over by `find`, which is most of a task in the end.
     states = f"{closed:0{count}b}"[::-1]
     while looked < count and len(picked) < size:
@@ -66,7 +66,7 @@ def pick_open(
 
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:
     """Whether nobody has computed this chunk and nobody says to be on it."""
-    return not ledger.has_voter(chunk) and not ledger.is_closed(chunk) and not ledger.live_leases(chunk, now)
+    return not ledger.has_voter(chunk) and not ledger.is_settled(chunk) and not ledger.live_leases(chunk, now)
 
 
 def is_free(ledger: Ledger, chunk: int, now: float) -> bool:
@@ -81,7 +81,7 @@ def pick_endgame(
     best: tuple[int, float, float] | None = None
     choice = None
     for chunk in ledger.leased_chunks(shard, now):
-        if chunk in mine or ledger.has_voter(chunk) or ledger.is_closed(chunk):
+        if chunk in mine or ledger.has_voter(chunk) or ledger.is_settled(chunk):
             continue
         leases = ledger.live_leases(chunk, now)
         since = min(lease.since[chunk] for lease in leases)

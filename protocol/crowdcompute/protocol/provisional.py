@@ -51,6 +51,8 @@ class ProvisionalState(Enum):
     SEALED = "sealed"
     DISPUTED = "disputed"
     PROVISIONAL = "provisional"
+    STEWARD = "steward"
+    """Settled, as a steward says: its creator has the last word."""
     FINAL = "final"
 
 
@@ -138,6 +140,9 @@ def provisional_tally(ledger: Ledger, epoch: int) -> Provisional:
     for chunk in sorted(voters):
         if ledger.is_closed(chunk):
             chunks[chunk] = Standing(ProvisionalState.FINAL)
+            continue
+        if ledger.is_settled(chunk):
+            chunks[chunk] = Standing(ProvisionalState.STEWARD, voters=len(voters[chunk]))
             continue
         is_tainted = chunk in tainted or len(left.get(chunk, {})) < len(votes.get(chunk, {}))
         needed = votes_needed(policy.replication, tainted=is_tainted)

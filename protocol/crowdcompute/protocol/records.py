@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from .codec import U32, U53, Body, Bytes32, Bytes64, decode, encode
 from .errors import RemoteProtocolError
-from .identity import signed_bytes
+from .identity import SEAL_BYTES, signed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,9 @@ SEEN_MAX = 512
 COMMIT_CHUNKS_MAX = 1_024
 """Chunks of one commit: 1,024 hashes of 32 bytes still fit a record."""
 
+SECRET_SEALED_BYTES = 32 + SEAL_BYTES
+"""A secret key, sealed."""
+
 LEAVING_TTL_S = 1
 """A lease of this length and without chunks says that the worker leaves: it is not asked for anything any more."""
 
@@ -53,6 +56,8 @@ Kind = Literal[
     "verdict",
     "checkpoint",
     "certificate",
+    "delegate",
+    "revoke",
 ]
 
 Run: TypeAlias = tuple[U32, U32]
@@ -243,7 +248,39 @@ class CertificateBody(Body, frozen=True):
     confidence: float
 
 
-Record: TypeAlias = Join | Admit | Beacon | Lease | Commit | Reveal | Assign | Verdict | Checkpoint | CertificateBody
+class Delegate(Body, frozen=True):
+    """The creator lets a worker act for it while it is away, until a moment; the task's seal secret is sealed to it."""
+
+    task: Bytes32
+    steward: Bytes32
+    until_s: U53
+    """Unix time."""
+    trusted: bool
+    """Whether the creator answers for the steward's dice: what it asks for then counts as an audit, too."""
+    sealed: Annotated[bytes, Meta(min_length=SECRET_SEALED_BYTES, max_length=SECRET_SEALED_BYTES)]
+
+
+class Revoke(Body, frozen=True):
+    """The creator takes back a delegation, and with it all that the steward ever said in the task."""
+
+    task: Bytes32
+    steward: Bytes32
+
+
+Record: TypeAlias = (
+    Join
+    | Admit
+    | Beacon
+    | Lease
+    | Commit
+    | Reveal
+    | Assign
+    | Verdict
+    | Checkpoint
+    | CertificateBody
+    | Delegate
+    | Revoke
+)
 
 _BODIES: dict[str, type[Record]] = {
     "join": Join,
@@ -256,6 +293,8 @@ _BODIES: dict[str, type[Record]] = {
     "verdict": Verdict,
     "checkpoint": Checkpoint,
     "certificate": CertificateBody,
+    "delegate": Delegate,
+    "revoke": Revoke,
 }
 _KINDS: dict[type, Kind] = {body: kind for kind, body in _BODIES.items()}  # type: ignore[misc]
 

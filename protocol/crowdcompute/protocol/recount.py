@@ -39,6 +39,7 @@ CANNOT_CHECK = (
     "that no record was left out: whoever holds one that is missing here can tell",
     "that the workers are different people",
 )
+CANNOT_CHECK_STEWARDS = "that audits a steward drew were drawn at random and blindly: its creator answers for it"
 CANNOT_CHECK_MALFORMED = "that the commits of workers convicted as malformed do not open: only the creator could try"
 CANNOT_CHECK_SAMPLE = (
     "which chunks were in the fresh sample after the conviction: the bound is as good as these audits allow at best"
@@ -79,6 +80,12 @@ class Recount:
     """How many there are of each kind."""
     peers: int
     """Authors of records."""
+    by_steward: Mapping[bytes, Mapping[str, int]]
+    """How many records of each kind every steward signed that its creator did not revoke."""
+    trusted: frozenset[bytes]
+    """Those of them whose audits count as the creator's own."""
+    revoked: frozenset[bytes]
+    """Stewards whose word counts for nothing any more."""
     wrong_votes: Mapping[bytes, int]
     """Votes that differ from the accepted result, by worker."""
     cancelled: int
@@ -129,21 +136,24 @@ class _Evidence:
         self.ballots: list[Ballot] = []
         self.unopened: dict[bytes, bytes] = {}  # commit that is not shown -> its author
         self.assigned: set[tuple[bytes, int]] = set()
+        self.entrusted: dict[bytes, set[tuple[bytes, int]]] = {}  # steward -> whom it asked for what
+        self.by_steward: Counter[tuple[bytes, str]] = Counter()
         self.cancelled: set[int] = set()
         for number, entry in enumerate(entries, start=1):
             self._take(number, entry, verifier)
+        for steward, delegation in self.ledger.delegations.items():
+            asked = self.entrusted.get(steward, set()) if delegation.trusted else ()
+            # A steward's own vote is no audit, whoever asked it.
+            self.assigned.update((worker, chunk) for worker, chunk in asked if worker not in self.ledger.delegations)
         self.tally: Tally = tally(
             self.ballots,
             replication=self.manifest.policy.replication,
             creator=self.creator,
-            admitted=self.ledger.admits.keys(),
-            convicted={worker: verdict.void_to for worker, verdict in self.ledger.verdicts.items()},
+            admitted=self.ledger.admits.keys() | self.ledger.delegations.keys(),
+            convicted={worker: verdict.void_to for worker, verdict in self.ledger.verdicts.items()}
+            | dict.fromkeys(self.ledger.revoked, EVERYTHING),
             assigned=self.assigned,
-            drawn={
-                (worker, chunk)
-                for chunk in {chunk for ballot in self.ballots for chunk in ballot.values}
-                for worker in self.ledger.lots.workers(chunk, blind=True)
-            },
+            drawn=self._drawn(),
             same=self.same,
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
@@ -163,6 +173,8 @@ class _Evidence:
         self.confirmers: dict[int, set[bytes]] = {chunk: set() for chunk in self.tally.chunks}
         """Workers whose votes for the value of an accepted chunk count."""
         for ballot in self.ballots:
+            if ballot.worker in self.ledger.delegations:
+                continue  # A steward earns nothing: it chose itself.
             if ballot.worker not in self.ledger.admits or ballot.seq <= self.tally.void.get(ballot.worker, -1):
                 continue
             for chunk, value in ballot.values.items():
@@ -172,6 +184,20 @@ class _Evidence:
         self.values = {
             chunk: counted.value for chunk, counted in self.tally.chunks.items() if counted.value is not None
         }
+
+    def _drawn(self) -> set[tuple[bytes, int]]:
+        """Votes that count towards a quorum and are no audits: chosen by lots, asked for by a steward, or its own."""
+        stewards = self.ledger.delegations
+        drawn = {
+            (worker, chunk)
+            for chunk in {chunk for ballot in self.ballots for chunk in ballot.values}
+            for worker in self.ledger.lots.workers(chunk, blind=True)
+        }
+        drawn.update(*(self.entrusted.get(steward, ()) for steward in stewards))
+        drawn.update(
+            (ballot.worker, chunk) for ballot in self.ballots if ballot.worker in stewards for chunk in ballot.values
+        )
+        return drawn
 
     def _take(self, number: int, entry: Shown, verifier: Verifier) -> None:
         signed = entry.signed
@@ -192,6 +218,8 @@ class _Evidence:
             chunk = record.runs[0][0] if isinstance(record, Commit) else None
             raise DoesNotHold(f"record {number}: {error}", chunk=chunk, worker=author) from None
         self.kinds[signed.kind] += 1
+        if author in self.ledger.delegations:
+            self.by_steward[author, signed.kind] += 1
         self.authors.add(author)
         if isinstance(record, CertificateBody):
             self.certificate, self.certificate_signed = record, signed
@@ -208,6 +236,9 @@ class _Evidence:
                 self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
             case Commit():
                 self.unopened[signed.record_id] = signed.author
+            case Assign(worker=worker) if signed.author != self.creator:
+                asked = opened_chunks(opened) if opened else ()  # A steward may have sealed nonsense.
+                self.entrusted.setdefault(signed.author, set()).update((worker, chunk) for chunk in asked)
             case Assign(worker=worker):
                 self.assigned.update((worker, chunk) for chunk in opened_chunks(opened))
             case _ if opened:
@@ -223,12 +254,12 @@ class _Evidence:
     def check_void(self) -> None:
         """Whoever contradicted itself or kept its votes from being counted was convicted."""
         for worker in sorted(self.ledger.equivocators | equivocators(self.ballots, self.same)):
-            if not self._is_banned(worker):
+            if not self._is_out(worker):
                 raise DoesNotHold(
                     "a worker signed two things that exclude each other, and was not convicted", worker=worker
                 )
         for author in sorted(set(self.unopened.values())):
-            if not self._is_banned(author):
+            if not self._is_out(author):
                 raise DoesNotHold("a commit is not opened, and its author was not convicted", worker=author)
 
     def check_verdicts(self) -> None:
@@ -363,6 +394,8 @@ class _Evidence:
         open_points = list(CANNOT_CHECK)
         if self.ledger.verdicts:
             open_points.append(CANNOT_CHECK_SAMPLE)
+        if any(delegation.trusted for delegation in self.ledger.delegations.values()):
+            open_points.append(CANNOT_CHECK_STEWARDS)
         if self.unopened:
             open_points.append(CANNOT_CHECK_MALFORMED)
         if self._wrongly_voted():
@@ -384,6 +417,12 @@ class _Evidence:
             sum((Counter(self._earned(shard)) for shard in range(self.ledger.shards)), Counter()),
             self.kinds,
             len(self.authors),
+            {
+                steward: {kind: count for (author, kind), count in sorted(self.by_steward.items()) if author == steward}
+                for steward in self.ledger.delegations
+            },
+            frozenset(steward for steward, it in self.ledger.delegations.items() if it.trusted),
+            frozenset(self.ledger.revoked),
             wrong,
             len(self.cancelled - self.values.keys()),
             tuple(open_points),
@@ -397,9 +436,10 @@ class _Evidence:
             self.manifest.reward, (self.confirmers[chunk] for chunk in chunks if self.values.get(chunk) is not None)
         )
 
-    def _is_banned(self, worker: bytes) -> bool:
+    def _is_out(self, worker: bytes) -> bool:
+        """Whether nothing that somebody signs counts: a worker that was banned, a steward that was revoked."""
         verdict = self.ledger.verdicts.get(worker)
-        return verdict is not None and verdict.is_ban
+        return (verdict is not None and verdict.is_ban) or worker in self.ledger.revoked
 
     def _was_wrong(self, verdict: Verdict, seqs: range) -> bool:
         """Whether a commit with one of these seqs says otherwise of the verdict's chunk than the creator computed."""

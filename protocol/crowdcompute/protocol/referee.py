@@ -33,12 +33,19 @@ class Referee:
         replication: int,
         drawn: Callable[[int], frozenset[bytes]] = lambda _: frozenset(),
         comparison: Comparison | None = None,
+        *,
+        asked: Callable[[int], frozenset[bytes]] = lambda _: frozenset(),
+        steward: bytes | None = None,
     ) -> None:
         self._creator = creator
         self._comparison = comparison
         self._same = differ if comparison is None else self._are_close
+        self._trusted = {creator, steward or creator}
+        """Whose own executions settle a chunk: for a steward besides the creator's, which go before, its own."""
         self._drawn = drawn
         """Whose votes on a chunk were drawn by lots; what changes it is told by `look_again`."""
+        self._asked = asked
+        """Whom somebody asked for a chunk for whom the creator answers; `look_again` tells of changes, too."""
         self._replication = replication
         self.void: dict[bytes, int] = {}
         """Worker -> the seq up to which its commits are void."""
@@ -59,6 +66,11 @@ class Referee:
     def admit(self, worker: bytes) -> Iterable[int]:
         """Votes of this worker count from now on."""
         self._admitted.add(worker)
+        return self._touched(self._chunks_of.get(worker, ()))
+
+    def unadmit(self, worker: bytes) -> Iterable[int]:
+        """Who admitted this worker was revoked: its votes wait for another admission."""
+        self._admitted.discard(worker)
         return self._touched(self._chunks_of.get(worker, ()))
 
     def make_void(self, worker: bytes, to_seq: int) -> Iterable[int]:
@@ -104,7 +116,7 @@ class Referee:
                 if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
                     self.contradictors.add(worker)
             assigned = worker in self._assigned.get(chunk, ())
-            vote = cast[worker] = Vote(worker, value, assigned, worker == self._creator, seq)
+            vote = cast[worker] = Vote(worker, value, assigned, worker in self._trusted, seq)
             if previous is not None:
                 several = self._several.setdefault((chunk, worker), [previous])
                 several.append(vote)
@@ -125,8 +137,15 @@ class Referee:
         if cached is None:
             cast = self._votes.get(chunk, {})
             admitted = [vote for worker, vote in cast.items() if vote.trusted or worker in self._admitted]
-            drawn = self._drawn(chunk)
-            counted = [vote._replace(drawn=vote.worker in drawn) for vote in admitted if not self._is_void(vote)]
+            drawn, asked = self._drawn(chunk), self._asked(chunk)
+            counted = [
+                vote._replace(drawn=vote.worker in drawn, assigned=vote.assigned or vote.worker in asked)
+                for vote in admitted
+                if not self._is_void(vote)
+            ]
+            # Of several that settle the chunk the last one does: the creator's.
+            if len(self._trusted) > 1:
+                counted.sort(key=lambda vote: vote.worker == self._creator)
             tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
             cached = tally_chunk(counted, self._replication, tainted=tainted, chunk=chunk, same=self._same)
             self._cache[chunk] = cached
@@ -147,6 +166,15 @@ class Referee:
     def counts(self, vote: Vote) -> bool:
         """Whether the tally heeds one of `voters`."""
         return (vote.trusted or vote.worker in self._admitted) and not self._is_void(vote)
+
+    def is_executed(self, chunk: int) -> bool:
+        """Whether somebody whose word settles chunks has voted on this one."""
+        return not self._trusted.isdisjoint(self.voters(chunk))
+
+    def has_own_result(self, chunk: int) -> bool:
+        """Whether it has a result from one of them. Having none, or giving the chunk up, shows nothing about others."""
+        voters = self.voters(chunk)
+        return any(author in voters and voters[author].value for author in self._trusted)
 
     def is_disowned(self, chunk: int) -> bool:
         """Whether a vote on a chunk is void, be its author admitted or not."""

@@ -143,7 +143,7 @@ class StandingIn:
     def _is_for_us(self, counted: Provisional, chunk: int, epoch: int, absence: Absence, link: bytes) -> bool:
         ledger = self._ledger
         standing, age, me = counted.chunks.get(chunk), ledger.lots.age(chunk, epoch), self._signer.public_key
-        if standing is None or age is None or ledger.is_closed(chunk):
+        if standing is None or age is None or ledger.is_settled(chunk):
             return False
         if standing.state is ProvisionalState.DISPUTED:
             if chunk not in counted.trials:

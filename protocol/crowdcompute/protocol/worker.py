@@ -38,6 +38,7 @@ from .records import (
     Join,
     Lease,
     Record,
+    Revoke,
     Signed,
     Verdict,
     chunks_of,
@@ -182,7 +183,7 @@ class WorkerRole:
             case Admit(worker=worker) if worker == self._signer.public_key:
                 if self.state is WorkerState.JOINING:
                     self.state = WorkerState.WORKING
-            case Assign(worker=worker) if worker == self._signer.public_key:
+            case Assign(worker=worker) if worker == self._signer.public_key and self.ledger.may_act(signed.author, now):
                 self._take_assignment(record, now)
             case Verdict(worker=worker) if worker == self._signer.public_key:
                 # A strike is no end: the next results may be right.
@@ -190,10 +191,12 @@ class WorkerRole:
                     self.state = WorkerState.DONE
                 detail = record.reason if record.is_ban else "a strike"
                 self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=record.chunk, peer=worker, detail=detail)
-            case Verdict():
+            case Verdict() | Revoke():
                 self.look_again(now)
             case Checkpoint() if self.ledger.creator_equivocated:
                 self._end()  # It signs one thing here and another there: nobody works for such a creator.
+            case Checkpoint() if signed.author != self.ledger.manifest.creator:
+                self.look_again(now)  # A steward's: the creator may think otherwise, and we keep what we made.
             case Checkpoint():
                 self._release()
                 self._earning.checkpoint(now)

@@ -14,7 +14,8 @@ from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.ledger import shard_topic, task_topic
 from crowdcompute.protocol.opening import counted_value
-from crowdcompute.protocol.records import Assign, Commit, Join, chunks_of, parse
+from crowdcompute.protocol.records import EVERYTHING, Assign, Commit, Join, chunks_of, parse
+from crowdcompute.protocol.stewarding import creators_signer
 from crowdcompute.protocol.tally import Ballot, ChunkState, tally
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ def _open_commits(ledger: Ledger, shard: int) -> set[bytes]:
 
 def unequal_tally(world: World) -> Iterator[str]:
     """The creator's incremental referee says what the pure tally of its records says."""
-    role, ledger, signer = world.role, world.role.ledger, world.creator.signer
+    role, ledger = world.role, world.role.ledger
+    signer = creators_signer(world.creator.signer, world.manifest)
     ballots = []
     assigned: set[tuple[bytes, int]] = set()
     results: dict[bytes, bytes] = {}
@@ -208,6 +210,9 @@ def unequal_tally(world: World) -> Iterator[str]:
         comparison = world.comparison
         return comparison is not None and comparison.is_same(one, results[one], other, results[other])
 
+    drawn = {
+        (worker, chunk) for chunk in range(world.manifest.chunks) for worker in ledger.lots.workers(chunk, blind=True)
+    }
     for signed in ledger.records():
         if signed.kind not in ("commit", "assign"):
             continue
@@ -223,19 +228,21 @@ def unequal_tally(world: World) -> Iterator[str]:
             ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
         elif isinstance(record, Assign):
             request = open_assignment(signer, _seal_key(ledger, record.worker), record)
-            assigned.update((record.worker, chunk) for chunk in request.chunks)
+            # What a steward asked for counts as if lots had drawn it, unless the creator answers for it.
+            delegation = ledger.delegations.get(signed.author)
+            asked = assigned if delegation is None or delegation.trusted else drawn
+            asked.update((record.worker, chunk) for chunk in request.chunks)
+    stewards = ledger.delegations.keys()
+    drawn.update((it.worker, chunk) for it in ballots if it.worker in stewards for chunk in it.values)
     pure = tally(
         ballots,
         replication=ledger.manifest.policy.replication,
         creator=signer.public_key,
-        admitted=ledger.admits.keys(),
-        convicted={worker: verdict.void_to for worker, verdict in ledger.verdicts.items()},
+        admitted=ledger.admits.keys() | stewards,
+        convicted={worker: verdict.void_to for worker, verdict in ledger.verdicts.items()}
+        | dict.fromkeys(ledger.revoked, EVERYTHING),
         assigned=assigned,
-        drawn={
-            (worker, chunk)
-            for chunk in range(world.manifest.chunks)
-            for worker in ledger.lots.workers(chunk, blind=True)
-        },
+        drawn=drawn,
         same=same,
     )
     if pure.void != role.referee.void:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from crowdcompute.protocol.events import StewardNamed
+
+from .scenario import EPOCH_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,6 +58,13 @@ def eclipse(world: World, victims: list[Node], *, for_s: float) -> None:
     world.at(world.now + for_s, ends)
 
 
+def delegate(world: World, stewards: list[Node], *, for_s: float, trusted: bool) -> None:
+    """No fault: the creator lets these volunteers act for it while it is away, for so long."""
+    until_s = int(EPOCH_S + world.now + for_s)
+    for steward in stewards:
+        world.tell(world.creator, StewardNamed(world.task, steward.signer.peer_id, until_s, trusted))
+
+
 def _action(world: World, fault: Fault) -> Callable[[], None]:
     match fault.kind:
         case "crash":
@@ -66,6 +77,8 @@ def _action(world: World, fault: Fault) -> Callable[[], None]:
             return lambda: _churn(world, fault)
         case "eclipse":
             return lambda: _eclipse_some(world, fault)
+        case "delegate":
+            return lambda: _delegate_some(world, fault)
         case "creator-crash":
             return lambda: crash(world, world.creator, for_s=fault.for_s, keep_state=True)
         case _:
@@ -92,6 +105,11 @@ def _eclipse_some(world: World, fault: Fault) -> None:
     honest = [node for node in world.nodes[1:] if node.is_honest]
     count = fault.count or round(fault.share * len(honest))
     eclipse(world, world.rng.sample(honest, min(count, len(honest))), for_s=fault.for_s)
+
+
+def _delegate_some(world: World, fault: Fault) -> None:
+    joined = [node for node in world.live() if node.is_honest and node.signer.public_key in world.role.ledger.joins]
+    delegate(world, world.rng.sample(joined, min(fault.count, len(joined))), for_s=fault.for_s, trusted=fault.trusted)
 
 
 def _churn(world: World, fault: Fault) -> None:

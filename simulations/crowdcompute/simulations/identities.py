@@ -18,20 +18,11 @@ if TYPE_CHECKING:
 _TAG_BYTES = 16
 
 
-class HashedIdentity:
-    """A `Signer` whose signatures are keyed hashes. Like `Identity`, made from 32 bytes."""
+class HashedSealKeys:
+    """What is sealed between two of them only these two open, as far as nobody cheats."""
 
-    def __init__(self, seed: bytes) -> None:
-        self.public_key = sha256(b"public" + seed).digest()
-        self.seal_key = sha256(b"seal" + seed).digest()
-        self.peer_id: PeerId = peer_id_of(self.public_key)
-        self._seed = seed
-
-    def sign(self, domain: str, body: bytes) -> bytes:
-        return _signature(self.public_key, domain, body)
-
-    def derive(self, purpose: bytes) -> bytes:
-        return sha256(b"secret" + self._seed + purpose).digest()
+    def __init__(self, secret: bytes) -> None:
+        self.seal_key = sha256(b"seal" + secret).digest()
 
     def seal(self, seal_key: bytes, context: bytes, plaintext: bytes, nonce: bytes) -> bytes:
         return nonce + self._tag(seal_key, context, nonce, plaintext) + plaintext
@@ -46,6 +37,25 @@ class HashedIdentity:
     def _tag(self, seal_key: bytes, context: bytes, nonce: bytes, plaintext: bytes) -> bytes:
         low, high = sorted((self.seal_key, seal_key))
         return blake2b(low + high + context + b"\0" + nonce + plaintext, digest_size=_TAG_BYTES).digest()
+
+
+class HashedIdentity(HashedSealKeys):
+    """A `Signer` whose signatures are keyed hashes. Like `Identity`, made from 32 bytes."""
+
+    def __init__(self, seed: bytes) -> None:
+        super().__init__(seed)
+        self.public_key = sha256(b"public" + seed).digest()
+        self.peer_id: PeerId = peer_id_of(self.public_key)
+        self._seed = seed
+
+    def sign(self, domain: str, body: bytes) -> bytes:
+        return _signature(self.public_key, domain, body)
+
+    def derive(self, purpose: bytes) -> bytes:
+        return sha256(b"secret" + self._seed + purpose).digest()
+
+    def sealing(self, secret: bytes) -> HashedSealKeys:
+        return HashedSealKeys(secret)
 
 
 def verify_hashed(public_key: bytes, domain: str, body: bytes, signature: bytes) -> bool:

@@ -57,7 +57,7 @@ from crowdcompute.protocol.gpu import Golden, Package, read_comparison
 from crowdcompute.protocol.gpu.compare import Tolerance
 from crowdcompute.protocol.gpu.package import Output as OutputArray
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
-from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest
+from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest, with_task_key
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signals import Offer, parse_signal, sign_signal
 from crowdcompute.protocol.split import Range
@@ -663,7 +663,7 @@ class World:
         # A chain of hashes for each worker over a year's epochs would take longer than a run.
         expires_s = created_s + (86_400 if task.epoch_s else 365 * 86_400)
         epochs = make_epochs(creator, code.sha256, created_s, expires_s, task.epoch_s) if task.epoch_s else None
-        return Manifest(
+        manifest = Manifest(
             schema=1,
             name=self.scenario.name,
             description="",
@@ -684,6 +684,7 @@ class World:
             created_s=created_s,
             expires_s=expires_s,
         )
+        return with_task_key(creator, manifest)
 
     def _node(self, index: int) -> Node:
         signer = self._signer(index)

@@ -98,7 +98,7 @@ class LiarGroup(Table, frozen=True):
     """Factor on its members' speeds: many identities on one machine are slow ones."""
 
 
-FaultKind = Literal["crash", "silence", "partition", "churn", "creator-crash", "eclipse"]
+FaultKind = Literal["crash", "silence", "partition", "churn", "creator-crash", "eclipse", "delegate"]
 
 
 class Fault(Table, frozen=True):
@@ -113,6 +113,8 @@ class Fault(Table, frozen=True):
     """Whether what `SaveRecords` saved is there after the crash."""
     every_s: Annotated[float, Meta(gt=0)] = 10.0
     """Of kind `churn`: one crash in this time, on average, until `at_s + for_s`; half of them lose their state."""
+    trusted: bool = False
+    """Of kind `delegate`: whether the creator answers for its stewards' dice."""
     down_s: Annotated[float, Meta(gt=0)] = 10.0
     """Of kind `churn`: how long each is away."""
 

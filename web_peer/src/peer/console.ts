@@ -240,6 +240,21 @@ export interface TestRun {
   readonly seconds: number;
 }
 
+/** What is known of a task while its creator is away. */
+export interface AwayView {
+  /** Until when its creator said that it was there. */
+  readonly sinceS: number;
+  /** Chunks with a result that counts until the creator is back, by votes that lots drew. */
+  readonly provisional: number;
+  /** Chunks that a steward settled. */
+  readonly bySteward: number;
+  readonly sealed: number;
+  readonly disputed: number;
+  /** The least probability that a provisional result is right. */
+  readonly credibility: number | null;
+  readonly liarsFound: number;
+}
+
 /** What a screen may ask. Each gets one answer of the named type, or an `Error` whose message can be shown as it is. */
 export interface Commands {
   start: { args: Record<string, never>; answer: void };
@@ -249,6 +264,8 @@ export interface Commands {
   chooseTask: { args: { taskId: string; chosen: boolean }; answer: void };
   changeSettings: { args: Partial<Settings>; answer: void };
   chunkMarks: { args: { taskId: string }; answer: readonly ChunkMark[] };
+  /** Null while the creator is there, or where this page cannot tell. */
+  away: { args: { taskId: string }; answer: AwayView | null };
   chunkResult: { args: { taskId: string; chunk: number }; answer: ChunkResult };
   /** The records behind the certificate of a closed task of ours. */
   exportEvidence: { args: { taskId: string }; answer: Blob };

@@ -13,7 +13,7 @@
 
 
 import type { Absences } from "../protocol/absence";
-import type { checkRecord } from "../protocol/checking";
+import type { mayEnter } from "../protocol/checking";
 import type { CreatorRole } from "../protocol/creator";
 import type { Custody } from "../protocol/custody";
 import type { Exchange } from "../protocol/exchange";
@@ -35,7 +35,7 @@ export class Later implements Roles {
   /** Where kernels may run from now on. */
   gpu: GpuChoice = "off";
   private workerRole: typeof WorkerRole | null = null;
-  private checkRecord: typeof checkRecord | null = null;
+  private mayEnter: typeof mayEnter | null = null;
   private absences: typeof Absences | null = null;
   private custodyPart: typeof Custody | null = null;
   private exchangePart: typeof Exchange | null = null;
@@ -100,7 +100,7 @@ export class Later implements Roles {
     );
     this.workerRole = worker.WorkerRole;
     this.absences = absence.Absences;
-    this.checkRecord = checking.checkRecord;
+    this.mayEnter = checking.mayEnter;
     this.custodyPart = custody.Custody;
     this.exchangePart = exchange.Exchange;
     this.slotsPart = slots.Slots;
@@ -127,9 +127,8 @@ export class Later implements Roles {
     return new this.workerRole!(...parts);
   }
 
-  check(...parts: Parameters<typeof checkRecord>): boolean {
-    this.checkRecord?.(...parts);
-    return this.checkRecord !== null;
+  check(...parts: Parameters<typeof mayEnter>): boolean {
+    return this.mayEnter?.(...parts) ?? false;
   }
 
   attend(ledger: Ledger): void {

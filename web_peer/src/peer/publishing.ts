@@ -10,7 +10,9 @@ import { EPOCH_S, makeEpochs } from "../protocol/epochs";
 import { LocalProtocolError, RemoteProtocolError } from "../protocol/errors";
 import { Status } from "../protocol/events";
 import type { Signer, Verifier } from "../protocol/identity";
-import { CODE_BYTES_MAX, signManifest, timeRefusal, type Manifest } from "../protocol/manifest";
+import { CODE_BYTES_MAX, timeRefusal, type Manifest } from "../protocol/manifest";
+import { signManifest } from "../protocol/signing";
+import { creatorsSigner, withTaskKey } from "../protocol/stewarding";
 import type { Signed } from "../protocol/records";
 import { CHUNKS_MAX, isNumbers, type Split } from "../protocol/split";
 import { openPackage } from "../protocol/gpu/package";
@@ -105,7 +107,8 @@ export function asOurs(bundle: Bundle, signer: Signer, unixS: number): Prepared 
  * @throws LocalProtocolError with one sentence for the person.
  */
 export function signed(prepared: Prepared, signer: Signer, unixS: number): Signed {
-  const record = signManifest(signer, prepared.manifest);
+  const manifest = withTaskKey(signer, prepared.manifest);
+  const record = signManifest(creatorsSigner(signer, manifest), manifest);
   const refusal = timeRefusal(prepared.manifest, unixS);
   if (refusal !== null) throw new LocalProtocolError(refusal);
   return record;

@@ -14,7 +14,8 @@ import type { ChunkOutcome, Execute, Notice } from "../protocol/events";
 import { Status } from "../protocol/events";
 import type { Runtime as TaskRuntime } from "../protocol/manifest";
 import type { JoinLink } from "../protocol/join_link";
-import { chunksOf, parse, recordKey, type Signed } from "../protocol/records";
+import { parse, recordKey, type Signed } from "../protocol/records";
+import { chunksOf } from "../protocol/runs";
 import type { BrowserBlobs } from "./blobs";
 import { NO_CONDITIONS, type Conditions } from "./conditions";
 import type {
@@ -333,6 +334,11 @@ export class Station {
     this.settings = { ...this.settings, ...changes };
     await this.parts.store.write("settings", this.settings);
     this.adjust();
+  }
+
+  async away({ taskId }: Commands["away"]["args"]): Promise<Commands["away"]["answer"]> {
+    const { awayView } = await import("./away");
+    return awayView(this.ledgerOf(taskId), this.parts.now());
   }
 
   async chunkMarks({ taskId }: Commands["chunkMarks"]["args"]): Promise<Commands["chunkMarks"]["answer"]> {

@@ -11,10 +11,12 @@ import { RemoteProtocolError } from "./errors";
 import type { HeldCommit, Ledger } from "./ledger";
 import { type Beacon, recordKey, type LedgerRecord, parse, type Reveal, type Signed } from "./records";
 import { checkShown } from "./showing";
+import { Stewards } from "./stewards";
 
 /** The absences of one task's creator, and what its workers show meanwhile. */
 export class Absences {
   readonly lots: Lots;
+  readonly stewards: Stewards;
   /** By the commit that is shown. */
   readonly reveals = new Map<Hex, Reveal>();
   /** The last one of each of the creator's presences, by its epoch. */
@@ -29,8 +31,12 @@ export class Absences {
     const { manifest } = ledger;
     this.chain = new ChainView(manifest.epochs?.anchor ?? NO_VALUE, lastEpoch(manifest));
     this.lots = new Lots(ledger, (epoch) => this.absence(epoch));
+    this.stewards = new Stewards(ledger, ledger.keepCommits, ledger.clockOffsetS);
     for (const signed of ledger.records()) {
-      if (signed.kind !== "manifest") this.added(recordKey(signed), signed, parse(signed));
+      if (signed.kind === "manifest") continue;
+      const record = parse(signed);
+      this.stewards.remember(signed, record);
+      this.added(recordKey(signed), signed, record);
     }
   }
 
@@ -42,7 +48,7 @@ export class Absences {
   }
 
   /**
-   * Whether a join, a beacon or a reveal may enter.
+   * Whether a join, a beacon, a reveal, or what concerns stewards may enter.
    *
    * @throws RemoteProtocolError when it may not.
    */
@@ -52,12 +58,12 @@ export class Absences {
         if (!this.chain.holds(record.epoch, record.beacon)) {
           throw new RemoteProtocolError("a join names a beacon that is none of the task's");
         }
-        return;
+        break;
       case "beacon":
         if (record.since > record.epoch || record.epoch === 0 || !this.chain.holds(record.epoch, record.value)) {
           throw new RemoteProtocolError("a beacon that is none of the task's");
         }
-        return;
+        break;
       case "reveal": {
         const held = this.ledger.commits.get(hex(record.commit));
         if (held === undefined || held.author !== hex(signed.author) || held.commit.shard !== record.shard) {
@@ -66,15 +72,18 @@ export class Absences {
         checkShown(signed.author, held.commit, record);
       }
     }
+    this.stewards.check(signed, record);
   }
 
-  /** Take a beacon or a reveal. False when it says nothing new. */
-  take(id: Hex, record: Beacon | Reveal): boolean {
+  /** Take a beacon, a reveal, or what concerns stewards; undefined when it is none, else whether it says anything new. */
+  takes(id: Hex, signed: Signed, record: LedgerRecord, now: number): boolean | undefined {
     if (record.kind === "beacon") return this.takeBeacon(id, record);
+    if (record.kind !== "reveal") return this.stewards.takes(id, signed, record, now);
     const commit = hex(record.commit);
     if (this.reveals.has(commit)) return false;
     this.reveals.set(commit, record);
     this.revealIds.set(commit, id);
+    this.ledger.countGuest(signed);
     return true;
   }
 
@@ -88,6 +97,9 @@ export class Absences {
         break;
       case "admit":
         this.lots.anchored(hex(record.worker));
+        break;
+      case "revoke":
+        for (const worker of this.ledger.joins.keys()) this.lots.anchored(worker);
         break;
       case "verdict":
       case "beacon":

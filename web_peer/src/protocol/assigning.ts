@@ -13,7 +13,8 @@
 import { concat, type Hex } from "./bytes";
 import { array, bool, decode, encode, struct, u32 } from "./codec";
 import { NONCE_BYTES, type Signer } from "./identity";
-import { type Assign, chunksOf, COMMIT_CHUNKS_MAX, Run, runsOf, shardOf } from "./records";
+import { type Assign, COMMIT_CHUNKS_MAX, Run, shardOf } from "./records";
+import { chunksOf, runsOf } from "./runs";
 import { type Rng, sample } from "./rng";
 
 /** What an assignment seals: chunks, and whether others have waited for them; never what they are wanted for. */

@@ -15,7 +15,8 @@ import { RemoteProtocolError } from "./errors";
 import { Status } from "./events";
 import type { Signer } from "./identity";
 import * as merkle from "./merkle";
-import { chunksOf, type Commit, COMMIT_CHUNKS_MAX, RECORD_BYTES_MAX, runsOf, shardOf } from "./records";
+import { type Commit, COMMIT_CHUNKS_MAX, RECORD_BYTES_MAX, shardOf } from "./records";
+import { chunksOf, runsOf } from "./runs";
 
 /** Sealed leaves of one commit: leaves room for 1,024 runs in the worst case. */
 export const BATCH_BYTES_MAX = RECORD_BYTES_MAX - 12 * 1024;

@@ -4,7 +4,7 @@
  * Apart from ledger.ts, because a page that does not work yet takes none: it passes on nothing that it cannot check.
  */
 
-import { equal } from "./bytes";
+import { equal, hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import { joiningWork } from "./joining";
 import { type Ledger, WORKERS_MAX } from "./ledger";
@@ -17,6 +17,21 @@ import {
   type LedgerRecord,
   type Signed,
 } from "./records";
+import { isWord } from "./stewards";
+
+/**
+ * Whether a record may enter, as far as can be told: false for what only a creator or a steward may say, by somebody who
+ * has joined and may be a steward of whom we shall hear. It is not taken now, and comes again.
+ *
+ * @throws RemoteProtocolError as `checkRecord`.
+ */
+export function mayEnter(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean {
+  const author = hex(signed.author);
+  const isStewards = isWord(record) && !equal(signed.author, ledger.manifest.creator);
+  if (isStewards && ledger.joins.has(author) && ledger.absences?.stewards.has(author) !== true) return false;
+  checkRecord(ledger, signed, record);
+  return true;
+}
 
 /**
  * Whether a record may enter at all; its signature is checked apart.
@@ -49,7 +64,10 @@ export function checkRecord(ledger: Ledger, signed: Signed, record: LedgerRecord
       break;
     }
     default:
-      if (!equal(signed.author, ledger.manifest.creator)) {
+      if (
+        !equal(signed.author, ledger.manifest.creator) &&
+        !(isWord(record) && ledger.absences?.stewards.has(hex(signed.author)) === true)
+      ) {
         throw new RemoteProtocolError(`a ${signed.kind} that the creator did not sign`);
       }
       if (record.kind === "assign" && record.shard >= ledger.shards) {

@@ -34,10 +34,10 @@ import { Gathering } from "./onward";
 import { checkInline, type Shown, shownRecords } from "./opening";
 import { Presence } from "./presence";
 import {
+  type Assign,
   type Checkpoint,
   CREDITS_INLINE_BYTES_MAX,
   EVERYTHING,
-  chunksOf,
   type Commit,
   LEAVING_TTL_S,
   type LedgerRecord,
@@ -47,10 +47,13 @@ import {
   type Signed,
   type Verdict,
 } from "./records";
+import { chunksOf } from "./runs";
 import { type Copy, Reclaiming } from "./reclaiming";
 import { Referee } from "./referee";
 import type { Rng } from "./rng";
 import type { BlobStore } from "./storage";
+import { creatorsSigner } from "./stewarding";
+import type { Stewards } from "./stewards";
 import type { ChunkTally } from "./tally";
 import { commitsOf } from "./voting";
 
@@ -103,7 +106,12 @@ export class CreatorRole implements Custodial {
   private readonly me: Hex;
   /** Our task's code, if that has results compared as numbers; else empty. */
   private readonly package: Uint8Array;
+  /** Opens and seals with the task's key. */
+  private readonly signer: Signer;
   private readonly lots: Lots;
+  private readonly stewards: Stewards;
+  /** Whom each steward asked for a chunk: for us such a vote counts as drawn, or as if we had asked for it. */
+  private readonly entrusted = new Map<Hex, Map<number, Set<Hex>>>();
   private readonly presence: Presence;
   private readonly closing: Closing;
   private readonly gathering: Gathering;
@@ -135,20 +143,24 @@ export class CreatorRole implements Custodial {
 
   constructor(
     private readonly config: ProtocolConfig,
-    private readonly signer: Signer,
+    signer: Signer,
     private readonly rng: Rng,
     readonly ledger: Ledger,
     private readonly desk: Desk,
     private readonly blobs: BlobStore,
   ) {
     const { manifest } = ledger;
+    this.signer = creatorsSigner(signer, manifest);
     this.me = hex(signer.publicKey);
-    this.lots = Absences.of(ledger).lots;
+    const { lots, stewards } = Absences.of(ledger);
+    this.lots = lots;
+    this.stewards = stewards;
     this.presence = new Presence(config, signer, ledger, desk);
-    const drawn = (chunk: number): ReadonlySet<Hex> => this.lots.workers(chunk, true);
+    const drawn = (chunk: number): ReadonlySet<Hex> => this.drawn(chunk);
+    const asked = (chunk: number): ReadonlySet<Hex> => this.askedForUs(chunk);
     this.package = packageThatCompares(manifest, blobs);
     const comparison = this.package.length > 0 ? readComparison(this.package) : null;
-    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison);
+    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked);
     this.closing = new Closing(manifest, this.referee, this.failed, rng);
     this.gathering = new Gathering(desk, blobs);
     this.executing = new Executing(
@@ -161,7 +173,7 @@ export class CreatorRole implements Custodial {
       this.assign(worker, home, chunks, isUrgent);
     const { capacity } = desk.pace(ledger);
     this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask, capacity);
-    this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
+    this.reclaiming = new Reclaiming(this.signer, ledger, desk, blobs);
     desk.custody.takePart(ledger.taskKey, this);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
   }
@@ -200,7 +212,7 @@ export class CreatorRole implements Custodial {
         }
         break;
       case "admit":
-        this.admitted(hex(record.worker), now);
+        if (this.ledger.admits.has(hex(record.worker))) this.admitted(hex(record.worker), now);
         break;
       case "lease":
         if (record.runs.length === 0 && record.ttlS === LEAVING_TTL_S) {
@@ -218,13 +230,15 @@ export class CreatorRole implements Custodial {
         this.review(this.referee.lookAgain(chunksOf(commit.shard, commit.runs)), now);
         break;
       }
-      case "assign": {
-        const worker = hex(record.worker);
-        const join = this.ledger.joins.get(worker);
-        if (join !== undefined) this.referee.assign(worker, openAssignment(this.signer, join.sealKey, record).chunks);
-        this.seq = Math.max(this.seq, record.seq);
+      case "assign":
+        this.asked(author, record, now);
         break;
-      }
+      case "delegate":
+        this.delegated(hex(record.steward), now);
+        break;
+      case "revoke":
+        this.revoked(hex(record.steward), now);
+        break;
       case "verdict":
         this.makeVoid(hex(record.worker), record.voidTo, now);
         break;
@@ -404,7 +418,8 @@ export class CreatorRole implements Custodial {
     while (this.waitingJoins.length > 0 && this.admittedAt.length < this.config.admitPerMinute) {
       const worker = this.waitingJoins.shift()!;
       const join = ledger.joins.get(worker)!;
-      if (ledger.admits.has(worker) || ledger.isVoid(worker) || !this.canSealTo(join.sealKey)) continue;
+      if (ledger.admits.has(worker) || ledger.isVoid(worker) || this.stewards.has(worker)) continue;
+      if (!this.canSealTo(join.sealKey)) continue;
       this.admittedAt.push(now);
       const peer = fromHex(worker);
       const nonce = this.rng.bytes(16);
@@ -481,6 +496,12 @@ export class CreatorRole implements Custodial {
     const { ledger } = this;
     if (this.isBanned(worker)) return;
     const peer = fromHex(worker);
+    if (this.stewards.has(worker)) {
+      this.desk.publish(ledger, { kind: "revoke", task: ledger.task, steward: peer });
+      this.revoked(worker, now);
+      this.desk.notice("worker convicted", ledger, { chunk, peer, detail: "steward revoked" });
+      return;
+    }
     // Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
     const isStrike = reason === "wrong" && !ledger.strikes.has(worker);
     const voidTo = isStrike ? this.referee.lastSeq(worker) : EVERYTHING;
@@ -498,6 +519,74 @@ export class CreatorRole implements Custodial {
     this.closing.struck(worker);
     this.recredit(worker, now);
     this.review(this.referee.makeVoid(worker, voidTo), now);
+  }
+
+  // ---- stewards
+
+  /** Whose votes on a chunk count towards a quorum though we did not ask: lots chose them, or a steward did. */
+  private drawn(chunk: number): ReadonlySet<Hex> {
+    const byLots = this.lots.workers(chunk, true);
+    if (this.stewards.delegations.size === 0) return byLots;
+    const drawn = new Set(byLots);
+    for (const steward of this.stewards.delegations.keys()) {
+      drawn.add(steward);
+      for (const worker of this.entrusted.get(steward)?.get(chunk) ?? []) drawn.add(worker);
+    }
+    return drawn;
+  }
+
+  private askedForUs(chunk: number): ReadonlySet<Hex> {
+    const asked = new Set<Hex>();
+    for (const [steward, { trusted }] of this.stewards.delegations) {
+      for (const worker of (trusted && this.entrusted.get(steward)?.get(chunk)) || []) {
+        if (!this.stewards.has(worker)) asked.add(worker); // A steward's own vote is no audit, whoever asked it.
+      }
+    }
+    return asked;
+  }
+
+  /** We in an earlier life, or a steward, have asked a worker for chunks. */
+  private asked(author: Hex, assign: Assign, now: number): void {
+    if (author === this.me) this.seq = Math.max(this.seq, assign.seq);
+    const worker = hex(assign.worker);
+    const join = this.ledger.joins.get(worker);
+    if (join === undefined) return;
+    let chunks;
+    try {
+      chunks = openAssignment(this.signer, join.sealKey, assign).chunks;
+    } catch (error) {
+      if (error instanceof RemoteProtocolError) return; // A steward sealed nonsense.
+      throw error;
+    }
+    if (author === this.me) {
+      this.referee.assign(worker, chunks);
+      return;
+    }
+    let entrusted = this.entrusted.get(author);
+    if (entrusted === undefined) this.entrusted.set(author, (entrusted = new Map()));
+    for (const chunk of chunks) entrusted.set(chunk, new Set([...(entrusted.get(chunk) ?? []), worker]));
+    this.review(this.referee.lookAgain(chunks), now);
+  }
+
+  private delegated(steward: Hex, now: number): void {
+    const asked = this.entrusted.get(steward)?.keys() ?? [];
+    this.review([...this.referee.admit(steward), ...this.referee.lookAgain(asked)], now);
+  }
+
+  /** Nothing that a steward said counts any more; whom it had admitted waits for us. */
+  private revoked(steward: Hex, now: number): void {
+    const { ledger } = this;
+    const chunks = [...(this.entrusted.get(steward)?.keys() ?? []), ...this.referee.makeVoid(steward, EVERYTHING)];
+    this.entrusted.delete(steward);
+    for (const worker of ledger.joins.keys()) {
+      if (ledger.admits.has(worker)) continue;
+      this.dispatch.dismiss(worker, now);
+      chunks.push(...this.referee.unadmit(worker));
+      if (worker !== steward && !this.waitingJoins.includes(worker)) this.waitingJoins.push(worker);
+    }
+    if (!this.isRestoring) this.admit(now);
+    this.recredit(steward, now);
+    this.review(this.referee.lookAgain(new Set(chunks)), now);
   }
 
   // ---- chunk by chunk
@@ -591,6 +680,7 @@ export class CreatorRole implements Custodial {
     waiting.add(chunk);
     const makers: Uint8Array[] = [];
     for (const [worker, vote] of this.referee.voters(chunk)) if (vote.value === value) makers.push(fromHex(worker));
+    for (const steward of this.stewards.delegations.keys()) makers.push(fromHex(steward));
     this.desk.fetch(digest, size, null, makers);
   }
 
@@ -723,7 +813,8 @@ export class CreatorRole implements Custodial {
     const confirmers: Hex[][] = [];
     for (let chunk = first; chunk < first + this.ledger.shardSize(shard); chunk++) {
       const value = this.accepted.get(chunk);
-      if (value !== undefined) confirmers.push(this.referee.confirmers(chunk, value));
+      if (value === undefined) continue;
+      confirmers.push(this.referee.confirmers(chunk, value).filter((worker) => !this.stewards.has(worker)));
     }
     const table = tableOf(split(this.ledger.manifest.reward, confirmers));
     const said = fieldsOf(table);

@@ -14,7 +14,8 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, fromHex, hex, type Hex } from "./bytes";
 import { ChainView, lastEpoch, NO_VALUE } from "./epochs";
 import type { Ledger } from "./ledger";
-import { chunksOf, type Commit, type Reveal, SEEN_BYTES } from "./records";
+import { type Commit, type Reveal, SEEN_BYTES } from "./records";
+import { chunksOf } from "./runs";
 
 /** After so many doublings everybody is drawn. */
 export const AGE_MAX = 17;

@@ -110,7 +110,8 @@ export class Ledger {
   certificate: CertificateBody | null = null;
   creatorEquivocated = false;
 
-  private readonly keepCommits: boolean;
+  readonly keepCommits: boolean;
+  readonly clockOffsetS: number;
   private readonly held = new Map<Hex, Held>();
   private readonly byTopic = new Map<Hex, Set<Hex>>();
   private readonly checkpointIds = new Map<number, Hex>();
@@ -121,7 +122,7 @@ export class Ledger {
   private readonly seqs = new Map<Hex, Map<number, Hex>>();
   /** Chunk -> authors and seqs of its commits. */
   private readonly votersOf = new Map<number, readonly Ballot[]>();
-  private readonly voidTos = new Map<Hex, number>();
+  readonly voidTos = new Map<Hex, number>();
   private readonly strikeIds = new Map<Hex, Hex>();
   private readonly guestBytes = new Map<Hex, number>();
   private guestsBytes = 0;
@@ -131,9 +132,10 @@ export class Ledger {
   constructor(
     readonly signed: Signed,
     readonly manifest: Manifest,
-    { keepCommits = false } = {},
+    { keepCommits = false, clockOffsetS = 0 } = {},
   ) {
     this.keepCommits = keepCommits;
+    this.clockOffsetS = clockOffsetS;
     this.task = recordId(signed);
     this.taskKey = recordKey(signed);
     this.shards = Math.ceil(manifest.chunks / SHARD_CHUNKS);
@@ -158,7 +160,9 @@ export class Ledger {
   /** Add a checked record. False when it says nothing new (known, superseded, or of a worker that is void). */
   add(signed: Signed, record: LedgerRecord, now: number): boolean {
     const id = recordKey(signed);
-    if (this.held.has(id) || !this.take(id, signed, record, now)) return false;
+    if (this.held.has(id) || !(this.absences?.takes(id, signed, record, now) ?? this.take(id, signed, record, now))) {
+      return false;
+    }
     const topic = this.topicOf(record);
     this.held.set(id, { topic, signed });
     let ids = this.byTopic.get(topic);
@@ -172,7 +176,9 @@ export class Ledger {
 
   /** Whether an author's votes count, as far as it is not void. */
   isAdmitted(author: Hex): boolean {
-    return this.admits.has(author) || author === hex(this.manifest.creator);
+    return (
+      this.admits.has(author) || author === hex(this.manifest.creator) || this.absences?.stewards.has(author) === true
+    );
   }
 
   /** Whether a record of a worker that has joined and was not admitted yet may enter: its creator may be away. */
@@ -221,33 +227,9 @@ export class Ledger {
     return checkpoint !== undefined && (bit(checkpoint.accepted, index) || bit(checkpoint.failed, index));
   }
 
-  /** Chunks of a shard that, at its last checkpoint, nobody had voted on or leased. */
-  unbegunCount(shard: number): number {
-    const size = this.shardSize(shard);
-    return size - Math.min(this.checkpoints.get(shard)?.begun ?? 0, size);
-  }
-
-  /** Chunks of a shard that the last checkpoint did not close. */
-  openCount(shard: number): number {
-    let open = this.shardSize(shard);
-    const checkpoint = this.checkpoints.get(shard);
-    if (checkpoint === undefined) return open;
-    for (let at = 0; at < checkpoint.accepted.length; at++) {
-      for (let byte = checkpoint.accepted[at]! | checkpoint.failed[at]!; byte !== 0; byte &= byte - 1) open--;
-    }
-    return open;
-  }
-
   /** All leases that were not replaced, released or expired. */
   *leases(): IterableIterator<LiveLease> {
     for (const leases of this.leasesOf.values()) yield* leases.values();
-  }
-
-  /** Workers that say they work in this shard; others only lease what they were asked for. */
-  workersAtHome(shard: number): number {
-    let count = 0;
-    for (const leases of this.leasesOf.values()) if (leases.get(shard)?.home === shard) count++;
-    return count;
   }
 
   /** What a worker says it is on in one shard. */
@@ -315,12 +297,13 @@ export class Ledger {
   private take(id: Hex, signed: Signed, record: LedgerRecord, now: number): boolean {
     switch (record.kind) {
       case "join":
-        return addFirst(this.joins, hex(signed.author), record);
+        if (this.joins.has(hex(signed.author))) return false;
+        this.joins.set(hex(signed.author), record);
+        return true;
       case "admit": {
         const worker = hex(record.worker);
-        if (!addFirst(this.admits, worker, record)) return false;
-        this.guestsBytes -= this.guestBytes.get(worker) ?? 0;
-        this.guestBytes.delete(worker);
+        if (this.admits.has(worker)) return false;
+        this.setAdmission(worker, record);
         return true;
       }
       case "verdict":
@@ -335,20 +318,26 @@ export class Ledger {
         this.addCommit(id, hex(signed.author), record);
         this.countGuest(signed);
         return true;
-      case "beacon":
-      case "reveal":
-        if (this.absences?.take(id, record) !== true) return false;
-        if (record.kind === "reveal") this.countGuest(signed);
-        return true;
       case "lease":
         return this.addLease(id, hex(signed.author), record, now);
       case "assign":
         this.assignedAt.set(id, now);
         return true;
+      default:
+        return false;
     }
   }
 
-  private countGuest(signed: Signed): void {
+  /** The admission of a worker that counts, if any does. */
+  setAdmission(worker: Hex, admit: Admit | undefined): void {
+    if (admit === undefined) this.admits.delete(worker);
+    else this.admits.set(worker, admit);
+    this.guestsBytes -= this.guestBytes.get(worker) ?? 0;
+    this.guestBytes.delete(worker);
+  }
+
+  /** Charge a worker that was not admitted yet for what it makes everybody hold. */
+  countGuest(signed: Signed): void {
     const author = hex(signed.author);
     if (this.isAdmitted(author)) return;
     this.guestBytes.set(author, (this.guestBytes.get(author) ?? 0) + signed.body.length);
@@ -356,7 +345,7 @@ export class Ledger {
   }
 
   /** A record that nobody needs to hear of any more. The creator's tally rests on it still. */
-  private letGo(id: Hex): void {
+  letGo(id: Hex): void {
     if (this.keepCommits) this.byTopic.get(this.held.get(id)!.topic)?.delete(id);
     else this.remove(id);
   }
@@ -486,11 +475,4 @@ export class Ledger {
       else this.leased.delete(chunk);
     }
   }
-}
-
-/** Of several records with one subject the first counts. */
-function addFirst<T>(map: Map<Hex, T>, key: Hex, record: T): boolean {
-  if (map.has(key)) return false;
-  map.set(key, record);
-  return true;
 }

@@ -11,7 +11,6 @@ import {
   bool,
   bytes32,
   decode,
-  encode,
   type Infer,
   integer,
   literal,
@@ -22,9 +21,9 @@ import {
   u32,
   u53,
 } from "./codec";
-import { LocalProtocolError, RemoteProtocolError } from "./errors";
-import type { Signer, Verifier } from "./identity";
-import { RECORD_BYTES_MAX, recordId, type Signed, verifySignature } from "./records";
+import { RemoteProtocolError } from "./errors";
+import type { Verifier } from "./identity";
+import { recordId, type Signed, verifySignature } from "./records";
 import { checkChunkCount, CHUNKS_MAX, Split } from "./split";
 
 /** The largest module admission lets through (DESIGN section 7). */
@@ -101,28 +100,6 @@ export const Manifest = part("Manifest", {
 export type Manifest = Infer<typeof Manifest>;
 
 /**
- * Check, encode and sign a manifest. From here on only these bytes count; the signature may be filled in later.
- *
- * @throws LocalProtocolError when the manifest names another creator, breaks a rule of `openManifest`, or is too large.
- */
-export function signManifest(signer: Signer, manifest: Manifest): Signed {
-  if (!equal(manifest.creator, signer.publicKey) || !equal(manifest.sealKey, signer.sealKey)) {
-    throw new LocalProtocolError("the manifest names another creator than the key that should sign it");
-  }
-  const body = encode(Manifest, manifest);
-  if (body.length > RECORD_BYTES_MAX) {
-    throw new LocalProtocolError(`the manifest takes ${body.length} bytes, ${RECORD_BYTES_MAX} are allowed`);
-  }
-  try {
-    // Decoding once checks the ranges, which a value made by hand has not seen yet.
-    checkFields(decode(Manifest, body));
-  } catch (error) {
-    throw error instanceof RemoteProtocolError ? new LocalProtocolError(error.message) : error;
-  }
-  return { kind: "manifest", author: signer.publicKey, body, signature: signer.sign("cc/manifest/1", body) };
-}
-
-/**
  * The manifest inside a signed record, once everything that can be checked without its blobs holds.
  *
  * @throws RemoteProtocolError when the record is not a manifest, its signature is wrong, its author is not the creator
@@ -160,7 +137,7 @@ export function isPrintable(text: string): boolean {
 }
 
 /** The rules that tie fields together (spec/manifest.md, "Rules"). */
-function checkFields(manifest: Manifest): void {
+export function checkFields(manifest: Manifest): void {
   if (!isPrintable(manifest.name) || !isPrintable(manifest.description.replaceAll("\n", ""))) {
     throw new RemoteProtocolError("the task's name or description contains control characters");
   }

@@ -18,7 +18,8 @@ import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
-import { chunksOf, type Commit, COMMIT_CHUNKS_MAX, parse, Run, runsOf, shardOf, Signed } from "./records";
+import { type Commit, COMMIT_CHUNKS_MAX, parse, Run, shardOf, Signed } from "./records";
+import { chunksOf, runsOf } from "./runs";
 
 /** The first bytes of a file of shown records. What follows is entries, each behind its length as a u32, big-endian. */
 export const MAGIC = new TextEncoder().encode("CCRECS1\n");
@@ -169,7 +170,7 @@ function open(signer: Signer, ledger: Ledger, signed: Signed, isCompared: boolea
       return encode(AssignOpening, { shard: shardOf(chunks[0]!), runs: runsOf(chunks) });
     }
     if (record.kind !== "commit") return NOTHING;
-    const isOwn = equal(signed.author, signer.publicKey);
+    const isOwn = equal(signed.author, ledger.manifest.creator);
     const sealKey = isOwn ? signer.sealKey : ledger.joins.get(hex(signed.author))?.sealKey;
     if (sealKey === undefined) return NOTHING;
     const { salt, leaves } = openBatch(signer, sealKey, signed.author, record);

@@ -572,7 +572,7 @@ export class Peer implements Desk, Shelf {
     const manifest = openManifest(signed, this.verifier);
     this.gossip.markSeen(task);
     if (timeRefusal(manifest, this.unixS) !== null || !this.hasRoomForTask()) return;
-    const ledger = new Ledger(signed, manifest);
+    const ledger = this.ledgerOf(signed, manifest);
     this.ledgers.set(task, ledger);
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now, source);
     this.notice("task seen", ledger, { peer: manifest.creator, detail: manifest.name });
@@ -691,12 +691,17 @@ export class Peer implements Desk, Shelf {
     if (refusal !== null) throw new LocalProtocolError(refusal);
     const task = recordKey(signed);
     if (this.creators.has(task)) return;
-    const ledger = new Ledger(signed, manifest, { keepCommits: true });
+    const ledger = this.ledgerOf(signed, manifest);
     this.ledgers.set(task, ledger);
     this.startCreator(ledger);
     this.saved.push(signed);
     this.isSaving = true;
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now);
+  }
+
+  private ledgerOf(signed: Signed, manifest: Manifest): Ledger {
+    const keepCommits = hex(manifest.creator) === this.me;
+    return new Ledger(signed, manifest, { keepCommits, clockOffsetS: this.config.epochOffsetS });
   }
 
   private startCreator(ledger: Ledger): CreatorRole {
@@ -712,10 +717,9 @@ export class Peer implements Desk, Shelf {
       if (signed.kind !== "manifest") continue;
       const manifest = openManifest(signed, this.verifier);
       const task = recordKey(signed);
-      const keepCommits = hex(manifest.creator) === this.me;
-      const ledger = new Ledger(signed, manifest, { keepCommits });
+      const ledger = this.ledgerOf(signed, manifest);
       this.ledgers.set(task, ledger);
-      if (keepCommits || this.isAcceptable(ledger)) this.roles.attend(ledger);
+      if (ledger.keepCommits || this.isAcceptable(ledger)) this.roles.attend(ledger);
       this.gossip.markSeen(task);
     }
     const byTask = new Map<Hex, [Signed, LedgerRecord][]>();

@@ -15,6 +15,7 @@
 import type { Ledger } from "./ledger";
 import { SHARD_CHUNKS } from "./records";
 import type { Rng } from "./rng";
+import { isSettled } from "./stewards";
 
 /** Workers on one outstanding chunk in the end game, the first included. */
 export const COPIES_MAX = 2;
@@ -61,7 +62,7 @@ export function pickOpen(
 
 /** Whether nobody has computed this chunk and nobody says to be on it. */
 export function isOpen(ledger: Ledger, chunk: number, now: number): boolean {
-  return !ledger.isClosed(chunk) && !ledger.hasVoter(chunk) && !ledger.isLeased(chunk, now);
+  return !isSettled(ledger, chunk) && !ledger.hasVoter(chunk) && !ledger.isLeased(chunk, now);
 }
 
 /** An outstanding chunk worth a second copy: on the fewest workers, then leased longest ago. Or null. */
@@ -75,7 +76,7 @@ export function pickEndgame(
 ): number | null {
   let choice: { chunk: number; copies: number; since: number; chance: number } | null = null;
   for (const chunk of ledger.leasedChunks(shard, now)) {
-    if (mine.has(chunk) || ledger.hasVoter(chunk) || ledger.isClosed(chunk)) continue;
+    if (mine.has(chunk) || ledger.hasVoter(chunk) || isSettled(ledger, chunk)) continue;
     const leases = ledger.liveLeases(chunk, now);
     const copies = leases.length;
     const since = Math.min(...leases.map((lease) => lease.since.get(chunk)!));

@@ -21,7 +21,9 @@ import { hex, type Hex } from "./bytes";
 import { chanceOfError, marginNeeded, onTrial, settle, type Settled } from "./jury";
 import type { Ledger } from "./ledger";
 import type { Policy } from "./manifest";
-import { chunksOf, type Commit } from "./records";
+import { type Commit } from "./records";
+import { chunksOf } from "./runs";
+import { isSettled } from "./stewards";
 import { shownValue } from "./showing";
 import { saysMore, type Value, votesNeeded } from "./tally";
 
@@ -34,7 +36,7 @@ export const REVEAL_PATIENCE = 4;
 /** Epochs after that in which a vote can still come to be shown: its worker may be out of reach for one. */
 export const LATE_AFTER = 2;
 
-export type ProvisionalState = "open" | "sealed" | "disputed" | "provisional" | "final";
+export type ProvisionalState = "open" | "sealed" | "disputed" | "provisional" | "steward" | "final";
 
 /** One chunk's state. */
 export interface Standing {
@@ -104,6 +106,10 @@ export function provisionalTally(ledger: Ledger, absences: Absences, epoch: numb
   for (const [chunk, all] of [...voters].sort(([a], [b]) => a - b)) {
     if (ledger.isClosed(chunk)) {
       chunks.set(chunk, { state: "final", value: null, credibility: 0, missing: 0, voters: 0 });
+      continue;
+    }
+    if (isSettled(ledger, chunk)) {
+      chunks.set(chunk, told("steward", all.size));
       continue;
     }
     const byWorker = left.get(chunk) ?? new Map<Hex, Value>();

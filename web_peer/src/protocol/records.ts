@@ -9,6 +9,7 @@ import { hex, type Hex } from "./bytes";
 import {
   array,
   body,
+  bool,
   bytes,
   bytes32,
   bytes64,
@@ -67,6 +68,8 @@ const KINDS = [
   "verdict",
   "checkpoint",
   "certificate",
+  "delegate",
+  "revoke",
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -239,7 +242,36 @@ export const CertificateBody = body("certificate", {
 });
 export type CertificateBody = Infer<typeof CertificateBody>;
 
-export type LedgerRecord = Join | Admit | Beacon | Lease | Commit | Reveal | Assign | Verdict | Checkpoint | CertificateBody;
+/**
+ * The creator lets a worker act for it while it is away, until a moment (Unix time); the task's seal secret is sealed to it.
+ * If `trusted`, the creator answers for its dice: what it asks for then counts as an audit, too.
+ */
+export const Delegate = body("delegate", {
+  task: bytes32,
+  steward: bytes32,
+  untilS: u53,
+  trusted: bool,
+  sealed: bytes({ min: 60, max: 60 }),
+});
+export type Delegate = Infer<typeof Delegate>;
+
+/** The creator takes back a delegation, and with it all that the steward ever said in the task. */
+export const Revoke = body("revoke", { task: bytes32, steward: bytes32 });
+export type Revoke = Infer<typeof Revoke>;
+
+export type LedgerRecord =
+  | Join
+  | Admit
+  | Beacon
+  | Lease
+  | Commit
+  | Reveal
+  | Assign
+  | Verdict
+  | Checkpoint
+  | CertificateBody
+  | Delegate
+  | Revoke;
 
 const BODIES = {
   join: Join,
@@ -252,6 +284,8 @@ const BODIES = {
   verdict: Verdict,
   checkpoint: Checkpoint,
   certificate: CertificateBody,
+  delegate: Delegate,
+  revoke: Revoke,
 } as const;
 
 const DOMAINS = Object.fromEntries(KINDS.map((kind) => [kind, `cc/${kind}/1`])) as Record<Kind, string>;
@@ -338,34 +372,12 @@ export function shardOf(chunk: number): number {
   return Math.floor(chunk / SHARD_CHUNKS);
 }
 
-/** Canonical runs over a set of chunk indices. */
-export function runsOf(chunks: Iterable<number>): Runs {
-  const found: [number, number][] = [];
-  let last: [number, number] | undefined;
-  for (const chunk of [...new Set(chunks)].sort((left, right) => left - right)) {
-    if (last !== undefined && last[0] + last[1] === chunk) {
-      last[1]++;
-    } else {
-      last = [chunk, 1];
-      found.push(last);
-    }
-  }
-  return found;
-}
-
 /**
- * The chunk indices of canonical runs within one shard.
+ * Whether runs are canonical and within one shard.
  *
  * @throws RemoteProtocolError when runs are empty, out of order, adjacent, outside the shard, or too many chunks.
  */
-export function chunksOf(shard: number, runs: Runs, { allowNone = false } = {}): number[] {
-  checkRuns(shard, runs, allowNone);
-  const chunks: number[] = [];
-  for (const [start, count] of runs) for (let chunk = start; chunk < start + count; chunk++) chunks.push(chunk);
-  return chunks;
-}
-
-function checkRuns(shard: number, runs: Runs, allowNone: boolean): void {
+export function checkRuns(shard: number, runs: Runs, allowNone: boolean): void {
   const first = shard * SHARD_CHUNKS;
   const end = first + SHARD_CHUNKS;
   let total = 0;

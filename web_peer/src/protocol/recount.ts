@@ -24,6 +24,7 @@ import { auditStrength, CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, errorBound } fr
 import {
   type CertificateBody,
   EVERYTHING,
+  type Kind,
   type LedgerRecord,
   parse,
   recordKey,
@@ -32,6 +33,7 @@ import {
   type Verdict,
   verifySignature,
 } from "./records";
+import type { Stewards } from "./stewards";
 import { type Ballot, type ChunkTally, differ, equivocators, type Same, type Tally, tally } from "./tally";
 
 const CANNOT_CHECK: readonly string[] = [
@@ -40,6 +42,8 @@ const CANNOT_CHECK: readonly string[] = [
   "that no record was left out: whoever holds one that is missing here can tell",
   "that the workers are different people",
 ];
+const CANNOT_CHECK_STEWARDS =
+  "that audits a steward drew were drawn at random and blindly: its creator answers for it";
 const CANNOT_CHECK_MALFORMED =
   "that the commits of workers convicted as malformed do not open: only the creator could try";
 const CANNOT_CHECK_SAMPLE =
@@ -83,6 +87,12 @@ export interface Recount {
   readonly records: number;
   /** Authors of records. */
   readonly peers: number;
+  /** How many records of each kind every steward signed that its creator did not revoke. */
+  readonly bySteward: ReadonlyMap<Hex, ReadonlyMap<Kind, number>>;
+  /** Those of them whose audits count as the creator's own. */
+  readonly trusted: readonly Hex[];
+  /** Stewards whose word counts for nothing any more. */
+  readonly revoked: readonly Hex[];
   /** Votes that differ from the accepted result, by worker. */
   readonly wrongVotes: ReadonlyMap<Hex, number>;
   /** Chunks that the creator gave up. */
@@ -119,6 +129,12 @@ class Evidence {
   /** Commit that is not shown -> its author. */
   private readonly unopened = new Map<Hex, Hex>();
   private readonly assigned = new Set<string>();
+  private readonly stewards: Stewards;
+  /** Steward -> whom it asked for what. */
+  private readonly entrusted = new Map<Hex, { readonly worker: Hex; readonly chunk: number }[]>();
+  /** Votes that count towards a quorum and are no audits, besides those that lots chose. */
+  private readonly drawn = new Set<string>();
+  private readonly bySteward = new Map<Hex, Map<Kind, number>>();
   private readonly tally: Tally;
   /** Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several. */
   private readonly votes = new Map<number, Map<Hex, Set<Hex>>>();
@@ -143,16 +159,21 @@ class Evidence {
     this.comparison = comparison;
     this.same = comparison === null ? differ : (_, one, other) => this.areClose(comparison, one, other);
     this.ledger = new Ledger(first.value.signed, this.manifest, { keepCommits: true });
-    const { lots } = Absences.of(this.ledger);
+    const { lots, stewards } = Absences.of(this.ledger);
+    this.stewards = stewards;
     this.authors = new Set([this.creator]);
     for (let next = entries.next(); next.done !== true; next = entries.next()) this.take(next.value, verifier);
+    this.countStewards();
     this.tally = tally(this.ballots, {
       replication: this.manifest.policy.replication,
       creator: this.creator,
-      admitted: this.ledger.admits,
-      convicted: [...this.ledger.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as const),
+      admitted: new Set([...this.ledger.admits.keys(), ...stewards.delegations.keys()]),
+      convicted: [
+        ...[...this.ledger.verdicts].map(([worker, { voidTo }]) => [worker, voidTo] as const),
+        ...[...stewards.revoked].map((steward) => [steward, EVERYTHING] as const),
+      ],
       isAssigned: (worker, chunk) => this.assigned.has(`${worker} ${chunk}`),
-      isDrawn: (worker, chunk) => lots.workers(chunk, true).has(worker),
+      isDrawn: (worker, chunk) => this.drawn.has(`${worker} ${chunk}`) || lots.workers(chunk, true).has(worker),
       same: this.same,
     });
     for (const ballot of this.ballots) this.look(ballot);
@@ -184,12 +205,20 @@ class Evidence {
     }
     this.records++;
     this.authors.add(author);
+    if (this.stewards.has(author)) {
+      const said = inner(this.bySteward, author, () => new Map<Kind, number>());
+      said.set(signed.kind, (said.get(signed.kind) ?? 0) + 1);
+    }
     if (record.kind === "certificate") this.certificate = record;
   }
 
   private open(signed: Signed, record: LedgerRecord, opened: Uint8Array): void {
     const author = hex(signed.author);
-    if (record.kind === "assign") {
+    if (record.kind === "assign" && author !== this.creator) {
+      // A steward may have sealed nonsense.
+      const asked = (opened.length === 0 ? [] : openedChunks(opened)).map((chunk) => ({ worker: hex(record.worker), chunk }));
+      inner(this.entrusted, author, () => []).push(...asked);
+    } else if (record.kind === "assign") {
       for (const chunk of openedChunks(opened)) this.assigned.add(`${hex(record.worker)} ${chunk}`);
     } else if (record.kind === "commit" && opened.length === 0) {
       this.unopened.set(recordKey(signed), author);
@@ -206,10 +235,25 @@ class Evidence {
     }
   }
 
+  /** Stewards' assignments and own votes count as their creator says. */
+  private countStewards(): void {
+    for (const [steward, { trusted }] of this.stewards.delegations) {
+      for (const { worker, chunk } of this.entrusted.get(steward) ?? []) {
+        this.drawn.add(`${worker} ${chunk}`);
+        // A steward's own vote is no audit, whoever asked it.
+        if (trusted && !this.stewards.has(worker)) this.assigned.add(`${worker} ${chunk}`);
+      }
+    }
+    for (const { worker, values } of this.ballots) {
+      if (this.stewards.has(worker)) for (const chunk of values.keys()) this.drawn.add(`${worker} ${chunk}`);
+    }
+  }
+
   /** Note what one commit says of each chunk. */
   private look({ worker, seq, values }: Ballot): void {
     const isVoid = seq <= (this.tally.void.get(worker) ?? -1);
-    const counts = !isVoid && this.ledger.admits.has(worker);
+    // A steward earns nothing: it chose itself.
+    const counts = !isVoid && this.ledger.admits.has(worker) && !this.stewards.has(worker);
     for (const [chunk, value] of values) {
       const results = inner(inner(this.votes, chunk, () => new Map<Hex, Set<Hex>>()), worker, () => new Set<Hex>());
       if (value) results.add(value);
@@ -231,11 +275,11 @@ class Evidence {
   /** Whoever contradicted itself or kept its votes from being counted was convicted. */
   checkVoid(): void {
     for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots, this.same)])].sort()) {
-      if (this.isBanned(worker)) continue;
+      if (this.isOut(worker)) continue;
       throw new DoesNotHold("a worker signed two things that exclude each other, and was not convicted", { worker });
     }
     for (const worker of [...new Set(this.unopened.values())].sort()) {
-      if (this.isBanned(worker)) continue;
+      if (this.isOut(worker)) continue;
       throw new DoesNotHold("a commit is not opened, and its author was not convicted", { worker });
     }
   }
@@ -389,6 +433,9 @@ class Evidence {
   result(): Recount {
     const cannotCheck = [...CANNOT_CHECK];
     if (this.ledger.verdicts.size > 0) cannotCheck.push(CANNOT_CHECK_SAMPLE);
+    const delegations = [...this.stewards.delegations];
+    const trusted = delegations.filter(([, delegation]) => delegation.trusted).map(([steward]) => steward);
+    if (trusted.length > 0) cannotCheck.push(CANNOT_CHECK_STEWARDS);
     if (this.unopened.size > 0) cannotCheck.push(CANNOT_CHECK_MALFORMED);
     if (this.wronglyVoted().length > 0) cannotCheck.push(CANNOT_CHECK_MISMATCHES);
     const wrongVotes = new Map<Hex, number>();
@@ -412,10 +459,20 @@ class Evidence {
       credit,
       records: this.records,
       peers: this.authors.size,
+      bySteward: new Map(
+        delegations.map(([steward]) => [steward, this.bySteward.get(steward) ?? new Map<Kind, number>()] as const),
+      ),
+      trusted: trusted.sort(),
+      revoked: [...this.stewards.revoked].sort(),
       wrongVotes,
       cancelled: [...this.givenUp].filter((chunk) => !this.values.has(chunk)).length,
       cannotCheck,
     };
+  }
+
+  /** Whether nothing that somebody signs counts: a worker that was banned, a steward that was revoked. */
+  private isOut(worker: Hex): boolean {
+    return this.isBanned(worker) || this.stewards.revoked.has(worker);
   }
 
   private isBanned(worker: Hex): boolean {

@@ -46,6 +46,8 @@ export class Referee {
     private readonly drawn: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
     /** How results are compared, where not by their bytes. Then every result is inside of its vote. */
     private readonly comparison: Comparison | null = null,
+    /** Whom a steward asked for a chunk for whom the creator answers; `lookAgain` tells of changes, too. */
+    private readonly asked: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
   ) {
     this.same = comparison === null ? differ : (chunk, one, other) => this.areClose(comparison, chunk, one, other);
   }
@@ -53,6 +55,12 @@ export class Referee {
   /** Votes of this worker count from now on. */
   admit(worker: Hex): number[] {
     this.admitted.add(worker);
+    return this.touch(this.votedChunks(worker));
+  }
+
+  /** Who admitted this worker was revoked: its votes wait for another admission. */
+  unadmit(worker: Hex): number[] {
+    this.admitted.delete(worker);
     return this.touch(this.votedChunks(worker));
   }
 
@@ -137,9 +145,13 @@ export class Referee {
       const counted: Vote[] = [];
       let tainted = false;
       const drawn = this.drawn(chunk);
+      const asked = this.asked(chunk);
       for (const vote of this.voters(chunk).values()) {
         if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
-        if (!this.isVoid(vote)) counted.push(drawn.has(vote.worker) ? { ...vote, drawn: true } : vote);
+        const { worker } = vote;
+        if (!this.isVoid(vote)) {
+          counted.push({ ...vote, drawn: drawn.has(worker), assigned: vote.assigned || asked.has(worker) });
+        }
         if (this.hasVoidVote(chunk, vote)) tainted = true;
       }
       tally = tallyChunk(counted, this.replication, tainted, chunk, this.same);

@@ -4,7 +4,8 @@ import { NO_RESULT, rootOf } from "./batch";
 import { equal, hex, type Hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import { Status } from "./events";
-import { chunksOf, type Commit, type Reveal } from "./records";
+import type { Commit, Reveal } from "./records";
+import { chunksOf } from "./runs";
 
 /**
  * Whether these are the votes of a commit.

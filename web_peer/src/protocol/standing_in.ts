@@ -18,8 +18,10 @@ import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
 import { auditShare } from "./policy";
 import { type Provisional, provisionalTally, REVEAL_PATIENCE, revealDue } from "./provisional";
-import { chunksOf, type Commit, SEEN_BYTES, SEEN_MAX, SHARD_CHUNKS } from "./records";
+import { type Commit, SEEN_BYTES, SEEN_MAX, SHARD_CHUNKS } from "./records";
+import { chunksOf } from "./runs";
 import type { Rng } from "./rng";
+import { isSettled } from "./stewards";
 
 const utf8 = new TextEncoder();
 
@@ -138,7 +140,7 @@ export class StandingIn {
     const { lots } = this.absences;
     const standing = counted.chunks.get(chunk);
     const age = lots.age(chunk, epoch);
-    if (standing === undefined || age === null || ledger.isClosed(chunk)) return false;
+    if (standing === undefined || age === null || isSettled(ledger, chunk)) return false;
     if (standing.state === "disputed") {
       if (!counted.trials.has(chunk)) return false;
     } else if (standing.missing === 0) {

@@ -11,6 +11,7 @@
  * what it picks itself. It follows one shard at a time and moves on when that shard has nothing left for it.
  */
 
+import { Absences } from "./absence";
 import { openAssignment, type Request } from "./assigning";
 import { type Leaf, openCommit } from "./batch";
 import { equal, hex, type Hex } from "./bytes";
@@ -34,21 +35,21 @@ import { piecesOf } from "./pieces";
 import {
   EVERYTHING,
   type Assign,
-  chunksOf,
   type Commit,
   COMMIT_CHUNKS_MAX,
   LEAVING_TTL_S,
   type LedgerRecord,
   type Runs,
-  runsOf,
   shardOf,
   type Signed,
 } from "./records";
+import { chunksOf, runsOf } from "./runs";
 import { type Rng, weighted } from "./rng";
 import type { BatchSizer } from "./sizing";
 import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
+import { unbegunCount, workersAtHome } from "./shards";
 
 /** Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds. */
 const LEASE_RUNS_MAX = 512;
@@ -177,15 +178,22 @@ export class WorkerRole implements Custodial {
         if (this.state === "joining" && hex(record.worker) === this.me) this.state = "working";
         break;
       case "assign":
-        if (hex(record.worker) === this.me) this.takeAssignment(record, now);
+        if (hex(record.worker) === this.me && Absences.of(this.ledger).stewards.mayAct(hex(signed.author), now)) {
+          this.takeAssignment(record, now);
+        }
         break;
       case "verdict":
         // A strike is no end: the next results may be right.
         if (hex(record.worker) !== this.me) this.lookAgain(now);
         else if (record.voidTo === EVERYTHING) this.state = "done";
         break;
+      case "revoke":
+        this.lookAgain(now);
+        break;
       case "checkpoint":
-        if (this.ledger.creatorEquivocated) {
+        if (!equal(signed.author, this.ledger.manifest.creator)) {
+          this.lookAgain(now); // A steward's: the creator may think otherwise, and we keep what we made.
+        } else if (this.ledger.creatorEquivocated) {
           this.end(); // It signs one thing here and another there: nobody works for such a creator.
         } else {
           this.release();
@@ -550,7 +558,7 @@ export class WorkerRole implements Custodial {
         this.lookAgainAt = this.settledAt;
         return [];
       }
-      const sharing = BATCHES_LEFT * Math.max(1, this.ledger.workersAtHome(shard));
+      const sharing = BATCHES_LEFT * Math.max(1, workersAtHome(this.ledger, shard));
       const { chunks, left } = pickOpen(this.ledger, shard, sizeMax, mine, this.rng, now, sharing);
       if (left >= sharing * this.worthwhile()) {
         this.fewSince = null;
@@ -581,7 +589,7 @@ export class WorkerRole implements Custodial {
     const weights: number[] = [];
     let unbegun = 0;
     for (let shard = 0; shard < ledger.shards; shard++) {
-      const weight = (this.emptyUntil.get(shard) ?? now) <= now ? ledger.unbegunCount(shard) : 0;
+      const weight = (this.emptyUntil.get(shard) ?? now) <= now ? unbegunCount(ledger, shard) : 0;
       weights.push(weight);
       unbegun += weight;
     }

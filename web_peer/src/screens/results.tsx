@@ -5,6 +5,7 @@ import { count, counted, fingerprint, percent, short } from "../widgets/format";
 import { Live } from "../widgets/live";
 import { Meter } from "../widgets/meter";
 import { save } from "../widgets/save";
+import { Away } from "./away";
 import { useChunkMarks } from "./marks";
 import { Evidence } from "./results/evidence";
 import { Leaders } from "./results/leaders";
@@ -41,6 +42,7 @@ function Known({ peer, task }: { peer: Console; task: TaskView }) {
           {counted(task.accepted, "chunk")} verified, {count(task.failed)} failed, {count(task.chunks - done)} to go.
         </p>
         <Meter part={done} whole={task.chunks} label="Verified" />
+        <Away peer={peer} task={task} />
       </header>
       {task.isMine ? (
         <Ours peer={peer} task={task} marks={marks} />

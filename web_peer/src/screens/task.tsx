@@ -6,6 +6,7 @@ import { bytes, count, counted, date, duration, percent, share } from "../widget
 import { lazy } from "../widgets/lazy";
 import { Meter } from "../widgets/meter";
 import { WorkMap } from "../widgets/work_map";
+import { Away } from "./away";
 import { languageOf, mayCompute, refusalOf } from "./consent";
 import { Join } from "./join";
 import { useChunkMarks } from "./marks";
@@ -61,6 +62,7 @@ function Progress({ peer, task }: ScreenProps & { task: TaskView }) {
         <b class="number">{percent(task.accepted + task.failed, task.chunks)} %</b>
       </header>
       <Meter part={task.accepted + task.failed} whole={task.chunks} label={`Progress of ${task.name}`} />
+      <Away peer={peer} task={task} />
       <WorkMap task={task} marks={marks} />
       <p>
         {count(task.accepted)} confirmed, {count(task.failed)} failed,{" "}

@@ -22,11 +22,13 @@ import * as merkle from "../../src/protocol/merkle";
 import * as policy from "../../src/protocol/policy";
 import { provisionalTally } from "../../src/protocol/provisional";
 import * as records from "../../src/protocol/records";
+import * as runs from "../../src/protocol/runs";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/chunks";
 import { refsItem } from "../../src/protocol/onward";
 import { type Ballot, type ChunkTally, tally, type Value } from "../../src/protocol/tally";
 import { Sample } from "../sample";
+import { openCount, unbegunCount, workersAtHome } from "../../src/protocol/shards";
 
 const SCHEMAS: Readonly<Record<string, Schema<unknown>>> = {
   Sample,
@@ -90,7 +92,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
   });
   const shards = Array.from({ length: of.shards }, (_, shard) => shard);
   const topics = [of.taskKey, ...shards.map((shard) => of.taskKey + shard.toString(16).padStart(8, "0"))];
-  const voted = [...of.commits.values()].flatMap(({ commit }) => records.chunksOf(commit.shard, commit.runs));
+  const voted = [...of.commits.values()].flatMap(({ commit }) => runs.chunksOf(commit.shard, commit.runs));
   return {
     went: went.map((each) => each ?? null),
     joins: [...of.joins.keys()],
@@ -103,10 +105,10 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
     commits: [...of.commits].map(([id, { author }]) => [id, author]),
     held: topics.map((topic) => [...of.recordIds(topic)]),
     records: [...of.records()].map((record) => records.recordKey(record)),
-    open: shards.map((shard) => of.openCount(shard)),
-    unbegun: shards.map((shard) => of.unbegunCount(shard)),
+    open: shards.map((shard) => openCount(of, shard)),
+    unbegun: shards.map((shard) => unbegunCount(of, shard)),
     leased: shards.map((shard) => of.leasedChunks(shard, now).sort((left, right) => left - right)),
-    atHome: shards.map((shard) => of.workersAtHome(shard)),
+    atHome: shards.map((shard) => workersAtHome(of, shard)),
     leases: [...of.leases()]
       .map((each) => [each.worker, each.shard, each.home, each.seq, each.recordId, each.expiresAt, [...each.since]])
       .sort(),
@@ -319,8 +321,8 @@ const ANSWERS: Readonly<Record<string, (question: any) => unknown>> = {
   decodes: ({ items }) => items.map(([name, data]: [string, Hex]) => decodes(name, data)),
   ids: ({ items }) => items.map((data: Hex) => records.recordKey(signedOf(data))),
   contentId: ({ domain, body }) => hex(contentId(domain, fromHex(body))),
-  runs: ({ chunks }) => records.runsOf(chunks),
-  chunks: ({ shard, runs, allowNone }) => outcome(() => records.chunksOf(shard, runs, { allowNone })),
+  runs: ({ chunks }) => runs.runsOf(chunks),
+  chunks: ({ shard, runs, allowNone }) => outcome(() => runs.chunksOf(shard, runs, { allowNone })),
   ledger,
   states,
   elections: ({ items }) => items.map(election),

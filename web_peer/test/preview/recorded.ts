@@ -1,5 +1,5 @@
 import type { CommandName, Commands, Console, Snapshot } from "../../src/peer/console";
-import { marks, result } from "./snapshots";
+import { away, marks, result } from "./snapshots";
 
 /** A Console that plays a recorded state: it answers questions about it and notes what it was asked. */
 export function recorded(
@@ -29,6 +29,7 @@ export function recorded(
     account: ({ what }) => (what === "leaders" ? { leaders: [] } : { mine: null }),
     credit: () => [],
     exportEvidence: () => new Blob([]),
+    away: ({ taskId }) => away(taskOf(taskId)),
     chunkMarks: ({ taskId }) => marks(taskOf(taskId)),
     chunkResult: ({ taskId, chunk }) => result(taskOf(taskId), chunk),
     exportResults: () => new Blob(['{"chunk":0}\n']),

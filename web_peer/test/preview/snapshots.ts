@@ -1,6 +1,6 @@
 /** Recorded states of a peer, for looking at the screens and for testing what they say. */
 
-import type { ChunkMark, ChunkResult, Snapshot, TaskView } from "../../src/peer/console";
+import type { AwayView, ChunkMark, ChunkResult, Snapshot, TaskView } from "../../src/peer/console";
 
 export const NOW_S = 1_795_382_400;
 
@@ -146,6 +146,20 @@ export const NEWCOMER = snapshot({
   lastDay: new Array<number>(24).fill(0),
   happenings: [],
 });
+
+/** Half of what nobody has signed yet is known already, while the creator of a task without results of its own is away. */
+export function away(view: TaskView): AwayView | null {
+  if (view.taskId !== PRIMES_ID) return null;
+  return {
+    sinceS: view.createdS + 3_600,
+    provisional: 212,
+    bySteward: 96,
+    sealed: 21,
+    disputed: 2,
+    credibility: 0.96,
+    liarsFound: 1,
+  };
+}
 
 export function marks(view: TaskView): readonly ChunkMark[] {
   const order = Array.from({ length: view.chunks }, (_, chunk) => chunk).sort((a, b) => draw(a) - draw(b));

@@ -17,7 +17,7 @@ function said(numbers: readonly number[]): unknown {
   const file = concat(...writeShown(numbers.map((number) => shown[number]!)));
   try {
     const counted = recount(readShown(file), verify);
-    const { records, peers, credit, wrongVotes, verdicts, cancelled, cannotCheck } = counted;
+    const { records, peers, credit, wrongVotes, verdicts, cancelled, cannotCheck, bySteward, trusted, revoked } = counted;
     return {
       records,
       peers,
@@ -25,6 +25,9 @@ function said(numbers: readonly number[]): unknown {
       credit: Object.fromEntries(credit),
       wrong_votes: Object.fromEntries(wrongVotes),
       verdicts: Object.fromEntries([...verdicts].map(([worker, { voidTo }]) => [worker, voidTo])),
+      by_steward: Object.fromEntries([...bySteward].map(([steward, said]) => [steward, Object.fromEntries(said)])),
+      trusted,
+      revoked,
       cannot_check: cannotCheck,
     };
   } catch (error) {

@@ -7,6 +7,7 @@ import { openManifest } from "../../src/protocol/manifest";
 import { parse, Signed, verifySignature } from "../../src/protocol/records";
 import { verify } from "../../src/protocol/software";
 import { type Case, expectRefused, fromHex, vectors } from "./read";
+import { openCount, unbegunCount } from "../../src/protocol/shards";
 
 const { manifest, task, shards, records, says, refused } = vectors("ledger");
 
@@ -34,8 +35,8 @@ function said(of: Ledger): unknown {
     admitted: [...of.admits.keys()].sort(),
     equivocators: [...of.equivocators].sort(),
     void: [...of.joins.keys()].filter((worker) => of.isVoid(worker)).sort(),
-    open_count: perShard((shard) => of.openCount(shard)),
-    unbegun_count: perShard((shard) => of.unbegunCount(shard)),
+    open_count: perShard((shard) => openCount(of, shard)),
+    unbegun_count: perShard((shard) => unbegunCount(of, shard)),
     checkpoint_seq: perShard((shard) => of.checkpoints.get(shard)?.seq),
     chunks: says.chunks.map(({ chunk }: { chunk: number }) => ({
       chunk,

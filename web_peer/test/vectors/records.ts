@@ -2,7 +2,8 @@ import { expect } from "vitest";
 
 import { decode, encode } from "../../src/protocol/codec";
 import { findWork, joiningWork } from "../../src/protocol/joining";
-import { chunksOf, type Join, parse, recordId, runsOf, sign, Signed, verifySignature } from "../../src/protocol/records";
+import { type Join, parse, recordId, sign, Signed, verifySignature } from "../../src/protocol/records";
+import { chunksOf, runsOf } from "../../src/protocol/runs";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, plain, vectors } from "./read";
 
