@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.epochs import epoch_at
 from crowdcompute.protocol.provisional import ProvisionalState, provisional_tally
 from crowdcompute.simulations import faults
@@ -92,6 +93,26 @@ def test_second_votes_that_lots_drew_are_made_when_the_creator_is_back() -> None
 @pytest.mark.timeout(300)
 def test_guests_alone_find_results_and_a_liar() -> None:
     check_what_peers_say(begin(load_scenario(SCENARIOS / "away.toml"), until=1_200))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_steward_settles_everything_finds_the_liars_and_its_creator_agrees() -> None:
+    world = begin(load_scenario(SCENARIOS / "steward.toml"), until=898)
+    (steward,) = (node for node in world.nodes[1:] if world.task in node.peer.stewards)
+    role = steward.peer.stewards[world.task]
+    assert role.state is TaskState.SETTLED
+    assert {worker for worker in world.convictable if role.referee.void.get(worker)} == world.convictable
+    for chunk in range(240):
+        if not steward.peer.ledgers[world.task].is_closed(chunk):  # The creator has been there for six seconds.
+            assert role.result_bytes(chunk) == world.right_result(chunk)
+    for node in world.live():
+        ledger = node.peer.ledgers[world.task]
+        assert all(ledger.is_settled(chunk) for chunk in range(240))
+        assert not ledger.verdicts
+        assert ledger.certificate is None
+    finish(world)
+    assert world.role.ledger.verdicts.keys() == world.convictable
 
 
 def test_while_the_creator_is_there_nothing_is_shown_and_nobody_draws() -> None:
