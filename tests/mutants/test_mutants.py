@@ -45,6 +45,7 @@ class Mutant:
 TALLY, REFEREE, POLICY = "test_tally.py", "test_referee.py", "test_policy.py"
 AUDITING, CLOSING, PICKING, ASSIGNING = "test_auditing.py", "test_closing.py", "test_picking.py", "test_assigning.py"
 RECOUNT, BATCH, LEDGER, MERKLE = "test_recount.py", "test_batch.py", "test_ledger.py", "test_merkle.py"
+STEWARDS = "test_stewards.py"
 
 MUTANTS = (
     Mutant(
@@ -156,8 +157,8 @@ MUTANTS = (
     Mutant(
         "votes of the convicted count",
         "referee",
-        "for vote in admitted if not self._is_void(vote)]",
-        "for vote in admitted]",
+        "for vote in admitted\n                if not self._is_void(vote)",
+        "for vote in admitted",
         CHECKERS,
     ),
     Mutant(
@@ -312,9 +313,23 @@ MUTANTS = (
     Mutant(
         "anybody admits",
         "ledger",
-        "if by_creator and signed.author != self.manifest.creator:",
+        "if isinstance(record, _BY_CREATOR) and not self._speaks_for_creator(signed.author, record):",
         "if False:",
         LEDGER,
+    ),
+    Mutant(
+        "a steward pays",
+        "ledger",
+        "if record.credits_size and signed.author != self.manifest.creator:",
+        "if False:",
+        f"{STEWARDS} -k admits_asks",
+    ),
+    Mutant(
+        "what a revoked steward settled stays settled",
+        "ledger",
+        "for key in [key for key in self.interim if key[0] == steward]:",
+        "for key in []:",
+        f"{STEWARDS} -k nothing_a_revoked",
     ),
 )
 

@@ -202,11 +202,7 @@ class Ledger:
         """
         if record.task != self.task:
             raise RemoteProtocolError("a record of another task")
-        if (
-            isinstance(record, _BY_CREATOR)
-            and signed.author != self.manifest.creator
-            and not (isinstance(record, _BY_STEWARD) and self.is_steward(signed.author))
-        ):
+        if isinstance(record, _BY_CREATOR) and not self._speaks_for_creator(signed.author, record):
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
             case Delegate(steward=steward) | Revoke(steward=steward):
@@ -324,7 +320,9 @@ class Ledger:
 
     def is_admitted(self, author: bytes) -> bool:
         """Whether an author's votes count, as far as it is not void."""
-        return author in self.admits or author == self.manifest.creator or author in self.delegations
+        # A steward's word may come before the join that it is about.
+        has_joined = author in self.joins
+        return author == self.manifest.creator or (has_joined and (author in self.admits or author in self.delegations))
 
     def is_steward(self, author: bytes) -> bool:
         """Whether the creator lets somebody act for it, or did until its time ran out; no more once it is revoked."""
@@ -486,6 +484,9 @@ class Ledger:
             self._let_go(record_id)
 
     # ---- inside
+
+    def _speaks_for_creator(self, author: bytes, record: Record) -> bool:
+        return author == self.manifest.creator or (isinstance(record, _BY_STEWARD) and self.is_steward(author))
 
     def _acts(self, steward: bytes, now: float, grace_s: float) -> bool:
         delegation = self.delegations.get(steward)

@@ -176,8 +176,10 @@ export class Ledger {
 
   /** Whether an author's votes count, as far as it is not void. */
   isAdmitted(author: Hex): boolean {
+    // A steward's word may come before the join that it is about.
     return (
-      this.admits.has(author) || author === hex(this.manifest.creator) || this.absences?.stewards.has(author) === true
+      author === hex(this.manifest.creator) ||
+      (this.joins.has(author) && (this.admits.has(author) || this.absences?.stewards.has(author) === true))
     );
   }
 

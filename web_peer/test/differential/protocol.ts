@@ -22,7 +22,7 @@ import * as merkle from "../../src/protocol/merkle";
 import * as policy from "../../src/protocol/policy";
 import { provisionalTally } from "../../src/protocol/provisional";
 import * as records from "../../src/protocol/records";
-import * as runs from "../../src/protocol/runs";
+import * as shardRuns from "../../src/protocol/runs";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { checkInputs, ChunkReader, packItems, seed } from "../../src/protocol/chunks";
 import { refsItem } from "../../src/protocol/onward";
@@ -44,6 +44,8 @@ const SCHEMAS: Readonly<Record<string, Schema<unknown>>> = {
   Verdict: records.Verdict,
   Checkpoint: records.Checkpoint,
   CertificateBody: records.CertificateBody,
+  Delegate: records.Delegate,
+  Revoke: records.Revoke,
 };
 
 /** What an act gives, or in which words it is refused. Whatever else is thrown ends the program and fails the test. */
@@ -92,7 +94,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
   });
   const shards = Array.from({ length: of.shards }, (_, shard) => shard);
   const topics = [of.taskKey, ...shards.map((shard) => of.taskKey + shard.toString(16).padStart(8, "0"))];
-  const voted = [...of.commits.values()].flatMap(({ commit }) => runs.chunksOf(commit.shard, commit.runs));
+  const voted = [...of.commits.values()].flatMap(({ commit }) => shardRuns.chunksOf(commit.shard, commit.runs));
   return {
     went: went.map((each) => each ?? null),
     joins: [...of.joins.keys()],
@@ -321,8 +323,8 @@ const ANSWERS: Readonly<Record<string, (question: any) => unknown>> = {
   decodes: ({ items }) => items.map(([name, data]: [string, Hex]) => decodes(name, data)),
   ids: ({ items }) => items.map((data: Hex) => records.recordKey(signedOf(data))),
   contentId: ({ domain, body }) => hex(contentId(domain, fromHex(body))),
-  runs: ({ chunks }) => runs.runsOf(chunks),
-  chunks: ({ shard, runs, allowNone }) => outcome(() => runs.chunksOf(shard, runs, { allowNone })),
+  runs: ({ chunks }) => shardRuns.runsOf(chunks),
+  chunks: ({ shard, runs, allowNone }) => outcome(() => shardRuns.chunksOf(shard, runs, { allowNone })),
   ledger,
   states,
   elections: ({ items }) => items.map(election),
