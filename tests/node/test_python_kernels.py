@@ -7,13 +7,16 @@ import json
 import lzma
 import random
 import struct
+import textwrap
 from importlib import resources
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crowdcompute.creator import Kernel, commands
+from crowdcompute.creator import NotPortable, portable
 from crowdcompute.creator.build import build
+from crowdcompute.creator.functions import source_of
 from crowdcompute.creator.python import make_module
 from crowdcompute.node.executors.frames import NO_RESULT, OK, TASK_ERROR
 from crowdcompute.node.executors.wasm import Program, make_engine
@@ -155,9 +158,56 @@ def test_a_kernel_that_cannot_be_loaded_says_why(source: str, words: str, tmp_pa
     assert words in refusal(source, tmp_path)
 
 
+TIMES = 2
+
+
+def doubled(word: str) -> str:
+    return word * TIMES
+
+
+def shouted(words: list[str], ends: str = "!") -> list[str]:
+    """Uses all that can travel."""
+    found: list[str] = [textwrap.dedent(doubled(word)) for word in words]
+    return [word + ends * floor(1.5) for word in found]
+
+
+def countdown(n: int) -> int:
+    return n and countdown(n - 1)
+
+
+def plotted(n: int) -> object:
+    return pytest.approx(n)
+
+
+def shown(n: int) -> object:
+    return PARTS, n
+
+
+def test_a_functions_source_brings_what_it_uses() -> None:
+    here: dict[str, Any] = {}
+    exec(source_of(shouted), here)
+    assert here["main"](["ab"]) == shouted(["ab"]) == ["abab!"]
+    exec(source_of(countdown), here)
+    assert here["main"](3) == 0
+
+
+def test_what_cannot_travel_is_named() -> None:
+    around = 3
+    refused: list[tuple[Any, str]] = [
+        (lambda n: n, "is no function made with `def`"),
+        (print, "is no function made with `def`"),
+        (plotted, "plotted uses the package pytest, and kernels have the standard library alone"),
+        (shown, "shown uses PARTS, a dict, which cannot travel"),
+    ]
+
+    def inner(n: int) -> int:
+        return n + around
+
+    for function, words in [*refused, (inner, "inner uses around of the function around it")]:
+        with pytest.raises(NotPortable, match=words):
+            source_of(function)
+
+
 @pytest.mark.slow
-def test_a_kernel_takes_json_from_a_program(tmp_path: Path) -> None:
-    commands.init(str(tmp_path / "k"), lang="python")
-    (tmp_path / "k" / "kernel.py").write_text("def main(words, times=1):\n    return [w * times for w in words]\n")
-    kernel: Kernel[Any] = Kernel(tmp_path / "k")
-    assert kernel(["é", "b"], 2) == ["éé", "bb"]
+def test_a_function_is_executed_in_the_sandbox_by_its_source() -> None:
+    assert portable(shouted)(["é", "b"], "?") == ["éé?", "bb?"]

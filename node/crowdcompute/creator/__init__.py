@@ -18,6 +18,7 @@ from crowdcompute.node.exits import CommandError
 if TYPE_CHECKING:
     from .async_client import AsyncClient, AsyncJob
     from .executor import Executor, here
+    from .functions import portable
     from .joblib_backend import register_joblib
     from .jobs import Certificate, ChunkFailed, Job, JobLeft, Progress, Result
     from .kernel import Kernel, NotPortable
@@ -41,6 +42,7 @@ __all__ = [
     "Task",
     "ThisMachine",
     "here",
+    "portable",
     "register_joblib",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "Task": "task",
     "ThisMachine": "places",
     "here": "executor",
+    "portable": "functions",
     "register_joblib": "joblib_backend",
 }
 

@@ -159,9 +159,9 @@ def kernel_of(function: object) -> Kernel[Any]:
         return function
     name = getattr(function, "__qualname__", None) or repr(function)
     raise NotPortable(
-        f"{name} lives in this process, and nothing pickled ever leaves it. Write it as a kernel (`cc-task init NAME "
-        "--lang python`, or js, c, zig, rust, assemblyscript, go) and submit "
-        f"Kernel('NAME'); or submit here({name}) to have it run in this process"
+        f"{name} is Python in this process, and nothing pickled ever leaves it: submit portable({name}), which sends "
+        "its source; or write it as a kernel (`cc-task init NAME --lang python`, js, c, zig, rust, assemblyscript, go) "
+        f"and submit Kernel('NAME'); or submit here({name}) to have it run in this process"
     )
 
 
