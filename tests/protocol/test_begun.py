@@ -29,6 +29,7 @@ from crowdcompute.protocol.events import (
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Policy, Range, sign_manifest
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.records import Lease, sign
 from crowdcompute.protocol.storage import MemoryBlobStore
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ CHUNKS = 5_000
 class Network:
     """A creator and workers, linked; what they execute is answered only when a test says so."""
 
-    def __init__(self, make_manifest: Callable[..., Manifest], *workers: Identity, replication: int = 2) -> None:
+    def __init__(self, make_manifest: Callable[..., Manifest], *workers: Identity) -> None:
         self.now = 0.0
         self.peers: dict[PeerId, Peer] = {}
         self.orders: dict[PeerId, list[Execute]] = {}
@@ -63,7 +64,7 @@ class Network:
             code=describe(CODE),
             split=Range(start=0, stop=CHUNKS, step=1),
             chunks=CHUNKS,
-            policy=Policy(replication, 0.5, 0.2, pow_bits=0),
+            policy=Policy(2, 0.5, 0.2, pow_bits=0),
         )
         self.signed = sign_manifest(CREATOR, manifest)
         self.events: list[tuple[PeerId, Input]] = [(CREATOR.peer_id, TaskPublished(self.signed))]
@@ -91,7 +92,7 @@ class Network:
                 at, event = self.events.pop(0)
                 for output in self.peers[at].handle(event, now=self.now):
                     match output:
-                        case SendFrame(peer_id=to, frame=data):
+                        case SendFrame(peer_id=to, frame=data) if to in self.peers:
                             self.events.append((to, FrameReceived(at, data)))
                         case Execute():
                             self.orders[at].append(output)
@@ -144,16 +145,16 @@ def test_after_a_restart_a_worker_goes_on_where_its_driver_can(
 
 
 def test_what_others_have_taken_meanwhile_is_theirs(make_manifest: Callable[..., Manifest]) -> None:
-    # One vote is enough: nobody is asked for what another is on, so whoever takes it takes it by itself.
-    network = Network(make_manifest, WORKER, OTHER, replication=1)
-    taken = network.chunks(OTHER)
-    assert taken
-    task = network.signed.record_id
-    network.tell(WORKER, SlotsChanged(0), WorkBegun(task, tuple(taken)))
-    network.orders[WORKER.peer_id].clear()
-    network.tell(WORKER, SlotsChanged(1))
-    assert network.orders[WORKER.peer_id]
-    assert not set(taken).intersection(network.chunks(WORKER))
+    network = Network(make_manifest, WORKER, OTHER)
+    del network.peers[OTHER.peer_id]
+    network.start(WORKER)
+    network.tell(WORKER, SlotsChanged(0), RecordsRestored(tuple(network.saved[WORKER.peer_id])))
+    task, worker = network.signed.record_id, network.peers[WORKER.peer_id]
+    lease = Lease(task, 0, 0, 2**52, 600, ((777, 1),))
+    assert worker.ledgers[task].add(sign(OTHER, lease), lease, network.now)
+    network.tell(WORKER, WorkBegun(task, (777, 778)), SlotsChanged(1))
+    assert network.chunks(WORKER)[0] == 778
+    assert 777 not in network.chunks(WORKER)
 
 
 def test_work_begun_for_a_task_that_is_not_ours_is_nothing(make_manifest: Callable[..., Manifest]) -> None:

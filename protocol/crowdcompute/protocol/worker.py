@@ -504,6 +504,9 @@ class WorkerRole:
             return []
         mine = self._running().union(self._assigned, besides)
         begun = self._next_begun(now, size_max, mine)
+        if begun is None:
+            self._look_again_at = self._settled_at
+            return []
         if begun:
             return begun
         while self._shard is not None or self._choose_shard(now):
@@ -529,8 +532,8 @@ class WorkerRole:
         self._look_again_at = self._nothing_until = now + wait_s
         return []
 
-    def _next_begun(self, now: float, size_max: int, mine: set[int]) -> list[int]:
-        """Chunks that we were on and that are still ours to do, where we can see that."""
+    def _next_begun(self, now: float, size_max: int, mine: set[int]) -> list[int] | None:
+        """Chunks that we were on and that are still ours to do; None: wait until neighbours could have told."""
         me = self._signer.public_key
         for chunk in list(self._begun):
             if chunk in self._voted or self.ledger.is_closed(chunk) or self.ledger.has_voter(chunk):
@@ -540,8 +543,9 @@ class WorkerRole:
         shard = shard_of(next(iter(self._begun)))
         if shard not in self._followed:
             self._follow(shard, now)
-        if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, shard)):
-            return []
+        topic = shard_topic(self.ledger.task, shard)
+        if now < self._settled_at and not (self._desk.followers(topic) and self._desk.synced(topic)):
+            return None
         chunks = [
             chunk
             for chunk in self._begun

@@ -550,6 +550,10 @@ export class WorkerRole implements Custodial {
     for (const chunk of this.assigned) mine.add(chunk);
     for (const chunk of besides) mine.add(chunk);
     const begun = this.nextBegun(now, sizeMax, mine);
+    if (begun === null) {
+      this.lookAgainAt = this.settledAt;
+      return [];
+    }
     if (begun.length > 0) return begun;
     let isThere = this.shard !== null || this.chooseShard(now);
     while (isThere) {
@@ -606,8 +610,8 @@ export class WorkerRole implements Custodial {
     return true;
   }
 
-  /** Chunks that we were on and that are still ours to do, where we can see that. */
-  private nextBegun(now: number, sizeMax: number, mine: ReadonlySet<number>): readonly number[] {
+  /** Chunks that we were on and that are still ours to do; null: wait until neighbours could have told. */
+  private nextBegun(now: number, sizeMax: number, mine: ReadonlySet<number>): readonly number[] | null {
     const { ledger } = this;
     for (const chunk of this.begun) {
       if (this.voted.has(chunk) || ledger.isClosed(chunk) || ledger.hasVoter(chunk)) this.begun.delete(chunk);
@@ -616,7 +620,9 @@ export class WorkerRole implements Custodial {
     if (first === undefined) return [];
     const shard = shardOf(first);
     if (!this.followed.includes(shard)) this.follow(shard, now);
-    if (now < this.settledAt && !this.desk.synced(shardTopic(ledger.task, shard))) return [];
+    const topic = shardTopic(ledger.task, shard);
+    const isTold = this.desk.followers(topic).length > 0 && this.desk.synced(topic);
+    if (now < this.settledAt && !isTold) return null;
     const isOurs = (chunk: number): boolean => ledger.liveLeases(chunk, now).every(({ worker }) => worker === this.me);
     const free = [...this.begun].filter((chunk) => !mine.has(chunk) && shardOf(chunk) === shard && isOurs(chunk));
     const chunks = free.slice(0, sizeMax).sort((left, right) => left - right);
