@@ -27,9 +27,9 @@ def test_a_node_is_on_the_leaderboard_under_its_accounts_name(
     assert published.code == 0, published.err
     assert not (place.folder / "creator" / "creator" / "records.db").exists()
 
-    # `cc-node run` has logged in by itself; whoever does so again is told for how long.
-    logged_in = place.cc_node("account", "login", join, home="desk")
-    assert logged_in.out == f"logged in to {JoinLink.parse(join).base_url} for The lab, for 15 minutes\n"
     board = place.cc_task("leaderboard", "--link", join, "--json", settings=store).document["leaderboard"]
     assert [(line["id"], line["name"]) for line in board] == [(account, "The lab")]
     assert board[0]["millicredits"] > 0
+    # `cc-node run` has logged in by itself; whoever does so again is told for how long.
+    logged_in = place.cc_node("account", "login", join, home="desk")
+    assert logged_in.out == f"logged in to {JoinLink.parse(join).base_url} for The lab, for 15 minutes\n"

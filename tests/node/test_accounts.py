@@ -15,7 +15,7 @@ from crowdcompute.node import cli as node_cli
 from crowdcompute.node.account_files import own_statement
 from crowdcompute.node.store.records import RecordStore
 from crowdcompute.protocol.accounts import AVATAR_BYTES_MAX
-from crowdcompute.protocol.identity import Identity
+from crowdcompute.protocol.identity import Identity, public_key_of
 
 from .test_earned import ALICE, BOB, credited
 
@@ -110,6 +110,22 @@ def test_credit_is_summed_over_the_accounts_devices(
     (desk.home / "account.cca").unlink()
     (entry,) = desk("cc-node", "credit", "--json").document["credit"]
     assert entry["account_millicredits"] == entry["millicredits"] == 1_500
+
+
+def test_a_history_is_checked_by_anybody(machine: Callable[[str, Identity], Machine], tmp_path: Path) -> None:
+    desk, laptop = linked(machine, tmp_path)
+    keep(desk.home / "node", alice=1_500, bob=700, carol=9_000)
+    file = tmp_path / "lab.history"
+    written = desk.account("history", "-o", file)
+    assert "2.2 credits in 1 tasks" in written.out, written.err
+    proofs = laptop("cc-node", "credit", "--verify", file, "--json").document["proofs"]
+    assert [(each["worker"], each["millicredits"], each["account_name"]) for each in proofs] == sorted(
+        [(ALICE.peer_id, 1_500, "The lab"), (BOB.peer_id, 700, "The lab")], key=lambda each: public_key_of(each[0])
+    )
+    assert "which has signed that the worker is its" in laptop("cc-node", "credit", "--verify", file).out
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    assert laptop("cc-node", "credit", "--verify", file).code == 1
+    assert laptop.account("history", "-o", file).code == 3
 
 
 def test_a_leaderboard_names_accounts_and_workers_without_one(

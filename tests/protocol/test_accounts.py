@@ -20,15 +20,24 @@ from crowdcompute.protocol.accounts import (
     consent_to,
     leaderboard,
     open_consent,
+    open_history,
     open_statement,
+    sign_history,
     sign_statement,
 )
 from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.credit import fields_of, prove, table_of, write_proof
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, verify
+from crowdcompute.protocol.manifest import sign_manifest
+from crowdcompute.protocol.records import Checkpoint, sign
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.conftest import ExpectVectors
+
+    from crowdcompute.protocol.manifest import Manifest
 
 LAB, RIVAL = (Identity(bytes([number]) * 32) for number in (20, 21))
 DESK, PHONE, LAPTOP, STRANGER = (Identity(bytes([number]) * 32) for number in (31, 32, 33, 34))
@@ -154,6 +163,43 @@ def test_no_credit_is_made_or_lost(tables: list[dict[bytes, int]]) -> None:
     board = leaderboard(tables, roster)
     assert sum(each.millicredits for each in board) == sum(sum(table.values()) for table in tables)
     assert [each.millicredits for each in board] == sorted((each.millicredits for each in board), reverse=True)
+
+
+def histories(proofs: dict[str, bytes]) -> dict[str, bytes]:
+    """Histories of proofs by the devices' names."""
+    whose, told = sign_statement(LAB, own()), 2_000
+    desk, stranger = proofs["desk"], proofs["stranger"]
+    return {
+        "": sign_history(LAB, whose, told, [desk]),
+        "no such file": MAGIC + sign_history(LAB, whose, told, [desk])[len(MAGIC) :],
+        "signed by another": sign_history(RIVAL, whose, told, [desk]),
+        "another account's device": sign_history(LAB, whose, told, [desk, stranger]),
+        "a proof twice": sign_history(LAB, whose, told, [desk, desk]),
+        "no proof": sign_history(LAB, whose, told, [desk[:-1]]),
+        "no statement": sign_history(LAB, whose[:-1], told, [desk]),
+    }
+
+
+def test_a_history_counts_what_the_accounts_devices_have_earned_once(
+    creator: Identity, make_manifest: Callable[..., Manifest]
+) -> None:
+    task = sign_manifest(creator, make_manifest())
+    table = table_of({DESK.public_key: 1_500, STRANGER.public_key: 700})
+    checkpoint = sign(creator, Checkpoint(task.record_id, 0, 0, 1, b"\1", b"\0", bytes(32), *fields_of(table)))
+    found = {
+        name: write_proof(proof)
+        for name, key in (("desk", DESK), ("stranger", STRANGER))
+        if (proof := prove(task, key.public_key, [(checkpoint, table)])) is not None
+    }
+    for why, data in histories(found).items():
+        if not why:
+            proved = open_history(data, verify)
+            assert (proved.statement, proved.made_s) == (own(), 2_000)
+            assert [(each.worker, each.millicredits) for each in proved.credits] == [(DESK.public_key, 1_500)]
+            continue
+        with pytest.raises(RemoteProtocolError):
+            open_history(data, verify)
+            pytest.fail(why)
 
 
 def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:

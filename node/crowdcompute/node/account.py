@@ -28,6 +28,7 @@ from crowdcompute.protocol.accounts import (
     Statement,
     consent_to,
     open_consent,
+    sign_history,
     sign_statement,
 )
 from crowdcompute.protocol.errors import RemoteProtocolError
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="account",
-    help="One person or lab with many devices: create, join, link, devices, revoke, profile, login, show.",
+    help="One person or lab with many devices: create, join, link, devices, revoke, profile, history, login, show.",
 )
 
 DAYS = 365
@@ -249,6 +250,29 @@ def profile(*, name: NameOf = None, avatar: Path | None = None, output: Output =
     )
     _write(output, _say_and_keep(key, changed))
     print(f"account    {key.peer_id}  {changed.name}")
+
+
+@app.command
+def history(*, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Write what the account's devices have earned, with every creator's proof, signed by the account.
+
+    Anybody checks it offline: cc-node credit --verify FILE. This machine knows the tasks that it has worked on.
+
+    Parameters
+    ----------
+    output
+        The file.
+    """
+    from .earned import all_earned, amount
+
+    key, _ = _ours()
+    statement = own_statement_file()
+    assert statement is not None
+    entries = all_earned()
+    proofs = [bytes.fromhex(proof) for entry in entries for proof in entry["proofs"].values()]
+    output.write_bytes(sign_history(key, statement, int(time.time()), proofs))
+    total = sum(entry["account_millicredits"] for entry in entries)
+    print(f"{output}  {amount(total)} credits in {len(entries)} tasks; check it: cc-node credit --verify {output}")
 
 
 @app.command(name="login")

@@ -269,8 +269,9 @@ def credit(
     output
         Write a proof of what TASK credits this node, which anybody can check.
     verify
-        Check somebody's proof instead, without the network: exit 0, or 1 if it proves nothing. Given again, the proofs
-        are held against each other as well: a creator that signed two states of one moment is told on.
+        Check somebody's proof, or an account's history, instead, without the network: exit 0, or 1 if it proves
+        nothing. Given again, the proofs are held against each other as well: a creator that signed two states of one
+        moment is told on.
     as_json
         Print one JSON document.
     """
@@ -285,12 +286,19 @@ def credit(
             print(f"worker     {proved['worker']}")
             print(f"earned     {amount(proved['millicredits'])} credits in {proved['name']}, task {proved['task']}")
             print(f"creator    {proved['creator']}  has signed the task and the checkpoints that say so")
+            if "account" in proved:
+                print(
+                    f"account    {proved['account']}  {proved['account_name']}, which has signed that the worker is its"
+                )
         return Exit.OK
     if (task is None) != (output is None):
         raise CommandError("a proof needs both: `cc-node credit TASK -o FILE`", Exit.USAGE)
     entries = all_earned()
     if task is not None and output is not None:
-        entry = export(entries, task, output)
+        from .keys import load_or_create
+        from .paths import paths
+
+        entry = export(entries, task, load_or_create(paths().identity).peer_id, output)
         print(f"{output}  {amount(entry['millicredits'])} credits in {entry['name']}; anybody checks it: ", end="")
         print(f"cc-node credit --verify {output}")
     elif as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crowdcompute.protocol.accounts import HISTORY_MAGIC, open_history
 from crowdcompute.protocol.credit import check_proof, latest_tables, prove, rows, write_proof
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, verify
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from crowdcompute.protocol.accounts import Statement
     from crowdcompute.protocol.credit import Credit
+    from crowdcompute.protocol.identity import PeerId
     from crowdcompute.protocol.records import Signed
     from crowdcompute.protocol.storage import BlobStore
 
@@ -45,7 +48,8 @@ def earned(
         amounts = worker_amounts(signed, blobs)
         by_device = {key: amounts[key] for key in sorted({worker, *devices} & amounts.keys())}
         if by_device:
-            proof = prove(stored.manifest, worker, latest_tables(signed, blobs).values())
+            tables = latest_tables(signed, blobs)
+            proofs = {key: prove(stored.manifest, key, tables.values()) for key in by_device}
             entries.append(
                 {
                     "task": stored.task_id.hex(),
@@ -55,7 +59,7 @@ def earned(
                     "millicredits": by_device.get(worker, 0),
                     "account_millicredits": sum(by_device.values()),
                     "devices": {peer_id_of(key): amount for key, amount in by_device.items()},
-                    "proof": write_proof(proof).hex() if proof is not None else None,
+                    "proofs": {peer_id_of(key): write_proof(proof).hex() for key, proof in proofs.items() if proof},
                 }
             )
     return entries
@@ -72,19 +76,19 @@ def all_earned() -> list[dict[str, Any]]:
     return answer
 
 
-def export(entries: list[dict[str, Any]], prefix: str, output: Path) -> dict[str, Any]:
-    """Write the proof of the one task whose id begins so; its entry.
+def export(entries: list[dict[str, Any]], prefix: str, worker: PeerId, output: Path) -> dict[str, Any]:
+    """Write the worker's proof of the one task whose id begins so; its entry.
 
     Raises:
         CommandError: There is none, or more than one, or the file cannot be written.
     """
-    found = [entry for entry in entries if entry["proof"] and entry["task"].startswith(prefix.lower())]
+    found = [entry for entry in entries if worker in entry["proofs"] and entry["task"].startswith(prefix.lower())]
     if len(found) != 1:
         many = f"{len(found)} tasks that credit this node begin with {prefix!r}: give more digits"
         none = f"no task that credits this node begins with {prefix!r}: `cc-node credit` lists them"
         raise CommandError(many if found else none, Exit.USAGE)
     try:
-        output.write_bytes(bytes.fromhex(found[0]["proof"]))
+        output.write_bytes(bytes.fromhex(found[0]["proofs"][worker]))
     except OSError as error:
         raise CommandError(f"{output} cannot be written ({error.strerror})", Exit.USAGE) from None
     return found[0]
@@ -96,9 +100,9 @@ def verified(files: list[Path]) -> list[dict[str, Any]]:
     Raises:
         CommandError: One cannot be read, or proves nothing; or two show that their creator plays double.
     """
-    proofs = [_proved(file) for file in files]
+    proofs = [(file, account, proof) for file in files for account, proof in _proved(file)]
     signed: dict[tuple[bytes, int, int], tuple[bytes, Path]] = {}
-    for file, proof in zip(files, proofs, strict=True):
+    for file, _, proof in proofs:
         for shard, (seq, record) in proof.checkpoints.items():
             before, shown_by = signed.setdefault((proof.task, shard, seq), (record, file))
             if before != record:
@@ -114,18 +118,23 @@ def verified(files: list[Path]) -> list[dict[str, Any]]:
             "worker": peer_id_of(proof.worker),
             "millicredits": proof.millicredits,
             "checkpoints": {str(shard): seq for shard, (seq, _) in sorted(proof.checkpoints.items())},
+            **({} if account is None else {"account": peer_id_of(account.account), "account_name": account.name}),
         }
-        for proof in proofs
+        for _, account, proof in proofs
     ]
 
 
-def _proved(file: Path) -> Credit:
+def _proved(file: Path) -> list[tuple[Statement | None, Credit]]:
+    """What one file proves; an account's history proves what several devices have earned in several tasks."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file} cannot be read ({error.strerror})", Exit.USAGE) from None
     try:
-        return check_proof(data, verify)
+        if data.startswith(HISTORY_MAGIC):
+            history = open_history(data, verify)
+            return [(history.statement, credit) for credit in history.credits]
+        return [(None, check_proof(data, verify))]
     except RemoteProtocolError as error:
         raise CommandError(f"{file} proves nothing: {error}") from None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from .codec import U53, Body, Bytes32, Bytes64, decode, encode
+from .credit import Credit, check_proof
 from .errors import LocalProtocolError, RemoteProtocolError
 from .manifest import is_printable
 
@@ -30,13 +31,17 @@ MAGIC = b"CCACCT1\n"
 CONSENT_MAGIC = b"CCJOIN1\n"
 """The first bytes of a device's consent. What follows is one encoded `Consent`."""
 
-STATEMENT_DOMAIN, CONSENT_DOMAIN = "cc/account/1", "cc/consent/1"
+HISTORY_MAGIC = b"CCHIST1\n"
+"""The first bytes of an account's history. What follows is one encoded `SignedHistory`."""
+
+STATEMENT_DOMAIN, CONSENT_DOMAIN, HISTORY_DOMAIN = "cc/account/1", "cc/consent/1", "cc/history/1"
 
 DEVICES_MAX = 64
 AVATAR_BYTES_MAX = 4_096
 STATEMENT_BYTES_MAX = 20_000
 """64 devices, a picture and names take 16 kB at most."""
 NAME_CHARACTERS_MAX = 40
+PROOFS_MAX = 10_000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -233,3 +238,56 @@ def leaderboard(tables: Iterable[Mapping[bytes, int]], roster: Roster) -> list[S
         )
         for key in sorted(amounts, key=lambda key: (-amounts[key], key))
     ]
+
+
+class History(Body, frozen=True):
+    """What an account's devices have earned, task by task, as the account shows it."""
+
+    statement: Annotated[bytes, Meta(max_length=STATEMENT_BYTES_MAX + 200)]
+    """The account's file when this was made: whose the devices are."""
+    made_s: U53
+    proofs: Annotated[tuple[bytes, ...], Meta(max_length=PROOFS_MAX)]
+    """Files that prove credit (credit.py), of the account's devices; none of one device and task twice."""
+
+
+class SignedHistory(Body, frozen=True):
+    """A history as it is kept and handed on."""
+
+    body: bytes
+    signature: Bytes64
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedHistory:
+    """What a history proves."""
+
+    statement: Statement
+    made_s: int
+    credits: tuple[Credit, ...]
+
+
+def sign_history(account: Signer, statement: bytes, made_s: int, proofs: Iterable[bytes]) -> bytes:
+    """The history's file."""
+    body = encode(History(statement, made_s, tuple(proofs)))
+    return HISTORY_MAGIC + encode(SignedHistory(body, account.sign(HISTORY_DOMAIN, body)))
+
+
+def open_history(data: bytes, verifier: Verifier) -> ProvedHistory:
+    """What an account's history proves, to anybody and without the network.
+
+    Raises:
+        RemoteProtocolError: It proves nothing. The message says why.
+    """
+    if data[: len(HISTORY_MAGIC)] != HISTORY_MAGIC:
+        raise RemoteProtocolError("this is no account's history")
+    signed = decode(data[len(HISTORY_MAGIC) :], SignedHistory)
+    history = decode(signed.body, History)
+    statement = open_statement(history.statement, verifier)
+    if not verifier(statement.account, HISTORY_DOMAIN, signed.body, signed.signature):
+        raise RemoteProtocolError("the account's signature does not fit its history")
+    credits = tuple(check_proof(proof, verifier) for proof in history.proofs)
+    if any(statement.device(credit.worker) is None for credit in credits):
+        raise RemoteProtocolError("a history counts what a device of another account has earned")
+    if len({(credit.task, credit.worker) for credit in credits}) < len(credits):
+        raise RemoteProtocolError("a history counts what a device has earned in a task twice")
+    return ProvedHistory(statement, history.made_s, credits)
