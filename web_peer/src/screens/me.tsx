@@ -14,6 +14,8 @@ export function Me({ peer, snapshot }: ScreenProps) {
     // What was earned so far: it changes with checkpoints, and is looked at again when the screen is opened again.
     peer.ask("credit", {}).then(setCredits, () => undefined);
   }, [peer]);
+  // Whoever comes by an account's code comes for that.
+  const [isInvited] = useState(new URLSearchParams(location.hash.slice(1)).has("a"));
   const helped = snapshot.tasks.filter((task) => task.mine.done > 0 || task.mine.outvoted > 0);
   return (
     <div class="stack">
@@ -21,6 +23,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
         <h1 tabIndex={-1}>My contribution</h1>
         <p class="lead">{thanks(snapshot)}</p>
       </header>
+      {isInvited && <Account peer={peer} />}
       <section class="card">
         <h2>Last 24 hours</h2>
         <Sparkline hours={snapshot.lastDay} />
@@ -48,7 +51,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
           </ul>
         )}
       </section>
-      <Account peer={peer} />
+      {!isInvited && <Account peer={peer} />}
       <section class="card">
         <h2>Log</h2>
         <Log happenings={snapshot.happenings} snapshot={snapshot} />

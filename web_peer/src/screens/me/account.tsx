@@ -43,11 +43,11 @@ function Joined({ mine }: { mine: NonNullable<AccountView["joined"]> }) {
   }, [mine.avatar]);
   return (
     <>
-      <p class="row">
+      <p class="account">
         {picture !== null && <img src={picture} alt="" width={32} height={32} />}
         <b>{mine.name}</b>
-        <span>{(mine.millicredits / 1_000).toLocaleString("en")} credits, as far as this device knows</span>
       </p>
+      <p>{(mine.millicredits / 1_000).toLocaleString("en")} credits, as far as this device knows</p>
       <ul class="plain">
         {mine.devices.map(({ peerId, name, untilS, mayAct, isThis }) => (
           <li key={peerId}>

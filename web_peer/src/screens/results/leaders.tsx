@@ -15,7 +15,7 @@ export function Leaders({ peer, task: { taskId, accepted } }: { peer: Console; t
   return (
     <section class="card">
       <h2>Who helped most</h2>
-      <ol>
+      <ol class="leaders">
         {leaders.slice(0, SHOWN).map(({ id, name, millicredits, workers }) => (
           <li key={id}>
             {name === "" ? <span class="key">{fingerprint(id)}</span> : <b>{name}</b>}{" "}
