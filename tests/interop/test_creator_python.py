@@ -277,7 +277,7 @@ def test_a_job_outlives_its_script_and_is_picked_up_by_its_id(
         assert {result.chunk: result.data for result in job.results(certified=True, timeout=60)} == expected
         assert network.job(job.id, decode=len) is job
         assert {result.value for result in job.results()} == {8}
-        with pytest.raises(CommandError, match="no task here begins"):
+        with pytest.raises(CommandError, match="no task here has an id that begins"):
             network.job("ffffffffffff")
 
 
