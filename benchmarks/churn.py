@@ -10,9 +10,11 @@ one job twice: undisturbed, which is called ideal, and with everything that goes
     at a tenth          half of the nodes are cut off from the rest, the creator and the signaling server for a while
     at a quarter        the signaling server is killed; who is killed then is replaced when it is back, at two thirds
 
-*Share of ideal* is the undisturbed time over the disturbed one. All machines share the cores of this one, so a killed
-node's part of them goes to those that are left: what is lost is the work it had not told of, what others wait for in
-vain, and what it costs to start another.
+*Share of undisturbed* is the undisturbed time over the disturbed one. *Ideal* is the undisturbed rate times the share
+of node-seconds there were: a node counts while it runs, is not stopped and is not cut off. *Share of ideal* is that of
+the ideal time to the real one. All machines share the cores of this one, so a killed node's part of them goes to those that
+are left; where cores are what limits, the two shares enclose what machines of their own would show. What is lost is
+the work that a node had not told of, what others wait for in vain, and what it costs to start another.
 """
 
 from __future__ import annotations
@@ -86,6 +88,10 @@ class Course:
     code: int
     seconds: float
     """From the first worker's vote that counts to the end of the creator's command."""
+    live_node_s: float = 0.0
+    """Node-seconds of nodes that ran, were not stopped and could be reached."""
+    nine_tenths_s: float = 0.0
+    """When nine tenths of the chunks were accepted: what comes after is the tail."""
     killed: int = 0
     stopped: int = 0
     replaced: int = 0
@@ -213,6 +219,8 @@ def _computed(network: Network, folder: Path, task: Path, chunks: int, trouble: 
     events = _trouble(network, course, chunks, trouble, rng, started) if trouble is not None else iter(())
     while publishing.poll() is None:
         next(events, None)
+        if not course.nine_tenths_s and network.accepted() >= 0.9 * chunks:
+            course.nine_tenths_s = time.monotonic() - started
         time.sleep(0.1)
     course.seconds = time.monotonic() - started
     course.code = publishing.returncode
@@ -230,12 +238,21 @@ def _trouble(
     waiting: list[Any] = []
     stopped: list[Any] = []
     desk = network.desk.name
+    looked_at = started
+
+    def live() -> int:
+        cut_off = network.machines[NODES // 2 :] if heal_at else []
+        return sum(
+            machine.name in network.running and machine not in (*stopped, *cut_off) for machine in network.machines
+        )
 
     def note(what: str) -> None:
         course.moments.append(f"{time.monotonic() - started:5.1f} s, {done / chunks:4.0%} accepted: {what}")
 
     while True:
         done, now = network.accepted(), time.monotonic()
+        course.live_node_s += live() * (now - looked_at)
+        looked_at = now
         if now >= kill_at and done < chunks:
             kill_at = now + trouble.every_s
             alive = [machine for machine in network.machines if machine.name in network.running]
@@ -318,13 +335,19 @@ def main() -> None:
         print(f"{name:12} exit code {course.code}, {course.seconds:6.1f} s", flush=True)
         for moment in course.moments:
             print(f"    {moment}")
-    share = courses["undisturbed"].seconds / courses["churn"].seconds
-    print(f"{courses['churn'].killed} nodes killed, {courses['churn'].replaced} replaced; share of ideal: {share:.0%}")
+    calm, churn = courses["undisturbed"], courses["churn"]
+    share = calm.seconds / churn.seconds
+    live = churn.live_node_s / (NODES * churn.seconds)
+    print(f"{churn.killed} nodes killed, {churn.replaced} replaced; {live:.0%} of all node-seconds were there")
+    print(f"share of undisturbed: {share:.0%}, of ideal: {share / live:.0%}; until nine tenths: ", end="")
+    print(f"{calm.nine_tenths_s / churn.nine_tenths_s:.0%}")
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()}
     document = {
         "machine": machine,
         "chunks": options.chunks,
-        "share_of_ideal": share,
+        "share_of_undisturbed": share,
+        "live_share": live,
+        "share_of_ideal": share / live,
         **{name: asdict(course) for name, course in courses.items()},
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n")
