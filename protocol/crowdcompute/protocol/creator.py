@@ -372,11 +372,11 @@ class CreatorRole:
                 return
         reviewing = self._review_at is None or now >= self._review_at
         if reviewing:
-            self._review_at = now + REVIEW_S
             self._stirred = True
             if self._presence is not None:
                 self._presence.advance(now, self._dispatch.members)
             self._admit(now)
+            self._review_at = now + REVIEW_S
             self._dispatch.review(now)
         if self._stirred and now >= self._asking_from:
             self._stirred = False

@@ -314,10 +314,10 @@ export class CreatorRole implements Custodial {
     if (this.state === "closed") return;
     const isReviewing = now >= this.reviewAt;
     if (isReviewing) {
-      this.reviewAt = now + REVIEW_S;
       this.isStirred = true;
       this.presence.advance(now, this.dispatch.memberCount);
       this.admit(now);
+      this.reviewAt = now + REVIEW_S;
       this.dispatch.review(now);
     }
     if (this.isStirred && now >= this.askingFrom) {
