@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from .agreement import Agreement
     from .work import Work
 
-CHOICES: tuple[GpuChoice, ...] = ("on", "software")
-"""A GPU, and a processor that plays one: nobody uses that for work, but it shows what another compiler does."""
+CHOICES: tuple[GpuChoice, ...] = ("on", "vulkan", "software", "vulkan-software")
+"""A GPU, by what drives it first and by Vulkan; and processors that play one: nobody uses these for work, but they
+show what other compilers do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,23 @@ class OnDevice:
 
 
 async def on_devices(work: Work, inputs: Sequence[ChunkInput]) -> tuple[OnDevice, ...]:
-    """Execute chunks of a GPU task on every device that is found here."""
-    found = []
-    digest, task = sha256(work.module).digest(), open_package(work.module)
-    for choice in CHOICES:
-        pool = WorkerPool(1, gpu=choice)
-        try:
-            await pool.start()
-            name = pool.gpu.device
-            if name:
-                numbers = is_numbers(work.split)
-                outcomes = await pool.execute(digest, work.module, work.limits, numbers, inputs, "gpu")
-                found.append(OnDevice(name, pool.gpu.refusal(digest), outcomes, task))
-        finally:
-            await pool.close()
-    return tuple(found)
+    """Execute chunks of a GPU task on every device that is found here, by every driver."""
+    task = open_package(work.module)
+    found = await asyncio.gather(*(_on_device(work, task, inputs, choice) for choice in CHOICES))
+    return tuple({device.name: device for device in found if device is not None}.values())
+
+
+async def _on_device(work: Work, task: Task, inputs: Sequence[ChunkInput], choice: GpuChoice) -> OnDevice | None:
+    digest = sha256(work.module).digest()
+    pool = WorkerPool(1, gpu=choice)
+    if not pool.gpu.engines:
+        return None
+    try:
+        await pool.start()
+        if not pool.gpu.device:
+            return None
+        numbers = is_numbers(work.split)
+        outcomes = await pool.execute(digest, work.module, work.limits, numbers, inputs, "gpu")
+        return OnDevice(pool.gpu.device, pool.gpu.refusal(digest), outcomes, task)
+    finally:
+        await pool.close()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from .engine import DRIVERS
 from .frames import LENGTH_BYTES, REPORT_BYTES_MAX, FromWorker, Loaded, Ready, Report, Saved, ToWorker, encode
 
 if TYPE_CHECKING:
@@ -65,11 +66,13 @@ class Child:
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         scratch = None
-        if engine in ("opencl", "opencl-software"):
+        if engine in DRIVERS:
             # A folder of its own, gone with the worker: what a compiler leaves there is code that nobody else may run.
             scratch = tempfile.TemporaryDirectory(prefix="crowdcompute-", ignore_cleanup_errors=True)
             environment |= {name: scratch.name for name in ("CROWDCOMPUTE_SCRATCH", "HOME", "TMPDIR", "POCL_CACHE_DIR")}
             environment["PATH"] = "/usr/bin:/bin"  # pocl links with ld
+            # Which Vulkan drivers there are is for whoever runs the node to say.
+            environment |= {name: os.environ[name] for name in ("VK_DRIVER_FILES",) if name in os.environ}
         module = "crowdcompute.node.executors.worker"
         command = (sys.executable, "-P", "-m", module, str(os.getpid()), str(niceness), engine)
         try:

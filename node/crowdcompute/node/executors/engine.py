@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from .frames import Load, StatusNumber
     from .wasi import Keep
 
-EngineName: TypeAlias = Literal["wasmtime", "v8", "quickjs", "opencl", "opencl-software"]
+EngineName: TypeAlias = Literal["wasmtime", "v8", "quickjs", "opencl", "opencl-software", "webgpu", "webgpu-software"]
 """What a worker process has inside, for its whole life."""
+
+DRIVERS: frozenset[str] = frozenset({"opencl", "opencl-software", "webgpu", "webgpu-software"})
+"""Those that bring a driver of the system's into their process."""
 
 
 def has_v8() -> bool:
@@ -21,6 +24,11 @@ def has_v8() -> bool:
 def has_opencl() -> bool:
     """Whether this installation can look for GPUs, the extra `gpu`."""
     return importlib.util.find_spec("pyopencl") is not None
+
+
+def has_webgpu() -> bool:
+    """Whether this installation can look for GPUs without OpenCL, the extra `wgpu`."""
+    return importlib.util.find_spec("wgpu") is not None
 
 
 class Refused(Exception):

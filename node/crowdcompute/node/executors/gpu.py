@@ -11,7 +11,7 @@ from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Status
 from crowdcompute.protocol.gpu import NOT_FINITE, open_package
 
-from .engine import has_opencl
+from .engine import has_opencl, has_webgpu
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.events import ChunkInput
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from .engine import EngineName
 
-GpuChoice: TypeAlias = Literal["on", "off", "software"]
-"""Software is a processor that plays a GPU, more slowly than a module would: nobody's choice but a test's."""
+GpuChoice: TypeAlias = Literal["on", "off", "software", "vulkan", "vulkan-software"]
+"""Software is a processor that plays a GPU, more slowly than a module would: nobody's choice but a test's. `vulkan` is
+what a machine without OpenCL has."""
 
 REFUSALS_KEPT = 256
 
@@ -30,15 +31,16 @@ class GpuPlace:
     """What is known of this machine's GPU."""
 
     def __init__(self, choice: GpuChoice) -> None:
-        self.engine: EngineName = "opencl-software" if choice == "software" else "opencl"
+        self.engines = _engines(choice)
+        """Looked at in this order for a device."""
         self.device = ""
         """Its name, once its worker is ready."""
         self.missing = ""
         """Why there is none, as far as it is known."""
         if choice == "off":
             self.missing = "turned off"
-        elif not has_opencl():
-            self.missing = "pip install 'crowdcompute[gpu]' to use one"
+        elif not self.engines:
+            self.missing = "pip install 'crowdcompute[gpu]' to use one, or 'crowdcompute[wgpu]' where OpenCL is missing"
         self._refusals: OrderedDict[bytes, str] = OrderedDict()
 
     def takes(self, package: bytes) -> bool:
@@ -58,6 +60,16 @@ class GpuPlace:
     def lost(self, why: str) -> None:
         """Its worker died and none starts any more: a driver was updated, a card unplugged."""
         self.device, self.missing = "", why
+
+
+def _engines(choice: GpuChoice) -> tuple[EngineName, ...]:
+    """What this installation has of what a choice allows."""
+    found: list[EngineName] = []
+    if has_opencl() and choice in ("on", "software"):
+        found.append("opencl" if choice == "on" else "opencl-software")
+    if has_webgpu() and choice != "off":
+        found.append("webgpu" if choice in ("on", "vulkan") else "webgpu-software")
+    return tuple(found)
 
 
 @lru_cache(maxsize=8)

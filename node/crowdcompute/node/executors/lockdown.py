@@ -91,8 +91,8 @@ DENIED_TO_DRIVERS = {
     ),
 }  # fmt: skip
 DRIVER_FILES = (
-    "/usr", "/lib", "/lib64", "/bin", "/sys", "/etc/OpenCL", "/etc/ld.so.cache", "/etc/nvidia", "/opt/rocm",
-    "/proc/cpuinfo", "/proc/meminfo", "/proc/driver",
+    "/usr", "/lib", "/lib64", "/bin", "/sys", "/etc/OpenCL", "/etc/vulkan", "/etc/ld.so.cache", "/etc/nvidia",
+    "/opt/rocm", "/proc/cpuinfo", "/proc/meminfo", "/proc/driver",
 )  # fmt: skip
 DRIVER_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/dri", "/dev/kfd")
 FILE_BYTES_MAX = 256 * 1024 * 1024

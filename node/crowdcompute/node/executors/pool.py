@@ -111,7 +111,7 @@ class WorkerPool:
         self._save_every_s = save_every_s
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self.gpu = GpuPlace(gpu)
-        self._gpu_slot = _Slot(self.gpu.engine, niceness)
+        self._gpu_slots = [_Slot(engine, niceness) for engine in self.gpu.engines]
         self._gpu_jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._unanswered: set[asyncio.Future[tuple[ChunkOutcome, ...]]] = set()
         self._serving: list[asyncio.Task[None]] = []
@@ -137,16 +137,21 @@ class WorkerPool:
                 raise RuntimeError(f"the sandbox does not start: {error}") from error
         self._serving = [asyncio.create_task(self._serve(self._jobs, slots)) for slots in self._slots]
         if self.gpu.device:
-            self._serving.append(asyncio.create_task(self._serve(self._gpu_jobs, {"gpu": self._gpu_slot})))
+            self._serving.append(asyncio.create_task(self._serve(self._gpu_jobs, {"gpu": self._gpu_slots[0]})))
 
     async def _start_gpu(self) -> None:
         if self.gpu.missing:
             return
-        try:
-            self.gpu.device = (await self._gpu_slot.ready()).device
-        except WorkerLost as lost:
-            # A worker that finds none says so and ends.
-            self.gpu.missing = str(lost).removeprefix("worker died: exit code 1 ")
+        lacking = []
+        while self._gpu_slots:
+            try:
+                self.gpu.device = (await self._gpu_slots[0].ready()).device
+                return
+            except WorkerLost as lost:
+                # A worker that finds none says so and ends.
+                lacking.append(str(lost).removeprefix("worker died: exit code 1 "))
+                del self._gpu_slots[0]
+        self.gpu.missing = "; ".join(lacking)
 
     async def execute(
         self,
@@ -256,7 +261,7 @@ class WorkerPool:
         )
 
     def _all_slots(self) -> list[_Slot]:
-        return [*(slot for slots in self._slots for slot in slots.values()), self._gpu_slot]
+        return [*(slot for slots in self._slots for slot in slots.values()), *self._gpu_slots]
 
     async def _verdict(self, runtime: Runtime, code: bytes, module: bytes) -> str:
         """Why `module` is not executed; empty when it is. Admission runs once per module, off the event loop."""

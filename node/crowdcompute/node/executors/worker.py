@@ -169,6 +169,10 @@ def make_engine(name: str) -> Engine:
         from .opencl import OpenCl
 
         return OpenCl(software=name == "opencl-software")
+    if name in ("webgpu", "webgpu-software"):
+        from .webgpu import WebGpu
+
+        return WebGpu(software=name == "webgpu-software")
     from .wasm import Wasmtime
 
     return Wasmtime()

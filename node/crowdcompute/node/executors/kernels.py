@@ -1,0 +1,118 @@
+"""What programs of kernels have in common, whatever drives their device (spec/gpu.md).
+
+    a package --compile--> a kernel --golden vectors--> a program --chunk--> dispatches, each a short one --> result
+
+Runs inside a worker of its own, behind a lockdown that leaves drivers what they need. The text that is compiled comes
+from the kernel's tree, never from the task. A program is ready only when its device has reproduced the task's golden
+vectors.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
+from crowdcompute.protocol.gpu import NOT_FINITE, OUT_OF_BOUNDS, open_package
+from crowdcompute.protocol.gpu.pacing import GROUPS_FIRST, next_groups
+
+from .engine import Refused
+from .frames import NO_RESULT, OK, StatusNumber
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crowdcompute.protocol.gpu import Arrangement, Task
+
+    from .frames import Load
+    from .wasi import Keep
+
+
+class DeviceFailed(Exception):
+    """The driver or the device did: what is left of it is good for nothing."""
+
+
+class KernelProgram(ABC):
+    """A task's compiled kernel and what its chunks may use."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        try:
+            self._task = open_package(load.module)
+        except ModuleRefused as refused:
+            raise Refused(str(refused)) from None
+        self._compile(self._task)
+        for number, golden in enumerate(self._task.package.golden):
+            status, data, detail = self.run(golden.input, 0)
+            if status != OK:
+                raise Refused(f"golden vector {number} ends without a result on this device: {detail}")
+            if not self._task.proves(golden, data):
+                raise Refused(f"this device computes {self._task.difference(golden, data)} golden vector {number}")
+
+    def run(
+        self, data: bytes, _seed: int, _state: bytes = b"", _keep: Keep | None = None, /
+    ) -> tuple[StatusNumber, bytes, str]:
+        """Execute one chunk: status, result, detail. A kernel draws nothing, so the seed says nothing."""
+        load = self._load
+        try:
+            chunk = self._task.arrange(
+                data, numbers=load.numbers, memory_bytes=load.memory_bytes, output_bytes=load.output_bytes
+            )
+        except RemoteProtocolError as error:
+            return NO_RESULT, b"", str(error)
+        if max(*chunk.outputs, len(chunk.input)) > self._array_bytes_max:
+            return NO_RESULT, b"", "an array is larger than this device can hold"
+        try:
+            ended, outputs = self._compute(chunk)
+        except DeviceFailed as error:
+            self._spend()
+            return NO_RESULT, b"", f"the device failed: {error}"
+        if ended:
+            return NO_RESULT, b"", "an index out of bounds" if ended & OUT_OF_BOUNDS else "fuel limit"
+        result = b"".join(outputs)
+        return (OK, result, "") if self._task.is_result(result) else (NO_RESULT, b"", NOT_FINITE)
+
+    def close(self) -> None:  # noqa: B027  # no driver needs more
+        """Nothing to do: buffers live as long as a chunk."""
+
+    def _dispatch(self, chunk: Arrangement, dispatch: Callable[[int, int], None]) -> None:
+        """Run all invocations, in as many dispatches as keep each one short.
+
+        `dispatch(base, groups)` runs so many workgroups from an invocation on, and returns when they are done.
+        """
+        size = self._task.kernel.workgroup_size
+        base, groups = 0, GROUPS_FIRST
+        while base < chunk.invocations:
+            groups = min(groups, -(-(chunk.invocations - base) // size))
+            started = time.perf_counter()
+            dispatch(base, groups)
+            base += groups * size
+            groups = next_groups(groups, time.perf_counter() - started)
+
+    # ---- what a driver does
+
+    @property
+    @abstractmethod
+    def _array_bytes_max(self) -> int:
+        """The largest array that the device holds."""
+
+    @abstractmethod
+    def _compile(self, task: Task) -> None:
+        """Have the driver compile the kernel.
+
+        Raises:
+            Refused: It does not.
+        """
+
+    @abstractmethod
+    def _compute(self, chunk: Arrangement) -> tuple[int, Sequence[bytes]]:
+        """Run all invocations of a chunk: the status word and the outputs.
+
+        Raises:
+            DeviceFailed: It does not answer any more.
+        """
+
+    @abstractmethod
+    def _spend(self) -> None:
+        """Have this worker replaced before the next chunk."""

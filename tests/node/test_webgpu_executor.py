@@ -1,0 +1,95 @@
+"""Kernels by wgpu on Chromium's SwiftShader, a Vulkan device: the same bytes as by OpenCL, and hostile ones stopped."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.node.random_kernels import FUNCTIONS, Kernels
+from tests.node.test_gpu_executor import (
+    COLLATZ,
+    EXPRESSIONS,
+    HOSTILE,
+    RANGES,
+    Machine,
+    floats,
+    is_near,
+    kernel,
+    reference,
+)
+
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.manifest import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHROMIUM = Path("/usr/lib/chromium")
+KERNELS = 6
+"""Random ones. benchmarks/gpu_fuzz.py compares as many as one likes."""
+
+
+@pytest.fixture(scope="module")
+def vulkan() -> Iterator[Machine]:
+    """lavapipe would not do: it ends loops after 65,535 turns without a word."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LD_LIBRARY_PATH", str(CHROMIUM))
+        environment.setenv("VK_DRIVER_FILES", str(CHROMIUM / "vk_swiftshader_icd.json"))
+        machine = Machine("vulkan-software")
+        assert "SwiftShader" in machine.pool.gpu.device, f"apt-get install chromium: {machine.pool.gpu.missing}"
+        yield machine
+        machine.close()
+
+
+def test_a_kernel_computes_what_python_computes(vulkan: Machine) -> None:
+    expected = [(Status.OK, reference(*each)) for each in RANGES]
+    assert [(outcome.status, outcome.data) for outcome in vulkan.compute(COLLATZ, *RANGES)] == expected
+    assert vulkan.pool.gpu.takes(sha256(COLLATZ).digest())
+
+
+def test_floats_are_those_of_python_within_the_tolerance(vulkan: Machine) -> None:
+    for expression, expected in EXPRESSIONS.items():
+        package = floats(expression)
+        (outcome,) = vulkan.compute(package, (5, 15))
+        assert vulkan.pool.gpu.takes(sha256(package).digest()), expression
+        assert outcome.status is Status.OK, expression
+        assert is_near(outcome.data, expected), expression
+
+
+def test_a_loop_of_more_turns_than_lavapipe_makes_is_made(vulkan: Machine) -> None:
+    package = kernel("for (var i = 0u; i < 70000u * u32(start == 66u); i++) { out[id.x] += 1u; }", fuel=100_000)
+    assert vulkan.compute(package, (66, 67))[0].data == (70_007).to_bytes(4, "little")
+
+
+def test_hostile_kernels_end_without_a_result(vulkan: Machine) -> None:
+    for name, (package, detail) in HOSTILE.items():
+        (outcome,) = vulkan.compute(package, (66, 70))
+        assert (name, outcome.status, outcome.detail) == (name, Status.NO_RESULT, detail)
+    assert vulkan.compute(COLLATZ, (1, 50))[0].data == reference(1, 50)
+
+
+def test_a_kernel_that_takes_too_long_is_killed_and_the_next_one_runs(vulkan: Machine) -> None:
+    slow = kernel("for (var i = 0u; i < 1000000u * u32(start == 66u); i++) { out[id.x] ^= i * start; }", fuel=1_000_000)
+    limits = Limits(memory_bytes=1 << 26, output_bytes=1 << 24, seconds=0.3)
+    (outcome,) = vulkan.compute(slow, (66, 66 + 2**20), limits=limits)
+    assert (outcome.status, outcome.detail) == (Status.NO_RESULT, "time limit 0.3 s")
+    assert vulkan.compute(COLLATZ, (1, 50))[0].data == reference(1, 50)
+
+
+def test_random_kernels_end_alike_by_wgpu_and_by_opencl(vulkan: Machine) -> None:
+    rng = Random(11)
+    packages = [
+        kernel(f"if (start != 0u) {{ {Kernels(rng).statements()} }}", before=FUNCTIONS, fuel=300)
+        for _ in range(KERNELS)
+    ]
+    machine = Machine("software")
+    try:
+        for package in packages:
+            ended = vulkan.compute(package, (5, 69))
+            assert vulkan.pool.gpu.takes(sha256(package).digest()), vulkan.pool.gpu.refusal(sha256(package).digest())
+            assert ended == machine.compute(package, (5, 69))
+    finally:
+        machine.close()
