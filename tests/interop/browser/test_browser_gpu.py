@@ -102,6 +102,29 @@ def test_floats_are_those_of_python_within_the_tolerance(tab: Any) -> None:
     assert trial(tab, floats("1.0 / (x - 3.0)"), 5, 10) == ("no result", b"", "a number that is not finite")
 
 
+def test_a_chunk_whose_gpu_is_taken_away_ends_all_the_same_and_so_does_the_next(tab: Any) -> None:
+    package = read_module(read_task_file(EXAMPLES / "gpu_collatz"))
+    tab.ask("changeSettings", gpu="software")
+    assert trial(tab, WHICH, 66, 1) == ("ok", struct.pack("<I", 8), "")
+    count = 2**17
+    tab.page.evaluate(
+        """(bundle) => {
+            const bytes = Uint8Array.from(atob(bundle), (each) => each.charCodeAt(0));
+            window.underWay = window.ask("testRun", { bundle: bytes, chunk: 0 }).then((ended) => {
+                window.isOver = true;
+                return [ended.status, btoa(Array.from(ended.bytes, (each) => String.fromCharCode(each)).join(""))];
+            });
+        }""",
+        base64.b64encode(bundled(package, FIRST, count)).decode(),
+    )
+    devtools = tab.page.context.browser.new_browser_cdp_session()
+    devtools.send("Browser.crashGpuProcess")
+    assert not tab.page.evaluate("window.isOver ?? false"), "the chunk was over before its GPU was gone"
+    status, data = tab.page.evaluate("window.underWay")
+    assert (status, base64.b64decode(data)) == ("ok", reference(FIRST, FIRST + count))
+    assert trial(tab, WHICH, 66, 1)[0] == "ok"
+
+
 def test_hostile_kernels_end_without_a_result_and_the_page_goes_on(tab: Any) -> None:
     tab.ask("changeSettings", gpu="software")
     for name, (package, detail) in HOSTILE.items():
