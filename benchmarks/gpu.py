@@ -1,6 +1,6 @@
 """Kernels on this machine's OpenCL device: right, as fast as hand-written ones, and gone when they are to be.
 
-    python benchmarks/gpu.py [--software] [--output FILE]
+    python -m benchmarks.gpu [--software] [--output FILE]
 
 With `--software` a processor plays the GPU (pocl), which says whether this script works and what guards cost there;
 nothing about GPUs. What is measured, all in one run:
@@ -8,6 +8,7 @@ nothing about GPUs. What is measured, all in one run:
 - the example gpu_collatz, golden vectors and a chunk, against its fallback and against Python;
 - seconds for the same numbers: the kernel as nodes run it, the same text without fuel and bounds, a kernel written by
   hand in OpenCL C with 64-bit numbers, and the fallback on one core;
+- SHA-256 of 2^18 words and a product of matrices of floats (gpu_kernels.py), likewise;
 - a worker that is killed in the middle of a kernel, and how long until the next one has computed.
 """
 
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyopencl as cl
+from benchmarks.gpu_kernels import measure
 
 from crowdcompute.node.executors.opencl import OpenCl
 from crowdcompute.node.executors.pool import WorkerPool
@@ -106,8 +108,8 @@ async def through_the_pool(choice: GpuChoice) -> dict[str, Any]:
         await pool.close()
 
 
-def in_process(software: bool) -> dict[str, float]:
-    """Seconds for the same numbers on the same device, in one dispatch: guarded, unguarded, by hand."""
+def in_process(software: bool) -> dict[str, dict[str, float]]:
+    """Seconds for the same work on the same device, in one dispatch: guarded, unguarded, by hand."""
     engine = OpenCl(software=software)
     engine.start()
     task = open_package(PACKAGE)
@@ -146,7 +148,7 @@ def in_process(software: bool) -> dict[str, float]:
         "by_hand": measured(BY_HAND, (np.uint64(FIRST), np.uint32(NUMBERS)), ()),
     }
     assert len({data for _, data in results.values()}) == 1, "the kernels do not agree"
-    return {name: seconds for name, (seconds, _) in results.items()}
+    return {"collatz": {name: seconds for name, (seconds, _) in results.items()}, **measure(engine)}
 
 
 def main() -> None:
@@ -164,8 +166,8 @@ def main() -> None:
         "device": pooled,
         "fallback": module,
         "kernels_s": kernels,
-        "derived_against_by_hand": kernels["by_hand"] / kernels["guarded"],
-        "cost_of_guards": kernels["guarded"] / kernels["unguarded"],
+        "derived_against_by_hand": {name: each["by_hand"] / each["guarded"] for name, each in kernels.items()},
+        "cost_of_guards": {name: each["guarded"] / each["unguarded"] for name, each in kernels.items()},
         "device_against_one_core": module["seconds"] / pooled["seconds"],
     }
     text = json.dumps(report, indent=1)
