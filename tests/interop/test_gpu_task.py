@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from typing import TYPE_CHECKING, Any
 
 from tests.interop.conftest import EXAMPLES
+from tests.node.test_gpu_executor import floats
+
+from crowdcompute.protocol.gpu import open_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.interop.conftest import Place, Running
 
 FIRST, CHUNKS, STEP = 10**12, 12, 2_000
+MEASURED = """schema = 1
+name = "Measured"
+[code]
+runtime = "gpu"
+module = "measured.kernel"
+[gpu]
+kernel = "kernel.wgsl"
+fallback = "measured.wasm"
+invocations = "count"
+fuel = 10
+golden = [[0, 1]]
+[gpu.uniform]
+start = "start"
+count = "count"
+[gpu.outputs]
+out = { elements = 1, compare = { kind = "tol", absolute = 0.6, relative = 0, outliers = 0 } }
+[split]
+range = [1, 5, 1]
+[verify]
+replication = 2
+eps = 0.5
+"""
 
 
 def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
@@ -52,3 +79,29 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
     assert files == {chunk: reference.chunk(begin, begin + STEP) for chunk, begin in begins.items()}
     assert all(len(row["agreed"]) >= 2 for row in rows)
     assert {peer for row in rows for peer in row["agreed"]} >= {device.peer_id, module.peer_id}
+
+
+def test_floats_that_differ_between_a_device_and_a_module_are_certified_and_audited(
+    place: Place, join: str, task_id: Callable[[Running], str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "measured"
+    folder.mkdir()
+    (folder / "task.toml").write_text(MEASURED)
+    # The fallback says 7; the device 7.25, but for the golden vector's chunk.
+    package = open_package(floats("7.25", absolute=0.6)).package
+    (folder / "kernel.wgsl").write_bytes(package.source)
+    (folder / "measured.wasm").write_bytes(package.fallback)
+    assert place.cc_task("build", folder).code == 0
+    device = place.node(join, "device", CC_GPU="software").joined()
+    publishing = place.start_publish(folder, join)
+    task = task_id(publishing)
+    assert publishing.ended().code == 0
+    files, rows = place.results(task, "results")
+    assert all(device.peer_id in row["agreed"] and len(row["agreed"]) == 2 for row in rows), rows
+    assert not any(row["disagreed"] for row in rows)
+    # What the creator has executed itself, by the module, stands for both.
+    assert files == {chunk: struct.pack("<f", 7.0) for chunk in range(4)}
+    audited = place.cc_task("audit", place.folder / "results", "--results", place.folder / "results", home="stranger")
+    assert audited.code == 0, audited.err
+    assert "compared" in audited.out
+    assert "tol" in audited.out

@@ -13,8 +13,11 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.gpu.compare import Tolerance, Ulp
 from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.opening import MAGIC, read_shown
 from crowdcompute.protocol.recount import DoesNotHold, recount
@@ -26,6 +29,8 @@ from .results import CERTIFICATE_FILE, RECORDS_FILE, SCHEMA, chunk_file, documen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crowdcompute.protocol.gpu import Comparison
+    from crowdcompute.protocol.gpu.compare import Array
     from crowdcompute.protocol.records import Kind
     from crowdcompute.protocol.recount import Recount
 
@@ -204,6 +209,7 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "confidence": body.confidence,
         "result_files": files,
         "cannot_check": list(counted.cannot_check),
+        "compared": [msgspec.to_builtins(array.comparator) for array in _arrays(counted.comparison)],
     }
 
 
@@ -246,6 +252,25 @@ def _counts(said: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in said.items() if count)
 
 
+def _arrays(comparison: Comparison | None) -> tuple[Array, ...]:
+    return () if comparison is None else comparison.arrays
+
+
+def _compared(comparison: Comparison | None) -> list[tuple[str, str]]:
+    """What votes had to be like to agree, where that is not the same bytes."""
+    said = []
+    for array in _arrays(comparison):
+        match array.comparator:
+            case Tolerance(absolute, relative, outliers):
+                beside = f", but for {100 * outliers:g} % of them" if outliers else ""
+                said.append(("compared", f"as floats, within tol {absolute:g} + {relative:g} x the larger one{beside}"))
+            case Ulp(steps, absolute):
+                said.append(("compared", f"as floats, within ulp {steps} or {absolute:g}"))
+            case _:
+                pass
+    return said
+
+
 def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
     body, manifest = counted.certificate, counted.manifest
     convicted = [
@@ -262,6 +287,7 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
         ("creator", f"{peer_id_of(manifest.creator)}  has signed the task and the certificate"),
         ("records", f"{sum(counted.records.values()):,} by {counted.peers:,} peers, every signature right"),
         ("votes", f"{body.executions:,}, each the one its author signed while it was sealed"),
+        *_compared(counted.comparison),
         ("results", f"{body.accepted:,} accepted and {body.failed:,} failed, as the votes say; {compared}"),
         ("audits", f"{body.worker_audits:,} by workers, {body.creator_audits:,} by the creator, as certified"),
         (

@@ -91,6 +91,8 @@ class Recount:
     cancelled: int
     """Chunks that the creator gave up."""
     cannot_check: tuple[str, ...]
+    comparison: Comparison | None
+    """How results were compared; None: by their bytes."""
 
     def digest(self, chunk: int) -> bytes | None:
         """SHA-256 of a chunk's result; None where it has none: it failed, or the task itself reported an error."""
@@ -426,6 +428,7 @@ class _Evidence:
             wrong,
             len(self.cancelled - self.values.keys()),
             tuple(open_points),
+            self.comparison,
         )
 
     def _earned(self, shard: int) -> dict[bytes, int]:
