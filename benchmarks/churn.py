@@ -12,9 +12,9 @@ one job twice: undisturbed, which is called ideal, and with everything that goes
 
 *Share of undisturbed* is the undisturbed time over the disturbed one. *Ideal* is the undisturbed rate times the share
 of node-seconds there were: a node counts while it runs, is not stopped and is not cut off. *Share of ideal* is that of
-the ideal time to the real one. All machines share the cores of this one, so a killed node's part of them goes to those that
-are left; where cores are what limits, the two shares enclose what machines of their own would show. What is lost is
-the work that a node had not told of, what others wait for in vain, and what it costs to start another.
+the ideal time to the real one. All machines share the cores of this one, so a killed node's part of them goes to those
+that are left; where cores are what limits, the two shares enclose what machines of their own would show. What is lost
+is the work that a node had not told of, what others wait for in vain, and what it costs to start another.
 """
 
 from __future__ import annotations
