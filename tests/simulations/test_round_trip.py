@@ -12,7 +12,7 @@ import pytest
 from crowdcompute.protocol import peer
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.events import Notable, Notice, TaskPublished
-from crowdcompute.protocol.manifest import sign_manifest
+from crowdcompute.protocol.manifest import sign_manifest, with_task_key
 from crowdcompute.protocol.split import Blocks
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.scenario import parse_scenario
@@ -44,6 +44,7 @@ def accepted_after_s(world: World, chunks: int) -> list[float]:
     inputs = bytes(8 * chunks)
     world.creator.blobs.put(describe(inputs).sha256, inputs)
     second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Blocks(size=8), inputs=describe(inputs))
+    second = with_task_key(world.creator.signer, second)
     accepted: list[float] = []
     published_at = world.now
 
