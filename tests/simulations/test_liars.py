@@ -92,7 +92,7 @@ def test_a_whitewasher_is_convicted_under_each_of_its_names() -> None:
 
 
 def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def blames_everybody(votes: Iterable[Vote], replication: int, *, tainted: bool) -> ChunkTally:
+    def blames_everybody(votes: Iterable[Vote], replication: int, *, tainted: bool, **_: object) -> ChunkTally:
         cast = [vote for vote in votes if vote.value]
         if len({vote.value for vote in cast}) > 1:
             return ChunkTally(ChunkState.AGREED, cast[0].value, 0, tuple(sorted(vote.worker for vote in cast)), 0)

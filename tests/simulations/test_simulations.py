@@ -173,7 +173,7 @@ def test_silent_peers_come_back_and_the_records_converge() -> None:
 
 
 def test_a_tally_that_accepts_lies_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def believes_anybody(votes: Iterable[Any], replication: int, *, tainted: bool) -> ChunkTally:
+    def believes_anybody(votes: Iterable[Any], replication: int, *, tainted: bool, **_: object) -> ChunkTally:
         values = sorted(vote.value for vote in votes if vote.value)
         if values:
             return ChunkTally(ChunkState.AGREED, values[0], 0, (), len(values) - 1)
