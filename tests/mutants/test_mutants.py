@@ -325,10 +325,10 @@ MUTANTS = (
         f"{STEWARDS} -k admits_asks",
     ),
     Mutant(
-        "what a revoked steward settled stays settled",
+        "whom a revoked steward admitted stays admitted",
         "ledger",
-        "for key in [key for key in self.interim if key[0] == steward]:",
-        "for key in []:",
+        "if admits.pop(steward, None) is not None:",
+        "if False:",
         f"{STEWARDS} -k nothing_a_revoked",
     ),
 )

@@ -171,6 +171,8 @@ def test_a_steward_admits_asks_and_settles_and_neither_convicts_nor_pays_nor_clo
         with pytest.raises(RemoteProtocolError):
             ledger.check(sign(STEWARD, record), record)
             pytest.fail(what)
+    assert not ledger.is_admitted(WORKER.public_key), "its join comes later, and no commit of it is taken before"
+    assert add(ledger, WORKER, join(ledger, WORKER))
     assert ledger.is_admitted(WORKER.public_key)
     assert [ledger.is_settled(chunk) for chunk in range(3)] == [True, True, False]
     assert ledger.settled_bitmap(0) == b"\3"
