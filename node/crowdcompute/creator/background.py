@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
+Main: TypeAlias = "Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]"
+"""`main(ready, stop)`: calls `ready` once whoever waits may go on, and returns soon after `stop` is set."""
+
 
 class Background:
     """Runs `main(ready, stop)` until `close`, or until it raises."""
 
-    def __init__(
-        self, name: str, main: Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
-    ) -> None:
+    def __init__(self, name: str, main: Main) -> None:
         """Start it, and return once it has called `ready`.
 
         Raises:
@@ -73,7 +75,7 @@ class Background:
 
     def close(self) -> None:
         """End `main`, and wait until everything that was told is delivered."""
-        if self._loop_thread.is_alive():
+        with suppress(RuntimeError):  # The loop has ended by itself.
             self.loop.call_soon_threadsafe(self._stop.set)
         self._loop_thread.join()
         self._told.put(None)

@@ -32,7 +32,7 @@ from .plan import assemble
 from .results import accepted_results, arguments, certificate, chunk_file, export
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -62,9 +62,10 @@ class Place(Protocol):
 class _Closing(ABC):
     """A place is closed by the end of its block, by `close`, or when the program ends."""
 
-    _background: Background
-
-    def __init__(self) -> None:
+    def __init__(
+        self, name: str, main: Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._background = Background(name, main)
         # Daemon threads end with the interpreter; worker processes and neighbours are told before.
         atexit.register(_close, weakref.ref(self))
 
@@ -102,7 +103,6 @@ class Network(_Closing):
         Raises:
             CommandError: The network cannot be joined; the sentence says why.
         """
-        super().__init__()
         link = link or os.environ.get("CC_LINK")
         if not link:
             raise CommandError("which network? Give its join link, Network('http://…/j#n=…'), or CC_LINK", Exit.USAGE)
@@ -112,7 +112,7 @@ class Network(_Closing):
         self._jobs: dict[bytes, Job[Any]] = {}
         self._creator: Creator
         self._runtime: Runtime
-        self._background = Background("network", self._main)
+        super().__init__("network", self._main)
 
     def __enter__(self) -> Network:
         return self
@@ -292,12 +292,11 @@ class ThisMachine(_Closing):
         Raises:
             CommandError: This machine has no working sandbox.
         """
-        super().__init__()
         self._slots = jobs or cores()
         self._numbers = count(1)
         self._jobs: dict[str, tuple[Job[Any], Work, asyncio.Task[None]]] = {}
         self._pool: WorkerPool
-        self._background = Background("sandbox", self._main)
+        super().__init__("sandbox", self._main)
 
     def __enter__(self) -> ThisMachine:
         return self

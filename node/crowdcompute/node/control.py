@@ -2,8 +2,8 @@
 
 A Unix socket in the node's folder, which only its owner may open (mode 0600). One JSON object a line each way:
 
-    {"command": "pause", "seconds": 3600}   →   {"schema": 1, "state": "paused", …}
-    {"command": "dance"}                    →   {"schema": 1, "error": "…one sentence…"}
+    {"command": "status"}   →   {"schema": 1, "peer_id": …, "tasks": […], …}
+    {"command": "dance"}    →   {"schema": 1, "error": "…one sentence…"}
 
 This is the asking side, for the command line: synchronous and without asyncio, which would add 40 ms to each command.
 The answering side is control_server.py. Python has no Unix sockets on Windows, so there both say so in one sentence.
