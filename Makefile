@@ -21,8 +21,8 @@ page: $(VENV)/.node
 
 ## Every check and every test. Rules and simulations are CPU alone and share the cores; what has clocks and sockets does not.
 test: check page
-	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS) tests/simulations tests/mutants tests/protocol
-	$(BIN)/python -m pytest $(ARGS) tests/node tests/signaling tests/interop
+	$(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS) tests/simulations tests/mutants tests/protocol; \
+	first=$$?; $(BIN)/python -m pytest $(ARGS) tests/node tests/signaling tests/interop && exit $$first
 
 ## Format, lint, types and layers, in Python and TypeScript; and the TypeScript's own tests.
 check: $(VENV)/.ready-dev $(VENV)/.node

@@ -105,7 +105,7 @@ def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: p
 
 def test_a_machine_with_a_rare_error_loses_what_it_did_and_goes_on() -> None:
     text = (ADVERSARIES / "flaky.toml").read_text().replace("rate = 0.05", "rate = 0.025")
-    world = World(parse_scenario(text), 3)
+    world = World(parse_scenario(text), 1)
     faults.schedule(world)
     world.run()
     ledger, role = world.role.ledger, world.role

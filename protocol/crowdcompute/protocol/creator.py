@@ -534,6 +534,7 @@ class CreatorRole:
         except RemoteProtocolError:
             if not self._restoring:
                 self._convict(author, "malformed", chunks[0], signed.record_id, now)
+            self._review(chunks, now)  # It may have been what we asked for: then others are asked.
             return
         self._votes += len(leaves)
         if any(leaf.sealed for leaf in leaves):

@@ -473,6 +473,8 @@ export class CreatorRole implements Custodial {
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error;
       if (!this.isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
+      // It may have been what we asked for: then others are asked.
+      this.review(chunks, now);
       return;
     }
     this.votes += leaves.length;
