@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import psycopg
 import pytest
 from pyarrow import parquet
@@ -20,7 +21,7 @@ from crowdcompute.creator.cli import main
 from crowdcompute.node.store.database import PostgresPlace
 from crowdcompute.node.store.records import RecordStore
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.manifest import open_manifest, sign_manifest
+from crowdcompute.protocol.manifest import open_manifest, sign_manifest, with_task_key
 
 from .test_audit import FAILING, job
 
@@ -160,7 +161,10 @@ def test_tasks_with_one_name_live_side_by_side(role: CreatorRole, home: Path, cc
     creator = Identity(CREATOR_SEED)
     manifest = role.ledger.manifest
     signed = [
-        sign_manifest(creator, type(manifest)(**{**_fields(manifest), "created_s": manifest.created_s + number}))
+        sign_manifest(
+            creator,
+            with_task_key(creator, msgspec.structs.replace(manifest, created_s=manifest.created_s + number)),
+        )
         for number in range(3)
     ]
     store = RecordStore(home / "creator" / "records.db")
@@ -192,10 +196,6 @@ def test_mistakes_are_told_in_one_sentence(
     assert ended.code == 2
     assert sentence in ended.err
     assert ended.err.count("\n") == 1
-
-
-def _fields(struct: Any) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def _text(value: object) -> str:
