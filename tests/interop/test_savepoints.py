@@ -10,9 +10,9 @@ from tests.interop.long_chunk import ROUNDS, long_chunk
 if TYPE_CHECKING:
     from tests.interop.conftest import Place, Signaling
 
-STEPS = 30_000_000
+STEPS = 90_000_000
 # A node keeps within a second which tasks it is in: killed before, it would have nothing to go on with.
-SAVE_EVERY_S = "1.5"
+SAVE_EVERY_S = "1.2"
 
 
 def test_a_node_that_was_killed_goes_on_with_its_chunk(desk: Signaling, place: Place) -> None:
