@@ -76,11 +76,11 @@ function Join({ waitsFor, consent, join }: JoinProps) {
         One person or lab, many devices: credit is counted together. On a machine that has the account's key,{" "}
         <code>cc-node account link --link …</code> shows a code that leads here.
       </p>
-      <label>
+      <label class="field">
         Account's id
         <input value={account} onInput={(event) => setAccount(event.currentTarget.value)} />
       </label>
-      <label>
+      <label class="field">
         What to call this device
         <input value={name} maxLength={NAME_CHARACTERS_MAX} onInput={(event) => setName(event.currentTarget.value)} />
       </label>
