@@ -16,6 +16,7 @@ import wasmtime
 
 from crowdcompute.node.executors import pool as pool_module
 from crowdcompute.node.executors.pool import PoolClosed, WorkerPool
+from crowdcompute.node.executors.slot import PROGRAMS_PER_WORKER
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -270,7 +271,7 @@ def test_a_module_that_is_not_rewritten_is_refused() -> None:
 def test_more_programs_than_a_worker_keeps_all_run() -> None:
     async def scenario(pool: WorkerPool) -> None:
         for _ in range(2):
-            for output_bytes in range(8, 8 + pool_module.PROGRAMS_PER_WORKER + 2):
+            for output_bytes in range(8, 8 + PROGRAMS_PER_WORKER + 2):
                 limits = Limits(memory_bytes=1 << 20, output_bytes=output_bytes, seconds=20)
                 outcomes = await pool.execute(CODE, MODULE, limits, numbers=False, chunks=chunks(4))
                 assert outcomes == doubled(chunks(4))

@@ -23,7 +23,7 @@ from .devices import on_devices
 
 if TYPE_CHECKING:
     from crowdcompute.node.executors.engine import EngineName
-    from crowdcompute.node.executors.pool import Savepoints
+    from crowdcompute.node.executors.slot import Savepoints
     from crowdcompute.protocol.events import ChunkOutcome
     from crowdcompute.protocol.manifest import Split
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.events import ChunkInput
     from crowdcompute.protocol.manifest import Limits, Runtime
 
-    from .executors.pool import Savepoints
+    from .executors.slot import Savepoints
     from .runtime import Executor
 
 

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.provisional import Provisional
     from crowdcompute.protocol.records import Signed
 
-    from .executors.pool import Savepoints
+    from .executors.slot import Savepoints
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
     from .store.savepoints import SavepointStore

@@ -78,7 +78,7 @@ class SavepointStore:
 
 
 class TaskSavepoints(NamedTuple):
-    """What the pool sees: the chunks of one task (executors.pool.Savepoints)."""
+    """What the pool sees: the chunks of one task (executors.slot.Savepoints)."""
 
     store: SavepointStore
     task: bytes
