@@ -57,8 +57,8 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
     assert "Portable Computing Language" in device.status()["worker"]["gpu"]
     publishing = place.start_publish(folder, join)
     task = task_id(publishing)
-    # A device compiles first, and a creator has a module, too: so that both nodes are needed, one begins with the job
-    # and the other is there to confirm it when the creator returns.
+    # A device compiles first, and would find nothing left to do: it begins with the job alone. Who confirms it when the
+    # creator returns, the other node or the creator itself, is whoever is quicker; both compute it as a module.
     wait_until(lambda: device.votes() > 0, "the device has voted")
     publishing.kill()
     module = place.node(join, "module").joined()
@@ -78,7 +78,7 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
     begins = {chunk: FIRST + chunk * STEP for chunk in range(CHUNKS)}
     assert files == {chunk: reference.chunk(begin, begin + STEP) for chunk, begin in begins.items()}
     assert all(len(row["agreed"]) >= 2 for row in rows)
-    assert {peer for row in rows for peer in row["agreed"]} >= {device.peer_id, module.peer_id}
+    assert any(device.peer_id in row["agreed"] for row in rows)
 
 
 def test_floats_that_differ_between_a_device_and_a_module_are_certified_and_audited(

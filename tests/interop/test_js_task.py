@@ -65,4 +65,5 @@ def test_a_node_without_javascript_leaves_such_tasks_to_others(
     _, rows = place.results(task_id(publishing), "results")
     voters = {peer for row in rows for peer in row["agreed"]}
     assert refusing.peer_id not in voters
-    assert voters >= {node.peer_id for node in willing}
+    # Which of the others, or the creator, is whoever was quicker.
+    assert voters & {node.peer_id for node in willing}

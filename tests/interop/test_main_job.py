@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.codec import decode
 from crowdcompute.protocol.identity import peer_id_of, verify
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
-    from tests.interop.conftest import Place, Running, Signaling
+    from tests.interop.conftest import Node, Place, Running, Signaling
 
 TILES = 64
 SIGNAL_BYTES_MAX = 4_096
@@ -124,7 +125,7 @@ def test_the_first_7000_collatz_numbers_peak_at_2760_steps(
 
 
 def test_workers_show_and_prove_what_they_earned_while_they_run_and_afterwards(
-    place: Place, desk: Signaling, task_id: Callable[[Running], str]
+    place: Place, desk: Signaling, task_id: Callable[[Running], str], wait_until: Callable[..., Any]
 ) -> None:
     join = desk.join("credit")
     nodes = {name: place.node(join, name, *flags) for name, flags in (("a", ()), ("b", ()), ("liar", ("--lie",)))}
@@ -138,10 +139,18 @@ def test_workers_show_and_prove_what_they_earned_while_they_run_and_afterwards(
     audited = place.results(task, "results") and place.cc_task("audit", place.folder / "results", "--json")
     said = audited.document["millicredits"]
 
+    def credit(name: str) -> list[dict[str, Any]]:
+        shown: list[dict[str, Any]] = place.cc_node("credit", "--json", home=name).document["credit"]
+        return shown
+
+    def has_heard(name: str, node: Node) -> bool:
+        return bool(sum(entry["millicredits"] for entry in credit(name)) == said.get(node.peer_id, 0))
+
     total = 0
     for name, node in nodes.items():
-        shown = place.cc_node("credit", "--json", home=name).document["credit"]
-        assert sum(entry["millicredits"] for entry in shown) == said.get(node.peer_id, 0)
+        # The creator told some of them, who tell the others.
+        wait_until(partial(has_heard, name, node), f"{name} has heard what it earned")
+        shown = credit(name)
         if name == "a":
             node.kill()
             assert place.cc_node("credit", "--json", home=name).document["credit"] == shown

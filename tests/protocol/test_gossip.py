@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
 from random import Random
@@ -578,6 +579,25 @@ def test_recent_records_are_announced_to_followers_outside_the_mesh_and_old_ones
     assert announced == {PeerId(name) for name in outside}
     node.gossip.heartbeat(CONFIG.ihave_window_s + 0.1)
     assert not any(isinstance(frame, IHave) for frame in frames_of(node))
+
+
+def test_who_leaves_tells_every_follower_what_it_said_last_and_waits_for_no_push() -> None:
+    node = follower(*"abcdefgh", config=replace(CONFIG, gossip_gap_s=1.0))
+    outside = {PeerId(name) for name in "abcdefgh"} - node.gossip.mesh(TOPIC)
+    assert outside
+    node.take(TOPIC, record(1), 0.0)
+    node.gossip.drain(1.0)
+    node.take(TOPIC, record(2), 1.5)
+    node.take(TOPIC, record(3), 1.5, source=PeerId("a"))
+    assert node.gossip.drain(1.6) == []
+    node.gossip.last_words()
+    told: dict[PeerId, set[bytes]] = {}
+    for to, frame in node.gossip.drain(1.6):
+        assert isinstance(frame, Publish)
+        told.setdefault(to, set()).update(signed.record_id for signed in frame.records)
+    first, second = (record(number).record_id for number in (1, 2))
+    assert {to for to, said in told.items() if said == {first, second}} == outside
+    assert all(second in told[member] and first not in told[member] for member in node.gossip.mesh(TOPIC))
 
 
 def test_many_records_share_frames_and_no_frame_is_too_long() -> None:

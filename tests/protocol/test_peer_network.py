@@ -23,6 +23,7 @@ from crowdcompute.protocol.events import (
     TaskGivenUp,
     TasksChosen,
 )
+from crowdcompute.protocol.frames import Bye, Publish, decode_frame
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.recount import recount
@@ -34,6 +35,7 @@ from crowdcompute.simulations.scenario import parse_scenario
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.events import Input, Output
+    from crowdcompute.protocol.frames import Frame
     from crowdcompute.protocol.identity import PeerId
     from crowdcompute.protocol.records import Signed
     from crowdcompute.simulations.network import Node
@@ -336,6 +338,18 @@ def test_no_mutated_frame_raises_anything(stranger: Stranger, data: st.DataObjec
 def test_a_neighbour_that_breaks_the_rules_again_and_again_is_cut_off(stranger: Stranger) -> None:
     stranger.says([b"\xff"] * 10)
     assert stranger.identity.peer_id not in stranger.world.nodes[1].peer.neighbours
+
+
+def test_who_leaves_says_what_waits_for_a_push_and_then_goodbye() -> None:
+    small = world("protocol = {gossip_gap_s = 300.0}")
+    small.step_until(10.0)
+    said: dict[PeerId, list[Frame]] = {}
+    for output in small.nodes[0].peer.farewell("bed time"):
+        if isinstance(output, SendFrame):
+            said.setdefault(output.peer_id, []).append(decode_frame(output.frame))
+    assert said.keys() == small.nodes[0].peer.neighbours.keys()
+    assert all(frames[-1] == Bye("bed time") for frames in said.values())
+    assert any(isinstance(frame, Publish) for frames in said.values() for frame in frames)
 
 
 def test_peers_of_another_network_do_not_talk() -> None:

@@ -280,6 +280,18 @@ test("recent records are announced to followers outside the mesh, and old ones a
   expect(announcedAt(CONFIG.ihaveWindowS + 0.1)).toEqual([]);
 });
 
+test("who leaves tells every follower what it said last", () => {
+  const node = follower(..."abcdefgh");
+  const outside = [..."abcdefgh"].filter((name) => !node.gossip.mesh(TOPIC).has(name));
+  node.take(TOPIC, record(1), 0);
+  node.take(TOPIC, record(2), 0, "a");
+  node.gossip.drain(1e9);
+  node.gossip.lastWords();
+  const told = node.gossip.drain(1e9).map(([to, frame]) => [to, frame.kind === "publish" ? frame.records : []] as const);
+  expect(told.map(([to]) => to).sort()).toEqual(outside);
+  for (const [, records] of told) expect(records).toEqual([record(1)]);
+});
+
 test("neighbours that get the same records share one frame, and every frame fits", () => {
   const node = follower("a", "b", "c");
   for (let number = 0; number < 40; number++) node.take(TOPIC, record(number, 5_000), 0);

@@ -71,6 +71,14 @@ class _Wanted:
     others: list[PeerId] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    at: float
+    topic: bytes
+    record_id: bytes
+    is_ours: bool
+
+
 class Gossip:
     """The mesh of one peer. Every method returns nothing; `drain` gives the frames that became due."""
 
@@ -87,7 +95,7 @@ class Gossip:
         self._wanted_in: dict[bytes, int] = {}  # topic -> how many of `_wanted` are of it
         self._comparisons = Comparisons(rng, shelf.record_ids)
         self._unheard: dict[bytes, set[PeerId]] = {}  # topic -> followers that have not told us what they hold
-        self._recent: list[tuple[float, bytes, bytes]] = []  # (when, topic, id)
+        self._recent: list[_Recent] = []
         self._frames: list[tuple[PeerId, Frame]] = []
         self._due: dict[PeerId, None] = {}  # neighbours whose outbox holds something
         self._push_at = 0.0
@@ -179,7 +187,7 @@ class Gossip:
         """
         wanted = self._wanted.get(record_id)
         self.mark_seen(record_id)
-        self._recent.append((now, topic, record_id))
+        self._recent.append(_Recent(now, topic, record_id, source is None))
         mesh = self._topics.get(topic, ())
         if mesh and len(mesh) >= self._config.mesh_low:
             # The usual case, once for every record that is new: our own topic and enough of a mesh.
@@ -296,21 +304,34 @@ class Gossip:
         """Keep every mesh between its bounds and announce recent ids to followers outside it."""
         self._heartbeat_at = now + self._config.heartbeat_s
         self._backoff = {key: until for key, until in self._backoff.items() if until > now}
-        self._recent = [entry for entry in self._recent if now - entry[0] <= self._config.ihave_window_s]
+        self._recent = [recent for recent in self._recent if now - recent.at <= self._config.ihave_window_s]
         self._ask_again(now)
         self._comparisons.give_up(now)
         self._send_strays()
-        recent: dict[bytes, list[bytes]] = {}
-        for _, topic, record_id in self._recent:
-            recent.setdefault(topic, []).append(record_id)
+        announced: dict[bytes, list[bytes]] = {}
+        for recent in self._recent:
+            announced.setdefault(recent.topic, []).append(recent.record_id)
         for topic, mesh in self._topics.items():
             self._maintain(topic, now)
-            ids = recent.get(topic)
+            ids = announced.get(topic)
             if not ids:
                 continue
             outside = [peer_id for peer_id in self.followers(topic) if peer_id not in mesh]
             for peer_id in outside if len(outside) <= 6 else self._rng.sample(outside, 6):
                 self._announce(peer_id, topic, ids)
+
+    def last_words(self) -> None:
+        """We leave: the next `drain` gives all that waits, and what we said of late to those outside the mesh, too.
+
+        There is no heartbeat any more at which they would hear of it, and nobody to ask for it.
+        """
+        self._push_at = 0.0
+        for recent in self._recent:
+            record = self._shelf.record(recent.record_id) if recent.is_ours else None
+            if record is not None:
+                for peer_id in self.followers(recent.topic):
+                    if peer_id not in self._topics.get(recent.topic, ()):
+                        self._put_out(peer_id, recent.topic, record)
 
     def drain(self, now: float) -> list[tuple[PeerId, Frame]]:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""

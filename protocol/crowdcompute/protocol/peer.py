@@ -299,11 +299,13 @@ class Peer:
         return bool(self.creators or self.stewards) or any(role.needs(digest) for role in self.workers.values())
 
     def farewell(self, reason: str) -> list[Output]:
-        """Tell all neighbours that we leave; close the links when these frames are out."""
+        """Tell all neighbours what they have not heard from us yet, then that we leave; close the links after that."""
+        self._saving = True
+        self._gossip.last_words()
+        outputs = self._drain()
         for peer_id in self._links:
             self._send(peer_id, Bye(reason))
-        self._saving = True
-        return self._drain()
+        return outputs + self._drain()
 
     # ---- the shelf gossip asks
 

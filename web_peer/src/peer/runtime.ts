@@ -190,6 +190,7 @@ export class Runtime {
     if (this.isClosed) return;
     for (const output of this.peer.farewell(reason)) {
       const link = output.kind === "sendFrame" ? this.links.get(output.peerId) : undefined;
+      if (output.kind === "saveRecords") this.outgoing.push({ kind: "save", records: output.records });
       if (output.kind === "sendFrame" && link !== undefined) this.outgoing.push({ ...output, kind: "send", link });
     }
     this.isClosed = true;

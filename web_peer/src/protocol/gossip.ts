@@ -68,6 +68,7 @@ interface Recent {
   readonly at: number;
   readonly topic: Hex;
   readonly recordId: Hex;
+  readonly isOurs: boolean;
 }
 
 /** A frame and the neighbour to send it to. */
@@ -201,7 +202,7 @@ export class Gossip {
   ): void {
     const holders = this.wanted.get(recordId)?.others;
     this.markSeen(recordId);
-    this.recent.push({ at: now, topic, recordId });
+    this.recent.push({ at: now, topic, recordId, isOurs: source === null });
     const mesh = this.topics.get(topic);
     let targets = mesh === undefined ? [] : [...mesh];
     if (targets.length < this.config.meshLow) {
@@ -300,6 +301,21 @@ export class Gossip {
       if (ids === undefined) continue;
       const outside = this.followers(topic).filter((peerId) => !mesh.has(peerId));
       this.announce(sampleUpTo(this.rng, outside, ANNOUNCED_MAX), topic, ids);
+    }
+  }
+
+  /**
+   * We leave: the next `drain` gives all that waits, and what we said of late to those outside the mesh, too. There is
+   * no heartbeat any more at which they would hear of it, and nobody to ask for it.
+   */
+  lastWords(): void {
+    this.pushAt = 0;
+    for (const { topic, recordId, isOurs } of this.recent) {
+      const record = isOurs ? this.shelf.record(recordId) : null;
+      if (record === null) continue;
+      for (const peerId of this.followers(topic)) {
+        if (!this.topics.get(topic)?.has(peerId)) this.post(peerId, topic, record);
+      }
     }
   }
 

@@ -252,11 +252,13 @@ export class Peer implements Desk, Shelf {
     return !this.gossip.seen(recordKey(signed));
   }
 
-  /** Tell all neighbours that we leave; close the links when these frames are out. */
+  /** Tell all neighbours what they have not heard from us yet, then that we leave; close the links after that. */
   farewell(reason: string): readonly Output[] {
-    for (const peerId of this.links.keys()) this.send(peerId, { kind: "bye", reason });
     this.isSaving = true;
-    return this.drain();
+    this.gossip.lastWords();
+    const outputs = this.drain();
+    for (const peerId of this.links.keys()) this.send(peerId, { kind: "bye", reason });
+    return [...outputs, ...this.drain()];
   }
 
   // ---- the shelf gossip asks
