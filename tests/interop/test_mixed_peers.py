@@ -23,7 +23,6 @@ import pytest
 
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import decode, encode
-from crowdcompute.protocol.creator import ChunkResult, Progress
 from crowdcompute.protocol.events import (
     CancelJob,
     Channel,
@@ -45,6 +44,7 @@ from crowdcompute.protocol.events import (
 from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Limits, open_manifest
 from crowdcompute.protocol.records import SHARD_CHUNKS, Signed, parse
+from crowdcompute.protocol.results import ChunkResult, Progress
 from crowdcompute.protocol.tally import ChunkState, ChunkTally
 from crowdcompute.simulations import faults
 from crowdcompute.simulations.checkers import Inspector, final_failures

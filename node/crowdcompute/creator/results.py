@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from crowdcompute.protocol.creator import ChunkResult, CreatorRole
+    from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.manifest import Manifest
     from crowdcompute.protocol.records import Signed
+    from crowdcompute.protocol.results import ChunkResult
 
 SCHEMA = 1
 CERTIFICATE_FILE = "certificate.json"

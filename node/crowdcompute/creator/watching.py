@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crowdcompute.node.runtime import Runtime
-    from crowdcompute.protocol.creator import CreatorRole, Progress
+    from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.results import Progress
 
 PLAIN_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.1

@@ -9,7 +9,8 @@ wants one error class should not wait for the whole peer.
     config       ProtocolConfig and the numbers of the wire
     events       inputs and outputs of a peer: the whole interface between the rules and the world
     peer         Peer, which composes everything below
-    creator      CreatorRole: results and progress of a task of one's own
+    creator      CreatorRole: a task of one's own
+    results      what a person asks of such a task: ChunkResult, Progress
     assigning    what the creator asks of one worker, sealed
     closing      TaskState, and when a task may be closed
     storage      BlobStore, the one thing a peer reads and writes itself

@@ -73,6 +73,7 @@ from .introductions import Introductions
 from .ledger import Ledger, task_topic
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
+from .office import CreatorsOffice, StewardsOffice
 from .pieces import pieces_of
 from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import (
@@ -95,7 +96,7 @@ from .serving import Serving
 from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .slots import Slots
-from .stewarding import Mandate, creators_signer, stewards_signer
+from .stewarding import creators_signer, stewards_signer
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
@@ -710,7 +711,8 @@ class Peer:
 
     def _creator_role(self, ledger: Ledger) -> CreatorRole:
         signer = creators_signer(self.signer, ledger.manifest)
-        return CreatorRole(self.config, signer, self._rng, ledger, self, self._blobs)
+        office = CreatorsOffice(self.config, signer, ledger, self)
+        return CreatorRole(self.config, signer, self._rng, ledger, self, self._blobs, office, self._now)
 
     def _mind_stewardship(self, ledger: Ledger) -> None:
         """Take up the part of a steward that a creator gave us, or lay it down when it takes it back."""
@@ -725,15 +727,9 @@ class Peer:
             signer = stewards_signer(self.signer, ledger.manifest, delegation)
         except RemoteProtocolError:
             return  # The creator sealed nonsense to us. Its task is its own loss.
+        office = StewardsOffice(self.config, self.signer, ledger, self, self._blobs)
         role = self.stewards[task] = self._creating[task] = CreatorRole(
-            self.config,
-            signer,
-            self._rng,
-            ledger,
-            self,
-            self._blobs,
-            mandate=Mandate(self.config, ledger, self.signer),
-            now=self._now,
+            self.config, signer, self._rng, ledger, self, self._blobs, office, self._now
         )
         self.notice(Notable.STEWARD_NAMED, ledger, chunk=None, peer=None, detail=ledger.manifest.name)
         if task in self.workers:

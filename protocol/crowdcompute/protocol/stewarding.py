@@ -1,18 +1,15 @@
-"""Acting for an absent creator in one of its tasks (spec/stewards.md).
+"""Who may act for an absent creator in one of its tasks, and the keys for it (spec/stewards.md).
 
-    a steward:  NOBODY --delegate--> WATCHING <--creator away / creator back--> ACTING
-                                         '------------- time over, revoke -------'----> NOBODY
+    a peer:  NOBODY --delegate--> STEWARD --time over, revoke--> NOBODY      (what a steward does: office.py)
 
 Votes are sealed to a key that belongs to one task. Its secret opens that task's votes and nothing else: a steward
-that has it can neither read the creator's other tasks nor sign in its name. What it decides hurries the work and is
-provisional: the creator counts the votes itself when it is back.
+that has it can neither read the creator's other tasks nor sign in its name.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .epochs import epoch_at
 from .errors import LocalProtocolError, RemoteProtocolError
 from .identity import NONCE_BYTES
 from .manifest import task_seals, task_secret
@@ -21,7 +18,6 @@ from .records import Delegate
 if TYPE_CHECKING:
     from random import Random
 
-    from .config import ProtocolConfig
     from .identity import PeerId, Sealing, Signer
     from .ledger import Ledger
     from .manifest import Manifest
@@ -96,19 +92,3 @@ def stewards_signer(signer: Signer, manifest: Manifest, delegation: Delegate) ->
     if seals.seal_key != manifest.seal_key:
         raise RemoteProtocolError("a delegation carries another secret than its task's")
     return TaskSigner(signer, seals)
-
-
-class Mandate:
-    """When a steward acts: while its time lasts and the creator is away."""
-
-    def __init__(self, config: ProtocolConfig, ledger: Ledger, signer: Signer) -> None:
-        self.signer = signer
-        """With which it signs, and seals its own votes as every worker does."""
-        self._config = config
-        self._ledger = ledger
-
-    def holds(self, now: float) -> bool:
-        if not self._ledger.may_begin(self.signer.public_key, now):
-            return False
-        epoch = epoch_at(self._ledger.manifest, now + self._config.epoch_offset_s)
-        return self._ledger.absence(max(epoch, self._ledger.newest_beacon()[0])) is not None
