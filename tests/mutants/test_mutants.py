@@ -319,14 +319,14 @@ MUTANTS = (
     ),
     Mutant(
         "a steward pays",
-        "ledger",
-        "if record.credits_size and signed.author != self.manifest.creator:",
+        "stewards",
+        "if record.credits_size and signed.author != self._ledger.manifest.creator:",
         "if False:",
         f"{STEWARDS} -k admits_asks",
     ),
     Mutant(
         "whom a revoked steward admitted stays admitted",
-        "ledger",
+        "stewards",
         "if admits.pop(steward, None) is not None:",
         "if False:",
         f"{STEWARDS} -k nothing_a_revoked",

@@ -16,7 +16,7 @@ from crowdcompute.protocol.epochs import Chain, Epochs
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Notable, Notice, StewardNamed, StewardRevoked
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.ledger import STEWARD_ASSIGNS_MAX, STEWARDS_MAX, Ledger, find_work, shard_topic
+from crowdcompute.protocol.ledger import Ledger, find_work, shard_topic
 from crowdcompute.protocol.manifest import open_manifest, sign_manifest, task_secret, with_task_key
 from crowdcompute.protocol.provisional import ProvisionalState
 from crowdcompute.protocol.records import (
@@ -39,6 +39,7 @@ from crowdcompute.protocol.records import (
 )
 from crowdcompute.protocol.recount import recount
 from crowdcompute.protocol.stewarding import creators_signer, stewards_signer
+from crowdcompute.protocol.stewards import STEWARD_ASSIGNS_MAX, STEWARDS_MAX
 from crowdcompute.simulations.checkers import final_failures
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.scenario import EPOCH_S, parse_scenario
@@ -261,6 +262,7 @@ def test_what_a_steward_asked_for_is_kept_for_the_creator_within_bounds(signed_m
         # Signing each would take a second; the ledger's owner has checked signatures before.
         ledger.add(msgspec.structs.replace(signed, body=number.to_bytes(4)), record, 0.0)
     assert len(list(ledger.record_ids(shard_topic(ledger.task, 0)))) == STEWARD_ASSIGNS_MAX
+    assert add(ledger, CREATOR, let(ledger, STEWARD, until_s=UNTIL_S + 5)), "what was let go stands in nobody's way"
 
 
 # ---- any order

@@ -40,6 +40,7 @@ from .records import (
     Verdict,
     chunks_of,
 )
+from .stewards import BY_STEWARD, Stewards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 WORKERS_MAX = 100_000
-STEWARDS_MAX = 64
-"""Whom one creator may make stewards of one task, and whom it may revoke."""
-
 LEASES_PER_WORKER_MAX = 64
 """Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
 
@@ -62,15 +60,11 @@ may cost everybody while the creator is away. Beyond them a guest's votes wait a
 ASSIGN_KEPT_S = 60.0
 """An assignment that its worker has not answered with a lease by then was given to somebody else long ago."""
 
-STEWARD_ASSIGNS_MAX = 16_384
-"""Assignments of stewards that are kept for their creator, which counts with them when it is back; older ones go."""
-
 STEWARD_GRACE_S = 60.0
 """What a steward signed in its last moments may come a little later, and clocks differ."""
 
 # Tuples made once: they are asked for every record.
-_BY_STEWARD = (Admit, Assign, Checkpoint)
-_BY_CREATOR = (*_BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke)
+_BY_CREATOR = (*BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke)
 _UNCOUNTED = (Lease, Assign)
 _CHOOSING = (Verdict, Beacon)
 """What changes who may have been drawn by lots."""
@@ -156,16 +150,11 @@ class Ledger:
         self.leases: dict[tuple[bytes, int], LiveLease] = {}
         self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
         self.creator_equivocated = False
-        self.delegations: dict[bytes, Delegate] = {}
-        """Of each steward that is not revoked the delegation that lasts longest."""
-        self.revoked: set[bytes] = set()
-        self.interim: dict[tuple[bytes, int], Checkpoint] = {}
-        """What each steward says of a shard: its creator has the last word."""
+        self._stewards = Stewards(self, is_final=keep_commits)
+        self.delegations = self._stewards.delegations
+        self.revoked = self._stewards.revoked
+        self.interim = self._stewards.interim
         self._clock_offset_s = clock_offset_s
-        self._said: dict[bytes, dict[bytes, None]] = {}  # steward -> ids of what it said as one, and of its delegation
-        self._admits_of: dict[bytes, dict[bytes, Admit]] = {}  # worker -> who admitted it
-        self._interim_ids: dict[tuple[bytes, int], bytes] = {}
-        self._steward_assigns: dict[bytes, None] = {}
         self._keep_commits = keep_commits
         self._records: dict[bytes, tuple[bytes, Signed]] = {}  # id -> (topic, record)
         self._by_topic: dict[bytes, dict[bytes, None]] = {}
@@ -205,12 +194,6 @@ class Ledger:
         if isinstance(record, _BY_CREATOR) and not self._speaks_for_creator(signed.author, record):
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
-            case Delegate(steward=steward) | Revoke(steward=steward):
-                if steward == self.manifest.creator:
-                    raise RemoteProtocolError("a creator cannot be its own steward")
-                known = self.delegations if isinstance(record, Delegate) else self.revoked
-                if steward not in known and len(known) >= STEWARDS_MAX:
-                    raise RemoteProtocolError("too many stewards of one task")
             case Join():
                 if joining_work(record, signed.author) < self.manifest.policy.pow_bits:
                     raise RemoteProtocolError("a join without its proof of work")
@@ -244,12 +227,11 @@ class Ledger:
                 if is_in & is_out or (is_in | is_out) >> self.shard_size(shard):
                     raise RemoteProtocolError("a checkpoint names a chunk twice or one its shard does not have")
                 check_credits(record)
-                if record.credits_size and signed.author != self.manifest.creator:
-                    raise RemoteProtocolError("a steward cannot pay: its checkpoint credits somebody")
             case Verdict(reason=reason) if reason != "wrong" and not record.is_ban:
                 raise RemoteProtocolError("a strike for what no hardware error can cause")
             case _:
                 pass
+        self._stewards.check(signed, record)
 
     def add(self, signed: Signed, record: Record, now: float) -> bool:
         """Add a checked record. False when it says nothing new (known, superseded, or of a worker that is void)."""
@@ -262,23 +244,12 @@ class Ledger:
                     return False
                 self.joins[signed.author] = record
                 self.lots.anchored(signed.author)
-            case Admit() | Assign() | Checkpoint() if signed.author != self.manifest.creator:
-                if signed.author not in self.delegations or not self._add_steward_word(
-                    record_id, signed.author, record, now
-                ):
+            case Delegate() | Revoke() | Admit():
+                if not self._stewards.add(record_id, signed.author, record, now):
                     return False
-            case Delegate():
-                if not self._add_delegation(record_id, record):
+            case Assign() | Checkpoint() if signed.author != self.manifest.creator:
+                if not self._stewards.add(record_id, signed.author, record, now):
                     return False
-            case Revoke():
-                if record.steward in self.revoked:
-                    return False
-                self._add_revocation(record.steward)
-            case Admit(worker=worker):
-                if signed.author in self._admits_of.get(worker, ()):
-                    return False
-                self._admits_of.setdefault(worker, {})[signed.author] = record
-                self._elect_admission(worker)
             case Verdict():
                 if not self._add_verdict(record_id, record):
                     return False
@@ -306,8 +277,6 @@ class Ledger:
                     return False
             case Assign():
                 self._assigned_at[record_id] = now
-        if signed.author in self.delegations and isinstance(record, _BY_STEWARD):
-            self._said[signed.author][record_id] = None
         self.version += not isinstance(record, _UNCOUNTED)
         if isinstance(record, _CHOOSING):
             self.lots.look_again()
@@ -481,98 +450,45 @@ class Ledger:
             if now - came_at < ASSIGN_KEPT_S:
                 break
             del self._assigned_at[record_id]
-            self._let_go(record_id)
+            self.let_go(record_id)
 
-    # ---- inside
+    # ---- what stewards change
 
-    def _speaks_for_creator(self, author: bytes, record: Record) -> bool:
-        return author == self.manifest.creator or (isinstance(record, _BY_STEWARD) and self.is_steward(author))
-
-    def _acts(self, steward: bytes, now: float, grace_s: float) -> bool:
-        delegation = self.delegations.get(steward)
-        return delegation is not None and now + self._clock_offset_s < delegation.until_s + grace_s
-
-    def _add_delegation(self, record_id: bytes, delegation: Delegate) -> bool:
-        steward = delegation.steward
-        current = self.delegations.get(steward)
-        said = self._said.setdefault(steward, {})
-        if steward in self.revoked or (current is not None and current.until_s >= delegation.until_s):
-            return False
-        for former in [each for each in said if self._records[each][1].kind == "delegate"]:
-            del said[former]
-            self._remove(former)
-        self.delegations[steward] = delegation
-        said[record_id] = None
-        return True
-
-    def _add_revocation(self, steward: bytes) -> None:
-        """Whoever is revoked is out for good: what it said goes, and its own votes are void."""
-        self.revoked.add(steward)
-        self.delegations.pop(steward, None)
-        for record_id in self._said.pop(steward, ()):
-            self._assigned_at.pop(record_id, None)
-            self._steward_assigns.pop(record_id, None)
-            self._remove(record_id)
-        for worker, admits in self._admits_of.items():
-            if admits.pop(steward, None) is not None:
-                self._elect_admission(worker)
-        for key in [key for key in self.interim if key[0] == steward]:
-            del self.interim[key], self._interim_ids[key]
-        self._void_to[steward] = EVERYTHING
-        self.release_leases(steward)
-        self.lots.look_again()
-
-    def _add_steward_word(self, record_id: bytes, steward: bytes, record: Record, now: float) -> bool:
-        """What a steward says. When its time is over it moves nobody, and is held for the creator all the same."""
-        heeded = self._keep_commits or self.may_act(steward, now)
-        match record:
-            case Admit(worker=worker):
-                admits = self._admits_of.setdefault(worker, {})
-                if steward in admits:
-                    return False
-                if heeded:
-                    admits[steward] = record
-                    self._elect_admission(worker)
-            case Checkpoint(shard=shard):
-                key = (steward, shard)
-                current = self.interim.get(key)
-                if current is not None:
-                    if (current.seq, self._interim_ids[key]) >= (record.seq, record_id):
-                        return False
-                    self._said[steward].pop(self._interim_ids[key], None)
-                    self._remove(self._interim_ids[key])
-                if heeded:
-                    self.interim[key], self._interim_ids[key] = record, record_id
-            case _:
-                self._steward_assigns[record_id] = None
-                if len(self._steward_assigns) > STEWARD_ASSIGNS_MAX:
-                    oldest = next(iter(self._steward_assigns))
-                    del self._steward_assigns[oldest]
-                    self._let_go(oldest)
-        return True
-
-    def _elect_admission(self, worker: bytes) -> None:
-        """The creator's admission counts before those of stewards, and of these always the same one."""
-        creator = self.manifest.creator
-        admits = self._admits_of[worker]
-        if admits:
-            self.admits[worker] = admits[min(admits, key=lambda author: (author != creator, author))]
+    def set_admission(self, worker: bytes, admit: Admit | None) -> None:
+        """The admission of a worker that counts, if any does."""
+        if admit is not None:
+            self.admits[worker] = admit
             self._guests_bytes -= self._guest_bytes.pop(worker, 0)
         else:
             self.admits.pop(worker, None)
         self.lots.anchored(worker)
 
-    def _let_go(self, record_id: bytes) -> None:
+    def make_void(self, worker: bytes) -> None:
+        """Nothing that a worker voted or will vote counts."""
+        self._void_to[worker] = EVERYTHING
+        self.release_leases(worker)
+        self.lots.look_again()
+
+    def let_go(self, record_id: bytes) -> None:
         """A record that nobody needs to hear of any more. The creator's tally rests on it still."""
         if self._keep_commits:
             self._by_topic[self._records[record_id][0]].pop(record_id, None)
         else:
-            self._remove(record_id)
+            self.remove(record_id)
 
-    def _remove(self, record_id: bytes) -> None:
+    def remove(self, record_id: bytes) -> None:
         entry = self._records.pop(record_id, None)
         if entry is not None:
             self._by_topic[entry[0]].pop(record_id, None)
+
+    # ---- inside
+
+    def _speaks_for_creator(self, author: bytes, record: Record) -> bool:
+        return author == self.manifest.creator or (isinstance(record, BY_STEWARD) and self.is_steward(author))
+
+    def _acts(self, steward: bytes, now: float, grace_s: float) -> bool:
+        delegation = self.delegations.get(steward)
+        return delegation is not None and now + self._clock_offset_s < delegation.until_s + grace_s
 
     def _charge_guest(self, signed: Signed) -> None:
         if not self.is_admitted(signed.author):
@@ -585,7 +501,7 @@ class Ledger:
             return False
         for epoch in [epoch for epoch in self.beacons if beacon.since <= epoch < beacon.epoch]:
             del self.beacons[epoch]
-            self._remove(self._beacon_ids.pop(epoch))
+            self.remove(self._beacon_ids.pop(epoch))
         self.beacons[beacon.epoch] = beacon
         self._beacon_ids[beacon.epoch] = record_id
         return True
@@ -596,9 +512,7 @@ class Ledger:
         if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:
             # The two signed commits are the proof: everybody who holds both comes to this line.
             self.equivocators.add(author)
-            self._void_to[author] = EVERYTHING
-            self.release_leases(author)
-            self.lots.look_again()
+            self.make_void(author)
         ballot = (author, commit.seq)
         for chunk in chunks_of(commit.shard, commit.runs):
             self._voters[chunk] = (*self._voters.get(chunk, ()), ballot)
@@ -617,7 +531,7 @@ class Ledger:
             if strike is not None:
                 if strike.void_to >= verdict.void_to:
                     return False
-                self._remove(self._strike_ids[worker])
+                self.remove(self._strike_ids[worker])
             self.strikes[worker] = verdict
             self._strike_ids[worker] = record_id
             if worker not in self.verdicts or not self.verdicts[worker].is_ban:
@@ -638,7 +552,7 @@ class Ledger:
                 if self._checkpoint_ids[shard] > record_id:
                     return True
             else:
-                self._remove(self._checkpoint_ids[shard])
+                self.remove(self._checkpoint_ids[shard])
         self.checkpoints[shard] = checkpoint
         self._checkpoint_ids[shard] = record_id
         closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
@@ -646,9 +560,9 @@ class Ledger:
         for commit_id in list(self._by_topic.get(shard_topic(self.task, shard), ())):
             entry = self.commits.get(commit_id)
             if entry is not None and not open_ & mask(shard, entry[1].runs):
-                self._let_go(commit_id)
+                self.let_go(commit_id)
                 if commit_id in self.reveals:
-                    self._let_go(self.reveals[commit_id][0])
+                    self.let_go(self.reveals[commit_id][0])
                 if not self._keep_commits:
                     del self.commits[commit_id]
                     self.reveals.pop(commit_id, None)
@@ -688,7 +602,7 @@ class Ledger:
         del alike[key]
         if not alike:
             del self._leases_by_ttl[lease.ttl_s]
-        self._remove(lease.record_id)
+        self.remove(lease.record_id)
         self._shards_leased[lease.worker] -= 1
         if not self._shards_leased[lease.worker]:
             del self._shards_leased[lease.worker]
