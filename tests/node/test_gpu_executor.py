@@ -131,6 +131,19 @@ def floats(expression: str, absolute: float = 1e-3) -> bytes:
     )
 
 
+def many_floats(statements: str, before: str, elements: int) -> bytes:
+    """A package whose invocations put out `elements` floats each: 7.0 for the golden vector, else what is computed."""
+    seven = struct.pack("<f", 7.0) * elements
+    filled = f"for (var i = 0u; i < {elements}u; i++) {{ out[{elements}u * id.x + i] = 7.0; }}"
+    source = decode(kernel(f"if (start != 0u) {{ {statements} }}", before=before), Package).source
+    return kernel(
+        "",
+        source=source.replace(b"array<u32>", b"array<f32>").replace(b"out[id.x] = 7u;", filled.encode()),
+        outputs=(Output(name="out", elements=elements, compare=Tolerance(absolute=1e30, relative=0.0, outliers=0.0)),),
+        golden=(Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(seven).digest(), result=seven),),
+    )
+
+
 EXPRESSIONS: dict[str, Callable[[float], float]] = {
     "x / 3.0 + sqrt(x)": lambda x: x / 3 + math.sqrt(x),
     "sin(x) * cos(x)": lambda x: math.sin(x) * math.cos(x),
@@ -215,10 +228,10 @@ def test_what_is_no_package_is_refused(machine: Machine) -> None:
 
 
 HOSTILE = {
-    "an endless loop": (kernel("if (start == 66u) { loop { } }"), "fuel limit"),
+    "an endless loop": (kernel("if (start == 66u) { loop { if (start == 67u) { break; } } }"), "fuel limit"),
     "an endless while": (kernel("while (start == 66u) { continue; }"), "fuel limit"),
     "endless loops in loops": (
-        kernel("if (start == 66u) { loop { loop { loop { } } } }"),
+        kernel("while (start == 66u) { while (start == 66u) { for (; start == 66u; ) { } } }"),
         "fuel limit",
     ),
     "an endless loop in a function": (

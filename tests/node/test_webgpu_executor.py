@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from hashlib import sha256
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.node.random_kernels import FUNCTIONS, Kernels
+from tests.node.compilers import SWIFTSHADER, naga
+from tests.node.damaged_kernels import DamagedKernels
+from tests.node.kernel_reference import strayed
+from tests.node.random_kernels import FLOAT_FUNCTIONS, FUNCTIONS, NUMBERS, FloatKernels, Kernels
 from tests.node.test_gpu_executor import (
     COLLATZ,
     EXPRESSIONS,
@@ -18,26 +21,28 @@ from tests.node.test_gpu_executor import (
     floats,
     is_near,
     kernel,
+    many_floats,
     reference,
 )
 
 from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.gpu import open_package
 from crowdcompute.protocol.manifest import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHROMIUM = Path("/usr/lib/chromium")
-KERNELS = 6
+KERNELS, DAMAGED = 6, 100
 """Random ones. benchmarks/gpu_fuzz.py compares as many as one likes."""
+CHUNK = (5, 37)
 
 
 @pytest.fixture(scope="module")
 def vulkan() -> Iterator[Machine]:
     """lavapipe would not do: it ends loops after 65,535 turns without a word."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LD_LIBRARY_PATH", str(CHROMIUM))
-        environment.setenv("VK_DRIVER_FILES", str(CHROMIUM / "vk_swiftshader_icd.json"))
+        for name, value in SWIFTSHADER.items():
+            environment.setenv(name, value)
         machine = Machine("vulkan-software")
         assert "SwiftShader" in machine.pool.gpu.device, f"apt-get install chromium: {machine.pool.gpu.missing}"
         yield machine
@@ -79,17 +84,34 @@ def test_a_kernel_that_takes_too_long_is_killed_and_the_next_one_runs(vulkan: Ma
     assert vulkan.compute(COLLATZ, (1, 50))[0].data == reference(1, 50)
 
 
-def test_random_kernels_end_alike_by_wgpu_and_by_opencl(vulkan: Machine) -> None:
-    rng = Random(11)
-    packages = [
-        kernel(f"if (start != 0u) {{ {Kernels(rng).statements()} }}", before=FUNCTIONS, fuel=300)
-        for _ in range(KERNELS)
-    ]
+@pytest.fixture(scope="module")
+def opencl() -> Iterator[Machine]:
     machine = Machine("software")
-    try:
-        for package in packages:
-            ended = vulkan.compute(package, (5, 69))
-            assert vulkan.pool.gpu.takes(sha256(package).digest()), vulkan.pool.gpu.refusal(sha256(package).digest())
-            assert ended == machine.compute(package, (5, 69))
-    finally:
-        machine.close()
+    yield machine
+    machine.close()
+
+
+def test_random_kernels_end_alike_by_wgpu_and_by_opencl(vulkan: Machine, opencl: Machine) -> None:
+    rng = Random(11)
+    for _ in range(KERNELS):
+        package = kernel(f"if (start != 0u) {{ {Kernels(rng).statements()} }}", before=FUNCTIONS, fuel=300)
+        ended = vulkan.compute(package, (5, 69))
+        assert vulkan.pool.gpu.takes(sha256(package).digest()), vulkan.pool.gpu.refusal(sha256(package).digest())
+        assert ended == opencl.compute(package, (5, 69))
+
+
+@pytest.mark.parametrize("is_opaque", [True, False])
+def test_random_kernels_of_floats_compute_what_wgsl_allows(vulkan: Machine, opencl: Machine, is_opaque: bool) -> None:
+    statements = FloatKernels(Random(11), is_opaque=is_opaque)
+    for _ in range(KERNELS // 2):
+        package = many_floats(statements.statements(), FLOAT_FUNCTIONS, NUMBERS)
+        for machine in (vulkan, opencl):
+            (outcome,) = machine.compute(package, CHUNK)
+            assert machine.pool.gpu.takes(sha256(package).digest())
+            assert outcome.status is Status.OK
+            assert not strayed(open_package(package), struct.pack("<2q", *CHUNK), outcome.data)
+
+
+def test_naga_takes_what_is_a_kernel_and_what_the_guard_makes_of_it() -> None:
+    texts = [text for pair in DamagedKernels(Random(5)).accepted(DAMAGED) for text in pair]
+    assert [(text, why) for text, why in zip(texts, naga(texts), strict=True) if why] == []

@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.interop.conftest import EXAMPLES
-from tests.node.random_kernels import FUNCTIONS, Kernels
-from tests.node.test_gpu_executor import EXPRESSIONS, HOSTILE, Machine, floats, is_near, kernel, reference
+from tests.node.compilers import tint
+from tests.node.damaged_kernels import DamagedKernels
+from tests.node.kernel_reference import strayed
+from tests.node.random_kernels import FLOAT_FUNCTIONS, FUNCTIONS, NUMBERS, FloatKernels, Kernels
+from tests.node.test_gpu_executor import (
+    EXPRESSIONS,
+    HOSTILE,
+    Machine,
+    floats,
+    is_near,
+    kernel,
+    many_floats,
+    reference,
+)
 
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import read_module
@@ -31,8 +43,8 @@ if TYPE_CHECKING:
 MORE_FLAGS = ("--enable-unsafe-webgpu",)
 CREATOR = Identity(bytes(range(32)))
 LIMITS = Limits(memory_bytes=1 << 26, output_bytes=1 << 24, seconds=30)
-KERNELS = 8
-"""Random ones. Two hundred of another seed were compared once: all ended alike."""
+KERNELS, DAMAGED = 8, 100
+"""Random ones. benchmarks/gpu_fuzz.py compares as many as one likes."""
 FIRST, CHUNKS, STEP = 10**12, 8, 2_000
 
 
@@ -172,3 +184,19 @@ def test_random_kernels_end_alike_on_opencl_and_on_webgpu(tab: Any) -> None:
     for package, native in zip(packages, natively, strict=True):
         status = {Status.OK: "ok", Status.NO_RESULT: "no result"}[native.status]
         assert trial(tab, package, 5, 64) == (status, native.data, native.detail), open_package(package).wgsl()
+
+
+def test_random_kernels_of_floats_compute_what_webgpu_allows(tab: Any) -> None:
+    tab.ask("changeSettings", gpu="software")
+    rng = Random(13)
+    for number in range(KERNELS):
+        statements = FloatKernels(rng, is_opaque=number % 2 == 0).statements()
+        package = many_floats(statements, FLOAT_FUNCTIONS, NUMBERS)
+        status, data, _ = trial(tab, package, 5, 32)
+        assert status == "ok"
+        assert not strayed(open_package(package), struct.pack("<2q", 5, 37), data), statements
+
+
+def test_tint_takes_what_is_a_kernel_and_what_the_guard_makes_of_it(tab: Any) -> None:
+    texts = [text for pair in DamagedKernels(Random(6)).accepted(DAMAGED) for text in pair]
+    assert [(text, why) for text, why in zip(texts, tint(tab.page, texts), strict=True) if why] == []

@@ -23,6 +23,7 @@ RANGES: dict[Type, tuple[int, int]] = {
     "u32": (0, 2**32 - 1),
     "int": (-(2**63), 2**63 - 1),
 }
+F32_MAX = 2.0**128 - 2.0**104
 _BITS = 32
 _F32 = struct.Struct("<f")
 _U32 = struct.Struct("<I")
@@ -62,13 +63,10 @@ def checked(type_: Type, value: float) -> Constant:
         if not low <= value <= high:
             raise Unusable(f"a constant does not fit {_name(type_)}")
         return Constant(type_, value)
-    try:
-        rounded = _F32.unpack(_F32.pack(value))[0] if type_ == "f32" else float(value)
-    except OverflowError:
-        rounded = math.inf
-    if not math.isfinite(rounded):
+    # What is beyond the largest f32 does not fit, though it were rounded to it: compilers see it so.
+    if not math.isfinite(value) or (type_ == "f32" and abs(value) > F32_MAX):
         raise Unusable(f"a constant does not fit {_name(type_)}")
-    return Constant(type_, rounded)
+    return Constant(type_, _F32.unpack(_F32.pack(value))[0] if type_ == "f32" else float(value))
 
 
 def _name(type_: Type) -> str:

@@ -392,6 +392,10 @@ class ExpressionParser(Reading):
             is_right = type_ != "bool" or name == "select"
         if not is_right:
             raise self._refuse(f"{name} does not take {type_}")
+        if name == "clamp":
+            _, low, high = arguments
+            if isinstance(low, Constant) and isinstance(high, Constant) and low.value > high.value:
+                raise self._refuse("clamp has a low above its high")
         return Intrinsic(name, (*arguments, last) if last is not None else tuple(arguments), type_)
 
     def _call(self, function: Function) -> Call:

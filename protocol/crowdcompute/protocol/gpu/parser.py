@@ -8,13 +8,14 @@ known when it has been read. Whatever the bytes are, they become a `Kernel` or `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .expressions import WEIGHT_MAX
+from .flow import returns
 from .reading import Builtin, FunctionState, Structure, Uniform
 from .statements import StatementParser
-from .syntax import Block, Constant, Function, If, Kernel, Return, Variable
+from .syntax import Constant, Function, Kernel, Variable
 from .tokens import tokens
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class _Attributes:
     binding: int | None = None
     builtin: str | None = None
     workgroup_size: int | None = None
-    is_compute: bool = False
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def is_compute(self) -> bool:
+        return "compute" in self.names
 
 
 class _Parser(StatementParser):
@@ -62,6 +67,7 @@ class _Parser(StatementParser):
         self._uniform: tuple[int, tuple[Variable, ...]] = (0, ())
         self._input: Variable | None = None
         self._workgroup_size = 0
+        self._builtins: list[str] = []
 
     def kernel(self) -> Kernel:
         while self._words[self._at].kind != "end":
@@ -71,8 +77,10 @@ class _Parser(StatementParser):
             attributes = self._attributes()
             match self._word:
                 case "struct":
+                    self._only(attributes)
                     self._structure()
                 case "const":
+                    self._only(attributes)
                     self._constant()
                 case "var":
                     self._global(attributes)
@@ -105,8 +113,10 @@ class _Parser(StatementParser):
         found = _Attributes()
         while self._take("@"):
             name = self._next().text
+            if name in found.names:
+                raise self._refuse(f"@{name} stands twice")
+            found.names.append(name)
             if name == "compute":
-                found.is_compute = True
                 continue
             self._expect("(")
             if name == "builtin":
@@ -120,6 +130,11 @@ class _Parser(StatementParser):
                 raise self._refuse(f"@{name} is not an attribute of a kernel")
             self._expect(")")
         return found
+
+    def _only(self, attributes: _Attributes, *allowed: str) -> None:
+        for name in attributes.names:
+            if name not in allowed:
+                raise self._refuse(f"@{name} cannot stand here")
 
     def _size(self, what: str) -> int:
         """A constant whole number."""
@@ -159,6 +174,8 @@ class _Parser(StatementParser):
         self._close_angle()
         name = self._name()
         self._expect(":")
+        is_bound = words[0] in ("uniform", "storage")
+        self._only(attributes, *(("group", "binding") if is_bound else ()))
         match words:
             case ["uniform"]:
                 self._uniform_variable(name, attributes)
@@ -231,6 +248,7 @@ class _Parser(StatementParser):
 
     def _function(self, attributes: _Attributes) -> None:
         begin = self._at
+        self._only(attributes, *(("compute", "workgroup_size") if attributes.is_compute else ()))
         self._expect("fn")
         name = self._name()
         self._count += 1
@@ -254,7 +272,7 @@ class _Parser(StatementParser):
                 raise self._refuse(f"the entry point has @workgroup_size(1) to @workgroup_size({WORKGROUP_SIZE_MAX})")
             self._workgroup_size = size
         function.body = self._block(scope=self._scopes[-1])
-        if type_ is not None and not _returns(function.body):
+        if type_ is not None and not returns(function.body):
             raise self._refuse(f"{name} may end without a value: it must end with return")
         if self._has_barrier and state.is_entry and state.has_return:
             raise self._refuse("an entry point with a barrier cannot return early")
@@ -264,11 +282,12 @@ class _Parser(StatementParser):
         if function.weight > WEIGHT_MAX:
             raise self._refuse(f"{name} has more than {WEIGHT_MAX} words with all that it calls")
         self._functions.append(function)
-        if not attributes.is_compute:
-            self._declare(name, function)
+        self._declare(name, function)
 
     def _parameter(self, is_entry: bool) -> Variable:
-        builtin = self._attributes().builtin
+        attributes = self._attributes()
+        self._only(attributes, "builtin")
+        builtin = attributes.builtin
         name = self._name()
         self._expect(":")
         if not is_entry:
@@ -279,6 +298,9 @@ class _Parser(StatementParser):
             return variable
         if builtin not in _BUILTINS:
             raise self._refuse(f"a parameter of the entry point is one of {', '.join(_BUILTINS)}")
+        if builtin in self._builtins:
+            raise self._refuse(f"{builtin} is declared twice")
+        self._builtins.append(builtin)
         if _BUILTINS[builtin] == "vec3":
             if self._take("vec3"):
                 self._expect("<")
@@ -292,16 +314,3 @@ class _Parser(StatementParser):
         variable.source_name = builtin
         self._declare(name, variable if _BUILTINS[builtin] == "u32" else Builtin(variable))
         return variable
-
-
-def _returns(block: Block) -> bool:
-    """Whether a block always ends with a return."""
-    match block.statements[-1:]:
-        case (Return(),):
-            return True
-        case (If(then=then, otherwise=Block() as otherwise),):
-            return _returns(then) and _returns(otherwise)
-        case (Block() as inner,):
-            return _returns(inner)
-        case _:
-            return False

@@ -27,7 +27,27 @@ ATOMICS: dict[str, AtomicFamily] = {
     "atomicAdd": "add", "atomicSub": "add", "atomicMax": "max", "atomicMin": "min",
     "atomicAnd": "and", "atomicOr": "or", "atomicXor": "xor",
 }  # fmt: skip
-_TAKEN = KEYWORDS | set(INTRINSICS) | set(ATOMICS) | {"atomicLoad"}
+RESERVED = {
+    "NULL", "Self", "abstract", "active", "alignas", "alignof", "as", "asm", "asm_fragment", "async", "attribute",
+    "auto", "await", "become", "cast", "catch", "class", "co_await", "co_return", "co_yield", "coherent",
+    "column_major", "common", "compile", "compile_fragment", "concept", "const_cast", "consteval", "constexpr",
+    "constinit", "crate", "debugger", "decltype", "delete", "demote", "demote_to_helper", "do", "dynamic_cast",
+    "enum", "explicit", "export", "extends", "extern", "external", "fallthrough", "filter", "final", "finally",
+    "friend", "from", "fxgroup", "get", "goto", "groupshared", "highp", "impl", "implements", "import", "inline",
+    "instanceof", "interface", "layout", "lowp", "macro", "macro_rules", "match", "mediump", "meta", "mod", "module",
+    "move", "mut", "mutable", "namespace", "new", "nil", "noexcept", "noinline", "nointerpolation", "non_coherent",
+    "noncoherent", "noperspective", "null", "nullptr", "of", "operator", "package", "packoffset", "partial", "pass",
+    "patch", "pixelfragment", "precise", "precision", "premerge", "priv", "protected", "pub", "public", "readonly",
+    "ref", "regardless", "register", "reinterpret_cast", "require", "resource", "restrict", "self", "set", "shared",
+    "sizeof", "smooth", "snorm", "static", "static_assert", "static_cast", "std", "subroutine", "super", "target",
+    "template", "this", "thread_local", "throw", "trait", "try", "type", "typedef", "typeid", "typename", "typeof",
+    "union", "unless", "unorm", "unsafe", "unsized", "use", "using", "varying", "virtual", "volatile", "wgsl",
+    "where", "with", "writeonly", "yield",
+}  # fmt: skip
+"""Words that WGSL keeps for later: no compiler takes them as names."""
+SPACES = ("function", "private", "read", "read_write", "storage", "uniform", "workgroup", "write")
+"""Words that mean something only within `var<…>`, unless the kernel gives them another meaning."""
+_TAKEN = KEYWORDS | RESERVED | set(INTRINSICS) | set(ATOMICS) | {"atomicLoad"}
 
 
 @dataclass(slots=True)
@@ -128,6 +148,8 @@ class Reading:
     def _declare(self, name: str, meaning: Meaning) -> None:
         if name in self._scopes[-1]:
             raise self._refuse(f"{name} is declared twice")
+        if len(self._scopes) == 1 and name in SPACES:
+            raise self._refuse(f"{name} cannot be a name outside of functions: it means something already")
         self._scopes[-1][name] = meaning
 
     def _find(self, name: str) -> Meaning | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from .expressions import ExpressionParser
+from .flow import ways
 from .reading import ATOMICS, PRIVATE_BYTES_MAX
 from .syntax import (
     Assign,
@@ -73,7 +74,7 @@ class StatementParser(ExpressionParser):
                 return self._if()
             case "loop":
                 self._at += 1
-                return Loop(None, None, None, self._loop_body())
+                return self._ending(Loop(None, None, None, self._loop_body()))
             case "while":
                 self._at += 1
                 condition = self._condition()
@@ -150,6 +151,8 @@ class StatementParser(ExpressionParser):
             self._state.is_pure = False
         token = self._next()
         if token.text in ("++", "--"):
+            if target.type not in ("i32", "u32"):
+                raise self._refuse(f"{token.text} does not take {target.type}")
             one = self._as(Constant("int", 1), target.type)
             return Assign(target, self._binary(token.text[0], target, one))
         value = self._expression()
@@ -245,7 +248,12 @@ class StatementParser(ExpressionParser):
         self._expect(")")
         body = self._loop_body()
         self._scopes.pop()
-        return Loop(first, condition, after, body)
+        return self._ending(Loop(first, condition, after, body))
+
+    def _ending(self, loop: Loop) -> Loop:
+        if not ways(loop):
+            raise self._refuse("a loop without a condition needs a break or a return")
+        return loop
 
     def _switch(self) -> Switch:
         self._expect("switch")

@@ -7,6 +7,7 @@
 
 import type { Constant, Scalar, Type } from "./syntax";
 
+const F32_MAX = 2 ** 128 - 2 ** 104;
 const RANGES: Partial<Record<Type, readonly [bigint, bigint]>> = {
   i32: [-(2n ** 31n), 2n ** 31n - 1n],
   u32: [0n, 2n ** 32n - 1n],
@@ -47,9 +48,12 @@ export function checked(type: Type, value: bigint | number): Constant {
     if (whole < range[0] || whole > range[1]) throw new Unusable(`a constant does not fit ${NAMES[type] ?? type}`);
     return { kind: "constant", type, value: whole };
   }
-  const rounded = type === "f32" ? Math.fround(Number(value)) : Number(value);
-  if (!Number.isFinite(rounded)) throw new Unusable(`a constant does not fit ${NAMES[type] ?? type}`);
-  return { kind: "constant", type, value: rounded };
+  const number = Number(value);
+  // What is beyond the largest f32 does not fit, though it were rounded to it: compilers see it so.
+  if (!Number.isFinite(number) || (type === "f32" && Math.abs(number) > F32_MAX)) {
+    throw new Unusable(`a constant does not fit ${NAMES[type] ?? type}`);
+  }
+  return { kind: "constant", type, value: type === "f32" ? Math.fround(number) : number };
 }
 
 /**

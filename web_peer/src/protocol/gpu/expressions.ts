@@ -356,6 +356,12 @@ export class ExpressionParser extends Reading {
         ? type === "i32" || type === "u32"
         : type !== "bool" || name === "select";
     if (!isRight) this.refuse(`${name} does not take ${type}`);
+    if (name === "clamp") {
+      const [, low, high] = values;
+      if (low?.kind === "constant" && high?.kind === "constant" && low.value > high.value) {
+        this.refuse("clamp has a low above its high");
+      }
+    }
     return { kind: "intrinsic", type, name, arguments: [...values, ...last] };
   }
 

@@ -8,9 +8,10 @@
  */
 
 import { WEIGHT_MAX } from "./expressions";
+import { returns } from "./flow";
 import { FunctionState, type Meaning, type Uniform } from "./reading";
 import { StatementParser } from "./statements";
-import type { Block, Func, Kernel, Statement, Variable } from "./syntax";
+import type { Func, Kernel, Variable } from "./syntax";
 import { tokens } from "./tokens";
 
 /** Both are what WebGPU promises on every device. */
@@ -42,6 +43,7 @@ interface Attributes {
   builtin?: string;
   workgroup_size?: number;
   isCompute: boolean;
+  readonly names: string[];
 }
 
 class Parser extends StatementParser {
@@ -52,6 +54,7 @@ class Parser extends StatementParser {
   private uniform: readonly Variable[] = [];
   private input: Variable | null = null;
   private workgroupSize = 0;
+  private readonly builtins: string[] = [];
 
   kernel(): Kernel {
     while (this.token.kind !== "end") {
@@ -60,9 +63,11 @@ class Parser extends StatementParser {
       const attributes = this.attributes();
       switch (this.word) {
         case "struct":
+          this.only(attributes);
           this.structure();
           break;
         case "const":
+          this.only(attributes);
           this.constant();
           break;
         case "var":
@@ -92,9 +97,11 @@ class Parser extends StatementParser {
   }
 
   private attributes(): Attributes {
-    const found: Attributes = { isCompute: false };
+    const found: Attributes = { isCompute: false, names: [] };
     while (this.take("@")) {
       const name = this.next().text;
+      if (found.names.includes(name)) this.refuse(`@${name} stands twice`);
+      found.names.push(name);
       if (name === "compute") {
         found.isCompute = true;
         continue;
@@ -112,6 +119,10 @@ class Parser extends StatementParser {
       this.expect(")");
     }
     return found;
+  }
+
+  private only({ names }: Attributes, ...allowed: readonly string[]): void {
+    for (const name of names) if (!allowed.includes(name)) this.refuse(`@${name} cannot stand here`);
   }
 
   /** A constant whole number. */
@@ -154,6 +165,8 @@ class Parser extends StatementParser {
     const name = this.name();
     this.expect(":");
     const space = words.join(", ");
+    const isBound = words[0] === "uniform" || words[0] === "storage";
+    this.only(attributes, ...(isBound ? ["group", "binding"] : []));
     switch (space) {
       case "uniform":
         this.uniformVariable(name, attributes);
@@ -240,8 +253,10 @@ class Parser extends StatementParser {
     this.declare(name, variable);
   }
 
-  private func({ isCompute, workgroup_size: size }: Attributes): void {
+  private func(attributes: Attributes): void {
+    const { isCompute, workgroup_size: size } = attributes;
     const begin = this.at;
+    this.only(attributes, ...(isCompute ? ["compute", "workgroup_size"] : []));
     this.expect("fn");
     const sourceName = this.name();
     const name = `f${++this.count}_${sourceName}`;
@@ -276,11 +291,13 @@ class Parser extends StatementParser {
       ...{ kind: "function", name, sourceName, parameters, type, body, isPure: state.isPure, weight },
     };
     this.functions.push(made);
-    if (!isCompute) this.declare(sourceName, made);
+    this.declare(sourceName, made);
   }
 
   private parameter(isEntry: boolean): Variable {
-    const { builtin } = this.attributes();
+    const attributes = this.attributes();
+    this.only(attributes, "builtin");
+    const { builtin } = attributes;
     const name = this.name();
     this.expect(":");
     if (!isEntry) {
@@ -293,6 +310,8 @@ class Parser extends StatementParser {
     if (builtin === undefined || kind === undefined) {
       return this.refuse(`a parameter of the entry point is one of ${[...BUILTINS.keys()].join(", ")}`);
     }
+    if (this.builtins.includes(builtin)) this.refuse(`${builtin} is declared twice`);
+    this.builtins.push(builtin);
     if (kind === "u32") this.expect("u32");
     else if (this.take("vec3")) {
       this.expect("<");
@@ -303,20 +322,5 @@ class Parser extends StatementParser {
     variable.sourceName = builtin;
     this.declare(name, kind === "u32" ? variable : { kind: "builtin", variable });
     return variable;
-  }
-}
-
-/** Whether a block always ends with a return. */
-function returns(block: Block): boolean {
-  const last: Statement | undefined = block.statements.at(-1);
-  switch (last?.kind) {
-    case "return":
-      return true;
-    case "if":
-      return last.otherwise !== null && returns(last.then) && returns(last.otherwise);
-    case "block":
-      return returns(last);
-    default:
-      return false;
   }
 }

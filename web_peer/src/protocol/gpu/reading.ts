@@ -22,7 +22,27 @@ const KEYWORDS =
   "alias break case const continue continuing default diagnostic discard else enable false fn for if let loop " +
   "override requires return struct switch true var while array atomic vec2 vec3 vec4 vec3u ptr bitcast arrayLength " +
   "workgroupBarrier storageBarrier atomicLoad";
-const TAKEN: ReadonlySet<string> = new Set([...KEYWORDS.split(" "), ...SCALARS, ...INTRINSICS.keys(), ...ATOMICS.keys()]);
+/** Words that WGSL keeps for later: no compiler takes them as names. */
+const RESERVED =
+  "NULL Self abstract active alignas alignof as asm asm_fragment async attribute auto await become cast catch " +
+  "class co_await co_return co_yield coherent column_major common compile compile_fragment concept const_cast " +
+  "consteval constexpr constinit crate debugger decltype delete demote demote_to_helper do dynamic_cast enum " +
+  "explicit export extends extern external fallthrough filter final finally friend from fxgroup get goto " +
+  "groupshared highp impl implements import inline instanceof interface layout lowp macro macro_rules match " +
+  "mediump meta mod module move mut mutable namespace new nil noexcept noinline nointerpolation non_coherent " +
+  "noncoherent noperspective null nullptr of operator package packoffset partial pass patch pixelfragment " +
+  "precise precision premerge priv protected pub public readonly ref regardless register reinterpret_cast " +
+  "require resource restrict self set shared sizeof smooth snorm static static_assert static_cast std " +
+  "subroutine super target template this thread_local throw trait try type typedef typeid typename typeof union " +
+  "unless unorm unsafe unsized use using varying virtual volatile wgsl where with writeonly yield";
+/** Words that mean something only within `var<…>`, unless the kernel gives them another meaning. */
+const SPACES = ["function", "private", "read", "read_write", "storage", "uniform", "workgroup", "write"];
+const TAKEN: ReadonlySet<string> = new Set([
+  ...`${KEYWORDS} ${RESERVED}`.split(" "),
+  ...SCALARS,
+  ...INTRINSICS.keys(),
+  ...ATOMICS.keys(),
+]);
 
 /** A parameter of the entry that is a vector, of which only x says anything. */
 interface Builtin {
@@ -123,6 +143,9 @@ export class Reading {
   protected declare(name: string, meaning: Meaning): void {
     const scope = this.scopes.at(-1)!;
     if (scope.has(name)) this.refuse(`${name} is declared twice`);
+    if (this.scopes.length === 1 && SPACES.includes(name)) {
+      this.refuse(`${name} cannot be a name outside of functions: it means something already`);
+    }
     scope.set(name, meaning);
   }
 

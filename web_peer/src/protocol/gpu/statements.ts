@@ -1,6 +1,7 @@
 /** Statements of a kernel. */
 
 import { ExpressionParser } from "./expressions";
+import { ways } from "./flow";
 import { ATOMICS, type Meaning, PRIVATE_BYTES_MAX } from "./reading";
 import type { Assign, Block, Constant, Declare, Expression, Func, If, Scalar, Simple, Statement, Variable } from "./syntax";
 
@@ -44,7 +45,7 @@ export class StatementParser extends ExpressionParser {
         return this.if();
       case "loop":
         this.at++;
-        return { kind: "loop", first: null, condition: null, after: null, body: this.loopBody() };
+        return this.ending({ kind: "loop", first: null, condition: null, after: null, body: this.loopBody() });
       case "while": {
         this.at++;
         const condition = this.condition();
@@ -133,6 +134,7 @@ export class StatementParser extends ExpressionParser {
     if (target.variable.space !== "local") this.state.isPure = false;
     const { text } = this.next();
     if (text === "++" || text === "--") {
+      if (target.type !== "i32" && target.type !== "u32") this.refuse(`${text} does not take ${target.type}`);
       const one = this.as({ kind: "constant", type: "int", value: 1n }, target.type);
       return { kind: "assign", target, value: this.binary(text.charAt(0), target, one) };
     }
@@ -232,7 +234,12 @@ export class StatementParser extends ExpressionParser {
     this.expect(")");
     const body = this.loopBody();
     this.scopes.pop();
-    return { kind: "loop", first, condition, after, body };
+    return this.ending({ kind: "loop", first, condition, after, body });
+  }
+
+  private ending(loop: Statement): Statement {
+    if (ways(loop).size === 0) this.refuse("a loop without a condition needs a break or a return");
+    return loop;
   }
 
   private switch(): Statement {
