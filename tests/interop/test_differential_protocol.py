@@ -32,10 +32,11 @@ from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.errors import ProtocolError, RemoteProtocolError
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.identity import Identity, content_id, peer_id_of, public_key_of, verify
-from crowdcompute.protocol.ledger import Ledger, shard_topic
+from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import (
     BlobRef,
     Blocks,
+    Calls,
     Epochs,
     Grid,
     Handed,
@@ -168,6 +169,7 @@ splits = st.one_of(
         tile_height=st.integers(1, 20),
     ),
     st.builds(Items),
+    st.builds(Calls, inputs=st.lists(st.binary(max_size=9), min_size=1, max_size=5).map(tuple)),
     st.builds(Lines, per_chunk=st.integers(1, 5)),
     st.builds(Blocks, size=st.integers(1, 50)),
     st.builds(Handed, of=st.lists(digests, min_size=1, max_size=8).map(tuple)),
@@ -468,7 +470,7 @@ def split_tasks(draw: st.DrawFn) -> tuple[Manifest, bytes | None]:
     """A task and its inputs, which now and then are not what the manifest says."""
     split: Split = draw(splits)
     data: bytes | None = None
-    if not isinstance(split, Range | Grid):
+    if not isinstance(split, Range | Grid | Calls):
         lines = draw(st.lists(st.sampled_from([b"", b"a", b"bc\n", b"\n", b"\n\n"]), max_size=20))
         if isinstance(split, Handed):
             items = draw(st.lists(st.lists(results, min_size=1, max_size=3).map(refs_item), max_size=5))
@@ -644,7 +646,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
         else:
             went.append(outcome(lambda step=step: added(step[1], step[2])))  # type: ignore[misc]  # a lambda's default
     shards = range(ledger.shards)
-    topics = [ledger.task, *(shard_topic(ledger.task, shard) for shard in shards)]
+    topics = [ledger.task, *(ledger.shard_topic(shard) for shard in shards)]
     voted = sorted({c for _, commit in ledger.commits.values() for c in records.chunks_of(commit.shard, commit.runs)})
     return {
         "went": went,

@@ -22,7 +22,7 @@ from crowdcompute.protocol.events import (
 )
 from crowdcompute.protocol.frames import Frame, Hello, Publish, Topics, decode_frame, encode_frame
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.ledger import find_work, shard_topic
+from crowdcompute.protocol.ledger import find_work
 from crowdcompute.protocol.manifest import Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.records import Admit, Commit, Join, Signed, sign
@@ -52,7 +52,7 @@ class Volunteer:
         self.task = manifest.record_id
         self.tell(LinkOpened(CREATOR.peer_id, dialled=True))
         self.hear(Hello((1,), "main", ""))
-        self.hear(Topics((b"", self.task, shard_topic(self.task, 0)), ()))
+        self.hear(Topics((b"", self.task), ()))
         self.hear(Publish(b"", (manifest,)))
         self.ledger = self.peer.ledgers[self.task]
 

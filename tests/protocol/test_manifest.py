@@ -14,9 +14,11 @@ from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, content_id, verify
 from crowdcompute.protocol.manifest import (
     Blocks,
+    Calls,
     Grid,
     Handed,
     Items,
+    Limits,
     Lines,
     Manifest,
     Range,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 STRANGER = Identity(b"\7" * 32)
 BLOB = describe(b"one\ntwo\nthree")
+SMALL = Limits(memory_bytes=65_536, output_bytes=1, seconds=1.0)
 BIG_BLOB = msgspec.structs.replace(BLOB, size=2**30)
 
 
@@ -65,6 +68,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("a backward range", {"split": Range(start=5, stop=-5, step=1)}, "its split makes"),
     ("a step of zero", {"split": Range(start=0, stop=3, step=0)}, "step"),
     ("inputs beside a range", {"inputs": BLOB}, "takes no inputs"),
+    ("calls beside a blob", {"split": Calls((b"",) * 3), "inputs": BLOB}, "takes no inputs"),
+    ("a call too few", {"split": Calls((b"",) * 2)}, "its split makes 2"),
+    ("no calls", {"split": Calls(()), "chunks": 1}, "inputs"),
+    ("too many calls", {"split": Calls((b"",) * 1_025), "chunks": 1_025}, "inputs"),
+    ("a call beyond memory", {"split": Calls((bytes(65_537),)), "chunks": 1, "limits": SMALL}, "memory limit"),
     ("blocks without inputs", {"split": Blocks(size=5)}, "names no inputs"),
     ("blocks that do not cover", {"split": Blocks(size=5), "inputs": BLOB, "chunks": 2}, "its split makes 3"),
     ("blocks beyond memory", {"split": Blocks(size=2**30), "inputs": BIG_BLOB, "chunks": 1}, "memory limit"),
@@ -272,6 +280,7 @@ def test_the_manifest_vectors_hold(
     changes: dict[str, dict[str, Any]] = {
         "range": {},
         "grid": {"split": Grid(width=9, height=4, tile_width=4, tile_height=4)},
+        "calls": {"split": Calls((b"one", b"", b"three"))},
         "items": {"split": Items(), "inputs": msgspec.structs.replace(BLOB, size=64)},
         "lines": {"split": Lines(per_chunk=1), "inputs": BLOB},
         "blocks": {"split": Blocks(size=5), "inputs": BLOB},

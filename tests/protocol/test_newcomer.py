@@ -11,7 +11,6 @@ from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.events import FrameReceived, LinkOpened, SendFrame, Woke
 from crowdcompute.protocol.frames import Frame, Hello, Publish, Topics, decode_frame, encode_frame
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.ledger import shard_topic
 from crowdcompute.protocol.manifest import Manifest, Policy, sign_manifest
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.records import Admit, Checkpoint, Lease, Record, parse, sign
@@ -50,7 +49,7 @@ def test_a_newcomer_to_a_task_with_nothing_left_to_begin_says_where_it_listens(
     begun = Checkpoint(task, 0, 0, 3, b"\x00", b"\x00", bytes(32), *fields_of(b""))
     tell(LinkOpened(CREATOR.peer_id, dialled=True), 0.0)
     say(Hello((1,), "main", ""))
-    say(Topics((task, shard_topic(task, 0)), ()))
+    say(Topics((task,), ()))
     for signed in (manifest, sign(CREATOR, begun), sign(CREATOR, Admit(task, WORKER.public_key, bytes(32), bytes(16)))):
         say(Publish(b"", (signed,)))
     now = 0.0

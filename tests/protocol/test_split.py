@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
-from crowdcompute.protocol.manifest import Blocks, Grid, Items, Limits, Lines, Manifest, Range
+from crowdcompute.protocol.manifest import Blocks, Calls, Grid, Items, Limits, Lines, Manifest, Range
 from crowdcompute.protocol.split import (
     ChunkReader,
     check_inputs,
@@ -81,6 +81,14 @@ def test_items_come_out_as_they_were_packed(make_manifest: MakeManifest, items: 
     manifest = make_manifest(data=data, chunks=len(items))
     assert chunk_count(Items(), len(data), data) == len(items)
     assert all_inputs(manifest, data) == items
+
+
+@given(inputs=st.lists(st.binary(max_size=20), min_size=1, max_size=20).map(tuple))
+def test_calls_are_what_the_manifest_says(make_manifest: MakeManifest, inputs: tuple[bytes, ...]) -> None:
+    split = Calls(inputs)
+    assert all_inputs(make_manifest(split=split, chunks=chunk_count(split))) == list(inputs)
+    with pytest.raises(LocalProtocolError, match="has no inputs blob"):
+        ChunkReader(make_manifest(split=split, chunks=len(inputs))).span(0)
 
 
 @given(
@@ -197,6 +205,7 @@ def test_numbers_are_ranges_and_grids() -> None:
     assert is_numbers(Range(start=0, stop=1, step=1))
     assert is_numbers(Grid(width=1, height=1, tile_width=1, tile_height=1))
     assert not is_numbers(Items())
+    assert not is_numbers(Calls((bytes(8),)))
     assert not is_numbers(Lines(per_chunk=1))
     assert not is_numbers(Blocks(size=1))
 
@@ -217,6 +226,8 @@ def test_the_split_vectors_hold(make_manifest: MakeManifest, expect_vectors: Cal
         if isinstance(split, Range):
             # JSON numbers lose digits beyond 2^53 in JavaScript.
             fields = {field: str(value) for field, value in fields.items()}
+        if isinstance(split, Calls):
+            fields = {"inputs": [data.hex() for data in split.inputs]}
         return {
             "name": name,
             "split": {"kind": type(split).__name__.lower(), **fields},
@@ -249,6 +260,7 @@ def test_the_split_vectors_hold(make_manifest: MakeManifest, expect_vectors: Cal
                 case("range", Range(start=-5, stop=10, step=4)),
                 case("range at the ends of i64", Range(start=-(2**63), stop=2**63 - 1, step=2**62 + 1)),
                 case("grid", Grid(width=10, height=5, tile_width=4, tile_height=3)),
+                case("calls", Calls((b"one", b"", b"three"))),
                 case("items", Items(), pack_items([b"one", b"", b"three"])),
                 case("lines", Lines(per_chunk=2), b"a\nb\n\nd\ne"),
                 case("lines with a line feed at the end", Lines(per_chunk=2), b"a\nb\nc\nd\n"),

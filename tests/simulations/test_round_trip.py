@@ -13,7 +13,7 @@ from crowdcompute.protocol import peer
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.events import Notable, Notice, TaskPublished
 from crowdcompute.protocol.manifest import sign_manifest, with_task_key
-from crowdcompute.protocol.split import Blocks
+from crowdcompute.protocol.split import Blocks, Calls
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.scenario import parse_scenario
 
@@ -39,11 +39,14 @@ def met(replication: int) -> World:
     return world
 
 
-def accepted_after_s(world: World, chunks: int) -> list[float]:
-    """When each chunk of another task is accepted, since it was published."""
+def accepted_after_s(world: World, chunks: int, *, apart: bool = False) -> list[float]:
+    """When each chunk of another task is accepted, since it was published; with inputs `apart` from the manifest."""
     inputs = bytes(8 * chunks)
-    world.creator.blobs.put(describe(inputs).sha256, inputs)
-    second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Blocks(size=8), inputs=describe(inputs))
+    if apart:
+        world.creator.blobs.put(describe(inputs).sha256, inputs)
+        second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Blocks(size=8), inputs=describe(inputs))
+    else:
+        second = msgspec.structs.replace(world.manifest, chunks=chunks, split=Calls((bytes(8),) * chunks))
     second = with_task_key(world.creator.signer, second)
     accepted: list[float] = []
     published_at = world.now
@@ -61,10 +64,25 @@ def accepted_after_s(world: World, chunks: int) -> list[float]:
 
 
 @pytest.mark.parametrize("replication", [1, 2])
-def test_a_call_takes_three_round_trips_and_its_execution(replication: int) -> None:
-    # The task and its inputs; joining, and being asked at once; the vote.
+def test_a_call_takes_one_round_trip_and_its_execution(replication: int) -> None:
+    # The task, the admission and the assignment; the join and the vote.
     (took_s,) = accepted_after_s(met(replication), 1)
-    assert took_s < 3 * ROUND_TRIP_S + 2 * CHUNK_S
+    assert took_s < ROUND_TRIP_S + 2 * CHUNK_S
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+def test_a_call_whose_inputs_are_a_blob_takes_two(replication: int) -> None:
+    (took_s,) = accepted_after_s(met(replication), 1, apart=True)
+    assert took_s < 2 * ROUND_TRIP_S + 2 * CHUNK_S
+
+
+@pytest.mark.parametrize("replication", [1, 2])
+def test_who_has_not_answered_lately_joins_first(replication: int) -> None:
+    # The task and its inputs; joining, and being asked at once; the vote.
+    world = met(replication)
+    world.step_until(world.now + world.creator.peer.config.active_s)
+    (took_s,) = accepted_after_s(world, 1, apart=True)
+    assert 2 * ROUND_TRIP_S < took_s < 3 * ROUND_TRIP_S + 2 * CHUNK_S
 
 
 @pytest.mark.parametrize("replication", [1, 2])

@@ -278,7 +278,7 @@ async def _until_held(runtime: Runtime, role: CreatorRole, show: Callable[[], No
         _say("stays       volunteers fetch its large inputs from here, piece by piece, to the end")
         await until_closed(runtime, role, show)
         return
-    while not role.ledger.admits and role.state is not TaskState.CLOSED:
+    while not role.is_held and role.state is not TaskState.CLOSED:
         await runtime.changed()
         show()
 

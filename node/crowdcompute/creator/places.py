@@ -22,7 +22,7 @@ from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.events import CANCELLED, ChunkOutcome, Notable, Status
 from crowdcompute.protocol.join_link import JoinLink
-from crowdcompute.protocol.split import Items
+from crowdcompute.protocol.split import Calls, Items
 
 from .background import Background
 from .earlier import of_bytes, of_role
@@ -180,7 +180,7 @@ class Network(_Closing):
         role = self._role(job)
 
         async def held() -> None:
-            while not role.ledger.admits and role.state is not TaskState.CLOSED:
+            while not role.is_held and role.state is not TaskState.CLOSED:
                 await self._stirred.wait()
                 self._stirred.clear()
 
@@ -408,7 +408,7 @@ def _result(role: CreatorRole, chunk: int, job: Job[T]) -> Result[T]:
 def _outcome(work: Work, outcome: ChunkOutcome, job: Job[T]) -> Result[T]:
     numbers = numbers_of(work.split, work.inputs.read(outcome.chunk))
     # A kernel's call is no chunk of the folder's own task.
-    reproduce = "" if isinstance(work.split, Items) else reproduce_words(work.where, outcome.chunk)
+    reproduce = "" if isinstance(work.split, Calls | Items) else reproduce_words(work.where, outcome.chunk)
     if outcome.status == Status.OK:
         return Result(outcome.chunk, "ok", outcome.data, "", numbers, reproduce, job.decoded)
     status, _, why = describe_outcome(outcome).partition(": ")

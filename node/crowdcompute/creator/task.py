@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.manifest import time_refusal
-from crowdcompute.protocol.split import Items, pack_items
+from crowdcompute.protocol.split import CALLS_MAX, Calls, Items, pack_items
 
 from .code import examine
 from .plan import Plan
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .places import Place
 
 T = TypeVar("T")
+
+CALLS_BYTES_MAX = 32 * 1024
+"""Inputs that travel in the manifest. It may have 48 KiB, of which each input takes 5 bytes more, and text up to 10."""
 
 
 class Task(Generic[T]):
@@ -91,12 +94,21 @@ class Task(Generic[T]):
 
     @classmethod
     def of_inputs(cls, file: TaskFile, module: bytes, inputs: Sequence[bytes], decode: Callable[[bytes], T]) -> Task[T]:
-        """The task that applies a kernel to each of `inputs`: chunk i computes the i-th."""
+        """The task that applies a kernel to each of `inputs`: chunk i computes the i-th.
+
+        A few small ones stand in the manifest, and such a task has no epochs: somebody waits for these calls, and
+        does not leave volunteers alone with them. So they take one round trip (spec/ledger.md, "Assign").
+        """
+        are_few = len(inputs) <= CALLS_MAX and sum(map(len, inputs)) <= CALLS_BYTES_MAX
         task: Task[T] = cls.__new__(cls)
         task.decode = decode
         task._after = task._per_chunk = None
         task._path = file.folder
-        task._file = replace(file, split=Items(), inputs=pack_items(inputs), plan=Plan())
+        task._file = (
+            replace(file, split=Calls(tuple(inputs)), inputs=None, plan=Plan(), epoch_s=0)
+            if inputs and are_few
+            else replace(file, split=Items(), inputs=pack_items(inputs), plan=Plan())
+        )
         task._module = module
         return task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.gpu import read_comparison
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
-from crowdcompute.protocol.manifest import CHUNKS_MAX, Handed, Manifest, sign_manifest, with_task_key
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Calls, Handed, Manifest, sign_manifest, with_task_key
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
@@ -27,7 +28,7 @@ from .task_file import TASK_FILE, read_task_file
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
-    from crowdcompute.protocol.manifest import Limits, Policy, Runtime, Split
+    from crowdcompute.protocol.manifest import BlobRef, Limits, Policy, Runtime, Split
     from crowdcompute.protocol.split import Inputs, Results
 
     from .task_file import TaskFile
@@ -93,6 +94,8 @@ def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
     manifest = make_manifest(task, module, creator, created_s=int(time.time()))
     signed = sign_manifest(creator, manifest)
     blobs = {manifest.code.sha256: module}
+    if isinstance(task.split, Calls):
+        return Bundle(signed, manifest, blobs)  # Signing has checked all there is, and somebody waits.
     if isinstance(task.inputs, LargeInputs):
         return Bundle(signed, manifest, blobs, task.inputs)
     if manifest.inputs is not None and task.inputs is not None:
@@ -171,7 +174,7 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     chunks = chunk_count(task.split, 0 if inputs is None else len(inputs), inputs)
     if not 1 <= chunks <= CHUNKS_MAX:
         raise CommandError(f"the split makes {chunks} chunks: a task has 1 to {CHUNKS_MAX}", Exit.USAGE)
-    code, expires_s = describe(module), created_s + task.lifetime_s
+    code, expires_s = _described(module), created_s + task.lifetime_s
     epochs = None
     # Without the results nobody can tell whether votes agree within a tolerance: such votes wait for their creator.
     is_shown = task.runtime != "gpu" or read_comparison(module) is None
@@ -216,6 +219,12 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
     except RemoteProtocolError as error:
         raise CommandError(str(error), Exit.USAGE) from None
     return manifest
+
+
+@lru_cache(maxsize=8)
+def _described(module: bytes) -> BlobRef:
+    """The reference to a module: kernels, which may have megabytes, are signed again for every few calls."""
+    return describe(module)
 
 
 def _work(

@@ -60,7 +60,7 @@ from .stewarding import delegate
 from .voting import commits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from random import Random
 
     from .config import ProtocolConfig
@@ -149,7 +149,7 @@ class CreatorRole:
         self._stirred = True
         office.take_up(self)
         for shard in range(ledger.shards):
-            desk.follow(ledger.task + shard.to_bytes(4))
+            desk.follow(ledger.shard_topic(shard))
 
     @property
     def acts(self) -> bool:
@@ -157,6 +157,12 @@ class CreatorRole:
         return self._office.acts
 
     # ---- what happens
+
+    def invite(self, is_here: Callable[[bytes], bool], now: float) -> None:
+        """Admit whoever of those that are here has just worked with the same code: it can be asked with the task."""
+        for worker in self._admitting.invite(is_here, now):
+            self._dispatch.heard(worker, now)
+            self._admitted(worker, now)
 
     def restored(self, records: Iterable[tuple[Signed, Record]], now: float) -> None:
         """Take up a task again from the records of an earlier life."""
@@ -218,6 +224,7 @@ class CreatorRole:
     def worker_silent(self, worker: bytes, left: Iterable[int], now: float) -> None:
         """A neighbour is suspected: what it was asked for, and had picked (`left`), goes to others before all else."""
         self._dispatch.silent(worker, left, now)
+        self._admitting.forget(worker)
         self._stirred = True
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
@@ -375,13 +382,18 @@ class CreatorRole:
             len(self._results.accepted),
             len(self._results.failed),
             self._votes,
-            len(self.ledger.admits),
+            self._admitting.count(),
             len(self._office.verdicts),
             assurance.worker_audits,
             assurance.creator_audits,
             assurance.bound,
             self.ledger.lots.count(),
         )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a worker holds what it takes to go on without us."""
+        return self._admitting.count() > 0
 
     def result(self, chunk: int) -> ChunkResult:
         return self._results.of(chunk)
@@ -443,6 +455,8 @@ class CreatorRole:
             self._review(chunks, now)  # It may have been what we asked for: then others are asked.
             return
         self._votes += len(leaves)
+        if not self._restoring:
+            self._admitting.heard(author, now)
         if any(leaf.sealed for leaf in leaves):
             self._collecting.named(author, custodians_of(self._signer, seal_key, commit))
         touched = self.referee.cast(author, leaves, commit.seq)
@@ -478,6 +492,7 @@ class CreatorRole:
         if verdict.is_ban:
             self._dispatch.dismiss(verdict.worker, now)
         self._closing.struck(verdict.worker)
+        self._admitting.forget(verdict.worker)
         self._recredit(verdict.worker, now)
         self._review(self.referee.make_void(verdict.worker, verdict.void_to), now)
 
@@ -542,8 +557,8 @@ class CreatorRole:
             self._settling.settle(chunk, now)
 
     def _assign(self, worker: bytes, home: int, chunks: list[int], urgent: bool) -> None:
-        join = self.ledger.joins[worker]
-        sealed = seal_assignment(self._signer, join.seal_key, self.ledger.task, chunks, self._rng, urgent=urgent)
+        seal_key = self._admitting.seal_key(worker)
+        sealed = seal_assignment(self._signer, seal_key, self.ledger.task, chunks, self._rng, urgent=urgent)
         self.referee.assign(worker, chunks)
         self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
 

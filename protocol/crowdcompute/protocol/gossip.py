@@ -183,7 +183,7 @@ class Gossip:
         """Send a valid record on: to the mesh, or to any followers while our mesh of the topic is thin.
 
         Nobody gets it who offered it to us: whoever catches up on a topic asks for what all around it have had for
-        long. `towards` is who needs the record most, should it be a neighbour: the creator of its task.
+        long. `towards` is who needs the record most, should it be a neighbour: whom it is about, or its task's creator.
         """
         wanted = self._wanted.get(record_id)
         self.mark_seen(record_id)

@@ -89,11 +89,6 @@ def task_topic(task: bytes) -> bytes:
     return task
 
 
-def shard_topic(task: bytes, shard: int) -> bytes:
-    """Topic of one shard's leases, commits and assignments."""
-    return task + shard.to_bytes(4)
-
-
 def bit(bitmap: bytes, index: int) -> bool:
     """Whether bit `index` is set, counting from the least significant bit of the first byte."""
     return index // 8 < len(bitmap) and bool(bitmap[index // 8] >> (index % 8) & 1)
@@ -175,11 +170,15 @@ class Ledger:
 
     # ---- adding
 
+    def shard_topic(self, shard: int) -> bytes:
+        """Topic of one shard's leases, commits and assignments. An only shard has none of its own."""
+        return task_topic(self.task) if self.shards == 1 else self.task + shard.to_bytes(4)
+
     def topic_of(self, record: Record) -> bytes:
         """Where a record is gossiped."""
         match record:
             case Lease(shard=shard) | Commit(shard=shard) | Reveal(shard=shard) | Assign(shard=shard):
-                return shard_topic(self.task, shard)
+                return self.shard_topic(shard)
             case _:
                 return task_topic(self.task)
 
@@ -557,7 +556,7 @@ class Ledger:
         self._checkpoint_ids[shard] = record_id
         closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
         open_ = ~closed
-        for commit_id in list(self._by_topic.get(shard_topic(self.task, shard), ())):
+        for commit_id in list(self._by_topic.get(self.shard_topic(shard), ())):
             entry = self.commits.get(commit_id)
             if entry is not None and not open_ & mask(shard, entry[1].runs):
                 self.let_go(commit_id)

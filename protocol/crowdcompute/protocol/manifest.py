@@ -17,7 +17,7 @@ from .codec import U32, U53, Bytes32, decode, encode
 from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
-from .split import CHUNKS_MAX, Blocks, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
+from .split import CHUNKS_MAX, Blocks, Calls, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
 
 if TYPE_CHECKING:
     from .identity import Sealing, Signer, Verifier
@@ -28,6 +28,7 @@ __all__ = [
     "CODE_BYTES_MAX",
     "BlobRef",
     "Blocks",
+    "Calls",
     "Epochs",
     "Grid",
     "Handed",

@@ -333,8 +333,9 @@ class Peer:
             self._saved.append(signed)
             # A join that is forgotten is made again.
             self._saving |= not isinstance(record, Join)
+        concerned = record.worker if isinstance(record, Admit | Assign) else ledger.manifest.creator
         self._gossip.publish(
-            ledger.topic_of(record), signed.record_id, signed, self._now, towards=peer_id_of(ledger.manifest.creator)
+            ledger.topic_of(record), signed.record_id, signed, self._now, towards=peer_id_of(concerned)
         )
         for worker in self._roles_of(ledger.task, besides_creator=True):
             # A peer may work for its own task's other half only through the ledger, as everybody does.
@@ -678,6 +679,12 @@ class Peer:
         self._saved.append(signed)
         self._saving = True
         self._gossip.publish(NETWORK_TOPIC, ledger.task, signed, self._now)
+        self.creators[ledger.task].invite(self._is_here, self._now)
+
+    def _is_here(self, worker: bytes) -> bool:
+        """Whether a worker is a neighbour of whom we have heard lately."""
+        link = self._links.get(peer_id_of(worker))
+        return link is not None and link.session.state is SessionState.OPEN
 
     def _restore(self, records: tuple[Signed, ...]) -> None:
         by_task: dict[bytes, list[tuple[Signed, Record]]] = {}

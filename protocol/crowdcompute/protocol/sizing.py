@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from .inviting import Acquaintances
 from .records import COMMIT_CHUNKS_MAX
 
 _GROWTH = 4
@@ -47,25 +48,27 @@ class BatchSizer:
 class Pace:
     """What is known of one code, from all tasks that have it."""
 
-    def __init__(self, batch_s: float) -> None:
+    def __init__(self, batch_s: float, active_s: float) -> None:
         self.sizer = BatchSizer(batch_s)
         """Of us, who execute it."""
         self.capacity: dict[bytes, int] = {}
         """Of each worker, for whom we are the creator (assigning.py)."""
+        self.acquaintances = Acquaintances(active_s)
 
 
 class Paces:
     """The paces of the codes used last."""
 
-    def __init__(self, batch_s: float) -> None:
+    def __init__(self, batch_s: float, active_s: float) -> None:
         self._batch_s = batch_s
+        self._active_s = active_s
         self._of_code: OrderedDict[bytes, Pace] = OrderedDict()
 
     def of(self, code: bytes) -> Pace:
         """The pace of a code; a new one if none is known."""
         pace = self._of_code.get(code)
         if pace is None:
-            pace = self._of_code[code] = Pace(self._batch_s)
+            pace = self._of_code[code] = Pace(self._batch_s, self._active_s)
             if len(self._of_code) > PACES_KEPT:
                 self._of_code.popitem(last=False)
         self._of_code.move_to_end(code)

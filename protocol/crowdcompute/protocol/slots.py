@@ -35,7 +35,7 @@ class Slots:
     def __init__(self, config: ProtocolConfig, emit: Callable[[Output], None]) -> None:
         self.count = config.slots
         """How many jobs are executed at the same time."""
-        self.paces = Paces(config.batch_s)
+        self.paces = Paces(config.batch_s, config.active_s)
         self._own = min(1, config.slots)
         self._emit = emit
         self._jobs: dict[int, Role] = {}

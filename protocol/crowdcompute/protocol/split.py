@@ -1,8 +1,8 @@
 """From a manifest and an index to one chunk's input bytes (spec/manifest.md, "Split").
 
-`range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `items`, `lines` and `blocks`
-cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes. Of
-`results` the inputs blob says only which results of an earlier task a chunk gets (onward.py).
+`range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `calls` stand in it. `items`,
+`lines` and `blocks` cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead
+of as bytes. Of `results` the inputs blob says only which results of an earlier task a chunk gets (onward.py).
 
 What is wrong with the inputs is the creator's fault, for every peer has checked the blob's hash: it comes out as
 `RemoteProtocolError`, and equally on every peer, in every language.
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 CHUNKS_MAX = 2**31 - 1
+CALLS_MAX = 1_024
+"""Chunks whose inputs a manifest may hold."""
 TASKS_MAX = 8
 """Tasks whose results one task takes at most."""
 I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -34,7 +36,7 @@ I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Reader: TypeAlias = Callable[[int, int], bytes]
 """`read(start, length)`: bytes of the inputs blob, fewer at its end."""
 Inputs: TypeAlias = bytes | Reader | None
-"""The inputs blob; None for `range` and `grid`, which have none."""
+"""The inputs blob; None for `range`, `grid` and `calls`, which have none."""
 Results: TypeAlias = Callable[[Sequence[ResultRef]], bytes]
 """Reads results of earlier tasks, one after another."""
 
@@ -64,6 +66,12 @@ class Grid(Part, frozen=True, tag="grid", tag_field="kind"):
     tile_height: Annotated[int, Meta(ge=1, lt=2**31)]
 
 
+class Calls(Part, frozen=True, tag="calls", tag_field="kind"):
+    """Chunk i gets input i, as it stands here: a few small ones, so that whoever has the manifest can begin."""
+
+    inputs: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=CALLS_MAX)]
+
+
 class Items(Part, frozen=True, tag="items", tag_field="kind"):
     """Chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md)."""
 
@@ -86,7 +94,7 @@ class Handed(Part, frozen=True, tag="results", tag_field="kind"):
     of: Annotated[tuple[Bytes32, ...], Meta(min_length=1, max_length=TASKS_MAX)]
 
 
-Split: TypeAlias = Range | Grid | Items | Lines | Blocks | Handed
+Split: TypeAlias = Range | Grid | Calls | Items | Lines | Blocks | Handed
 
 
 def is_numbers(split: Split) -> bool:
@@ -115,6 +123,8 @@ def chunk_count(split: Split, inputs_size: int = 0, inputs: Inputs = None) -> in
             return max(0, _ceil_div(split.stop - split.start, split.step))
         case Grid():
             return _ceil_div(split.width, split.tile_width) * _ceil_div(split.height, split.tile_height)
+        case Calls():
+            return len(split.inputs)
         case Blocks():
             return _ceil_div(inputs_size, split.size)
         case Items() | Handed():
@@ -132,10 +142,12 @@ def check_chunk_count(manifest: Manifest) -> None:
         RemoteProtocolError: Inputs are missing or superfluous, or no inputs of that size give that many chunks.
     """
     split, inputs, chunks = manifest.split, manifest.inputs, manifest.chunks
-    if is_numbers(split):
+    if isinstance(split, Range | Grid | Calls):
         if inputs is not None:
             raise RemoteProtocolError(f"a {_kind(split)} split takes no inputs, but the manifest names an inputs blob")
         _expect_chunks(chunks, chunk_count(split))
+        if isinstance(split, Calls):
+            _expect_fit(max(map(len, split.inputs)), manifest)
         return
     if inputs is None:
         raise RemoteProtocolError(f"a {_kind(split)} split needs inputs, but the manifest names no inputs blob")
@@ -165,7 +177,7 @@ def check_inputs(manifest: Manifest, inputs: Inputs) -> None:
     """
     size = 0 if manifest.inputs is None else manifest.inputs.size
     match manifest.split:
-        case Range() | Grid() | Blocks():
+        case Range() | Grid() | Calls() | Blocks():
             check_chunk_count(manifest)
             return
         case Items() | Handed():
@@ -210,6 +222,8 @@ class ChunkReader:
             x, y = column * split.tile_width, row * split.tile_height
             width, height = min(split.tile_width, split.width - x), min(split.tile_height, split.height - y)
             return struct.pack("<4q", x, y, width, height)
+        if isinstance(split, Calls):
+            return split.inputs[index]
         begin, end = self.span(index)
         _expect_fit(end - begin, self._manifest)
         data = _reader(self._inputs)(begin, end - begin)
@@ -231,7 +245,7 @@ class ChunkReader:
         split = self._manifest.split
         self._expect_index(index)
         match split:
-            case Range() | Grid():
+            case Range() | Grid() | Calls():
                 raise LocalProtocolError(f"a {_kind(split)} split has no inputs blob")
             case Blocks():
                 return index * split.size, min(self._size, (index + 1) * split.size)

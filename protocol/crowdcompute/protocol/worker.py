@@ -24,7 +24,7 @@ from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .frames import Keep, Kept
 from .giving import Giving
 from .keeping import Keeping
-from .ledger import find_work, shard_topic, task_topic
+from .ledger import find_work, task_topic
 from .onward import Gathering, ResultsLacking
 from .picking import pick_open
 from .records import (
@@ -422,7 +422,8 @@ class WorkerRole:
         me = self._signer.public_key
         if me in self.ledger.admits:
             self.state = WorkerState.WORKING
-        elif me not in self.ledger.joins:
+        if me not in self.ledger.joins:
+            # Also when we were invited: our votes count once others know whose they are.
             epoch, beacon = self.ledger.newest_beacon()
             anchor = self._standing_in.anchor
             join = Join(self.ledger.task, self._signer.seal_key, anchor, epoch, beacon, 0)
@@ -511,7 +512,7 @@ class WorkerRole:
             return begun
         while self._shard is not None or self._choose_shard(now):
             assert self._shard is not None
-            if now < self._settled_at and not self._desk.synced(shard_topic(self.ledger.task, self._shard)):
+            if now < self._settled_at and not self._desk.synced(self.ledger.shard_topic(self._shard)):
                 self._look_again_at = self._settled_at
                 return []
             sharing = BATCHES_LEFT * max(1, self.ledger.workers_at_home(self._shard))
@@ -543,7 +544,7 @@ class WorkerRole:
         shard = shard_of(next(iter(self._begun)))
         if shard not in self._followed:
             self._follow(shard, now)
-        topic = shard_topic(self.ledger.task, shard)
+        topic = self.ledger.shard_topic(shard)
         if now < self._settled_at and not (self._desk.followers(topic) and self._desk.synced(topic)):
             return None
         chunks = [
@@ -581,12 +582,12 @@ class WorkerRole:
 
     def _follow(self, shard: int, now: float) -> None:
         self._shard = shard
-        self._desk.follow(shard_topic(self.ledger.task, self._shard))
+        self._desk.follow(self.ledger.shard_topic(self._shard))
         if self._shard in self._followed:
             self._followed.remove(self._shard)
         self._followed.append(self._shard)
         if len(self._followed) > SHARDS_FOLLOWED:
-            self._desk.leave(shard_topic(self.ledger.task, self._followed.pop(0)))
+            self._desk.leave(self.ledger.shard_topic(self._followed.pop(0)))
         self._lease_changed = True
         self._settled_at = now + self._config.settle_s
 

@@ -12,7 +12,6 @@ from crowdcompute.protocol.assigning import open_assignment
 from crowdcompute.protocol.batch import open_commit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.ledger import shard_topic, task_topic
 from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING, Assign, Commit, Join, chunks_of, parse
 from crowdcompute.protocol.stewarding import creators_signer
@@ -168,7 +167,7 @@ def unequal_records(world: World) -> Iterator[str]:
         if theirs != ours:
             yield f"{node.name} lacks {len(ours - theirs)} of the task's records and has {len(theirs - ours)} more"
         for shard in range(ledger.shards):
-            if not node.peer.follows(shard_topic(world.task, shard)):
+            if not node.peer.follows(ledger.shard_topic(shard)):
                 continue
             theirs, ours = _open_commits(ledger, shard), _open_commits(reference, shard)
             if theirs != ours:
@@ -179,10 +178,13 @@ def unequal_records(world: World) -> Iterator[str]:
 
 def _task_records(ledger: Ledger) -> set[bytes]:
     # Whether somebody heard a void worker's join before its verdict is chance, and means nothing.
+    held = ((record_id, ledger.record(record_id)) for record_id in ledger.record_ids(ledger.task))
     return {
         record_id
-        for record_id in ledger.record_ids(task_topic(ledger.task))
-        if not ((signed := ledger.record(record_id)) and signed.kind == "join" and ledger.is_void(signed.author))
+        for record_id, signed in held
+        if signed is not None
+        and signed.kind not in ("lease", "commit", "reveal", "assign")
+        and not (signed.kind == "join" and ledger.is_void(signed.author))
     }
 
 

@@ -1,8 +1,8 @@
 /**
  * One chunk of a task: its input bytes and its seed (spec/manifest.md, "Split").
  *
- * `range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `items`, `lines` and `blocks`
- * cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes. Of
+ * `range` and `grid` need nothing but the manifest: their chunks are little-endian i64s. `calls` stand in it. `items`,
+ * `lines` and `blocks` cut the inputs blob, which may be far larger than memory; so it may be given as a `Reader` instead of as bytes. Of
  * `results` the inputs blob says only which results of an earlier task a chunk gets (onward.ts).
  *
  * What is wrong with the inputs is the creator's fault, for every peer has checked the blob's hash: it comes out as
@@ -29,7 +29,7 @@ import {
 
 /** `read(start, length)`: bytes of the inputs blob, fewer at its end. */
 export type Reader = (start: number, length: number) => Uint8Array;
-/** The inputs blob; null for `range` and `grid`, which have none. */
+/** The inputs blob; null for `range`, `grid` and `calls`, which have none. */
 export type Inputs = Uint8Array | Reader | null;
 /** Reads results of earlier tasks, one after another. */
 export type Results = (refs: readonly ResultRef[]) => Uint8Array;
@@ -141,6 +141,7 @@ export class ChunkReader {
       const height = Math.min(split.tileHeight, split.height - y);
       return packed(BigInt(x), BigInt(y), BigInt(width), BigInt(height));
     }
+    if (split.kind === "calls") return split.inputs[index]!;
     const [begin, end] = this.span(index);
     expectFit(end - begin, this.manifest);
     const data = readerOf(this.inputs)(begin, end - begin);
@@ -165,6 +166,7 @@ export class ChunkReader {
     switch (split.kind) {
       case "range":
       case "grid":
+      case "calls":
         throw new LocalProtocolError(`a ${split.kind} split has no inputs blob`);
       case "blocks":
         return [index * split.size, Math.min(this.size, (index + 1) * split.size)];

@@ -30,7 +30,7 @@ import { Executing } from "./executing";
 import type { Keep, Kept } from "./frames";
 import { readComparison } from "./gpu/package";
 import type { PeerId, Signer } from "./identity";
-import { type Ledger, shardTopic } from "./ledger";
+import { type Ledger } from "./ledger";
 import type { Manifest } from "./manifest";
 import { Gathering } from "./onward";
 import { checkInline, type Shown, shownRecords } from "./opening";
@@ -148,7 +148,7 @@ export class CreatorRole implements Custodial {
       this.certifying,
     );
     desk.custody.takePart(ledger.taskKey, this);
-    for (let shard = 0; shard < ledger.shards; shard++) desk.follow(shardTopic(ledger.task, shard));
+    for (let shard = 0; shard < ledger.shards; shard++) desk.follow(ledger.shardTopic(shard));
   }
 
   // ---- what happens

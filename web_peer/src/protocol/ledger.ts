@@ -52,11 +52,6 @@ export function taskTopic(task: Uint8Array): Hex {
   return hex(task);
 }
 
-/** Topic of one shard's leases, commits and assignments. */
-export function shardTopic(task: Uint8Array, shard: number): Hex {
-  return hex(task) + shard.toString(16).padStart(8, "0");
-}
-
 /** Whether bit `index` is set, counting from the least significant bit of the first byte. */
 export function bit(bitmap: Uint8Array, index: number): boolean {
   return (((bitmap[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
@@ -144,6 +139,11 @@ export class Ledger {
 
   // ---- adding
 
+  /** Topic of one shard's leases, commits and assignments. An only shard has none of its own. */
+  shardTopic(shard: number): Hex {
+    return this.shards === 1 ? taskTopic(this.task) : hex(this.task) + shard.toString(16).padStart(8, "0");
+  }
+
   /** Where a record is gossiped. */
   topicOf(record: LedgerRecord): Hex {
     switch (record.kind) {
@@ -151,7 +151,7 @@ export class Ledger {
       case "commit":
       case "reveal":
       case "assign":
-        return shardTopic(this.task, record.shard);
+        return this.shardTopic(record.shard);
       default:
         return this.taskKey;
     }
@@ -415,7 +415,7 @@ export class Ledger {
     }
     this.checkpoints.set(shard, checkpoint);
     this.checkpointIds.set(shard, id);
-    for (const commitId of this.recordIds(shardTopic(this.task, shard))) {
+    for (const commitId of this.recordIds(this.shardTopic(shard))) {
       const held = this.commits.get(commitId);
       if (held !== undefined && this.areClosed(held.commit.runs)) {
         this.letGo(commitId);

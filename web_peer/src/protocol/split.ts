@@ -3,11 +3,13 @@
  * input is, chunks.ts says: a browser loads that later.
  */
 
-import { array, bigInteger, bytes32, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
+import { array, bigInteger, bytes, bytes32, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
 
 export const CHUNKS_MAX = 2 ** 31 - 1;
+/** Chunks whose inputs a manifest may hold. */
+const CALLS_MAX = 1_024;
 /** The table of an `items` blob: how many, and where each ends. */
 export const COUNT_BYTES = 4;
 export const END_BYTES = 8;
@@ -19,6 +21,7 @@ const positive = integer(1, 2 ** 31 - 1);
  *
  * - `range`: chunk i gets the two little-endian i64s `start + i*step` and `min(stop, start + (i+1)*step)`.
  * - `grid`: row by row, chunk i gets the four little-endian i64s x, y, width, height of its tile (edges are cut).
+ * - `calls`: chunk i gets input i, as it stands here: a few small ones.
  * - `items`: chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md).
  * - `lines`: chunk i gets `perChunk` lines of the inputs blob, line feeds included.
  * - `blocks`: chunk i gets bytes `i*size` to `(i+1)*size` of the inputs blob; the last block may be shorter.
@@ -27,6 +30,7 @@ const positive = integer(1, 2 ** 31 - 1);
 export const Split = taggedPart("Split", {
   range: { start: i64, stop: i64, step: bigInteger(1n, I64_MAX) },
   grid: { width: positive, height: positive, tileWidth: positive, tileHeight: positive },
+  calls: { inputs: array(bytes(), { min: 1, max: CALLS_MAX }) },
   items: {},
   lines: { perChunk: positive },
   blocks: { size: positive },
@@ -51,6 +55,8 @@ export function countPlainly(
       return (
         ceilDiv(BigInt(split.width), BigInt(split.tileWidth)) * ceilDiv(BigInt(split.height), BigInt(split.tileHeight))
       );
+    case "calls":
+      return BigInt(split.inputs.length);
     case "blocks":
       return BigInt(Math.ceil(inputsSize / split.size));
   }
@@ -63,11 +69,12 @@ export function countPlainly(
  */
 export function checkChunkCount(manifest: Manifest): void {
   const { split, inputs, chunks } = manifest;
-  if (split.kind === "range" || split.kind === "grid") {
+  if (split.kind === "range" || split.kind === "grid" || split.kind === "calls") {
     if (inputs !== null) {
       throw new RemoteProtocolError(`a ${split.kind} split takes no inputs, but the manifest names an inputs blob`);
     }
     expectChunks(chunks, countPlainly(split, 0));
+    for (const input of split.kind === "calls" ? split.inputs : []) expectFit(input.length, manifest);
     return;
   }
   if (inputs === null) {

@@ -27,7 +27,7 @@ import { Giving } from "./giving";
 import type { PeerId, Signer } from "./identity";
 import { Keeping } from "./keeping";
 import { findWork } from "./joining";
-import { type Ledger, shardTopic, taskTopic } from "./ledger";
+import { type Ledger, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { Gathering, type ResultRef, ResultsLacking } from "./onward";
 import { pickOpen } from "./picking";
@@ -456,9 +456,9 @@ export class WorkerRole implements Custodial {
     const { ledger } = this;
     // There is no choice where there is one shard: what we are asked with our admission finds us listening.
     if (ledger.shards === 1 && this.shard === null) this.chooseShard(now);
-    if (ledger.admits.has(this.me)) {
-      this.state = "working";
-    } else if (!ledger.joins.has(this.me)) {
+    if (ledger.admits.has(this.me)) this.state = "working";
+    // Also when we were invited: our votes count once others know whose they are.
+    if (!ledger.joins.has(this.me)) {
       const { sealKey, publicKey } = this.signer;
       const { anchor } = this.standingIn;
       const [epoch, beacon] = this.standingIn.beacon;
@@ -558,7 +558,7 @@ export class WorkerRole implements Custodial {
     let isThere = this.shard !== null || this.chooseShard(now);
     while (isThere) {
       const shard = this.shard!;
-      if (now < this.settledAt && !this.desk.synced(shardTopic(this.ledger.task, shard))) {
+      if (now < this.settledAt && !this.desk.synced(this.ledger.shardTopic(shard))) {
         this.lookAgainAt = this.settledAt;
         return [];
       }
@@ -620,7 +620,7 @@ export class WorkerRole implements Custodial {
     if (first === undefined) return [];
     const shard = shardOf(first);
     if (!this.followed.includes(shard)) this.follow(shard, now);
-    const topic = shardTopic(ledger.task, shard);
+    const topic = ledger.shardTopic(shard);
     const isTold = this.desk.followers(topic).length > 0 && this.desk.synced(topic);
     if (now < this.settledAt && !isTold) return null;
     const isOurs = (chunk: number): boolean => ledger.liveLeases(chunk, now).every(({ worker }) => worker === this.me);
@@ -632,11 +632,11 @@ export class WorkerRole implements Custodial {
 
   private follow(shard: number, now: number): void {
     this.shard = shard;
-    this.desk.follow(shardTopic(this.ledger.task, shard));
+    this.desk.follow(this.ledger.shardTopic(shard));
     const before = this.followed.indexOf(shard);
     if (before >= 0) this.followed.splice(before, 1);
     this.followed.push(shard);
-    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(shardTopic(this.ledger.task, this.followed.shift()!));
+    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(this.ledger.shardTopic(this.followed.shift()!));
     this.leaseChanged = true;
     this.settledAt = now + this.config.settleS;
   }

@@ -14,9 +14,9 @@ function manifestWith(split: Split, data: Uint8Array | null, chunks: number): Ma
 }
 
 /** Numbers of a range are written as text, because JSON's lose digits. */
-function splitOf(fields: Record<string, string | number>): Split {
-  const value = (field: string | number): unknown =>
-    fields.kind === "range" && field !== "range" ? BigInt(field) : field;
+function splitOf(fields: Record<string, string | number | string[]>): Split {
+  const value = (field: string | number | string[]): unknown =>
+    Array.isArray(field) ? field.map(fromHex) : fields.kind === "range" && field !== "range" ? BigInt(field) : field;
   return Object.fromEntries(
     Object.entries(fields).map(([name, field]) => [camelCase(name), value(field)]),
   ) as unknown as Split;
