@@ -48,7 +48,7 @@ bench: $(VENV)/.ready-bench page
 	$(BIN)/python -m crowdcompute.simulations swarm --out benchmarks/results/dissemination.json
 	$(BIN)/python benchmarks/signaling.py
 	$(BIN)/python benchmarks/scale.py --quick
-	$(BIN)/python benchmarks/browser.py
+	$(BIN)/python -m benchmarks.browser
 	$(BIN)/python benchmarks/lossy_links.py
 	$(BIN)/python benchmarks/link_soak.py
 	$(BIN)/python benchmarks/executor.py
