@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import wasmtime
+from tests.handmade import FAR_S, signed_manifest
 
 from crowdcompute.node import keys
 from crowdcompute.node.store.records import RecordStore
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import write_bundle
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,6 @@ REACTOR = """
 MODULE = bytes(wasmtime.wat2wasm(REACTOR.format(imports="")))
 HOSTILE = bytes(wasmtime.wat2wasm(REACTOR.format(imports='(import "env" "system" (func (param i32)))')))
 COLLATZ = Path(__file__).parents[2] / "examples" / "collatz"
-FAR_S = 4_000_000_000
 WITHOUT_ROOTS_RIGHT = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
 """Root may write to read-only folders, unless it gives up the right to."""
 
@@ -52,31 +51,6 @@ def sentence(ended: Ended, code: int) -> str:
     assert len(lines) == 1, ended.err
     assert lines[0].startswith(("cc-node: ", "cc-task: ", "cc-signaling: "))
     return lines[0]
-
-
-def signed_manifest(creator: Identity, module: bytes, *, created_s: int = 1, expires_s: int = FAR_S) -> Signed:
-    manifest = Manifest(
-        schema=1,
-        name="Handmade",
-        description="",
-        link="",
-        creator=creator.public_key,
-        seal_key=creator.seal_key,
-        runtime="wasm",
-        code=describe(module),
-        split=Range(start=0, stop=1, step=1),
-        chunks=1,
-        inputs=None,
-        limits=Limits(memory_bytes=1 << 20, output_bytes=64, seconds=1.0),
-        policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
-        reward=1,
-        epochs=None,
-        onward=False,
-        permissions=(),
-        created_s=created_s,
-        expires_s=expires_s,
-    )
-    return sign_manifest(creator, manifest)
 
 
 def bundle_of(signed: Signed, module: bytes) -> bytes:

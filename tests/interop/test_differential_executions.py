@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import wasmtime
+from tests.interop.typescript import compiled
 
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.protocol.events import ChunkInput, Status
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite, wasi
 
-WEB_PEER = Path(__file__).parents[2] / "web_peer"
 PROGRAMS = 600
 LIMITS = Limits(memory_bytes=4 * 65_536, output_bytes=32_768, seconds=20)
 LETTERS = {wasi.I32[0]: "i32", wasi.I64[0]: "i64"}
@@ -107,15 +107,7 @@ def native(cases: list[tuple[bytes, ChunkInput, bool]]) -> list[tuple[int, str, 
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The TypeScript implementation as a program for Node."""
-    made = tmp_path_factory.mktemp("differential") / "executions.mjs"
-    bundler = WEB_PEER / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    subprocess.run(
-        ["node", bundler, "test/differential/executions.ts", "-f", "esm", "-p", "node", "-o", made],
-        cwd=WEB_PEER,
-        check=True,
-        capture_output=True,
-    )
-    return made
+    return compiled("executions", tmp_path_factory.mktemp("differential"))
 
 
 def test_programs_that_make_random_system_calls_end_the_same(typescript: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.interop.typescript import compiled
 
 from crowdcompute.protocol.errors import ModuleRefused
 from crowdcompute.protocol.wasm import admit
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Judge = Callable[[list[bytes]], list[Any]]
 
 ROOT = Path(__file__).parents[2]
-WEB_PEER = ROOT / "web_peer"
 MUTANTS = 16_000
 TELLING_BYTES = (0x00, 0x01, 0x0B, 0x20, 0x22, 0x40, 0x60, 0x7B, 0x7C, 0x7F, 0x80, 0xD0, 0xFC, 0xFD, 0xFF)
 """Opcodes, types and the ends of numbers: what turns one thing into another."""
@@ -79,18 +79,11 @@ def verdict(module: bytes) -> Any:
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """What the TypeScript implementation says about modules."""
-    program = tmp_path_factory.mktemp("differential") / "modules.mjs"
-    bundler = WEB_PEER / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    subprocess.run(
-        ["node", bundler, "test/differential/modules.ts", "-f", "esm", "-p", "node", "-o", program],
-        cwd=WEB_PEER,
-        check=True,
-        capture_output=True,
-    )
+    made = compiled("modules", tmp_path_factory.mktemp("differential"))
 
     def judge(modules: list[bytes]) -> list[Any]:
         frames = b"".join(struct.pack("<I", len(module)) + module for module in modules)
-        answer = subprocess.run(["node", program], input=frames, capture_output=True, check=True)
+        answer = subprocess.run(["node", made], input=frames, capture_output=True, check=True)
         return [json.loads(line) for line in answer.stdout.splitlines()]
 
     return judge

@@ -6,13 +6,9 @@ in the same words where they are the protocol's own.
 
 from __future__ import annotations
 
-import json
 import math
 import random
-import struct
-import subprocess
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -21,6 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
+from tests.interop.typescript import Typescript, compiled
 from tests.protocol.test_provisional import random_set, shuffled
 from tests.protocol.test_provisional import said as provisionally_said
 
@@ -75,47 +72,14 @@ from crowdcompute.protocol.tally import Ballot, ChunkState, Tally, tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[2]
-WEB_PEER = ROOT / "web_peer"
 
 MANY = settings(max_examples=300, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 """Random record sets of each kind. A difference is found in seconds; making it small took longer than the timeout."""
 
 
-class Typescript:
-    """The other implementation, in a process of its own: one question, one answer."""
-
-    def __init__(self, program: Path) -> None:
-        self._process = subprocess.Popen(["node", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def __call__(self, ask: str, **question: Any) -> Any:
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        data = json.dumps({"ask": ask, **question}).encode()
-        process.stdin.write(struct.pack("<I", len(data)) + data)
-        process.stdin.flush()
-        header = process.stdout.read(4)
-        assert len(header) == 4, f"the TypeScript side ended over {ask}: its error stands above"
-        return json.loads(process.stdout.read(struct.unpack("<I", header)[0]))
-
-    def close(self) -> None:
-        self._process.communicate(timeout=10)
-
-
 @pytest.fixture(scope="module")
 def typescript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typescript]:
-    bundler = WEB_PEER / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    if not bundler.exists():
-        pytest.fail("the web peer's tools are not installed: run `make test`, or `npm ci` in web_peer/")
-    program = tmp_path_factory.mktemp("differential") / "protocol.mjs"
-    subprocess.run(
-        ["node", bundler, "test/differential/protocol.ts", "-f", "esm", "-p", "node", "-o", program],
-        cwd=WEB_PEER,
-        check=True,
-        capture_output=True,
-    )
-    other = Typescript(program)
+    other = Typescript(compiled("protocol", tmp_path_factory.mktemp("differential")))
     yield other
     other.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from tests.interop.typescript import compiled
 
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.errors import RemoteProtocolError
@@ -29,7 +29,6 @@ from crowdcompute.protocol.reconcile import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WEB_PEER = Path(__file__).parents[2] / "web_peer"
 CONVERSATIONS = 600
 FRAME = Reconcile | ReconcileCells | ReconcileIds
 
@@ -139,20 +138,13 @@ def said(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_both_reconcile_the_same_sets_in_the_same_bytes_and_refuse_the_same(tmp_path: Path) -> None:
-    bundler = WEB_PEER / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    if not bundler.exists():
-        pytest.fail("the web peer's tools are not installed: run `make test`, or `npm ci` in web_peer/")
-    program = tmp_path / "reconcile.mjs"
-    subprocess.run(
-        ["node", bundler, "test/differential/reconcile.ts", "-f", "esm", "-p", "node", "-o", program],
-        cwd=WEB_PEER,
-        check=True,
-        capture_output=True,
-    )
     rng = Random(20_261_123)
     lines = [conversation(rng) for _ in range(CONVERSATIONS)]
     run = subprocess.run(
-        ["node", program], input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True
+        ["node", compiled("reconcile", tmp_path)],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 0, run.stderr
     theirs = [json.loads(line) for line in run.stdout.splitlines()]

@@ -7,10 +7,7 @@ both kinds.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
-import subprocess
 from collections import Counter
 from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
@@ -20,6 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.interop.typescript import Typescript, compiled
 
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import decode, encode
@@ -58,48 +56,22 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.peer import Peer
     from crowdcompute.simulations.network import Node
 
-WEB_PEER = Path(__file__).parents[2] / "web_peer"
 
-
-class Typescript:
-    """The process in which TypeScript peers live: one question, one answer."""
+class Peers(Typescript):
+    """The process in which TypeScript peers live."""
 
     def __init__(self, program: Path) -> None:
-        self._process = subprocess.Popen(["node", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        super().__init__(program)
         self._machines = 0
-
-    def __call__(self, ask: str, **question: Any) -> Any:
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        data = json.dumps({"ask": ask, **question}).encode()
-        process.stdin.write(struct.pack("<I", len(data)) + data)
-        process.stdin.flush()
-        header = process.stdout.read(4)
-        assert len(header) == 4, f"the TypeScript side ended over {ask}: its error stands above"
-        return json.loads(process.stdout.read(struct.unpack("<I", header)[0]))
 
     def next_machine(self) -> int:
         self._machines += 1
         return self._machines
 
-    def close(self) -> None:
-        self._process.communicate(timeout=10)
-
 
 @pytest.fixture(scope="module")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typescript]:
-    bundler = WEB_PEER / "node_modules" / "rolldown" / "bin" / "cli.mjs"
-    if not bundler.exists():
-        pytest.fail("the web peer's tools are not installed: run `make test`, or `npm ci` in web_peer/")
-    program = tmp_path_factory.mktemp("mixed") / "peers.mjs"
-    subprocess.run(
-        ["node", bundler, "test/differential/peers.ts", "-f", "esm", "-p", "node", "-o", program],
-        cwd=WEB_PEER,
-        check=True,
-        capture_output=True,
-    )
-    other = Typescript(program)
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+    other = Peers(compiled("peers", tmp_path_factory.mktemp("mixed")))
     yield other
     other.close()
 
@@ -177,7 +149,7 @@ def heard(output: dict[str, Any]) -> Output:
 class TypescriptPeer:
     """A TypeScript peer where the world expects a `Peer`: what drivers and checkers ask of one."""
 
-    def __init__(self, typescript: Typescript, key_seed: bytes, rng_seed: int, node: Node, now: float) -> None:
+    def __init__(self, typescript: Peers, key_seed: bytes, rng_seed: int, node: Node, now: float) -> None:
         self._machine = typescript.next_machine()
         self._ask = partial(typescript, machine=self._machine)
         self._verifier = verify_nothing
@@ -316,7 +288,7 @@ class TypescriptCreator:
 class MixedWorld(World):
     """A world some of whose machines run the TypeScript peer; machine 0 is the creator."""
 
-    def __init__(self, typescript: Typescript, in_typescript: Collection[int], scenario: str, seed: int = 1) -> None:
+    def __init__(self, typescript: Peers, in_typescript: Collection[int], scenario: str, seed: int = 1) -> None:
         self.typescript = typescript
         self.in_typescript = in_typescript
         super().__init__(parse_scenario(scenario), seed)
@@ -335,7 +307,7 @@ class MixedWorld(World):
 
 
 def mixed(
-    typescript: Typescript,
+    typescript: Peers,
     in_typescript: Collection[int],
     extra: str = "",
     *,
@@ -390,7 +362,7 @@ MIXTURES = {
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("replication", [1, 2])
-def test_a_job_is_completed_and_certified_by(mixture: str, replication: int, typescript: Typescript) -> None:
+def test_a_job_is_completed_and_certified_by(mixture: str, replication: int, typescript: Peers) -> None:
     world = mixed(typescript, MIXTURES[mixture], replication=replication)
     run(world)
     progress = world.role.progress()
@@ -401,7 +373,7 @@ def test_a_job_is_completed_and_certified_by(mixture: str, replication: int, typ
 
 
 @pytest.mark.parametrize("mixture", MIXTURES)
-def test_large_results_and_chunks_without_result_are_settled_by(mixture: str, typescript: Typescript) -> None:
+def test_large_results_and_chunks_without_result_are_settled_by(mixture: str, typescript: Peers) -> None:
     world = mixed(typescript, MIXTURES[mixture], chunks=12, task="result_bytes = 70_000\nfailing = [3, 7]")
     run(world)
     assert world.role.progress().failed == 2
@@ -409,7 +381,7 @@ def test_large_results_and_chunks_without_result_are_settled_by(mixture: str, ty
 
 @pytest.mark.parametrize("in_typescript", [{0, 1, 2, 3}, {4, 5, 6}], ids=["TypeScript creator", "Python creator"])
 def test_results_of_one_kind_are_kept_by_the_other_until_the_creator_is_back(
-    in_typescript: set[int], typescript: Typescript
+    in_typescript: set[int], typescript: Peers
 ) -> None:
     world = mixed(typescript, in_typescript, replication=1, chunk_s=1.0, task="result_bytes = 6_000")
     executed: list[int] = []
@@ -430,13 +402,13 @@ def test_results_of_one_kind_are_kept_by_the_other_until_the_creator_is_back(
 
 @pytest.mark.parametrize("kind", ["alone", "colluding", "sleeper", "equivocator", "withholder"])
 @pytest.mark.parametrize("creator", [CREATOR, set()], ids=["TypeScript creator", "Python creator"])
-def test_liars_of_both_kinds_are_found(kind: str, creator: set[int], typescript: Typescript) -> None:
+def test_liars_of_both_kinds_are_found(kind: str, creator: set[int], typescript: Peers) -> None:
     extra = f'liars = [{{kind = "{kind}", count = 2, after = 3}}]'
     run(mixed(typescript, creator | HALF_OF_THE_WORKERS, extra, chunks=40))
 
 
 @pytest.mark.parametrize("in_typescript", [{0, 1, 2}, {1, 2}], ids=["TypeScript creator", "Python creator"])
-def test_kills_of_everybody_in_turn_do_not_lose_the_job(in_typescript: set[int], typescript: Typescript) -> None:
+def test_kills_of_everybody_in_turn_do_not_lose_the_job(in_typescript: set[int], typescript: Peers) -> None:
     world = mixed(typescript, in_typescript, chunks=60)
     for index, at_s, keep_state in ((1, 3.0, True), (0, 4.0, True), (2, 5.0, False), (3, 6.0, False), (0, 9.0, True)):
         world.at(at_s, partial(faults.crash, world, world.nodes[index], for_s=1.5, keep_state=keep_state))
@@ -445,7 +417,7 @@ def test_kills_of_everybody_in_turn_do_not_lose_the_job(in_typescript: set[int],
 
 
 @pytest.mark.parametrize("in_typescript", [{0}, EVERYBODY - {0}], ids=["TypeScript creator", "Python creator"])
-def test_a_partition_heals(in_typescript: set[int], typescript: Typescript) -> None:
+def test_a_partition_heals(in_typescript: set[int], typescript: Peers) -> None:
     world = mixed(typescript, in_typescript, chunks=60)
     world.at(4.0, lambda: faults.partition(world, 0.5, for_s=15.0))
     run(world)
@@ -453,7 +425,7 @@ def test_a_partition_heals(in_typescript: set[int], typescript: Typescript) -> N
 
 @pytest.mark.parametrize("in_typescript", [{0, 1, 2}, {1, 2}], ids=["TypeScript creator", "Python creator"])
 def test_workers_that_pause_or_choose_another_task_stop_at_once_and_go_on_later(
-    in_typescript: set[int], typescript: Typescript
+    in_typescript: set[int], typescript: Peers
 ) -> None:
     pauses: list[Input] = [SlotsChanged(0), TasksChosen(frozenset()), SlotsChanged(0)]
     resumptions: list[Input] = [SlotsChanged(1), TasksChosen(None), SlotsChanged(2)]
@@ -479,7 +451,7 @@ def test_workers_that_pause_or_choose_another_task_stop_at_once_and_go_on_later(
 
 
 @pytest.mark.parametrize("in_typescript", [{0, 1, 2}, {1, 2}], ids=["TypeScript creator", "Python creator"])
-def test_a_task_of_several_shards_is_completed(in_typescript: set[int], typescript: Typescript) -> None:
+def test_a_task_of_several_shards_is_completed(in_typescript: set[int], typescript: Peers) -> None:
     world = mixed(typescript, in_typescript, peers=4, chunks=SHARD_CHUNKS + 100, chunk_s=0.01)
     run(world)
     assert world.role.progress().accepted == SHARD_CHUNKS + 100

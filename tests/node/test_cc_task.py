@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import wasmtime
+from tests.handmade import FAR_S, signed_manifest
 
 from crowdcompute.creator.cli import main
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import write_bundle
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.records import Signed
 from crowdcompute.protocol.wasm import rewrite
 
@@ -209,30 +209,9 @@ def code_entry(bundle: Path) -> str:
         return next(name for name in archive.namelist() if name.startswith("blobs/"))
 
 
-def write_signed(path: Path, module: bytes, *, created_s: int = 1, expires_s: int = 4_000_000_000) -> Path:
-    creator = Identity(b"\5" * 32)
-    manifest = Manifest(
-        schema=1,
-        name="Handmade",
-        description="",
-        link="",
-        creator=creator.public_key,
-        seal_key=creator.seal_key,
-        runtime="wasm",
-        code=describe(module),
-        split=Range(start=0, stop=1, step=1),
-        chunks=1,
-        inputs=None,
-        limits=Limits(memory_bytes=1 << 20, output_bytes=64, seconds=1.0),
-        policy=Policy(replication=2, eps=1e-4, liars=0.2, pow_bits=8),
-        reward=1,
-        epochs=None,
-        onward=False,
-        permissions=(),
-        created_s=created_s,
-        expires_s=expires_s,
-    )
-    path.write_bytes(write_bundle(sign_manifest(creator, manifest), {describe(module).sha256: module}))
+def write_signed(path: Path, module: bytes, *, created_s: int = 1, expires_s: int = FAR_S) -> Path:
+    signed = signed_manifest(Identity(b"\5" * 32), module, created_s=created_s, expires_s=expires_s)
+    path.write_bytes(write_bundle(signed, {describe(module).sha256: module}))
     return path
 
 

@@ -182,65 +182,38 @@ workers = st.sets(st.sampled_from(WORKERS))
 assignments = st.sets(st.tuples(st.sampled_from(WORKERS), st.integers(0, 3)))
 
 
-@given(
-    ballots,
-    workers,
-    st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)),
-    assignments,
-    st.integers(1, 3),
-    st.randoms(use_true_random=False),
+PUBLIC = st.fixed_dictionaries(
+    {
+        "admitted": workers,
+        "convicted": st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)),
+        "assigned": assignments,
+        "replication": st.integers(1, 3),
+    }
 )
-def test_no_order_and_no_repetition_changes_the_tally(
-    cast: list[Ballot],
-    admitted: set[bytes],
-    convicted: dict[bytes, int],
-    assigned: set[tuple[bytes, int]],
-    replication: int,
-    rng: Any,
-) -> None:
-    def say(records: list[Ballot]) -> Tally:
-        return count(*records, replication=replication, admitted=admitted, convicted=convicted, assigned=assigned)
+"""What is known besides the ballots."""
 
+
+@given(ballots, PUBLIC, st.randoms(use_true_random=False))
+def test_no_order_and_no_repetition_changes_the_tally(cast: list[Ballot], public: dict[str, Any], rng: Any) -> None:
     shuffled = cast + [rng.choice(cast) for _ in range(len(cast))]
     rng.shuffle(shuffled)
-    assert say(shuffled) == say(cast)
+    assert count(*shuffled, **public) == count(*cast, **public)
 
 
-@given(
-    ballots_of(floats),
-    workers,
-    st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)),
-    assignments,
-    st.integers(1, 3),
-    st.randoms(use_true_random=False),
-)
+@given(ballots_of(floats), PUBLIC, st.randoms(use_true_random=False))
 def test_no_order_changes_what_is_agreed_within_a_tolerance(
-    cast: list[Ballot],
-    admitted: set[bytes],
-    convicted: dict[bytes, int],
-    assigned: set[tuple[bytes, int]],
-    replication: int,
-    rng: Any,
+    cast: list[Ballot], public: dict[str, Any], rng: Any
 ) -> None:
-    def say(records: list[Ballot]) -> Tally:
-        return count(
-            *records,
-            replication=replication,
-            admitted=admitted,
-            convicted=convicted,
-            assigned=assigned,
-            close=NEIGHBOURS,
-        )
-
+    said = count(*cast, **public, close=NEIGHBOURS)
     shuffled = list(cast)
     rng.shuffle(shuffled)
-    assert say(shuffled) == say(cast)
-    for chunk, state in say(cast).chunks.items():
+    assert count(*shuffled, **public, close=NEIGHBOURS) == said
+    for chunk, state in said.chunks.items():
         counted = {
             ballot.values[chunk]
             for ballot in cast
-            if ballot.worker in admitted
-            and ballot.seq > say(cast).void.get(ballot.worker, -1)
+            if ballot.worker in public["admitted"]
+            and ballot.seq > said.void.get(ballot.worker, -1)
             and chunk in ballot.values
         }
         if state.state is ChunkState.AGREED and not state.offenders:

@@ -35,6 +35,7 @@ from .work import open_bundle, read_module, sign_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from typing import Any
 
     from crowdcompute.node.runtime import Runtime
@@ -232,19 +233,16 @@ def in_network(
     timeout_s: float | None,
 ) -> CreatorRole:
     """Do something on the network, until it is done, `timeout_s` are over, or somebody presses Ctrl+C."""
-    return _run(_online(creator, link, hosts, stack, work, timeout_s))
+    return _run(_while_online(online(creator, link, hosts=hosts, stack=stack), work, timeout_s))
 
 
-async def _online(
-    creator: Creator,
-    link: JoinLink,
-    hosts: tuple[str, ...],
-    stack: StackName,
+async def _while_online(
+    connected: AbstractAsyncContextManager[Runtime],
     work: Callable[[Runtime], Awaitable[CreatorRole]],
     timeout_s: float | None,
 ) -> CreatorRole:
     stopping = Stopping()
-    async with online(creator, link, hosts=hosts, stack=stack) as runtime:
+    async with connected as runtime:
         working = asyncio.ensure_future(work(runtime))
         asked = asyncio.create_task(stopping.asked.wait())
         done, _ = await asyncio.wait({working, asked}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

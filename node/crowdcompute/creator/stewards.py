@@ -81,11 +81,8 @@ def delegate(
 
     role = _said(task, steward, say, link, timeout, key, host, stack, joined=True)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(until_s))
-    print(
-        json.dumps({"schema": SCHEMA, **stewards_report(role)}, indent=2)
-        if as_json
-        else f"{steward} acts for you in {role.ledger.manifest.name} until {until}, whenever you are away"
-    )
+    words = f"{steward} acts for you in {role.ledger.manifest.name} until {until}, whenever you are away"
+    _show(role, words, as_json=as_json)
     return Exit.OK
 
 
@@ -118,11 +115,8 @@ def revoke(
         runtime.revoke(role.ledger.task, steward)
 
     role = _said(task, steward, say, link, timeout, key, host, stack, joined=False)
-    print(
-        json.dumps({"schema": SCHEMA, **stewards_report(role)}, indent=2)
-        if as_json
-        else f"{steward} acts for you no more in {role.ledger.manifest.name}; nothing it said counts"
-    )
+    words = f"{steward} acts for you no more in {role.ledger.manifest.name}; nothing it said counts"
+    _show(role, words, as_json=as_json)
     return Exit.OK
 
 
@@ -140,6 +134,10 @@ def stewards_report(role: CreatorRole) -> dict[str, Any]:
 
 
 # ---- inside
+
+
+def _show(role: CreatorRole, words: str, *, as_json: bool) -> None:
+    print(json.dumps({"schema": SCHEMA, **stewards_report(role)}, indent=2) if as_json else words)
 
 
 def _peer(text: str) -> PeerId:

@@ -206,10 +206,15 @@ def _link(
 ) -> None:
     until_s = _until(int(time.time()), days)
     device = Device(joining.device, name or joining.name, joining.since_s, until_s, joining.signature)
+    _say_of(device, key, statement, output)
+    print(f"{device.name}  {peer_id_of(device.key)}  may act for {statement.name} until {_date(until_s)}")
+
+
+def _say_of(device: Device, key: Identity, statement: Statement, output: Path | None) -> None:
+    """Say from now on of one device what is said here."""
     others = [each for each in statement.devices if each.key != device.key]
     data = _say_and_keep(key, msgspec.structs.replace(statement, devices=_in_order([*others, device])))
     _write(output, data)
-    print(f"{device.name}  {peer_id_of(device.key)}  may act for {statement.name} until {_date(until_s)}")
 
 
 @app.command
@@ -227,9 +232,7 @@ def revoke(device: str, /, *, output: Output = None) -> None:
         many = f"{len(found)} devices are called {device!r}: give the peer id"
         raise CommandError(many if found else f"no device is called {device!r}: `cc-node account devices`", Exit.USAGE)
     ended = msgspec.structs.replace(found[0], until_s=min(found[0].until_s, int(time.time())))
-    others = [each for each in statement.devices if each is not found[0]]
-    data = _say_and_keep(key, msgspec.structs.replace(statement, devices=_in_order([*others, ended])))
-    _write(output, data)
+    _say_of(ended, key, statement, output)
     print(f"{ended.name}  {peer_id_of(ended.key)}  acts for {statement.name} no longer")
 
 

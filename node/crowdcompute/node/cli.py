@@ -33,14 +33,45 @@ app.command("crowdcompute.node.account:app", name="account")
 
 Flag = Annotated[bool, Parameter(negative="")]
 
+# What `steward` asks as `run` does.
+Link = Annotated[
+    str | None,
+    Parameter(
+        help="Join link, http://host/j#n=NETWORK; or n=NETWORK for one without a server, found by mDNS and --bootstrap."
+    ),
+]
+Jobs = Annotated[int | None, Parameter(help="Chunks computed at the same time (default: half of the cores).")]
+Memory = Annotated[str | None, Parameter(help="Do not take tasks that want more memory per chunk (default 1GiB).")]
+Hosts = Annotated[list[str] | None, Parameter(help="Offer only this local address to other peers; may be given again.")]
+Listen = Annotated[
+    int | None,
+    Parameter(
+        help="TCP port on which other native nodes reach this one without a server (extra [libp2p]); 0 is any free one."
+    ),
+]
+Bootstrap = Annotated[
+    list[str] | None,
+    Parameter(help="Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again."),
+]
+NoMdns = Annotated[bool, Parameter(negative="", help="Do not look for native nodes on the local network.")]
+Stack = Annotated[
+    StackName | None,
+    Parameter(
+        help="What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is "
+        "installed."
+    ),
+]
+Yes = Annotated[bool, Parameter(negative="", help="Agree to compute for this network without being asked.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Print errors only.")]
+
 
 @app.command
 def run(
-    link: str | None = None,
+    link: Link = None,
     /,
     *,
-    jobs: int | None = None,
-    memory: str | None = None,
+    jobs: Jobs = None,
+    memory: Memory = None,
     seconds: float | None = None,
     disk: str | None = None,
     upload: str | None = None,
@@ -51,13 +82,13 @@ def run(
     steward: Flag = False,
     nice: int | None = None,
     grace: float | None = None,
-    host: list[str] | None = None,
-    listen: int | None = None,
-    bootstrap: list[str] | None = None,
-    no_mdns: Flag = False,
-    stack: StackName | None = None,
-    yes: Flag = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    host: Hosts = None,
+    listen: Listen = None,
+    bootstrap: Bootstrap = None,
+    no_mdns: NoMdns = False,
+    stack: Stack = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
     lie: Annotated[bool, Parameter(negative="", show=False)] = False,
 ) -> int:
     """Volunteer: join the network of LINK and compute chunks until Ctrl+C.
@@ -66,12 +97,6 @@ def run(
 
     Parameters
     ----------
-    link
-        Join link, http://host/j#n=NETWORK; or n=NETWORK for one without a server, found by mDNS and --bootstrap.
-    jobs
-        Chunks computed at the same time (default: half of the cores).
-    memory
-        Do not take tasks that want more memory per chunk (default 1GiB).
     seconds
         Do not take tasks that want more seconds per chunk (default 3600).
     disk
@@ -92,20 +117,6 @@ def run(
         How much the work gives way to your own, 0 to 19 (default 19).
     grace
         Seconds running chunks get to finish after Ctrl+C (default 15).
-    host
-        Offer only this local address to other peers; may be given again.
-    listen
-        TCP port on which other native nodes reach this one without a server (extra [libp2p]); 0 is any free one.
-    bootstrap
-        Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again.
-    no_mdns
-        Do not look for native nodes on the local network.
-    stack
-        What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is installed.
-    yes
-        Agree to compute for this network without being asked.
-    quiet
-        Print errors only.
     """
     from . import config as settings
     from .consent import ask_consent
@@ -136,20 +147,20 @@ def run(
 
 @app.command
 def steward(
-    link: str | None = None,
+    link: Link = None,
     /,
     *,
-    jobs: int | None = None,
-    memory: str | None = None,
+    jobs: Jobs = None,
+    memory: Memory = None,
     disk: str | None = None,
     accept: list[str] | None = None,
-    host: list[str] | None = None,
-    listen: int | None = None,
-    bootstrap: list[str] | None = None,
-    no_mdns: Flag = False,
-    stack: StackName | None = None,
-    yes: Flag = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
+    host: Hosts = None,
+    listen: Listen = None,
+    bootstrap: Bootstrap = None,
+    no_mdns: NoMdns = False,
+    stack: Stack = None,
+    yes: Yes = False,
+    quiet: Quiet = False,
 ) -> int:
     """Volunteer as `run` does, and act for a creator that is away where it asks for it: `run --steward`.
 
@@ -159,30 +170,10 @@ def steward(
 
     Parameters
     ----------
-    link
-        Join link, http://host/j#n=NETWORK; or n=NETWORK for one without a server, found by mDNS and --bootstrap.
-    jobs
-        Chunks computed at the same time (default: half of the cores).
-    memory
-        Do not take tasks that want more memory per chunk (default 1GiB).
     disk
         Disk space for code, inputs and results (default 2GiB): results of a task that it is steward of are kept here.
     accept
         Work and act only for this creator, by peer id; may be given again.
-    host
-        Offer only this local address to other peers; may be given again.
-    listen
-        TCP port on which other native nodes reach this one without a server (extra [libp2p]); 0 is any free one.
-    bootstrap
-        Address of such a node, /ip4/HOST/tcp/PORT/p2p/PEERID, as it prints; may be given again.
-    no_mdns
-        Do not look for native nodes on the local network.
-    stack
-        What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is installed.
-    yes
-        Agree to compute for this network without being asked.
-    quiet
-        Print errors only.
     """
     return run(
         link,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
 from crowdcompute.protocol.gpu import NOT_FINITE, OUT_OF_BOUNDS, open_package
@@ -33,10 +33,22 @@ class DeviceFailed(Exception):
     """The driver or the device did: what is left of it is good for nothing."""
 
 
-class KernelProgram(ABC):
+class KernelEngine(Protocol):
+    """An open device."""
+
+    is_spent: bool
+    buffer_bytes_max: int
+    """The largest array that the device holds."""
+
+
+EngineT = TypeVar("EngineT", bound=KernelEngine)
+
+
+class KernelProgram(ABC, Generic[EngineT]):
     """A task's compiled kernel and what its chunks may use."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, engine: EngineT, load: Load) -> None:
+        self._engine = engine
         self._load = load
         try:
             self._task = open_package(load.module)
@@ -61,19 +73,19 @@ class KernelProgram(ABC):
             )
         except RemoteProtocolError as error:
             return NO_RESULT, b"", str(error)
-        if max(*chunk.outputs, len(chunk.input)) > self._array_bytes_max:
+        if max(*chunk.outputs, len(chunk.input)) > self._engine.buffer_bytes_max:
             return NO_RESULT, b"", "an array is larger than this device can hold"
         try:
             ended, outputs = self._compute(chunk)
         except DeviceFailed as error:
-            self._spend()
+            self._engine.is_spent = True
             return NO_RESULT, b"", f"the device failed: {error}"
         if ended:
             return NO_RESULT, b"", "an index out of bounds" if ended & OUT_OF_BOUNDS else "fuel limit"
         result = b"".join(outputs)
         return (OK, result, "") if self._task.is_result(result) else (NO_RESULT, b"", NOT_FINITE)
 
-    def close(self) -> None:  # noqa: B027  # no driver needs more
+    def close(self) -> None:
         """Nothing to do: buffers live as long as a chunk."""
 
     def _dispatch(self, chunk: Arrangement, dispatch: Callable[[int, int], None]) -> None:
@@ -92,11 +104,6 @@ class KernelProgram(ABC):
 
     # ---- what a driver does
 
-    @property
-    @abstractmethod
-    def _array_bytes_max(self) -> int:
-        """The largest array that the device holds."""
-
     @abstractmethod
     def _compile(self, task: Task) -> None:
         """Have the driver compile the kernel.
@@ -112,7 +119,3 @@ class KernelProgram(ABC):
         Raises:
             DeviceFailed: It does not answer any more.
         """
-
-    @abstractmethod
-    def _spend(self) -> None:
-        """Have this worker replaced before the next chunk."""

@@ -80,16 +80,8 @@ def _compiles(context: cl.Context) -> bool:
     return True
 
 
-class Program(KernelProgram):
+class Program(KernelProgram[OpenCl]):
     """A kernel that an OpenCL driver has compiled."""
-
-    def __init__(self, engine: OpenCl, load: Load) -> None:
-        self._engine = engine
-        super().__init__(load)
-
-    @property
-    def _array_bytes_max(self) -> int:
-        return self._engine.buffer_bytes_max
 
     def _compile(self, task: Task) -> None:
         engine = self._engine
@@ -116,9 +108,6 @@ class Program(KernelProgram):
             return int.from_bytes(self._read(status, 4), "little"), list(map(self._read, outputs, chunk.outputs))
         except cl.Error as error:
             raise DeviceFailed(str(error)) from None
-
-    def _spend(self) -> None:
-        self._engine.is_spent = True
 
     def _buffer(self, flags: int, data: bytes) -> cl.Buffer:
         return cl.Buffer(self._engine.context, flags, hostbuf=np.frombuffer(data, np.uint8))

@@ -73,16 +73,8 @@ class WebGpu:
         return Program(self, load)
 
 
-class Program(KernelProgram):
+class Program(KernelProgram[WebGpu]):
     """A kernel that wgpu has compiled."""
-
-    def __init__(self, engine: WebGpu, load: Load) -> None:
-        self._engine = engine
-        super().__init__(load)
-
-    @property
-    def _array_bytes_max(self) -> int:
-        return self._engine.buffer_bytes_max
 
     def _compile(self, task: Task) -> None:
         gpu, kernel = self._engine.gpu, task.kernel
@@ -138,9 +130,6 @@ class Program(KernelProgram):
             return ended, [bytes(gpu.queue.read_buffer(each)) for each in outputs]
         except (wgpu.GPUError, RuntimeError) as error:
             raise DeviceFailed(str(error)) from None
-
-    def _spend(self) -> None:
-        self._engine.is_spent = True
 
 
 def _layout(gpu: Any, bindings: dict[int, str]) -> Any:
