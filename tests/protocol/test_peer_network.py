@@ -205,7 +205,7 @@ def test_a_worker_asked_to_finish_takes_no_new_work_and_does_not_spin() -> None:
     spins, votes = small.spins, leaver.peer.workers[small.task].votes
     small.step_until(40.0)
     assert leaver.peer.workers[small.task].votes == votes
-    assert small.spins - spins < 20
+    assert small.spins == spins
 
 
 def test_a_paused_worker_stops_at_once_and_its_work_is_done_by_others_or_after_the_pause() -> None:

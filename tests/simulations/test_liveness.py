@@ -23,7 +23,7 @@ checks = {stop_s = 900}
 STOPPED_AT_S = 20.0
 
 
-@pytest.mark.parametrize("seed", [3, 4, 7])
+@pytest.mark.parametrize("seed", range(1, 9))
 def test_what_a_stopped_machine_was_on_begins_again_within_five_seconds_though_everybody_is_busy(seed: int) -> None:
     world = World(parse_scenario(BUSY), seed)
     victim = world.nodes[3]
@@ -44,9 +44,11 @@ def test_what_a_stopped_machine_was_on_begins_again_within_five_seconds_though_e
     world.observers.append(see)
     world.at(STOPPED_AT_S, stop)
     world.step_until(STOPPED_AT_S + 15)
+    # What it had told is not lost: its leases name those chunks, and its last commit was on its way.
+    left = [chunk for chunk in left if worker not in world.role.referee.voters(chunk)]
     assert left
     waited = {chunk: begun.get(chunk, float("inf")) - STOPPED_AT_S for chunk in left}
-    # Three seconds until it is suspected; who is asked then has nearly done its batch, and this comes next.
+    # Three seconds until it is suspected; who is asked then is soon done with its batch, and this comes next.
     assert max(waited.values()) < 5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crowdcompute.protocol.neighbours import Neighbours
 from crowdcompute.protocol.tally import ChunkState, ChunkTally
 from crowdcompute.simulations.__main__ import main
 from crowdcompute.simulations.run import run
@@ -183,6 +185,15 @@ def test_a_tally_that_accepts_lies_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     outcome = run(scenario('[[liars]]\nkind = "colluding"\ncount = 3\n'), 1)
     assert any("wrong results are accepted" in failure for failure in outcome.failures)
     assert any("the tally says" in failure for failure in outcome.failures)
+
+
+def test_a_peer_that_wants_to_be_woken_at_once_again_and_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounded_down(neighbours: Neighbours) -> float:
+        return float(math.floor(neighbours._visit_at))
+
+    monkeypatch.setattr(Neighbours, "wake_at", rounded_down)
+    outcome = run(scenario("[protocol]\nvisit_every_s = 3.0\nneighbours_target = 3\n"), 1)
+    assert any("wanted it again at once" in failure for failure in outcome.failures)
 
 
 def test_a_failed_check_prints_the_seed_and_the_commit_and_exits_1(

@@ -12,7 +12,7 @@ behind, or lets run out, is urgent and goes first, to whoever can begin it soone
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .assigning import Assignments
 from .picking import is_open, pick_endgame
@@ -43,8 +43,21 @@ HEDGED_AFTER = 1.5
 """Somebody else is asked for a chunk whose answer takes so many times as long as answers usually do: sooner hedges
 nearly half of all, later waits (twelve peers, tests/simulations/test_policy_validation.py)."""
 
+NEARLY_DONE = 0.25
+"""Who has so little of its usual time left may just have begun what comes next: an answer is on its way for a while,
+and what is urgent for as long (tests/simulations/test_liveness.py)."""
+
 LET_GO_MAX = 2
 """A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever."""
+
+
+class _Answer(NamedTuple):
+    """What a worker's last answer tells of its pace."""
+
+    at: float
+    chunks: int
+    every_s: float
+    """How long its answers take, of late."""
 
 
 class Dispatch:
@@ -77,8 +90,8 @@ class Dispatch:
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
         self._heard_at: dict[bytes, float] = {}
-        self._committed: dict[bytes, tuple[float, int]] = {}
-        """When each worker last answered, and with how many chunks."""
+        self._answers: dict[bytes, _Answer] = {}
+        """Each worker's last one."""
         self._home: dict[bytes, int] = {}
         """The shard in which each worker listens."""
         self._idle: set[bytes] = set()
@@ -126,17 +139,21 @@ class Dispatch:
         self._starve(self._assignments.withdraw(worker), now)
 
     def silent(self, worker: bytes, left: Iterable[int], now: float) -> None:
-        """A worker is suspected or leaves: what it was asked for, and had picked (`left`), goes to others, and first.
+        """A worker is suspected or leaves: what it was on (`left`, in this order) and was asked for goes first.
 
-        Everybody may be busy for hours, and nobody know that this is what a result waits for.
+        To others: everybody may be busy for hours, and nobody know that this is what a result waits for.
         """
         self._heard_at.pop(worker, None)
         self._idle.discard(worker)
-        orphans = self._assignments.withdraw(worker)
-        if worker in self._members:
-            picked = [chunk for chunk in left if chunk not in self._dealt and is_open(self._ledger, chunk, now)]
-            self._dealt.update(dict.fromkeys(picked, 1))
-            orphans += picked
+        asked = set(self._assignments.withdraw(worker))
+        orphans: dict[int, None] = {}
+        for chunk in left:
+            picked = worker in self._members and chunk not in self._dealt and is_open(self._ledger, chunk, now)
+            if picked:
+                self._dealt[chunk] = 1
+            if picked or chunk in asked:
+                orphans[chunk] = None
+        orphans.update(dict.fromkeys(sorted(asked)))
         self._first.update(orphans)
         waiting = self._hungry
         self._hungry = {chunk: waiting.get(chunk, now) for chunk in orphans}
@@ -155,9 +172,15 @@ class Dispatch:
         """A worker answers."""
         self._heard_at[worker] = now
         lease = self._ledger.leases.get((worker, commit.shard))
+        last = self._answers.get(worker)
+        # Between two answers it may have been idle, and what it leased may have waited behind other work: the shorter.
+        took_s = self._config.batch_s if last is None else now - last.at
         if lease is not None and chunks[0] in lease.since:
-            self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * (now - lease.since[chunks[0]])
-        self._committed[worker] = (now, len(chunks))
+            age_s = now - lease.since[chunks[0]]
+            self._lease_age_s = 0.8 * self._lease_age_s + 0.2 * age_s
+            took_s = min(took_s, age_s)
+        every_s = took_s if last is None else (last.every_s + took_s) / 2
+        self._answers[worker] = _Answer(now, len(chunks), every_s)
         self._assignments.committed(worker, chunks, now)
         self._stalling.discard(worker)
 
@@ -253,17 +276,18 @@ class Dispatch:
         )
 
     def _pace(self, active: list[bytes], now: float) -> dict[bytes, tuple[float, float]]:
-        """When each worker can begin something else, and how long a chunk takes it, as far as its last answer tells.
+        """When each worker can begin something else, and how long a chunk takes it, as far as its answers tell.
 
-        A batch takes about as long as any other; whose answer is overdue may take as long again.
+        Whose answer is overdue may take as long again, and so may whose answer is nearly due.
         """
         pace = {}
         for worker in active:
-            batch_s = self._config.batch_s
-            at, chunks = self._committed.get(worker, (now, 1))
-            is_free = worker in self._idle and not self._assignments.backlog(worker)
-            left_s = 0.0 if is_free else batch_s - (now - at) % batch_s
-            pace[worker] = (now + left_s, batch_s / chunks)
+            at, chunks, every_s = self._answers.get(worker, _Answer(now, 1, self._config.batch_s))
+            left_s = 0.0
+            if every_s and (worker not in self._idle or self._assignments.backlog(worker)):
+                left_s = every_s - (now - at) % every_s
+                left_s += every_s if left_s < NEARLY_DONE * every_s else 0.0
+            pace[worker] = (now + left_s, every_s / chunks)
         return pace
 
     def _votes_wanted(self, chunk: int) -> int:

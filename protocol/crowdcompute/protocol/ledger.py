@@ -417,12 +417,15 @@ class Ledger:
         return [chunk for chunk in self._leased if first <= chunk < end and self.live_leases(chunk, now)]
 
     def release_leases(self, worker: bytes) -> list[int]:
-        """Forget a worker's leases: it is suspected or void. Leases are only hints. The chunks that it was on."""
-        chunks = []
+        """Forget a worker's leases: it is suspected or void. Leases are only hints.
+
+        The chunks that it was on, those first that it leased first: the others it had not begun.
+        """
+        since: list[tuple[float, int]] = []
         for key in [key for key in self.leases if key[0] == worker]:
-            chunks += sorted(self.leases[key].since)
+            since += [(at, chunk) for chunk, at in self.leases[key].since.items()]
             self._end_lease(key)
-        return chunks
+        return [chunk for _, chunk in sorted(since)]
 
     def record_ids(self, topic: bytes) -> Iterator[bytes]:
         """Ids of what is held in a topic."""

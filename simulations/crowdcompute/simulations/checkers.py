@@ -83,6 +83,7 @@ def final_failures(world: World) -> list[str]:
         uncaught_liars,
         unequal_records,
         unequal_tally,
+        restless_peers,
     ):
         failures.extend(check(world))
     return failures
@@ -253,6 +254,12 @@ def unequal_tally(world: World) -> Iterator[str]:
         if role.referee.chunk(chunk) != counted:
             yield f"chunk {chunk}: the tally says {counted}, the referee {role.referee.chunk(chunk)}"
             return
+
+
+def restless_peers(world: World) -> Iterator[str]:
+    """Nobody who has just been woken wants it again at once: a real driver would spin."""
+    if world.spins:
+        yield f"peers that had just been woken wanted it again at once, {world.spins} times"
 
 
 def _seal_key(ledger: Ledger, worker: bytes) -> bytes:

@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 
 _TRACED = struct.Struct("<dIB")
 _WAKE_AGAIN_S = 1e-3
-"""A peer that wants to be woken in the past is woken this much later, so that a bug in it cannot stop time."""
+"""A peer that was just woken and wants it again at once is woken this much later, so that a bug cannot stop time."""
 
 
 _DIAL_FAILS_AFTER_S = 15.0
@@ -226,6 +226,7 @@ class World:
         self.events = 0
         self.executions = 0
         self.spins = 0
+        """How often a peer that had just been woken wanted to be woken at once: none should."""
         self.closed_at: float | None = None
         self.observers: list[Observer] = []
         self.rng = self._generator("world")
@@ -383,7 +384,7 @@ class World:
         outputs = node.behaviour.outputs(node.peer.handle(event, now=self.now))
         for output in outputs:
             self._perform(node, output)
-        self._schedule_wake(node)
+        self._schedule_wake(node, woken=type(event) is Woke)
 
     def hang_up(self, node: Node, peer_id: PeerId, reason: str) -> None:
         """A node closes a link; the other end hears it behind whatever is on its way, but of a silent one nothing."""
@@ -446,12 +447,13 @@ class World:
         for observer in self.observers:
             observer(self.now, node, event)
 
-    def _schedule_wake(self, node: Node) -> None:
-        due = node.peer.wake_at
-        if due <= self.now:
+    def _schedule_wake(self, node: Node, *, woken: bool = False) -> None:
+        # What is due has not been missed: frames that come at that very moment may be handled before the wake.
+        due = max(node.peer.wake_at, self.now)
+        if woken and due <= self.now:
             self.spins += 1
             due = self.now + _WAKE_AGAIN_S
-        if due < node.wake_at or node.wake_at <= self.now:
+        if due < node.wake_at:
             node.wake_at = due
             self._push(due, node.index, node.life, _WAKE)
 

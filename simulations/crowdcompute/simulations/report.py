@@ -55,7 +55,7 @@ def figures(world: World, times: ChunkTimes, gossip: GossipMeter) -> dict[str, f
         "audits by the creator": progress.creator_audits,
         "certified bound": progress.bound,
         "eps asked for": manifest.policy.eps,
-        "wakes in the past": world.spins,
+        "wakes wanted again at once": world.spins,
         "events": world.events,
     }
     gossiped = gossip.figures()

@@ -36,8 +36,19 @@ const DEALT_PER_WORKER = 16;
  */
 const HEDGED_AFTER = 1.5;
 
+/** Who has so little of its usual time left may just have begun what comes next: an answer is on its way for a while. */
+const NEARLY_DONE = 0.25;
+
 /** A worker that let a chunk go so often is not asked for it again: it may be busy once, but stallers do so for ever. */
 const LET_GO_MAX = 2;
+
+/** What a worker's last answer tells of its pace. */
+interface Answer {
+  readonly at: number;
+  readonly chunks: number;
+  /** How long its answers take, of late. */
+  readonly everyS: number;
+}
 
 /** The workers of one task of ours, and the chunks they are to be asked for. */
 export class Dispatch {
@@ -45,8 +56,8 @@ export class Dispatch {
   /** Admitted workers that are not void. */
   private readonly members = new Set<Hex>();
   private readonly heardAt = new Map<Hex, number>();
-  /** When each worker last answered, and with how many chunks. */
-  private readonly answered = new Map<Hex, { readonly at: number; readonly chunks: number }>();
+  /** Each worker's last one. */
+  private readonly answers = new Map<Hex, Answer>();
   /** The shard in which each worker listens. */
   private readonly home = new Map<Hex, number>();
   /** Workers that say they have nothing to do. */
@@ -118,21 +129,21 @@ export class Dispatch {
   }
 
   /**
-   * A worker is suspected or leaves: what it was asked for, and had picked (`left`), goes to others, and first.
+   * A worker is suspected or leaves: what it was on (`left`, in this order) and was asked for goes first.
    *
-   * Everybody may be busy for hours, and nobody know that this is what a result waits for.
+   * To others: everybody may be busy for hours, and nobody know that this is what a result waits for.
    */
   silent(worker: Hex, left: readonly number[], now: number): void {
     this.heardAt.delete(worker);
     this.idle.delete(worker);
-    const orphans = [...this.assignments.withdraw(worker)];
-    if (this.members.has(worker)) {
-      for (const chunk of left) {
-        if (this.dealt.has(chunk) || !isOpen(this.ledger, chunk, now)) continue;
-        this.dealt.set(chunk, 1);
-        orphans.push(chunk);
-      }
+    const asked = new Set(this.assignments.withdraw(worker));
+    const orphans = new Set<number>();
+    for (const chunk of left) {
+      const isPicked = this.members.has(worker) && !this.dealt.has(chunk) && isOpen(this.ledger, chunk, now);
+      if (isPicked) this.dealt.set(chunk, 1);
+      if (isPicked || asked.has(chunk)) orphans.add(chunk);
     }
+    for (const chunk of [...asked].sort((a, b) => a - b)) orphans.add(chunk);
     const waiting = this.hungry;
     this.hungry = new Map();
     for (const chunk of orphans) {
@@ -154,8 +165,15 @@ export class Dispatch {
   committed(worker: Hex, commit: Commit, chunks: readonly number[], now: number): void {
     this.heardAt.set(worker, now);
     const since = this.ledger.lease(worker, commit.shard)?.since.get(chunks[0]!);
-    if (since !== undefined) this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
-    this.answered.set(worker, { at: now, chunks: chunks.length });
+    const last = this.answers.get(worker);
+    // Between two answers it may have been idle, and what it leased may have waited behind other work: the shorter.
+    let tookS = last === undefined ? this.config.batchS : now - last.at;
+    if (since !== undefined) {
+      this.leaseAgeS = 0.8 * this.leaseAgeS + 0.2 * (now - since);
+      tookS = Math.min(tookS, now - since);
+    }
+    const everyS = last === undefined ? tookS : (last.everyS + tookS) / 2;
+    this.answers.set(worker, { at: now, chunks: chunks.length, everyS });
     this.assignments.committed(worker, chunks, now);
     this.stalling.delete(worker);
   }
@@ -241,18 +259,20 @@ export class Dispatch {
   }
 
   /**
-   * When each worker can begin something else, and how long a chunk takes it, as far as its last answer tells.
+   * When each worker can begin something else, and how long a chunk takes it, as far as its answers tell.
    *
-   * A batch takes about as long as any other; whose answer is overdue may take as long again.
+   * Whose answer is overdue may take as long again, and so may whose answer is nearly due.
    */
   private pace(active: readonly Hex[], now: number): Map<Hex, WorkerPace> {
     const pace = new Map<Hex, WorkerPace>();
     for (const worker of active) {
-      const { batchS } = this.config;
-      const { at, chunks } = this.answered.get(worker) ?? { at: now, chunks: 1 };
-      const isFree = this.idle.has(worker) && this.assignments.backlog(worker) === 0;
-      const leftS = isFree ? 0 : batchS - ((now - at) % batchS);
-      pace.set(worker, { freeAt: now + leftS, chunkS: batchS / chunks });
+      const { at, chunks, everyS } = this.answers.get(worker) ?? { at: now, chunks: 1, everyS: this.config.batchS };
+      let leftS = 0;
+      if (everyS > 0 && (!this.idle.has(worker) || this.assignments.backlog(worker) > 0)) {
+        leftS = everyS - ((now - at) % everyS);
+        if (leftS < NEARLY_DONE * everyS) leftS += everyS;
+      }
+      pace.set(worker, { freeAt: now + leftS, chunkS: everyS / chunks });
     }
     return pace;
   }

@@ -259,14 +259,18 @@ export class Ledger {
     return chunks;
   }
 
-  /** Forget a worker's leases: it is suspected or void. Leases are only hints. The chunks that it was on. */
+  /**
+   * Forget a worker's leases: it is suspected or void. Leases are only hints.
+   *
+   * The chunks that it was on, those first that it leased first: the others it had not begun.
+   */
   releaseLeases(worker: Hex): number[] {
-    const chunks: number[] = [];
+    const since: [number, number][] = [];
     for (const lease of [...(this.leasesOf.get(worker)?.values() ?? [])]) {
-      chunks.push(...[...lease.since.keys()].sort((a, b) => a - b));
+      since.push(...lease.since);
       this.endLease(lease);
     }
-    return chunks;
+    return since.sort(([a, aSince], [b, bSince]) => aSince - bSince || a - b).map(([chunk]) => chunk);
   }
 
   /** Ids of what is held in a topic. */
