@@ -30,6 +30,8 @@ def test_a_node_is_on_the_leaderboard_under_its_accounts_name(
     board = place.cc_task("leaderboard", "--link", join, "--json", settings=store).document["leaderboard"]
     assert [(line["id"], line["name"]) for line in board] == [(account, "The lab")]
     assert board[0]["millicredits"] > 0
+    # A running node answers with what it knows; how much that is, depends on when its creator left.
+    assert place.cc_node("leaderboard", "--link", join, "--json", home="desk").document["tasks"] == 1
     # `cc-node run` has logged in by itself; whoever does so again is told for how long.
     logged_in = place.cc_node("account", "login", join, home="desk")
     assert logged_in.out == f"logged in to {JoinLink.parse(join).base_url} for The lab, for 15 minutes\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,8 +124,11 @@ def test_a_history_is_checked_by_anybody(machine: Callable[[str, Identity], Mach
         [(ALICE.peer_id, 1_500, "The lab"), (BOB.peer_id, 700, "The lab")], key=lambda each: public_key_of(each[0])
     )
     assert "which has signed that the worker is its" in laptop("cc-node", "credit", "--verify", file).out
+    assert laptop.account("history", "--verify", file).out.endswith("2.2 credits: every signature is right\n")
     file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
     assert laptop("cc-node", "credit", "--verify", file).code == 1
+    assert laptop.account("history", "--verify", file).code == 1
+    assert laptop.account("history", "--verify", tmp_path / "none").code == 2
     assert laptop.account("history", "-o", file).code == 3
 
 
@@ -147,25 +151,77 @@ def test_a_leaderboard_names_accounts_and_workers_without_one(
     assert creator("cc-task", "leaderboard", "--network", "lab", "--json").document["tasks"] == 0
 
 
-def keep(folder: Path, **amounts: int) -> None:
-    folder.mkdir(exist_ok=True)
-    store = RecordStore(folder / "records.db")
-    store.save(credited(**amounts))
-    store.close()
-
-
-def test_a_revoked_device_acts_no_longer_and_what_it_earned_stays(
+def test_a_volunteer_sees_who_earned_most_in_its_tasks(
     machine: Callable[[str, Identity], Machine], tmp_path: Path
 ) -> None:
     desk, laptop = linked(machine, tmp_path)
+    keep(laptop.home / "node", alice=1_500, bob=700, carol=2_000)
+    board = laptop("cc-node", "leaderboard", "--json").document["leaderboard"]
+    assert [(line["name"], line["millicredits"], line["workers"]) for line in board] == [
+        ("The lab", 2_200, 2),
+        (None, 2_000, 1),
+    ]
+    assert laptop("cc-node", "leaderboard", "squares").code == 2
+    assert "2.2  The lab  (2 devices)" in laptop("cc-node", "leaderboard", "Squares").out
+    assert desk("cc-node", "leaderboard").out == "nobody has earned anything yet\n"
+
+
+def keep(folder: Path, created_s: int = 1_800_000_000, **amounts: int) -> None:
+    folder.mkdir(exist_ok=True)
+    store = RecordStore(folder / "records.db")
+    store.save(credited(created_s=created_s, **amounts))
+    store.close()
+
+
+def test_a_revoked_device_acts_no_longer_and_earns_for_itself(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path
+) -> None:
+    desk, laptop = linked(machine, tmp_path)
+    before_s, after_s = int(time.time()) - 1_000, int(time.time()) + 1_000
+    for created_s in (before_s, after_s):
+        for each in (desk, laptop):
+            keep(each.home / "node", created_s=created_s, alice=1_500, bob=700)
+    assert desk.account("show", "--json").document["millicredits"] == 4_400
+
     assert desk.account("revoke", "laptop", "-o", tmp_path / "lab.cca").code == 0
     acting = {each["name"]: each["may_act"] for each in desk.account("devices", "--json").document["devices"]}
     assert sorted(acting.values()) == [False, True]
     assert acting["laptop"] is False
     assert "ended" in desk.account("devices").out
     assert laptop.account("join", tmp_path / "lab.cca").code == 0
-    keep(desk.home / "node", alice=0, bob=700)
-    assert desk.account("show", "--json").document["millicredits"] == 700
+    for each in (desk, laptop):
+        assert each.account("show", "--json").document["millicredits"] == 3_700
+    # What the laptop earned since is its own.
+    entries = laptop("cc-node", "credit", "--json").document["credit"]
+    assert sorted((each["millicredits"], each["account_millicredits"]) for each in entries) == [
+        (700, 1_500),
+        (700, 2_200),
+    ]
+    assert "3.7 credits in 2 tasks" in desk.account("history", "-o", tmp_path / "history").out
+    verified = laptop.account("history", "--verify", tmp_path / "history", "--json").document
+    assert verified["millicredits"] == 3_700
+
+
+def test_a_backup_makes_the_account_on_another_machine(
+    machine: Callable[[str, Identity], Machine], tmp_path: Path
+) -> None:
+    desk, laptop = machine("desk", ALICE), machine("laptop", BOB)
+    assert desk.account("create", "The lab").code == 0
+    backup = tmp_path / "lab.ccbackup"
+    assert desk.account("backup", "-o", backup).code == 0
+    assert backup.stat().st_mode & 0o777 == 0o600
+
+    assert laptop.account("restore", backup, "--name", "laptop").code == 0
+    names = {each["name"] for each in laptop.account("devices", "--json").document["devices"]}
+    assert len(names) == 2
+    assert "laptop" in names
+    assert laptop.account("profile", "--name", "Our lab").code == 0
+    assert desk.account("backup", "-o", tmp_path / "again").code == 0
+    refused = [laptop.account("restore", backup), machine("other", BOB).account("restore", tmp_path / "none")]
+    backup.write_bytes(backup.read_bytes()[:-1])
+    refused.append(Machine(tmp_path / "other", laptop._run).account("restore", backup))
+    refused.append(Machine(tmp_path / "other", laptop._run).account("backup", "-o", tmp_path / "mine"))
+    assert [each.code for each in refused] == [2, 2, 6, 3]
 
 
 def test_a_profile_has_a_name_and_a_small_picture(

@@ -22,7 +22,7 @@ CREATOR, ALICE, BOB, CAROL = (Identity(bytes([number]) * 32) for number in (7, 8
 WORKERS = {"alice": ALICE, "bob": BOB, "carol": CAROL}
 
 
-def credited(*, seq: int = 3, **amounts: int) -> list[Signed]:
+def credited(*, seq: int = 3, created_s: int = 1_800_000_000, **amounts: int) -> list[Signed]:
     """A task's manifest, and a checkpoint that credits these workers."""
     manifest = Manifest(
         schema=1,
@@ -42,8 +42,8 @@ def credited(*, seq: int = 3, **amounts: int) -> list[Signed]:
         epochs=None,
         onward=False,
         permissions=(),
-        created_s=1_800_000_000,
-        expires_s=1_800_086_400,
+        created_s=created_s,
+        expires_s=created_s + 86_400,
     )
     task = sign_manifest(CREATOR, manifest)
     table = table_of({WORKERS[name].public_key: amount for name, amount in amounts.items() if amount})

@@ -55,7 +55,7 @@ def test_a_device_logs_in_and_changes_what_its_account_says(url: str) -> None:
     claims = jwt.decode(given["token"], options={"verify_signature": False})
     assert (claims["sub"], claims["device"], claims["aud"]) == (LAB.peer_id, NODE.peer_id, url)
     assert claims["exp"] - claims["iat"] == given["expires_in_s"] == 900
-    assert [each.name for each in statements_of(url, [NODE.public_key, OTHER.public_key])] == ["The lab"]
+    assert [each.name for _, each in statements_of(url, [NODE.public_key, OTHER.public_key])] == ["The lab"]
 
     newer = {"statement": said(2, "Our lab").hex()}
     forged = jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA")
@@ -63,7 +63,7 @@ def test_a_device_logs_in_and_changes_what_its_account_says(url: str) -> None:
     for token in (None, "", "x.y.z", forged, unsigned):
         assert asked(f"{url}/accounts/me", "PUT", newer, token) == 401
     assert asked(f"{url}/accounts/me", "PUT", newer, given["token"]) == 204
-    assert [each.name for each in statements_of(url, [NODE.public_key])] == ["Our lab"]
+    assert [each.name for _, each in statements_of(url, [NODE.public_key])] == ["Our lab"]
 
     with pytest.raises(CommandError, match="may not act") as caught:
         log_in(url, NODE, said(3, until_s=1.0))

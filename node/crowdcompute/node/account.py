@@ -4,18 +4,23 @@ here:   create NAME                      the account's key is made, and this mac
 there:  join ACCOUNT                     prints the device's consent, as text and QR code
 here:   link CONSENT -o account.cca      the account names the device
 there:  join account.cca                 the device knows that it belongs to the account
+
+Through a signaling server it takes one step on each side: `link --link LINK` here, or the page's code, and there what
+that shows: `join 'http://…/me#…&a=…'`.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qs
 
 import msgspec
 from cyclopts import App, Parameter
@@ -27,9 +32,13 @@ from crowdcompute.protocol.accounts import (
     Device,
     Statement,
     consent_to,
+    newness,
+    open_backup,
     open_consent,
+    open_history,
     sign_history,
     sign_statement,
+    write_backup,
 )
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
@@ -45,11 +54,13 @@ from .paths import paths
 if TYPE_CHECKING:
     from typing import Any
 
+    from crowdcompute.protocol.credit import Credit
     from crowdcompute.protocol.identity import Identity
 
 app = App(
     name="account",
-    help="One person or lab with many devices: create, join, link, devices, revoke, profile, history, login, show.",
+    help="One person or lab with many devices: create, join, link, devices, revoke, profile, history, login, show, "
+    "backup, restore.",
 )
 
 DAYS = 365
@@ -64,6 +75,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="")]
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], help="Write the account's statement to this file")]
 Days = Annotated[float, Parameter(help="For how long the device may act for the account")]
 NameOf = Annotated[str | None, Parameter(name="--name")]
+Link = Annotated[str | None, Parameter(name="--link", env_var="CC_LINK")]
 
 
 @app.command
@@ -77,19 +89,76 @@ def create(name: str, /, *, avatar: Path | None = None, days: Days = DAYS) -> No
     avatar
         A picture; it is made small.
     """
-    if own_statement() is not None:
-        raise CommandError(
-            f"this machine belongs to an account already: `cc-node account show`, or move {paths().account} away",
-            Exit.USAGE,
-        )
+    _belongs_to_none()
     key = keys.load_or_create(paths().account_key)
-    node, now_s = keys.load_or_create(paths().identity), int(time.time())
-    consent = open_consent(consent_to(node, key.public_key, _here(), now_s), key.public_key, verify)
-    device = Device(consent.device, consent.name, now_s, _until(now_s, days), consent.signature)
     picture = _picture(avatar) if avatar is not None else b""
-    _say_and_keep(key, Statement(key.public_key, 0, name, picture, (device,)))
+    _say_and_keep(key, Statement(key.public_key, 0, name, picture, (_this_machine(key, _here(), days),)))
     print(f"account    {key.peer_id}  {name}")
-    print(f"its key    {paths().account_key}: whoever has it is the account, so keep a copy where nobody else comes")
+    print(f"its key    {paths().account_key}: whoever has it is the account")
+    print("its backup cc-node account backup -o FILE, and keep the file where nobody else comes")
+
+
+@app.command
+def backup(*, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Write all that makes the account on another machine, or in a browser. Whoever has the file is the account.
+
+    Parameters
+    ----------
+    output
+        The file, which only you can read.
+    """
+    _ours()
+    seed, statement = keys.load_seed(paths().account_key), own_statement_file()
+    assert seed is not None
+    assert statement is not None
+    try:
+        # Made anew, so that nobody could open it before it was closed to others.
+        output.unlink(missing_ok=True)
+        with open(output, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(write_backup(seed, statement))
+    except OSError as error:
+        raise CommandError(f"{output} cannot be written ({error.strerror})", Exit.USAGE) from None
+    print(f"{output}  makes the account again: cc-node account restore {output}, or the page's `Restore`")
+
+
+@app.command
+def restore(file: Path, /, *, link: Link = None, name: NameOf = None, days: Days = DAYS) -> None:
+    """Make an account again from its backup; this machine becomes one of its devices.
+
+    Parameters
+    ----------
+    file
+        The backup, by `cc-node account backup` or saved from the page.
+    link
+        Join link of a network whose signaling servers may know what the account has said since.
+    name
+        What the account calls this machine (default: the machine's name).
+    """
+    _belongs_to_none()
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read ({error.strerror})", Exit.USAGE) from None
+    try:
+        saved, statement = open_backup(data, verify)
+    except RemoteProtocolError as error:
+        raise CommandError(f"{file}: {error}", Exit.REFUSED) from None
+    if link is not None:
+        from .account_login import statements_of
+
+        listed = [device.key for device in statement.devices]
+        known = [said for server in JoinLink.parse(link).servers for _, said in statements_of(server, listed)]
+        ours = [said for said in known if said.account == statement.account]
+        statement = max([statement, *ours], key=newness)
+    key = keys.load(paths().account_key) or keys.create(paths().account_key, saved.seed)
+    if key.public_key != statement.account:
+        raise CommandError(
+            f"another account's key is in {paths().account_key}: move it away, and keep it well", Exit.USAGE
+        )
+    device = _this_machine(key, (name or _here())[:NAME_CHARACTERS_MAX], days)
+    others = [each for each in statement.devices if each.key != device.key]
+    _say_and_keep(key, msgspec.structs.replace(statement, devices=_in_order([*others, device])))
+    print(f"account    {key.peer_id}  {statement.name}, with {len(others)} other devices")
 
 
 @app.command
@@ -99,7 +168,8 @@ def join(account: str, /, *, name: NameOf = None) -> None:
     Parameters
     ----------
     account
-        The account's id; or, once the account has linked this machine, the file that `link -o` has written.
+        The account's id; or the address that its QR code leads to, which needs no more than a yes there; or, once
+        the account has linked this machine, the file that `link -o` has written.
     name
         What the account calls this machine (default: the machine's name).
     """
@@ -115,13 +185,39 @@ def join(account: str, /, *, name: NameOf = None) -> None:
         keep(data)
         print(f"this machine belongs to {statement.name}, {peer_id_of(statement.account)}")
         return
+    server, _, fields = account.partition("/me#")
     try:
-        key = public_key_of(account)
+        key = public_key_of(parse_qs(fields).get("a", [""])[0] if fields else account)
     except RemoteProtocolError:
-        raise CommandError(f"{account!r} is neither an account's id nor a file", Exit.USAGE) from None
-    text = consent_text(consent_to(node, key, (name or _here())[:NAME_CHARACTERS_MAX], int(time.time())))
+        raise CommandError(
+            f"{account!r} is neither an account's id nor the address of its code, nor a file", Exit.USAGE
+        ) from None
+    consent = consent_to(node, key, (name or _here())[:NAME_CHARACTERS_MAX], int(time.time()))
+    if fields:
+        _join_through(server, key, node.public_key, consent)
+        return
+    text = consent_text(consent)
     _show_code(text)
     print(text)
+
+
+def _join_through(server: str, account: bytes, device: bytes, consent: bytes) -> None:
+    """Leave our consent at the account's server, and wait until the account has named us."""
+    from .account_login import leave_consent, statements_of
+
+    since_s = open_consent(consent, account, verify).since_s
+    leave_consent(server, account, consent)
+    print(f"asked {peer_id_of(account)}: its person has to say yes there", flush=True)
+    end_s = time.monotonic() + CONSENT_S
+    while time.monotonic() < end_s:
+        for data, statement in statements_of(server, [device]):
+            listed = statement.device(device)
+            if statement.account == account and listed is not None and listed.since_s >= since_s:
+                keep(data)
+                print(f"this machine belongs to {statement.name}, {peer_id_of(account)}")
+                return
+        time.sleep(POLL_S)
+    raise CommandError(f"the account has not answered within {CONSENT_S // 60} minutes", Exit.TIMEOUT)
 
 
 @app.command
@@ -129,7 +225,7 @@ def link(
     consent: str | None = None,
     /,
     *,
-    through: Annotated[str | None, Parameter(name="--link", env_var="CC_LINK")] = None,
+    through: Link = None,
     days: Days = DAYS,
     name: NameOf = None,
     yes: Annotated[bool, Parameter(negative="")] = False,
@@ -219,7 +315,9 @@ def _say_of(device: Device, key: Identity, statement: Statement, output: Path | 
 
 @app.command
 def revoke(device: str, /, *, output: Output = None) -> None:
-    """Let a device no longer act for the account. What it earned stays the account's.
+    """Let a device no longer act for the account.
+
+    What it earned in tasks made until now stays the account's; in later ones it earns for itself.
 
     Parameters
     ----------
@@ -256,26 +354,78 @@ def profile(*, name: NameOf = None, avatar: Path | None = None, output: Output =
 
 
 @app.command
-def history(*, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
-    """Write what the account's devices have earned, with every creator's proof, signed by the account.
+def history(
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    verify_file: Annotated[Path | None, Parameter(name="--verify")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what the account's devices have earned, with every creator's proof and signed by the account; or check it.
 
-    Anybody checks it offline: cc-node credit --verify FILE. This machine knows the tasks that it has worked on.
+    This machine knows the tasks that it has worked on.
 
     Parameters
     ----------
     output
         The file.
+    verify_file
+        Somebody's file: who has earned what, checked without the network; exit 1 if it proves nothing.
+    as_json
+        With --verify: print one JSON document.
     """
     from .earned import all_earned, amount
 
+    if (output is None) == (verify_file is None):
+        raise CommandError("write a history by -o FILE, or check one by --verify FILE", Exit.USAGE)
+    if verify_file is not None:
+        _verify_history(verify_file, as_json=as_json)
+        return
+    assert output is not None
     key, _ = _ours()
     statement = own_statement_file()
     assert statement is not None
     entries = all_earned()
-    proofs = [bytes.fromhex(proof) for entry in entries for proof in entry["proofs"].values()]
-    output.write_bytes(sign_history(key, statement, int(time.time()), proofs))
+    proofs = [bytes.fromhex(entry["proofs"][device]) for entry in entries for device in entry["devices"]]
+    _write(output, sign_history(key, statement, int(time.time()), proofs))
     total = sum(entry["account_millicredits"] for entry in entries)
-    print(f"{output}  {amount(total)} credits in {len(entries)} tasks; check it: cc-node credit --verify {output}")
+    tasks = len({entry["task"] for entry in entries if entry["devices"]})
+    check = f"cc-node account history --verify {output}"
+    print(f"{output}  {amount(total)} credits in {tasks} tasks; anybody checks it: {check}")
+
+
+def _verify_history(file: Path, *, as_json: bool) -> None:
+    from .earned import amount
+
+    try:
+        proved = open_history(file.read_bytes(), verify)
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read ({error.strerror})", Exit.USAGE) from None
+    except RemoteProtocolError as error:
+        raise CommandError(f"{file} proves nothing: {error}") from None
+    tasks: dict[bytes, list[Credit]] = {}
+    for credit in proved.credits:
+        tasks.setdefault(credit.task, []).append(credit)
+    total = sum(credit.millicredits for credit in proved.credits)
+    account, name = peer_id_of(proved.statement.account), proved.statement.name
+    if as_json:
+        shown = [
+            {
+                "task": task.hex(),
+                "name": credits[0].manifest.name,
+                "creator": peer_id_of(credits[0].manifest.creator),
+                "devices": {peer_id_of(each.worker): each.millicredits for each in credits},
+            }
+            for task, credits in tasks.items()
+        ]
+        document = {"account": account, "name": name, "made_s": proved.made_s, "millicredits": total, "tasks": shown}
+        print(json.dumps({"schema": SCHEMA, **document}, indent=2))
+        return
+    print(f"account    {account}  {name}")
+    print(f"signed     {_date(proved.made_s)}")
+    for task, credits in tasks.items():
+        earned, creator = sum(each.millicredits for each in credits), peer_id_of(credits[0].manifest.creator)
+        print(f"{task.hex()[:12]}  {amount(earned):>12}  {credits[0].manifest.name}, by {creator}")
+    print(f"{amount(total)} credits: every signature is right")
 
 
 @app.command(name="login")
@@ -349,6 +499,21 @@ def show(*, output: Output = None, as_json: Json = False) -> None:
     print(f"earned     {amount(total)} credits, as far as this machine knows")
 
 
+def _belongs_to_none() -> None:
+    if own_statement() is not None:
+        raise CommandError(
+            f"this machine belongs to an account already: `cc-node account show`, or move {paths().account} away",
+            Exit.USAGE,
+        )
+
+
+def _this_machine(key: Identity, name: str, days: float) -> Device:
+    """This machine as a device of the account with this key."""
+    node, now_s = keys.load_or_create(paths().identity), int(time.time())
+    consent = open_consent(consent_to(node, key.public_key, name, now_s), key.public_key, verify)
+    return Device(consent.device, consent.name, now_s, _until(now_s, days), consent.signature)
+
+
 def _known() -> Statement:
     statement = own_statement()
     if statement is None:
@@ -377,8 +542,12 @@ def _say_and_keep(key: Identity, statement: Statement) -> bytes:
 
 
 def _write(output: Path | None, data: bytes) -> None:
-    if output is not None:
+    if output is None:
+        return
+    try:
         output.write_bytes(data)
+    except OSError as error:
+        raise CommandError(f"{output} cannot be written ({error.strerror})", Exit.USAGE) from None
 
 
 def _in_order(devices: list[Device]) -> tuple[Device, ...]:

@@ -29,12 +29,6 @@ def own_statement() -> Statement | None:
     return open_statement(data, verify) if data is not None else None
 
 
-def own_devices() -> tuple[bytes, ...]:
-    """The keys of all devices of this machine's account; none if it belongs to none."""
-    statement = own_statement()
-    return tuple(device.key for device in statement.devices) if statement is not None else ()
-
-
 def own_statement_file() -> bytes | None:
     """The same as it was signed."""
     try:

@@ -67,8 +67,17 @@ def consents(server: str, token: str) -> list[bytes]:
         raise CommandError(f"{server} gives no consents that can be read: {error}", Exit.REFUSED) from None
 
 
-def statements_of(server: str, devices: Sequence[bytes]) -> list[Statement]:
-    """What the accounts that list these devices say of themselves, as far as a server knows.
+def leave_consent(server: str, account: bytes, consent: bytes) -> None:
+    """Leave this device's consent for an account that has logged in there.
+
+    Raises:
+        CommandError: As `log_in`.
+    """
+    _asked(server, f"/accounts/{peer_id_of(account)}/consents", {"consent": consent.hex()})
+
+
+def statements_of(server: str, devices: Sequence[bytes]) -> list[tuple[bytes, Statement]]:
+    """What the accounts that list these devices say of themselves, as far as a server knows; each with its file.
 
     Raises:
         CommandError: The server cannot be reached, or hands out what is no statement.
@@ -77,8 +86,8 @@ def statements_of(server: str, devices: Sequence[bytes]) -> list[Statement]:
     for start in range(0, len(devices), DEVICES_ASKED_MAX):
         names = ",".join(map(peer_id_of, devices[start : start + DEVICES_ASKED_MAX]))
         try:
-            for data in _asked(server, f"/accounts?devices={names}")["statements"]:
-                found.append(open_statement(bytes.fromhex(data), verify))
+            files = [bytes.fromhex(text) for text in _asked(server, f"/accounts?devices={names}")["statements"]]
+            found += [(data, open_statement(data, verify)) for data in files]
         except (RemoteProtocolError, KeyError, TypeError, ValueError) as error:
             raise CommandError(f"{server} gives no accounts that can be believed: {error}", Exit.REFUSED) from None
     return found

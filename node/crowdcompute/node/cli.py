@@ -30,6 +30,7 @@ app = App(
 # The demo plays a creator too, which is a layer above a node; only its name is known here.
 app.command("crowdcompute.creator.demo:demo", name="demo")
 app.command("crowdcompute.node.account:app", name="account")
+app.command("crowdcompute.node.leaderboard:show_leaderboard", name="leaderboard")
 
 Flag = Annotated[bool, Parameter(negative="")]
 

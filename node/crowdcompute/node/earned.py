@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crowdcompute.protocol.accounts import HISTORY_MAGIC, open_history
+from crowdcompute.protocol.codec import decode
 from crowdcompute.protocol.credit import check_proof, latest_tables, prove, rows, write_proof
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.manifest import Manifest
 
-from .account_files import own_devices
+from .account_files import own_statement
 from .control import NotRunning, ask
 from .exits import CommandError, Exit
 from .home import control_socket, open_home
@@ -17,7 +19,7 @@ from .keys import load_or_create
 from .paths import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from crowdcompute.protocol.accounts import Statement
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.records import Signed
     from crowdcompute.protocol.storage import BlobStore
 
-    from .store.records import RecordStore
+    from .store.records import RecordStore, StoredTask
+
+
+def created_s(task: StoredTask) -> int:
+    """When a task was made, as its creator says: by that it is counted for an account or not."""
+    return decode(task.manifest.body, Manifest).created_s
 
 
 def worker_amounts(records: Iterable[Signed], blobs: BlobStore) -> dict[bytes, int]:
@@ -39,26 +46,28 @@ def worker_amounts(records: Iterable[Signed], blobs: BlobStore) -> dict[bytes, i
 
 
 def earned(
-    records: RecordStore, blobs: BlobStore, worker: bytes, devices: Collection[bytes] = ()
+    records: RecordStore, blobs: BlobStore, worker: bytes, account: Statement | None = None
 ) -> list[dict[str, Any]]:
     """One entry for each task whose checkpoints credit the worker, or another of its account's devices, for JSON."""
     entries = []
     for stored in records.tasks():
         signed = records.load_task(stored.task_id)
         amounts = worker_amounts(signed, blobs)
-        by_device = {key: amounts[key] for key in sorted({worker, *devices} & amounts.keys())}
-        if by_device:
+        ours = {worker} if account is None else account.earners(created_s(stored))
+        counted = {key: amounts[key] for key in sorted(ours & amounts.keys())}
+        own = amounts.get(worker, 0)
+        if counted or own:
             tables = latest_tables(signed, blobs)
-            proofs = {key: prove(stored.manifest, key, tables.values()) for key in by_device}
+            proofs = {key: prove(stored.manifest, key, tables.values()) for key in sorted({*counted, worker})}
             entries.append(
                 {
                     "task": stored.task_id.hex(),
                     "name": stored.name,
                     "creator": peer_id_of(stored.creator),
                     "state": stored.state,
-                    "millicredits": by_device.get(worker, 0),
-                    "account_millicredits": sum(by_device.values()),
-                    "devices": {peer_id_of(key): amount for key, amount in by_device.items()},
+                    "millicredits": own,
+                    "account_millicredits": sum(counted.values()),
+                    "devices": {peer_id_of(key): amount for key, amount in counted.items()},
                     "proofs": {peer_id_of(key): write_proof(proof).hex() for key, proof in proofs.items() if proof},
                 }
             )
@@ -72,7 +81,7 @@ def all_earned() -> list[dict[str, Any]]:
         answer: list[dict[str, Any]] = ask(control_socket(folder), "credit")["credit"]
     except NotRunning:
         with open_home(folder, disk_bytes=0, store=paths().store) as home:
-            return earned(home.records, home.blobs, load_or_create(paths().identity).public_key, own_devices())
+            return earned(home.records, home.blobs, load_or_create(paths().identity).public_key, own_statement())
     return answer
 
 

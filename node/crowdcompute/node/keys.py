@@ -38,6 +38,16 @@ def load(path: Path) -> Identity | None:
     Raises:
         KeyFileError: As `load_or_create`.
     """
+    seed = load_seed(path)
+    return Identity(seed) if seed is not None else None
+
+
+def load_seed(path: Path) -> bytes | None:
+    """The same as the 32 bytes that make it.
+
+    Raises:
+        KeyFileError: As `load_or_create`.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -54,16 +64,16 @@ def load(path: Path) -> Identity | None:
         seed = b""
     if len(seed) != KEY_BYTES:
         raise KeyFileError(f"{path} is not a key file: restore it, or move it away to get a new key")
-    return Identity(seed)
+    return seed
 
 
-def create(path: Path) -> Identity:
-    """Make a new key in `path`. If another process was faster, its key counts.
+def create(path: Path, seed: bytes | None = None) -> Identity:
+    """Make a new key in `path`, or keep this one there. If another process was faster, its key counts.
 
     Raises:
         KeyFileError: The file cannot be written.
     """
-    seed = secrets.token_bytes(KEY_BYTES)
+    seed = seed if seed is not None else secrets.token_bytes(KEY_BYTES)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

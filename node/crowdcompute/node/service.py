@@ -13,7 +13,7 @@ from crowdcompute.protocol.events import Notable
 from crowdcompute.protocol.identity import public_key_of
 from crowdcompute.protocol.join_link import MEETING_PLACES_MAX, JoinLink
 
-from .account_files import own_devices, own_statement_file
+from .account_files import own_statement, own_statement_file
 from .account_login import log_in
 from .control import ControlError
 from .control_server import ControlServer
@@ -22,6 +22,7 @@ from .exits import CommandError, Exit
 from .home import open_home
 from .joining import INSTALL_LIBP2P, join, native_options
 from .keys import load_or_create
+from .leaderboard import tables_of, told
 from .lying import LyingExecutor
 from .paths import paths
 from .signals import Stopping
@@ -107,7 +108,9 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 if command == "status":
                     return {"state": "running", "jobs": config.jobs, **runtime.status(), "worker": pool_facts(pool)}
                 if command == "credit":
-                    return {"credit": earned(home.records, home.blobs, identity.public_key, own_devices())}
+                    return {"credit": earned(home.records, home.blobs, identity.public_key, own_statement())}
+                if command == "leaderboard":
+                    return {"tasks": told(tables_of(home.records, home.blobs))}
                 raise ControlError(f"a node does not understand the command {command!r}")
 
             try:

@@ -3,8 +3,8 @@
     device --consent--> account --statement: name, picture, devices--> anybody: whose work is this, may it log in
 
 Both sign: a device says whose it is, and the account says which devices are its. So nobody takes another's credit, and
-a lost device is cut off by the next statement. The newest statement counts, and of two accounts that name one device
-the one it has consented to last.
+a lost device is cut off by the next statement: it no longer acts for the account, nor earns for it in tasks made from
+then on. The newest statement counts, and of two accounts that name one device the one it has consented to last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from msgspec import Meta
 from .codec import U53, Body, Bytes32, Bytes64, decode, encode
 from .credit import Credit, check_proof
 from .errors import LocalProtocolError, RemoteProtocolError
+from .identity import Identity
 from .manifest import is_printable
 
 if TYPE_CHECKING:
@@ -34,16 +35,22 @@ CONSENT_MAGIC = b"CCJOIN1\n"
 HISTORY_MAGIC = b"CCHIST1\n"
 """The first bytes of an account's history. What follows is one encoded `SignedHistory`."""
 
+BACKUP_MAGIC = b"CCBACK1\n"
+"""The first bytes of an account's backup. What follows is one encoded `Backup`."""
+
 STATEMENT_DOMAIN, CONSENT_DOMAIN, HISTORY_DOMAIN = "cc/account/1", "cc/consent/1", "cc/history/1"
 
 DEVICES_MAX = 64
 AVATAR_BYTES_MAX = 4_096
+AVATAR_PIXELS_MAX = 128
+"""Of an edge. Four thousand bytes can say that they are a picture of gigabytes, and a leaderboard shows many."""
 STATEMENT_BYTES_MAX = 20_000
 """64 devices, a picture and names take 16 kB at most."""
 NAME_CHARACTERS_MAX = 40
 PROOFS_MAX = 10_000
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
+"""Every PNG begins so; its width and height follow, four bytes each."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
 
@@ -59,7 +66,7 @@ class Consent(Body, frozen=True):
 
 
 class Device(Body, frozen=True):
-    """One of an account's devices. It may act for the account until `until_s`; what it earned stays the account's."""
+    """One of an account's devices. It acts for the account, and earns for it in tasks made, until `until_s`."""
 
     key: Bytes32
     name: Name
@@ -84,6 +91,10 @@ class Statement(Body, frozen=True):
         """Whether this device may act for the account now."""
         device = self.device(key)
         return device is not None and now_s < device.until_s
+
+    def earners(self, created_s: int) -> set[bytes]:
+        """The devices whose credit in a task that was created then is the account's."""
+        return {device.key for device in self.devices if created_s < device.until_s}
 
 
 class SignedStatement(Body, frozen=True):
@@ -160,11 +171,17 @@ def open_statement(data: bytes, verifier: Verifier) -> Statement:
 def _refusal(statement: Statement) -> str | None:
     if not all(map(is_printable, (statement.name, *(device.name for device in statement.devices)))):
         return "a name contains control characters"
-    if statement.avatar and not statement.avatar.startswith(_PNG):
-        return "its picture is no PNG"
+    if statement.avatar and not _is_small_png(statement.avatar):
+        return f"its picture is no PNG of at most {AVATAR_PIXELS_MAX} pixels a side"
     if any(left.key >= right.key for left, right in pairwise(statement.devices)):
         return "its devices are out of order"
     return None
+
+
+def _is_small_png(data: bytes) -> bool:
+    size = data[len(_PNG) : len(_PNG) + 8]
+    edges = (int.from_bytes(size[:4]), int.from_bytes(size[4:]))
+    return data.startswith(_PNG) and len(size) == 8 and all(1 <= edge <= AVATAR_PIXELS_MAX for edge in edges)
 
 
 class Roster:
@@ -184,15 +201,13 @@ class Roster:
                 claim = (device.since_s, account)
                 self._account_of[device.key] = max(claim, self._account_of.get(device.key, claim))
 
-    def account_of(self, device: bytes) -> bytes | None:
+    def account_of(self, device: bytes, created_s: int) -> bytes | None:
+        """Whose account gets what a device earns in a task that was created then."""
         found = self._account_of.get(device)
-        return found[1] if found is not None else None
-
-    def devices_of(self, account: bytes) -> list[bytes]:
-        """The devices that are this account's and no other's."""
-        if account not in self.accounts:
-            return []
-        return [device.key for device in self.accounts[account].devices if self.account_of(device.key) == account]
+        # A device that its last account has ended stands for itself: it had left the account before.
+        if found is None or device not in self.accounts[found[1]].earners(created_s):
+            return None
+        return found[1]
 
 
 def newness(statement: Statement) -> tuple[int, bytes]:
@@ -214,15 +229,15 @@ class Standing:
     tasks: int
 
 
-def leaderboard(tables: Iterable[Mapping[bytes, int]], roster: Roster) -> list[Standing]:
-    """Who earned how much, the most first; one table of millicredits by worker for each task."""
+def leaderboard(tables: Iterable[tuple[int, Mapping[bytes, int]]], roster: Roster) -> list[Standing]:
+    """Who earned how much, the most first; for each task when it was created, and millicredits by worker."""
     amounts: dict[bytes, int] = {}
     workers: dict[bytes, set[bytes]] = {}
     tasks: dict[bytes, int] = {}
-    for table in tables:
+    for created_s, table in tables:
         paid = set()
         for worker, amount in table.items():
-            key = roster.account_of(worker) or worker
+            key = roster.account_of(worker, created_s) or worker
             amounts[key] = amounts.get(key, 0) + amount
             workers.setdefault(key, set()).add(worker)
             paid.add(key)
@@ -247,7 +262,7 @@ class History(Body, frozen=True):
     """The account's file when this was made: whose the devices are."""
     made_s: U53
     proofs: Annotated[tuple[bytes, ...], Meta(max_length=PROOFS_MAX)]
-    """Files that prove credit (credit.py), of the account's devices; none of one device and task twice."""
+    """Files that prove credit (credit.py) which is the account's; none of one device and task twice."""
 
 
 class SignedHistory(Body, frozen=True):
@@ -286,8 +301,37 @@ def open_history(data: bytes, verifier: Verifier) -> ProvedHistory:
     if not verifier(statement.account, HISTORY_DOMAIN, signed.body, signed.signature):
         raise RemoteProtocolError("the account's signature does not fit its history")
     credits = tuple(check_proof(proof, verifier) for proof in history.proofs)
-    if any(statement.device(credit.worker) is None for credit in credits):
-        raise RemoteProtocolError("a history counts what a device of another account has earned")
+    if not all(credit.worker in statement.earners(credit.manifest.created_s) for credit in credits):
+        raise RemoteProtocolError("a history counts what a device has earned that was not the account's, or no longer")
     if len({(credit.task, credit.worker) for credit in credits}) < len(credits):
         raise RemoteProtocolError("a history counts what a device has earned in a task twice")
     return ProvedHistory(statement, history.made_s, credits)
+
+
+class Backup(Body, frozen=True):
+    """All that makes an account on another machine. Whoever has it is the account."""
+
+    seed: Bytes32
+    """The account's secret key."""
+    statement: Annotated[bytes, Meta(max_length=STATEMENT_BYTES_MAX + 200)]
+    """The account's file when this was made, which says where to look for a newer one."""
+
+
+def write_backup(seed: bytes, statement: bytes) -> bytes:
+    """The backup's file."""
+    return BACKUP_MAGIC + encode(Backup(seed, statement))
+
+
+def open_backup(data: bytes, verifier: Verifier) -> tuple[Backup, Statement]:
+    """What a backup holds.
+
+    Raises:
+        RemoteProtocolError: It is none, or its key is another account's than its statement.
+    """
+    if data[: len(BACKUP_MAGIC)] != BACKUP_MAGIC:
+        raise RemoteProtocolError("this is no account's backup")
+    backup = decode(data[len(BACKUP_MAGIC) :], Backup)
+    statement = open_statement(backup.statement, verifier)
+    if Identity(backup.seed).public_key != statement.account:
+        raise RemoteProtocolError("the backup's key is not that of the account it names")
+    return backup, statement

@@ -163,17 +163,31 @@ export interface CreditView {
   readonly proof: Blob;
 }
 
-/** What a screen asks about accounts: join one, look what becomes of it, or who earned most in a task. */
+/** What a screen asks about accounts. Whatever changes ours answers with what it is then. */
 export type AccountAsk =
+  | { readonly what: "look" | "backup" | "saved" | "waiting" | "history" | "leave" }
   | { readonly what: "join"; readonly account: string; readonly name: string }
-  | { readonly what: "look" }
-  | { readonly what: "leaders"; readonly taskId: string };
+  /** Make an account with this device as its first one; the picture is a small PNG, or empty. */
+  | { readonly what: "create"; readonly name: string; readonly picture: Uint8Array; readonly device: string }
+  | { readonly what: "restore"; readonly file: Uint8Array; readonly device: string }
+  /** Null keeps the picture. */
+  | { readonly what: "profile"; readonly name: string; readonly picture: Uint8Array | null }
+  /** A consent as it waits at the server, or as a person has pasted it. */
+  | { readonly what: "link"; readonly consent: Uint8Array | string }
+  | { readonly what: "renew" | "revoke"; readonly peerId: string }
+  /** Null asks for all tasks of this network. */
+  | { readonly what: "leaders"; readonly taskId: string | null }
+  /** Somebody's history. */
+  | { readonly what: "check"; readonly file: Uint8Array };
 
 export interface AccountAnswer {
   /** Our consent as text. */
   readonly consent?: string;
   readonly mine?: AccountView | null;
   readonly leaders?: readonly LeaderView[];
+  readonly waiting?: readonly JoiningView[];
+  readonly file?: Blob;
+  readonly history?: HistoryView;
 }
 
 /** The account that this device belongs to, or has asked to join. */
@@ -181,8 +195,13 @@ export interface AccountView {
   readonly id: string;
   readonly joined: {
     readonly name: string;
-    readonly avatar: Blob | null;
+    readonly picture: Blob | null;
+    /** The account's key is in this browser. */
+    readonly speaks: boolean;
+    /** Its backup can still be saved. */
+    readonly hasBackup: boolean;
     readonly millicredits: number;
+    readonly tasks: readonly EarnedView[];
     readonly devices: readonly {
       readonly peerId: string;
       readonly name: string;
@@ -193,12 +212,37 @@ export interface AccountView {
   } | null;
 }
 
+/** What an account has earned in a task. */
+export interface EarnedView {
+  readonly taskId: string;
+  readonly name: string;
+  readonly millicredits: number;
+}
+
+/** A device that asks to join our account. */
+export interface JoiningView {
+  readonly peerId: string;
+  readonly name: string;
+  readonly consent: Uint8Array;
+}
+
+/** What somebody's history proves. */
+export interface HistoryView {
+  readonly id: string;
+  readonly name: string;
+  readonly picture: Blob | null;
+  readonly madeS: number;
+  readonly tasks: readonly EarnedView[];
+}
+
 /** A line of a leaderboard: an account, or a device that belongs to none (its name is empty). */
 export interface LeaderView {
   readonly id: string;
   readonly name: string;
+  readonly picture: Blob | null;
   readonly millicredits: number;
   readonly workers: number;
+  readonly tasks: number;
 }
 
 /** One vote on one chunk as the creator's page shows it. */

@@ -52,7 +52,7 @@ async function makeKey(): Promise<StoredKey> {
 }
 
 /** A signer whose secret the browser keeps. Signatures come later: see `Signer.sign`. */
-class BrowserIdentity implements Signer {
+export class BrowserIdentity implements Signer {
   readonly peerId: PeerId;
   sealing: SealKeys | null = null;
   private made: Promise<void> = Promise.resolve();

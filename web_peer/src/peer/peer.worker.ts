@@ -123,9 +123,11 @@ async function begin(address: string): Promise<Station> {
     onDialFailed: (peerId, reason) => runtime.feed({ kind: "dialFailed", peerId, reason }),
     onSignal: (to, through, signal) => runtime.feed({ kind: "signalMade", to, through, signal }),
     onPeers: (peerIds) => runtime.feed({ kind: "peersDiscovered", peerIds }),
-    onSignaling: (_state, detail) => {
+    onSignaling: (state, detail) => {
       made.signalingDetail = detail;
       onChanged();
+      // The server forgets at its end whose this device is.
+      if (state === "entered") void made.toldWhose().catch(() => undefined);
     },
   });
   made.attach(runtime);

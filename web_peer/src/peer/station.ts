@@ -374,6 +374,11 @@ export class Station {
     return account(asked, { server: link.baseUrl, signer: keys.signer, store, verify, blobs, ledgers, unixS: unixS() });
   }
 
+  /** Have the server know whose this device is, if it is somebody's. */
+  async toldWhose(): Promise<void> {
+    if (await this.parts.store.read("account")) await this.account({ what: "look" });
+  }
+
   async readBundle({ bytes }: Commands["readBundle"]["args"]): Promise<TaskView> {
     const { bundleView, openBundle } = await this.publishing();
     const bundle = openBundle(bytes, this.parts.verifying.verify);

@@ -9,6 +9,7 @@
  */
 
 import type { Hex } from "../protocol/bytes";
+import type { StoredAccountKey } from "./account_key";
 import type { Settings } from "./console";
 import type { StoredKey } from "./keys";
 import type { SavepointName, StoredSavepoint } from "./savepoints";
@@ -52,7 +53,11 @@ interface Values {
   /** Tasks consented to that the person does not want to work on now. */
   unchosen: readonly Hex[];
   /** The account asked to join, and what it says of itself since it named us. */
-  account: { readonly asked: Uint8Array; readonly statement: Uint8Array | null };
+  account: { readonly asked: Uint8Array; readonly statement: Uint8Array | null } | undefined;
+  /** The account's key, where this browser speaks for it. */
+  accountKey: StoredAccountKey | null;
+  /** What the key is made of, until a backup of it is saved. */
+  accountSeed: Uint8Array | null;
   /** Whether to go on computing after a reload. */
   isOn: boolean;
   /** The names of those that there are. */

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { CreditView, Happening, Snapshot } from "../peer/console";
 import { Action } from "../widgets/action";
+import { credits } from "../widgets/credits";
 import { ago, bytes, count, date, duration, fingerprint } from "../widgets/format";
 import { save } from "../widgets/save";
 import { Sparkline } from "../widgets/sparkline";
@@ -9,10 +10,10 @@ import type { ScreenProps } from "./screen";
 
 /** Everything this device did, to look at, to take away and to delete. */
 export function Me({ peer, snapshot }: ScreenProps) {
-  const [credits, setCredits] = useState<readonly CreditView[]>([]);
+  const [earned, setEarned] = useState<readonly CreditView[]>([]);
   useEffect(() => {
     // What was earned so far: it changes with checkpoints, and is looked at again when the screen is opened again.
-    peer.ask("credit", {}).then(setCredits, () => undefined);
+    peer.ask("credit", {}).then(setEarned, () => undefined);
   }, [peer]);
   // Whoever comes by an account's code comes for that.
   const [isInvited] = useState(new URLSearchParams(location.hash.slice(1)).has("a"));
@@ -23,7 +24,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
         <h1 tabIndex={-1}>My contribution</h1>
         <p class="lead">{thanks(snapshot)}</p>
       </header>
-      {isInvited && <Account peer={peer} />}
+      {isInvited && <Account peer={peer} peerId={snapshot.peerId} />}
       <section class="card">
         <h2>Last 24 hours</h2>
         <Sparkline hours={snapshot.lastDay} />
@@ -45,13 +46,13 @@ export function Me({ peer, snapshot }: ScreenProps) {
                   {count(mine.done)} done, {count(mine.confirmed)} confirmed, {count(mine.outvoted)} outvoted,{" "}
                   {duration(mine.computeSeconds)}
                 </span>
-                <Earned credit={credits.find((credit) => credit.taskId === taskId)} />
+                <Earned credit={earned.find((credit) => credit.taskId === taskId)} />
               </li>
             ))}
           </ul>
         )}
       </section>
-      {!isInvited && <Account peer={peer} />}
+      {!isInvited && <Account peer={peer} peerId={snapshot.peerId} />}
       <section class="card">
         <h2>Log</h2>
         <Log happenings={snapshot.happenings} snapshot={snapshot} />
@@ -59,8 +60,8 @@ export function Me({ peer, snapshot }: ScreenProps) {
       <section class="card">
         <h2>Your data</h2>
         <p>
-          This device keeps {bytes(snapshot.storedBytes)}: its key, your consents and settings, the counts above, and
-          the code and records of tasks. Nothing of it tells who you are; other peers see the key{" "}
+          This device keeps {bytes(snapshot.storedBytes)}: its key, your account if you have one, your consents and
+          settings, the counts above, and the code and records of tasks. Nothing of it tells who you are, unless you gave your account a name; other peers see the key{" "}
           <span class="key">{fingerprint(snapshot.peerId)}</span>.
         </p>
         <div class="buttons">
@@ -77,7 +78,7 @@ function Earned({ credit }: { credit: CreditView | undefined }) {
   if (credit === undefined) return null;
   return (
     <span>
-      {(credit.millicredits / 1_000).toLocaleString("en")} credits{" "}
+      {credits(credit.millicredits)}{" "}
       <Action act={async () => save(credit.proof, `${credit.taskId.slice(0, 12)}.cccredit`)}>Save the proof</Action>
     </span>
   );
@@ -148,8 +149,8 @@ function Forget({ peer }: { peer: ScreenProps["peer"] }) {
       <dialog ref={dialog} aria-labelledby="forget-title">
         <h2 id="forget-title">Delete everything?</h2>
         <p>
-          Key, consents, settings, counts and stored tasks of this device are deleted, and computing stops. Tasks you
-          published can no longer be finished from here. This cannot be undone.
+          Key, account, consents, settings, counts and stored tasks of this device are deleted, and computing stops. An
+          account whose key is nowhere else is gone. Tasks you published can no longer be finished from here. This cannot be undone.
         </p>
         <div class="buttons">
           <Action

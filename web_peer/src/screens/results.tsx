@@ -54,7 +54,7 @@ function Known({ peer, task }: { peer: Console; task: TaskView }) {
           </p>
         </section>
       )}
-      <Leaders peer={peer} task={task} />
+      <Leaders peer={peer} taskId={task.taskId} title="Who helped most" version={task.accepted} />
       <Evidence />
       <Live text={`${percent(done, task.chunks)} percent verified.`} />
     </div>

@@ -4,12 +4,14 @@ import { Creator } from "../widgets/creator";
 import { count, percent } from "../widgets/format";
 import { Meter } from "../widgets/meter";
 import { mayCompute, refusalOf } from "./consent";
+import { Leaders } from "./results/leaders";
 import type { ScreenProps } from "./screen";
 
 /** All tasks this device knows of, the open ones first; here a person chooses what to work on. */
 export function Tasks({ peer, snapshot }: ScreenProps) {
   const open = snapshot.tasks.filter((task) => task.state === "open");
   const over = snapshot.tasks.filter((task) => task.state !== "open");
+  const accepted = snapshot.tasks.reduce((sum, task) => sum + task.accepted, 0);
   return (
     <div class="stack">
       <header>
@@ -41,6 +43,7 @@ export function Tasks({ peer, snapshot }: ScreenProps) {
           </ul>
         </>
       )}
+      <Leaders peer={peer} taskId={null} title="Who helped most here" version={accepted} />
     </div>
   );
 }
