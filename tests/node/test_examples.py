@@ -7,7 +7,8 @@ import json
 import math
 import shutil
 import struct
-from itertools import product
+from hashlib import sha256
+from itertools import permutations, product
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,10 @@ from crowdcompute.creator.build import build
 from crowdcompute.creator.gpu_package import make_package
 from crowdcompute.creator.task_file import read_task_file
 from crowdcompute.creator.work import make_manifest, read_module
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.gpu import Comparison, open_package
 from crowdcompute.protocol.split import chunk_input
+from crowdcompute.protocol.tally import ChunkState, Vote, tally_chunk
 from crowdcompute.protocol.wasm import admit, rewrite
 
 if TYPE_CHECKING:
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ["collatz", "deep_field", "deep_zoom", "path_trace", "value_at_risk", "van_der_waerden"]
-GPU_NAMES = ["digits", "gpu_collatz"]
+GPU_NAMES = ["digits", "gpu_collatz", "gpu_path_trace"]
+FLOAT_NAMES = ["digits", "gpu_path_trace"]
 
 
 def load(example: str, script: str) -> ModuleType:
@@ -262,3 +266,73 @@ def test_the_fallback_of_the_digits_is_near_what_python_computes_and_an_error_of
     for item in range(640):
         wrong = [*expected[:item], 1.01 * expected[item], *expected[item + 1 :]]
         assert not comparison.are_close(result, struct.pack("<640f", *wrong))
+
+
+def test_the_fallback_of_the_path_tracer_is_near_what_python_computes() -> None:
+    pixel = load("gpu_path_trace", "reference").pixel
+    left, top = 64, 48
+    result = Instance("gpu_path_trace").run(struct.pack("<4q", left, top, 16, 16)) or b""
+    off = [
+        abs(one - other)
+        for column, row in ((66, 50), (70, 63), (79, 48), (64, 56), (71, 55), (77, 60))
+        for one, other in zip(
+            pixel(column, row),
+            struct.unpack_from("<3f", result, 12 * ((row - top) * 16 + column - left)),
+            strict=True,
+        )
+    ]
+    # One path that hits here and misses there is allowed for.
+    assert sum(each > 5e-5 for each in off) <= 3
+    assert max(off) < 0.02
+
+
+def of_floats(example: str) -> tuple[Comparison, list[float]]:
+    """How an example's results are compared, and one of them."""
+    task = read_task_file(EXAMPLES / example)
+    package = open_package(read_module(task))
+    assert package.comparison is not None
+    golden = package.package.golden[0]
+    return package.comparison, list(struct.unpack(f"<{len(golden.result) // 4}f", golden.result))
+
+
+def packed(numbers: list[float]) -> bytes:
+    return struct.pack(f"<{len(numbers)}f", *numbers)
+
+
+@pytest.mark.parametrize("example", FLOAT_NAMES)
+def test_no_error_of_one_percent_passes_an_examples_comparator_whichever_side_it_is_on(example: str) -> None:
+    comparison, right = of_floats(example)
+    assert comparison.are_close(packed(right), packed(right))
+    for factor in (1.01, 0.99):
+        for first, step in ((0, 1), (0, 2), (1, 3), (7, 20)):
+            wrong = [factor * each if (at - first) % step == 0 else each for at, each in enumerate(right)]
+            assert not comparison.are_close(packed(right), packed(wrong))
+            assert not comparison.are_close(packed(wrong), packed(right))
+    third = len(right) // 3
+    for begin in range(0, 3 * third, third):
+        wrong = [*right[:begin], *(1.01 * each for each in right[begin : begin + third]), *right[begin + third :]]
+        assert not comparison.are_close(packed(right), packed(wrong))
+
+
+@pytest.mark.parametrize("example", FLOAT_NAMES)
+def test_votes_on_an_example_say_the_same_in_every_order_and_a_liar_of_one_percent_is_an_offender(example: str) -> None:
+    comparison, right = of_floats(example)
+    rng = Random(7)
+    honest = [[each * (1 + rng.uniform(-2e-7, 2e-7)) for each in right] for _ in range(3)]
+    lie = [1.01 * each for each in right]
+    results = {bytes([Status.OK]) + sha256(packed(each)).digest(): packed(each) for each in (*honest, lie)}
+
+    def same(_: int, one: bytes, other: bytes) -> bool:
+        return comparison.is_same(one, results[one], other, results[other])
+
+    workers = dict(zip((bytes([number]) * 32 for number in range(4)), results, strict=True))
+    liar = list(workers)[-1]
+    votes = [Vote(worker, value, assigned=True) for worker, value in workers.items()]
+    agreed = {tally_chunk(order, 2, tainted=False, same=same) for order in permutations(votes[:3])}
+    assert [(each.state, each.missing) for each in agreed] == [(ChunkState.AGREED, 0)]
+    assert {tally_chunk(order, 2, tainted=False, same=same).state for order in permutations(votes)} == {
+        ChunkState.DISPUTED
+    }
+    creators = Vote(bytes(32), next(iter(results)), trusted=True)
+    settled = {tally_chunk(order, 2, tainted=False, same=same) for order in permutations([*votes, creators])}
+    assert [each.offenders for each in settled] == [(liar,)]

@@ -50,7 +50,10 @@ class Machine:
         self._runner.close()
 
     def compute(self, package: bytes, *ranges: tuple[int, int], limits: Limits = LIMITS) -> tuple[ChunkOutcome, ...]:
-        chunks = [ChunkInput(number, struct.pack("<2q", *each), 0) for number, each in enumerate(ranges)]
+        return self.execute(package, *(struct.pack("<2q", *each) for each in ranges), limits=limits)
+
+    def execute(self, package: bytes, *inputs: bytes, limits: Limits = LIMITS) -> tuple[ChunkOutcome, ...]:
+        chunks = [ChunkInput(number, data, 0) for number, data in enumerate(inputs)]
         digest = hashlib.sha256(package).digest()
         return self._runner.run(self.pool.execute(digest, package, limits, True, chunks, "gpu"))  # noqa: FBT003
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 KERNELS, DAMAGED = 6, 100
 """Random ones. benchmarks/gpu_fuzz.py compares as many as one likes."""
 CHUNK = (5, 37)
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,25 @@ def test_random_kernels_of_floats_compute_what_wgsl_allows(vulkan: Machine, open
             assert machine.pool.gpu.takes(sha256(package).digest())
             assert outcome.status is Status.OK
             assert not strayed(open_package(package), struct.pack("<2q", *CHUNK), outcome.data)
+
+
+@pytest.mark.parametrize("example", ["digits", "gpu_path_trace"])
+def test_an_example_of_floats_agrees_on_all_devices_with_its_fallback(
+    vulkan: Machine, opencl: Machine, example: str
+) -> None:
+    package = (EXAMPLES / example / f"{example}.kernel").read_bytes()
+    task = open_package(package)
+    assert task.comparison is not None
+    golden = task.package.golden[-1]
+    for machine in (vulkan, opencl):
+        (outcome,) = machine.execute(package, golden.input)
+        assert machine.pool.gpu.takes(sha256(package).digest()), machine.pool.gpu.refusal(sha256(package).digest())
+        assert task.comparison.are_close(outcome.data, golden.result)
+        assert not task.comparison.are_close(outcome.data, scaled(golden.result, 1.01))
+
+
+def scaled(data: bytes, factor: float) -> bytes:
+    return struct.pack(f"<{len(data) // 4}f", *(factor * each for (each,) in struct.iter_unpack("<f", data)))
 
 
 def test_naga_takes_what_is_a_kernel_and_what_the_guard_makes_of_it() -> None:

@@ -1,9 +1,11 @@
-// Every built-in function of floats; a kernel that no peer executes yet.
+// Every built-in function of floats, and constants of every kind of f32.
 @group(0) @binding(0) var<storage, read> data: array<f32>;
 @group(0) @binding(1) var<storage, read_write> out: array<f32>;
 
 const THIRD = 1.0 / 3.0;
 const TINY: f32 = 1e-3f;
+const WEIGHTS = array<f32, 6>(0.1, -3.0, 0.0, 1e-40, 3.4028234e38, -65504.0);
+var<private> bias: f32 = -0.75;
 
 fn norm(x: f32, y: f32) -> f32 {
     return sqrt(fma(x, x, y * y)) + inverseSqrt(abs(x) + .5) / THIRD;
@@ -20,5 +22,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (y != y || x >= 1e10) {
         y = bitcast<f32>(bitcast<u32>(x) & 0x7fffffffu);
     }
-    out[id.x] = select(norm(x, y), 0.0, x == 0.0);
+    bias += WEIGHTS[id.x % 6u];
+    out[id.x] = select(norm(x, y), bias, x == 0.0);
 }

@@ -97,6 +97,16 @@ def bits(constant: Constant) -> int:
     return int(constant.value) & 0xFFFF_FFFF
 
 
+def literal_of(constant: Constant) -> str:
+    """An f32 as a number of WGSL and of C, exactly: whole times a power of two, in hexadecimal."""
+    word = bits(constant)
+    exponent, fraction = word >> 23 & 0xFF, word & 0x7F_FFFF
+    sign = "-" if word >> 31 else ""
+    if exponent == 0:
+        return f"{sign}0x{fraction:x}p-149f"
+    return f"{sign}0x{fraction | 0x80_0000:x}p{exponent - 150}f"
+
+
 def from_bits(word: int, type_: Scalar) -> Constant:
     """The constant of this type with these bits.
 

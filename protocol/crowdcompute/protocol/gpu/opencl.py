@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .constants import bits
+from .constants import bits, literal_of
 from .printing import OUT_OF_BOUNDS, OUT_OF_FUEL, Printer
 from .syntax import Constant
 
@@ -75,7 +75,10 @@ class _OpenCl(Printer):
         self.lines = _HEAD.splitlines()
         for each in kernel.globals:
             if each.space == "table":
-                values = ", ".join(self.constant(value) for value in each.values)
+                # as_float is computed where something runs.
+                values = ", ".join(
+                    literal_of(value) if value.type == "f32" else self.constant(value) for value in each.values
+                )
                 self.line(f"__constant {_TYPES[each.type]} {each.name}[{each.length}] = {{{values}}};")
         self._state()
         self.lines += _GUARD.format(out_of_bounds=OUT_OF_BOUNDS).splitlines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .constants import bits
+from .constants import bits, literal_of
 from .printing import OUT_OF_BOUNDS, OUT_OF_FUEL, Printer
 from .syntax import Constant
 
@@ -82,7 +82,8 @@ class _Wgsl(Printer):
         return f"array<{element}, {variable.length}>" if variable.length else f"array<{element}>"
 
     def _global(self, variable: Variable) -> None:
-        values = ", ".join(self.constant(each) for each in variable.values)
+        # Not every compiler computes a bitcast where nothing runs yet.
+        values = ", ".join(literal_of(each) if each.type == "f32" else self.constant(each) for each in variable.values)
         match variable.space:
             case "table":
                 kind = self._array(variable)

@@ -75,6 +75,16 @@ export function bits({ type, value }: Constant): number {
   return word.getUint32(0);
 }
 
+/** An f32 as a number of WGSL, exactly: whole times a power of two, in hexadecimal. */
+export function literalOf(constant: Constant): string {
+  const unsigned = bits(constant);
+  const exponent = (unsigned >>> 23) & 0xff;
+  const fraction = unsigned & 0x7fffff;
+  const sign = unsigned >>> 31 === 1 ? "-" : "";
+  if (exponent === 0) return `${sign}0x${fraction.toString(16)}p-149f`;
+  return `${sign}0x${(fraction | 0x800000).toString(16)}p${exponent - 150}f`;
+}
+
 /**
  * The constant of this type with these bits.
  *

@@ -5,7 +5,7 @@
  * through a function that sees to it that it is one.
  */
 
-import { bits } from "./constants";
+import { bits, literalOf } from "./constants";
 import { ENTRY, RUN_BINDING, STATUS_BINDING } from "./guard";
 import type { Block, Constant, Element, Expression, Func, Kernel, Simple, Statement, Variable } from "./syntax";
 
@@ -89,7 +89,8 @@ class Printer {
   private global(variable: Variable): void {
     const { name, space } = variable;
     const kind = typeOf(variable);
-    const values = variable.values.map(constantText).join(", ");
+    // Not every compiler computes a bitcast where nothing runs yet.
+    const values = variable.values.map((each) => (each.type === "f32" ? literalOf(each) : constantText(each))).join(", ");
     if (space === "table") this.line(`const ${name}: ${kind} = ${kind}(${values});`);
     else this.line(`var<${space}> ${name}: ${kind}${values === "" ? "" : ` = ${values}`};`);
   }
