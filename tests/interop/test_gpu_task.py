@@ -6,10 +6,10 @@ import importlib.util
 import struct
 from typing import TYPE_CHECKING, Any
 
+import wasmtime
 from tests.interop.conftest import EXAMPLES
-from tests.node.test_gpu_executor import floats
 
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.wasm import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,19 +27,37 @@ module = "measured.kernel"
 kernel = "kernel.wgsl"
 fallback = "measured.wasm"
 invocations = "count"
-fuel = 10
+fuel = 20_000
 golden = [[0, 1]]
 [gpu.uniform]
 start = "start"
-count = "count"
 [gpu.outputs]
-out = { elements = 1, compare = { kind = "tol", absolute = 0.6, relative = 0, outliers = 0 } }
+tile = { elements = 16_384, compare = { kind = "tol", absolute = 0.6, relative = 0, outliers = 0 } }
 [split]
 range = [1, 5, 1]
 [verify]
 replication = 2
 eps = 0.5
 """
+TILE = 64 * 64 * 4
+DEVICE = """
+struct Chunk { start: u32 }
+@group(0) @binding(0) var<uniform> chunk: Chunk;
+@group(0) @binding(1) var<storage, read_write> tile: array<f32>;
+@compute @workgroup_size(1) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    for (var at = 0u; at < 16384u; at++) { tile[id.x * 16384u + at] = select(7.0, 7.25, chunk.start != 0u); }
+}
+"""
+MODULE = """(module (memory (export "memory") 3)
+    (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
+    (func (export "cc_run") (param i32 i32) (result i64)
+        (local $at i32)
+        (local.set $at (i32.const 65536))
+        (loop $next
+            (f32.store (local.get $at) (f32.const 7))
+            (local.set $at (i32.add (local.get $at) (i32.const 4)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 131072))))
+        (i64.const 0x1000000010000)))"""
 
 
 def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
@@ -81,16 +99,15 @@ def test_a_device_and_a_module_agree_byte_for_byte_and_the_task_is_certified(
     assert any(device.peer_id in row["agreed"] for row in rows)
 
 
-def test_floats_that_differ_between_a_device_and_a_module_are_certified_and_audited(
+def test_tiles_of_floats_that_differ_between_a_device_and_a_module_are_certified_and_audited(
     place: Place, join: str, task_id: Callable[[Running], str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "measured"
     folder.mkdir()
     (folder / "task.toml").write_text(MEASURED)
-    # The fallback says 7; the device 7.25, but for the golden vector's chunk.
-    package = open_package(floats("7.25", absolute=0.6)).package
-    (folder / "kernel.wgsl").write_bytes(package.source)
-    (folder / "measured.wasm").write_bytes(package.fallback)
+    # The module says 7; the device 7.25, but for the golden vector's chunk.
+    (folder / "kernel.wgsl").write_text(DEVICE)
+    (folder / "measured.wasm").write_bytes(rewrite(bytes(wasmtime.wat2wasm(MODULE))))
     assert place.cc_task("build", folder).code == 0
     device = place.node(join, "device", CC_GPU="software").joined()
     publishing = place.start_publish(folder, join)
@@ -100,7 +117,7 @@ def test_floats_that_differ_between_a_device_and_a_module_are_certified_and_audi
     assert all(device.peer_id in row["agreed"] and len(row["agreed"]) == 2 for row in rows), rows
     assert not any(row["disagreed"] for row in rows)
     # What the creator has executed itself, by the module, stands for both.
-    assert files == {chunk: struct.pack("<f", 7.0) for chunk in range(4)}
+    assert files == dict.fromkeys(range(4), TILE * struct.pack("<f", 7.0))
     audited = place.cc_task("audit", place.folder / "results", "--results", place.folder / "results", home="stranger")
     assert audited.code == 0, audited.err
     assert "compared" in audited.out

@@ -45,7 +45,7 @@ class Mutant:
 TALLY, REFEREE, POLICY = "test_tally.py", "test_referee.py", "test_policy.py"
 AUDITING, CLOSING, PICKING, ASSIGNING = "test_auditing.py", "test_closing.py", "test_picking.py", "test_assigning.py"
 RECOUNT, BATCH, LEDGER, MERKLE = "test_recount.py", "test_batch.py", "test_ledger.py", "test_merkle.py"
-STEWARDS = "test_stewards.py"
+STEWARDS, NAMED = "test_stewards.py", "test_named.py"
 
 MUTANTS = (
     Mutant(
@@ -100,9 +100,23 @@ MUTANTS = (
     Mutant(
         "what holds no numbers is a vote",
         "opening",
-        "if comparison is not None and leaf.status is Status.OK and not comparison.is_result(leaf.data):",
+        "if comparison is not None and leaf.status is Status.OK and (data is None or not comparison.is_result(data)):",
         "if False:",
         REFEREE,
+    ),
+    Mutant(
+        "a result of floats that nobody delivers is a vote all the same",
+        "named",
+        "if is_named(leaf) and self._blobs.size(leaf.digest) is None:\n                self._lacking",
+        "if False:\n                self._lacking",
+        NAMED,
+    ),
+    Mutant(
+        "what nobody delivered never counts, whoever brings it later",
+        "named",
+        "counted = self._lacking.pop(digest, []) if here else []",
+        "counted: list[Held] = []",
+        NAMED,
     ),
     Mutant(
         "a worker's last vote counts, whichever came last",

@@ -44,7 +44,7 @@ from crowdcompute.protocol.records import (
 from crowdcompute.protocol.recount import DoesNotHold, recount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from tests.conftest import ExpectVectors
 
@@ -87,6 +87,7 @@ class Job:
         seq: int = 0,
         opens: bool = True,
         status: Status = Status.OK,
+        unshown: Collection[int] = (),
     ) -> None:
         leaves = [Leaf(chunk, status, inline=True, size=len(data), data=data) for chunk, data in results.items()]
         seq = seq or len(self.shown)
@@ -95,7 +96,9 @@ class Job:
         votes = tuple((int(leaf.status), leaf.digest) for leaf in leaves)
         opening: CommitOpening | ComparedOpening = CommitOpening(salt, votes)
         if self.package:
-            opening = ComparedOpening(salt, votes, tuple(leaf.data for leaf in leaves))
+            opening = ComparedOpening(
+                salt, votes, tuple(b"" if leaf.chunk in unshown else leaf.data for leaf in leaves)
+            )
         self.say(worker, commit, encode(opening) if opens else b"")
 
     def close(
@@ -230,6 +233,23 @@ def measured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
         dict.fromkeys(range(CHUNKS), WORKERS),
         lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 5, 0, 0, 0, 0.9, bound, 0.95),
         {chunk: first_of(*(about(chunk, off=off)[chunk] for off in offs)) for chunk in range(CHUNKS)},
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def named(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """Large results: what two devices have alike is shown once, and what one worker never delivered is nothing."""
+    job = with_tolerance(creator, make_manifest, 1, 0.9)
+    job.vote(ALICE, about(*range(CHUNKS)))
+    for worker, results in ((BOB, about(0, 1, 2, 3) | about(4, off=0.5)), (CAROL, about(*range(CHUNKS), off=0.25))):
+        job.ask(worker, range(CHUNKS))
+        job.vote(worker, results, unshown=range(4) if worker is BOB else range(CHUNKS))
+    bound = error_bound(0.8 * CHUNKS, 0, convicted=False)
+    job.close(
+        dict.fromkeys(range(CHUNKS), (ALICE, BOB)),
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 5, 0, 0, 0, 0.9, bound, 0.95),
+        about(0, 1, 2, 3) | {4: first_of(about(4)[4], about(4, off=0.5)[4])},
     )
     return job
 
@@ -418,6 +438,13 @@ def test_what_a_steward_said_is_counted_as_its_creator_says(entrusted: Job, take
     assert not counted.by_steward
 
 
+def test_large_results_are_shown_once_and_what_nobody_delivered_is_no_vote(named: Job) -> None:
+    counted = recount(named.shown, verify)
+    assert counted.credit.keys() == {ALICE.public_key, BOB.public_key}
+    assert counted.wrong_votes == {}
+    assert any("nobody delivered" in point for point in counted.cannot_check)
+
+
 def test_all_jobs_are_as_certified(honest: Job, lied_to: Job, given_up: Job, measured: Job, mismeasured: Job) -> None:
     counted = recount(measured.shown, verify)
     assert counted.wrong_votes == {}
@@ -440,6 +467,7 @@ def test_the_vectors_hold(
     given_up: Job,
     measured: Job,
     mismeasured: Job,
+    named: Job,
     entrusted: Job,
     taken_back: Job,
     expect_vectors: ExpectVectors,
@@ -453,6 +481,7 @@ def test_the_vectors_hold(
         "given up": given_up,
         "measured": measured,
         "mismeasured": mismeasured,
+        "named": named,
         "entrusted to a steward": entrusted,
         "taken back from a steward": taken_back,
     }

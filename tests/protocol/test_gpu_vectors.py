@@ -310,6 +310,7 @@ PACKAGES: dict[str, bytes] = {
     "floats without a result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=b""),)),
     "another result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=bytes(4)),)),
     "a result that is no number": halves(golden=(golden(struct.pack("<f", float("nan"))),)),
+    "a large result": halves(golden=(golden(struct.pack("<2000f", *range(2_000))),)),
     "a result of integers": package(golden=(golden(bytes(4)),)),
     "another field": package(uniform=(Field(name="first", value="start"), Field(name="last", value="stop"))),
     "a field too few": package(uniform=(Field(name="first", value="start"),)),

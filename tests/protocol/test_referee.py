@@ -83,7 +83,12 @@ def step_by_step(sequence: list[Step], replication: int, comparison: Comparison 
                 opened = [leaf(chunk, data) for chunk, data in named.items()]
                 seq = len(cast)
                 cast.append(
-                    Ballot(worker, seq, bytes((seq,)), {each.chunk: counted_value(each, comparison) for each in opened})
+                    Ballot(
+                        worker,
+                        seq,
+                        bytes((seq,)),
+                        {each.chunk: counted_value(each, comparison, each.data) for each in opened},
+                    )
                 )
                 touched.update(referee.cast(worker, opened, seq))
                 # The creator's role convicts whoever contradicts itself, itself included should it ever happen.

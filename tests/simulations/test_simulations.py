@@ -141,10 +141,16 @@ def test_liars_are_convicted_and_none_of_their_results_accepted(kind: str, repli
     assert outcome.figures["convicted"] == 2
 
 
-@pytest.mark.parametrize("kind", ["withholder", "staller"])
-def test_the_job_ends_without_those_who_do_not_deliver(kind: str) -> None:
-    big_results = "\nresult_bytes = 6_000" if kind == "withholder" else ""
-    text = SMALL.replace("replication = 2", "replication = 2" + big_results)
+@pytest.mark.parametrize(
+    ("kind", "results"),
+    [
+        ("withholder", "result_bytes = 6_000"),
+        ("withholder", "result_bytes = 1_500\ntolerance = 0.5"),  # Each byte is a number there.
+        ("staller", ""),
+    ],
+)
+def test_the_job_ends_without_those_who_do_not_deliver(kind: str, results: str) -> None:
+    text = SMALL.replace("replication = 2", f"replication = 2\n{results}")
     outcome = run(parse_scenario(text + f'[[liars]]\nkind = "{kind}"\ncount = 2\n'), 1)
     assert outcome.failures == []
     assert outcome.figures["convicted"] == 0

@@ -165,10 +165,10 @@ describe("a maker", () => {
     const data = new Uint8Array(5_000);
     const [one, same] = [maker.make(7, data), maker.make(8, data)];
     made.close([7]);
-    maker.giving.release();
+    maker.giving.release(0);
     expect([maker.blobs.size(one.sealed), maker.blobs.size(one.digest)]).toEqual([null, 5_000]);
     made.close([7, 8], 1);
-    maker.giving.release();
+    maker.giving.release(0);
     expect([maker.blobs.size(same.sealed), maker.blobs.size(same.digest)]).toEqual([null, null]);
   });
 });

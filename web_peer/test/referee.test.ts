@@ -56,7 +56,7 @@ test.each([
         switch (each.what) {
           case "cast": {
             const leaves = each.votes.map(([chunk, result]) => leaf(chunk, result));
-            const values = new Map<number, Value>(leaves.map((each) => [each.chunk, countedValue(each, compared.comparison)]));
+            const values = new Map<number, Value>(leaves.map((each) => [each.chunk, countedValue(each, compared.comparison, each.data)]));
             ballots.push({ worker: each.worker, seq: ballots.length, commit: `commit ${ballots.length}`, values });
             touch(referee.cast(each.worker, leaves, ballots.length - 1));
             // The creator's role convicts whoever contradicts itself, itself included should it ever happen.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .identity import Signer
     from .ledger import Ledger
+    from .named import Named
     from .referee import Referee
     from .storage import BlobStore
 
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
 class Collecting:
     """The fetching of one task's results."""
 
-    def __init__(self, signer: Signer, ledger: Ledger, desk: Desk, blobs: BlobStore, referee: Referee) -> None:
+    def __init__(
+        self, signer: Signer, ledger: Ledger, desk: Desk, blobs: BlobStore, referee: Referee, named: Named
+    ) -> None:
         self._ledger = ledger
         self._desk = desk
         self._blobs = blobs
         self._referee = referee
+        self._named = named
         self._fetching: dict[bytes, set[int]] = {}  # result -> chunks that have it
         self._custodians: dict[bytes, tuple[bytes, ...]] = {}  # worker -> who keeps its results, the latest first
         self._reclaiming = Reclaiming(signer, ledger, desk, blobs)
 
-    def named(self, worker: bytes, custodians: Iterable[bytes]) -> None:
+    def kept_by(self, worker: bytes, custodians: Iterable[bytes]) -> None:
         """A worker says who keeps its results."""
         named = (*custodians, *self._custodians.get(worker, ()))
         self._custodians[worker] = tuple(dict.fromkeys(named))[:CUSTODIANS_MAX]
@@ -70,6 +74,8 @@ class Collecting:
 
     def _copies(self, digest: bytes) -> list[Copy]:
         """The sealed copies that votes for a result name."""
+        if self._named.needs(digest):
+            return self._named.copies(digest, self._custodians)
         return [
             Copy(worker, leaf, self._custodians[worker])
             for chunk in sorted(self._fetching.get(digest, ()))

@@ -30,8 +30,9 @@ from .executing import Executing
 from .frames import Keep, Kept
 from .gpu import read_comparison
 from .identity import peer_id_of
+from .named import Held, Named
 from .onward import Gathering
-from .opening import Shown, check_inline, shown_records
+from .opening import Shown, check_compared, is_named, shown_records
 from .records import (
     EVERYTHING,
     LEAVING_TTL_S,
@@ -57,6 +58,7 @@ from .referee import Referee
 from .results import ChunkResult, Progress, Results
 from .settling import Settling
 from .stewarding import delegate
+from .tally import ChunkState
 from .voting import commits_of
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class CreatorRole:
         self._desk = desk
         self._blobs = blobs
         self._package = _package_that_compares(manifest, blobs)
+        self._named = Named(signer.public_key, ledger, desk, blobs)
         self._office = office
         self._entrusted = Entrusted(ledger, office.stewards)
         self.referee = Referee(
@@ -113,6 +116,7 @@ class CreatorRole:
             read_comparison(self._package) if self._package else None,
             asked=self._entrusted.asked_for_us,
             steward=signer.public_key,
+            read=self._named.read,
         )
         """The opened votes, also for whoever checks us."""
         self._results = Results(manifest, self.referee, blobs)
@@ -123,9 +127,17 @@ class CreatorRole:
         self._executing = Executing(config, ledger, self._read_inputs, self._gathering)
         capacity = desk.pace(ledger).capacity
         self._dispatch = Dispatch(
-            config, rng, ledger, self.referee, self._closing, self._executing, self._assign, capacity
+            config,
+            rng,
+            ledger,
+            self.referee,
+            self._closing,
+            self._executing,
+            self._assign,
+            capacity,
+            self._named.voters,
         )
-        self._collecting = Collecting(signer, ledger, desk, blobs, self.referee)
+        self._collecting = Collecting(signer, ledger, desk, blobs, self.referee, self._named)
         self._settling = Settling(
             ledger,
             desk,
@@ -180,6 +192,8 @@ class CreatorRole:
         for worker in self._admitting.not_admitted():
             self._admitting.joined(worker)
         self._review(list(self.referee.touched_chunks()), now)
+        if self.state is not TaskState.CLOSED:
+            self._named.fetch()
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken a record, our own included when they are restored."""
@@ -270,6 +284,9 @@ class CreatorRole:
         self._revoked(steward, now)
 
     def _result_settled(self, digest: bytes, here: bool, now: float) -> None:
+        if self._named.needs(digest):
+            self._counted(self._named.settled(digest, here=here), now)
+            return
         chunks = self._collecting.over(digest)
         if not here:
             # A vote without its result is worth nothing to the creator; its own execution replaces it.
@@ -325,6 +342,9 @@ class CreatorRole:
             self._desk.publish(self.ledger, commit)
             self._votes += len(leaves)
             self._review(self.referee.cast(self._signer.public_key, leaves, commit.seq), now)
+            for leaf in leaves if self._package else ():
+                if is_named(leaf):
+                    self._counted(self._named.settled(leaf.digest, here=True), now)
 
     def advance(self, now: float) -> None:
         """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
@@ -344,6 +364,10 @@ class CreatorRole:
             self._admit(now)
             self._review_at = now + REVIEW_S
             self._dispatch.review(now)
+            for chunk in self._named.overdue(now):
+                self._settling.settle(chunk, now)
+                if self.referee.chunk(chunk).state is ChunkState.OPEN:
+                    self._dispatch.deal(chunk, now)  # A commit names it, so nobody picks it.
         if self._stirred and now >= self._asking_from:
             self._stirred = False
             self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING, employing=reviewing)
@@ -412,7 +436,7 @@ class CreatorRole:
 
     def evidence(self) -> Iterator[Shown]:
         """What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.py)."""
-        return shown_records(self._signer, self.ledger, self._package)
+        return shown_records(self._signer, self.ledger, self._package, self._named.read)
 
     # ---- admission and counting
 
@@ -448,7 +472,7 @@ class CreatorRole:
         try:
             leaves = open_commit(self._signer, seal_key, author, commit)
             if self._package:
-                check_inline(leaves)
+                check_compared(leaves)
         except RemoteProtocolError:
             if not self._restoring:
                 self._convict(author, "malformed", chunks[0], signed.record_id, now)
@@ -458,14 +482,26 @@ class CreatorRole:
         if not self._restoring:
             self._admitting.heard(author, now)
         if any(leaf.sealed for leaf in leaves):
-            self._collecting.named(author, custodians_of(self._signer, seal_key, commit))
-        touched = self.referee.cast(author, leaves, commit.seq)
-        self._certifying.changed(chunks[0], now)
-        if author in self.referee.contradictors and not self._restoring and not self.ledger.is_void(author):
-            self._convict(author, "equivocated", chunks[0], signed.record_id, now)
-        self._review(touched, now)
+            self._collecting.kept_by(author, custodians_of(self._signer, seal_key, commit))
+        whole = Held(author, commit.seq, signed.record_id, tuple(leaves))
+        self._counted(self._named.take(whole, now, fetch=not self._restoring) if self._package else [whole], now)
         if commit.link and not self.ledger.lots.is_linked(author):
             self._review(self.referee.look_again(self.referee.voted_chunks(author)), now)
+
+    def _counted(self, commits: list[Held], now: float) -> None:
+        self._executing.want(self._named.lost())
+        for commit in commits:
+            if commit.leaves:
+                self._cast(commit, now)
+
+    def _cast(self, held: Held, now: float) -> None:
+        """Count a commit of which everything is here that counting takes."""
+        author, first = held.author, held.leaves[0].chunk
+        touched = self.referee.cast(author, held.leaves, held.seq)
+        self._certifying.changed(first, now)
+        if author in self.referee.contradictors and not self._restoring and not self.ledger.is_void(author):
+            self._convict(author, "equivocated", first, held.commit, now)
+        self._review(touched, now)
 
     def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
         if not self.acts or self._is_banned(worker):
@@ -566,7 +602,7 @@ class CreatorRole:
 
     def _finish(self, now: float) -> None:
         is_complete = self._results.are_complete()
-        if not is_complete or self._executing or self._dispatch.is_waiting:
+        if not is_complete or self._executing or self._dispatch.is_waiting or self._named.is_waiting:
             self.state = TaskState.RUNNING if not is_complete else TaskState.AUDITING
             return
         was_settled = self.state is TaskState.SETTLED

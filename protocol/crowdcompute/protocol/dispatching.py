@@ -19,7 +19,7 @@ from .picking import is_open, pick_endgame
 from .tally import ChunkState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from random import Random
 
     from .closing import Closing
@@ -66,6 +66,7 @@ class Dispatch:
     Args:
         ask: Signs an assignment of chunks to a worker that listens in a shard; the last argument says: urgent.
         capacity: How many chunks each worker may be asked for at a time, so far.
+        coming: Who has voted on a chunk without its vote being counted yet (named.py).
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Dispatch:
         executing: Executing,
         ask: Callable[[bytes, int, list[int], bool], None],
         capacity: dict[bytes, int],
+        coming: Callable[[int], Collection[bytes]] = lambda _: (),
     ) -> None:
         self._config = config
         self._rng = rng
@@ -86,6 +88,7 @@ class Dispatch:
         self._closing = closing
         self._executing = executing
         self._ask = ask
+        self._coming = coming
         self._assignments = Assignments(rng, config.batch_s, capacity)
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
@@ -239,7 +242,8 @@ class Dispatch:
         room = self._assignments.room(active)
         wanted: dict[int, int] = {}
         for chunk in list(islice(self._hungry, room + DISPATCH_SPARE)):
-            count = self._votes_wanted(chunk) - len(self._assignments.workers_on(chunk)) + self._hedged.get(chunk, 0)
+            under_way = len(self._assignments.workers_on(chunk)) + len(self._coming(chunk))
+            count = self._votes_wanted(chunk) - under_way + self._hedged.get(chunk, 0)
             if count <= 0 or chunk in self._executing:
                 del self._hungry[chunk]
             else:
@@ -384,7 +388,7 @@ class Dispatch:
         """Who is not asked for a chunk: those that have voted on it, and those that let it go too often."""
         let_go = self._let_go.get(chunk, [])
         stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
-        return frozenset(self._referee.voters(chunk)).union(stallers)
+        return frozenset(self._referee.voters(chunk)).union(stallers, self._coming(chunk))
 
     def _starve(self, chunks: Iterable[int], now: float) -> None:
         for chunk in chunks:

@@ -46,16 +46,21 @@ NEXT_WITHIN_S = 0.2
 ANSWER_S = 120.0
 """Whoever does not have by then what it was asked to keep is not waited for: 4 MiB at 64 KiB/s, twice."""
 
+TAKEN_WITHIN_S = 60.0
+"""Where results may be compared as numbers, the creator takes every vote's, an audit's on an accepted chunk, too."""
+
 AGAIN_S = 60.0
 """Who could not keep something is asked again after this long."""
 
 
 @dataclass(slots=True)
 class _Made:
-    """A result that no checkpoint accepts yet."""
+    """A result that the creator may still come for."""
 
     leaf: Leaf
     at: float
+    accepted_at: float | None = None
+    """When we heard that its chunk is accepted."""
     asked: dict[PeerId, float] = field(default_factory=dict)
     holders: set[PeerId] = field(default_factory=set)
 
@@ -71,6 +76,7 @@ class Giving:
         self._ledger = ledger
         self._desk = desk
         self._blobs = blobs
+        self._may_compare = ledger.manifest.runtime == "gpu"
         self._made: dict[bytes, _Made] = {}  # by the hash of the sealed bytes
         self._uses: Counter[bytes] = Counter()
         """How many chunks have this result: those with equal ones share one blob."""
@@ -125,10 +131,16 @@ class Giving:
         """Whether a blob is a result of ours that others may fetch."""
         return self.needs(digest) or digest in self._lasting
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """A checkpoint came: what the creator has need not be kept any longer."""
-        for made in [made for made in self._made.values() if self._ledger.is_accepted(made.leaf.chunk)]:
-            self._let_go(made)
+        for made in list(self._made.values()):
+            if not self._ledger.is_accepted(made.leaf.chunk):
+                made.accepted_at = None
+                continue
+            if made.accepted_at is None:
+                made.accepted_at = now
+            if not self._may_compare or now - made.accepted_at >= TAKEN_WITHIN_S:
+                self._let_go(made)
 
     def release_all(self) -> None:
         """The creator needs no result of the task any more."""
@@ -147,8 +159,10 @@ class Giving:
         """Ask for what is due, up to what each custodian is to fetch at a time."""
         if now < self._review_at:
             return
+        if self._may_compare:
+            self.release(now)
         self._review_at = now + REVIEW_S if self._made else math.inf
-        due = [made for made in self._made.values() if now >= self._due_at(made)]
+        due = [made for made in self._made.values() if made.accepted_at is None and now >= self._due_at(made)]
         if not due:
             return
         room = self._give_up_on_the_silent(due, now)

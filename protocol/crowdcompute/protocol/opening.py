@@ -5,11 +5,12 @@ the salt and the hashes of a batch can recompute it, and so knows what the worke
 What the creator asked of whom is shown as well, and is the creator's word: no root binds it.
 
 Where results are compared as numbers (gpu/compare.py), hashes do not say which votes agree. There the results are
-shown, too, and beside the manifest the package that says how they are compared.
+shown, too, each large one once, and beside the manifest the package that says how they are compared.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from msgspec import Meta
@@ -19,11 +20,12 @@ from .batch import Leaf, open_batch, root_of
 from .codec import U32, Body, Bytes32, decode, encode
 from .errors import RemoteProtocolError
 from .events import Status
+from .gpu import COMPARED_BYTES_MAX
 from .records import COMMIT_CHUNKS_MAX, Assign, Commit, Reveal, Run, Signed, chunks_of, parse, runs_of, shard_of
 from .tally import NO_RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .gpu import Comparison
     from .identity import Signer
@@ -33,6 +35,9 @@ MAGIC = b"CCRECS1\n"
 """The first bytes of a file of shown records. What follows is entries, each behind its length as a u32, big-endian."""
 
 _LENGTH_BYTES = 4
+
+INLINE_BYTES_MAX = 4_096
+"""Where results are compared as numbers, those up to this size are inside of their votes: nobody can withhold them."""
 
 
 class Bytes(Protocol):
@@ -59,7 +64,10 @@ class CommitOpening(Body, frozen=True):
 
 
 class ComparedOpening(Body, frozen=True):
-    """The same, where results are compared as numbers, with every result itself; nothing of what is no result."""
+    """The same, where results are compared as numbers, with the results themselves.
+
+    Nothing stands for what is no result, for a large one that was shown before, and for one that nobody delivered.
+    """
 
     salt: Annotated[bytes, Meta(min_length=16, max_length=16)]
     votes: Annotated[
@@ -75,46 +83,89 @@ class AssignOpening(Body, frozen=True):
     runs: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=COMMIT_CHUNKS_MAX)]
 
 
-def counted_value(leaf: Leaf, comparison: Comparison | None) -> bytes:
-    """A leaf's value as it counts: where results are compared as numbers, what holds none is no result."""
-    if comparison is not None and leaf.status is Status.OK and not comparison.is_result(leaf.data):
+def is_named(leaf: Leaf) -> bool:
+    """Whether a vote names a result that has to be here before the vote can be compared."""
+    return leaf.status is Status.OK and not leaf.inline
+
+
+def counted_value(leaf: Leaf, comparison: Comparison | None, data: bytes | None) -> bytes:
+    """A leaf's value as it counts: where results are compared as numbers, what holds none is no result.
+
+    `data` is the result; None is one that nobody delivered, which is none either.
+    """
+    if comparison is not None and leaf.status is Status.OK and (data is None or not comparison.is_result(data)):
         return NO_RESULT
     return leaf.value
 
 
-def check_inline(leaves: Sequence[Leaf]) -> None:
+def check_compared(leaves: Sequence[Leaf]) -> None:
     """What every commit of a task obeys whose results are compared as numbers.
 
     Raises:
-        RemoteProtocolError: A leaf only names its result. No honest worker signs that: convict it as malformed.
+        RemoteProtocolError: A result is larger than any of the task, or could be inside of its leaf and is not. No
+            honest worker signs that: convict it as malformed.
     """
-    if not all(leaf.inline for leaf in leaves):
-        raise RemoteProtocolError("a leaf names a result that should be inside of it")
+    for leaf in leaves:
+        if is_named(leaf) and not INLINE_BYTES_MAX < leaf.size <= COMPARED_BYTES_MAX:
+            raise RemoteProtocolError("a leaf names a result that should be inside of it, or is too large")
 
 
-def shown_records(signer: Signer, ledger: Ledger, package: bytes = b"") -> Iterator[Shown]:
+def shown_records(
+    signer: Signer, ledger: Ledger, package: bytes = b"", read: Callable[[Leaf], bytes | None] = lambda leaf: leaf.data
+) -> Iterator[Shown]:
     """The creator's records of a task up to its certificate, in the order they came; leases are hints and left out.
 
-    `package` is the task's code, where that says that results are compared as numbers.
+    `package` is the task's code, where that says that results are compared as numbers, and `read` has the result of
+    a vote, if it is here.
     """
+    show = _Showing(read).result if package else None
     for signed in ledger.records():
         if signed.kind == "lease":
             continue
-        opened = package if signed.kind == "manifest" else _open(signer, ledger, signed, compared=bool(package))
-        yield Shown(signed, opened)
+        yield Shown(signed, package if signed.kind == "manifest" else _open(signer, ledger, signed, show))
         if signed.kind == "certificate":
             return
 
 
-def opened_votes(author: bytes, commit: Commit, opened: bytes, comparison: Comparison | None = None) -> list[Leaf]:
-    """The votes that a commit's author signed. Their leaves name results by hash, where no comparison needs them.
+class _Showing:
+    """Which result stands beside each vote: a large one once, at the first of the votes for it."""
+
+    def __init__(self, read: Callable[[Leaf], bytes | None]) -> None:
+        self._read = read
+        self._shown: set[bytes] = set()
+
+    def result(self, leaf: Leaf) -> bytes:
+        if leaf.status is not Status.OK or leaf.digest in self._shown:
+            return b""
+        if not leaf.inline:
+            self._shown.add(leaf.digest)
+        return self._read(leaf) or b""
+
+
+def opened_votes(author: bytes, commit: Commit, opened: bytes, results: dict[bytes, bytes] | None = None) -> list[Leaf]:
+    """The votes that a commit's author signed. Their leaves name results by hash.
+
+    Args:
+        results: Where results are compared as numbers, those that were shown before, by their SHA-256; what is shown
+            with this commit is added. A vote whose result is not among them then has none: nobody delivered it.
 
     Raises:
         RemoteProtocolError: The opening is not that of this commit.
     """
-    if comparison is not None:
-        return _compared_votes(author, commit, decode(opened, ComparedOpening))
-    return shown_votes(author, commit, decode(opened, CommitOpening))
+    if results is None:
+        return shown_votes(author, commit, decode(opened, CommitOpening))
+    opening = decode(opened, ComparedOpening)
+    leaves = _leaves(commit, opening)
+    if len(opening.results) != len(leaves):
+        raise RemoteProtocolError("another number of results is shown than of votes")
+    _check_root(author, commit, opening.salt, leaves)
+    for leaf, data in zip(leaves, opening.results, strict=True):
+        if not data:
+            continue
+        if leaf.status is not Status.OK or sha256(data).digest() != leaf.data:
+            raise RemoteProtocolError("a result is shown that is not the one voted for")
+        results[leaf.data] = data
+    return leaves
 
 
 def shown_votes(author: bytes, commit: Commit, opening: CommitOpening | Reveal) -> list[Leaf]:
@@ -126,18 +177,6 @@ def shown_votes(author: bytes, commit: Commit, opening: CommitOpening | Reveal) 
     leaves = _leaves(commit, opening)
     _check_root(author, commit, opening.salt, leaves)
     return leaves
-
-
-def _compared_votes(author: bytes, commit: Commit, opening: ComparedOpening) -> list[Leaf]:
-    leaves = _leaves(commit, opening)
-    if len(opening.results) != len(leaves):
-        raise RemoteProtocolError("another number of results is shown than of votes")
-    shown = [
-        leaf._replace(inline=True, size=len(data), data=data) if leaf.status is Status.OK else leaf
-        for leaf, data in zip(leaves, opening.results, strict=True)
-    ]
-    _check_root(author, commit, opening.salt, shown)
-    return shown
 
 
 def _leaves(commit: Commit, opening: CommitOpening | ComparedOpening | Reveal) -> list[Leaf]:
@@ -190,8 +229,11 @@ def read_shown(data: Bytes) -> Iterator[Shown]:
         yield decode(data[begin:position], Shown)
 
 
-def _open(signer: Signer, ledger: Ledger, signed: Signed, *, compared: bool) -> bytes:
-    """What a record seals, encoded; nothing where nothing is sealed, or where it does not open."""
+def _open(signer: Signer, ledger: Ledger, signed: Signed, show: Callable[[Leaf], bytes] | None) -> bytes:
+    """What a record seals, encoded; nothing where nothing is sealed, or where it does not open.
+
+    `show` has what stands beside a vote where results are compared as numbers.
+    """
     if signed.kind not in ("commit", "assign"):
         return b""
     record = parse(signed)
@@ -205,11 +247,10 @@ def _open(signer: Signer, ledger: Ledger, signed: Signed, *, compared: bool) -> 
                 seal_key = signer.seal_key if own else ledger.joins[signed.author].seal_key
                 salt, leaves = open_batch(signer, seal_key, signed.author, record)
                 votes = tuple((int(leaf.status), leaf.digest) for leaf in leaves)
-                if not compared:
+                if show is None:
                     return encode(CommitOpening(salt, votes))
-                check_inline(leaves)
-                results = tuple(leaf.data if leaf.status is Status.OK else b"" for leaf in leaves)
-                return encode(ComparedOpening(salt, votes, results))
+                check_compared(leaves)
+                return encode(ComparedOpening(salt, votes, tuple(map(show, leaves))))
             case _:
                 return b""
     except RemoteProtocolError:

@@ -28,6 +28,7 @@ from .tally import Ballot, ChunkState, ChunkTally, Tally, differ, equivocators, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .batch import Leaf
     from .gpu import Comparison
     from .identity import Verifier
     from .opening import Shown
@@ -41,6 +42,7 @@ CANNOT_CHECK = (
 )
 CANNOT_CHECK_STEWARDS = "that audits a steward drew were drawn at random and blindly: its creator answers for it"
 CANNOT_CHECK_MALFORMED = "that the commits of workers convicted as malformed do not open: only the creator could try"
+CANNOT_CHECK_WITHHELD = "that nobody delivered the results of votes that are shown without: whoever has one can tell"
 CANNOT_CHECK_SAMPLE = (
     "which chunks were in the fresh sample after the conviction: the bound is as good as these audits allow at best"
 )
@@ -49,6 +51,7 @@ CANNOT_CHECK_MISMATCHES = (
 )
 
 _GIVEN_UP = sha256(CANCELLED.encode()).digest()
+_NOTHING = sha256(b"").digest()
 _TOLERANCE = 1e-9
 """Of a bound that another language computed (spec/verification.md: nine significant digits)."""
 
@@ -128,7 +131,10 @@ class _Evidence:
         self.manifest = open_manifest(first.signed, verifier)
         self.creator = self.manifest.creator
         self.comparison = _comparison(self.manifest, first.opened) if first.opened else None
-        self.results: dict[bytes, bytes] = {}  # value -> result, where results are compared as numbers
+        self.results: dict[bytes, bytes] | None = None if self.comparison is None else {_NOTHING: b""}
+        """By their SHA-256, where results are compared as numbers."""
+        self.withheld = False
+        self.close: dict[tuple[bytes, bytes], bool] = {}
         self.same = differ if self.comparison is None else self._are_close
         self.ledger = Ledger(first.signed, self.manifest, keep_commits=True)
         self.certificate: CertificateBody | None = None
@@ -229,10 +235,10 @@ class _Evidence:
     def _open(self, signed: Signed, record: Record, opened: bytes) -> None:
         match record:
             case Commit() if opened:
-                leaves = opened_votes(signed.author, record, opened, self.comparison)
-                values = {leaf.chunk: counted_value(leaf, self.comparison) for leaf in leaves}
-                if self.comparison is not None:
-                    self.results.update((leaf.value, leaf.data) for leaf in leaves if leaf.inline)
+                leaves = opened_votes(signed.author, record, opened, self.results)
+                values = {leaf.chunk: self._counted_value(leaf) for leaf in leaves}
+                if self.results is not None:
+                    self.withheld |= any(leaf.status is Status.OK and leaf.data not in self.results for leaf in leaves)
                 if signed.author == self.creator:
                     self.cancelled.update(leaf.chunk for leaf in leaves if not leaf.value and leaf.data == _GIVEN_UP)
                 self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
@@ -398,6 +404,8 @@ class _Evidence:
             open_points.append(CANNOT_CHECK_SAMPLE)
         if any(delegation.trusted for delegation in self.ledger.delegations.values()):
             open_points.append(CANNOT_CHECK_STEWARDS)
+        if self.withheld:
+            open_points.append(CANNOT_CHECK_WITHHELD)
         if self.unopened:
             open_points.append(CANNOT_CHECK_MALFORMED)
         if self._wrongly_voted():
@@ -476,13 +484,21 @@ class _Evidence:
             )
         ]
 
+    def _counted_value(self, leaf: Leaf) -> bytes:
+        return counted_value(leaf, self.comparison, None if self.results is None else self.results.get(leaf.data))
+
     def _is_same(self, chunk: int, one: bytes, other: bytes) -> bool:
         """Whether two values are one result."""
         return one == other or self.same(chunk, one, other)
 
     def _are_close(self, chunk: int, one: bytes, other: bytes) -> bool:
         assert self.comparison is not None
-        return self.comparison.is_same(one, self.results.get(one, b""), other, self.results.get(other, b""))
+        assert self.results is not None
+        pair = (one, other) if one < other else (other, one)
+        if pair not in self.close:
+            left, right = (self.results.get(value[1:], b"") for value in pair)
+            self.close[pair] = self.comparison.is_same(pair[0], left, pair[1], right)
+        return self.close[pair]
 
 
 def _comparison(manifest: Manifest, code: bytes) -> Comparison:

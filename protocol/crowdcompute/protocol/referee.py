@@ -24,7 +24,8 @@ class Referee:
     """Incremental tally of one task. Methods return the chunks whose state may have changed.
 
     Args:
-        comparison: How results are compared, where not by their bytes. Then every result is inside of its vote.
+        comparison: How results are compared, where not by their bytes.
+        read: The result of a vote, where results are compared; None of one that is not here, which then is none.
     """
 
     def __init__(
@@ -36,10 +37,14 @@ class Referee:
         *,
         asked: Callable[[int], frozenset[bytes]] = lambda _: frozenset(),
         steward: bytes | None = None,
+        read: Callable[[Leaf], bytes | None] = lambda leaf: leaf.data,
     ) -> None:
         self._creator = creator
         self._comparison = comparison
+        self._read = read
         self._same = differ if comparison is None else self._are_close
+        self._close: dict[tuple[bytes, bytes], bool] = {}
+        """What was compared already: a large result takes milliseconds."""
         self._trusted = {creator, steward or creator}
         """Whose own executions settle a chunk: for a steward besides the creator's, which go before, its own."""
         self._drawn = drawn
@@ -106,7 +111,8 @@ class Referee:
         chunks = self._chunks_of.setdefault(worker, set())
         touched = []
         for leaf in leaves:
-            chunk, value = leaf.chunk, counted_value(leaf, self._comparison)
+            chunk = leaf.chunk
+            value = counted_value(leaf, self._comparison, None if self._comparison is None else self._read(leaf))
             cast = self._votes.setdefault(chunk, {})
             previous = cast.get(worker)
             if value:
@@ -213,7 +219,12 @@ class Referee:
 
     def _are_close(self, chunk: int, one: bytes, other: bytes) -> bool:
         assert self._comparison is not None
-        return self._comparison.is_same(one, self._leaves[chunk][one].data, other, self._leaves[chunk][other].data)
+        pair = (one, other) if one < other else (other, one)
+        close = self._close.get(pair)
+        if close is None:
+            left, right = (self._read(self._leaves[chunk][value]) or b"" for value in pair)
+            close = self._close[pair] = self._comparison.is_same(pair[0], left, pair[1], right)
+        return close
 
     def _is_void(self, vote: Vote) -> bool:
         return vote.seq <= self.void.get(vote.worker, -1)

@@ -198,7 +198,7 @@ class WorkerRole:
             case Checkpoint() if signed.author != self.ledger.manifest.creator:
                 self.look_again(now)  # A steward's: the creator may think otherwise, and we keep what we made.
             case Checkpoint():
-                self._release()
+                self._release(now)
                 self._earning.checkpoint(now)
                 self.look_again(now)
             case CertificateBody():
@@ -628,9 +628,9 @@ class WorkerRole:
             self._desk.publish(self.ledger, gone)
         self._leases.clear()
 
-    def _release(self) -> None:
+    def _release(self, now: float) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""
-        self._giving.release()
+        self._giving.release(now)
         self._keeping.release()
         for chunk in [chunk for chunk in self._assigned if self.ledger.is_closed(chunk)]:
             # An accepted chunk may still be wanted as an audit; only failed ones are not.

@@ -226,8 +226,9 @@ def unequal_tally(world: World) -> Iterator[str]:
                 leaves = open_commit(signer, seal_key, signed.author, record)
             except RemoteProtocolError:
                 continue
-            values = {leaf.chunk: counted_value(leaf, world.comparison) for leaf in leaves}
-            results.update((leaf.value, leaf.data) for leaf in leaves if leaf.inline)
+            data = {leaf.chunk: result_of(leaf, world.creator.blobs) for leaf in leaves} if world.comparison else {}
+            values = {leaf.chunk: counted_value(leaf, world.comparison, data.get(leaf.chunk)) for leaf in leaves}
+            results.update((leaf.value, data.get(leaf.chunk) or b"") for leaf in leaves)
             ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
         elif isinstance(record, Assign):
             request = open_assignment(signer, _seal_key(ledger, record.worker), record)

@@ -12,6 +12,7 @@ import { fromHex, hex, type Hex } from "./bytes";
 import type { Desk } from "./desk";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
+import type { Named } from "./named";
 import { type Copy, Reclaiming, type Settled } from "./reclaiming";
 import type { Referee } from "./referee";
 import type { Stewards } from "./stewards";
@@ -32,12 +33,13 @@ export class Collecting {
     private readonly blobs: BlobStore,
     private readonly referee: Referee,
     private readonly stewards: Stewards,
+    private readonly awaited: Named,
   ) {
     this.reclaiming = new Reclaiming(signer, ledger, desk, blobs);
   }
 
   /** A worker says who keeps its results. */
-  named(worker: Hex, custodians: readonly Uint8Array[]): void {
+  keptBy(worker: Hex, custodians: readonly Uint8Array[]): void {
     const all = new Set([...custodians.map(hex), ...(this.custodians.get(worker) ?? [])]);
     this.custodians.set(worker, [...all].slice(0, CUSTODIANS_MAX));
   }
@@ -83,6 +85,7 @@ export class Collecting {
 
   /** The sealed copies that votes for a result name. */
   private copies(digest: Hex): Copy[] {
+    if (this.awaited.needs(digest)) return this.awaited.copies(digest, this.custodians);
     const copies: Copy[] = [];
     for (const chunk of this.waiting(digest)) {
       const leaves = this.referee.copies(chunk);

@@ -13,7 +13,7 @@
 import { Absences } from "./absence";
 import { Admitting } from "./admitting";
 import { openAssignment, sealAssignment } from "./assigning";
-import { custodiansOf, openCommit } from "./batch";
+import { custodiansOf, type Leaf, openCommit } from "./batch";
 import { fromHex, hex, type Hex } from "./bytes";
 import { Certifying } from "./certifying";
 import { Closing, type TaskState } from "./closing";
@@ -32,8 +32,9 @@ import { readComparison } from "./gpu/package";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger } from "./ledger";
 import type { Manifest } from "./manifest";
+import { type Held, Named } from "./named";
 import { Gathering } from "./onward";
-import { checkInline, type Shown, shownRecords } from "./opening";
+import { checkCompared, isNamed, type Shown, shownRecords } from "./opening";
 import { Presence } from "./presence";
 import {
   type Assign,
@@ -76,6 +77,7 @@ export class CreatorRole implements Custodial {
   private readonly me: Hex;
   /** Our task's code, if that has results compared as numbers; else empty. */
   private readonly package: Uint8Array;
+  private readonly named: Named;
   /** Opens and seals with the task's key. */
   private readonly signer: Signer;
   private readonly lots: Lots;
@@ -119,7 +121,9 @@ export class CreatorRole implements Custodial {
     const asked = (chunk: number): ReadonlySet<Hex> => this.entrusted.askedForUs(chunk);
     this.package = packageThatCompares(manifest, blobs);
     const comparison = this.package.length > 0 ? readComparison(this.package) : null;
-    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked);
+    this.named = new Named(this.me, stewards, desk, blobs);
+    const read = (leaf: Leaf): Uint8Array | null => this.named.read(leaf);
+    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked, read);
     this.results = new Results(manifest, this.referee, blobs);
     this.admitting = new Admitting(config, this.signer, rng, ledger, desk, stewards);
     this.certifying = new Certifying(config, ledger, desk, blobs, this.referee, this.results, stewards);
@@ -134,8 +138,10 @@ export class CreatorRole implements Custodial {
     const ask = (worker: Hex, home: number, chunks: readonly number[], isUrgent: boolean): void =>
       this.assign(worker, home, chunks, isUrgent);
     const { capacity } = desk.pace(ledger);
-    this.dispatch = new Dispatch(config, rng, ledger, this.referee, this.closing, this.executing, ask, capacity);
-    this.collecting = new Collecting(this.signer, ledger, desk, blobs, this.referee, stewards);
+    const { referee, closing, executing, named } = this;
+    const coming = (chunk: number): readonly Hex[] => named.voters(chunk);
+    this.dispatch = new Dispatch(config, rng, ledger, referee, closing, executing, ask, capacity, coming);
+    this.collecting = new Collecting(this.signer, ledger, desk, blobs, referee, stewards, named);
     this.settling = new Settling(
       ledger,
       desk,
@@ -169,6 +175,7 @@ export class CreatorRole implements Custodial {
     this.isRestoring = false;
     for (const worker of this.admitting.notAdmitted()) this.admitting.joined(worker);
     this.review([...this.referee.touchedChunks()], now);
+    if (this.state !== "closed") this.named.fetch();
   }
 
   /** The ledger has taken a record, our own included when they are restored. */
@@ -251,6 +258,10 @@ export class CreatorRole implements Custodial {
   }
 
   private resultSettled(key: Hex, isHere: boolean, now: number): void {
+    if (this.named.needs(key)) {
+      this.counted(this.named.settled(key, isHere), now);
+      return;
+    }
     const chunks = this.collecting.over(key);
     if (!isHere) {
       // A vote without its result is worth nothing to the creator; its own execution replaces it.
@@ -276,6 +287,7 @@ export class CreatorRole implements Custodial {
       this.desk.publish(this.ledger, commit);
       this.votes += leaves.length;
       this.review(this.referee.cast(this.me, leaves, commit.seq), now);
+      for (const leaf of leaves) if (isNamed(leaf)) this.counted(this.named.settled(hex(leaf.data), true), now);
     }
   }
 
@@ -289,6 +301,11 @@ export class CreatorRole implements Custodial {
       this.admit(now);
       this.reviewAt = now + REVIEW_S;
       this.dispatch.review(now);
+      for (const chunk of this.named.overdue(now)) {
+        this.settling.settle(chunk, now);
+        // A commit names it, so nobody picks it.
+        if (this.referee.chunk(chunk).state === "open") this.dispatch.deal(chunk, now);
+      }
     }
     if (this.isStirred && now >= this.askingFrom) {
       this.isStirred = false;
@@ -347,7 +364,7 @@ export class CreatorRole implements Custodial {
 
   /** What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.ts). */
   evidence(): Iterable<Shown> {
-    return shownRecords(this.signer, this.ledger, this.package);
+    return shownRecords(this.signer, this.ledger, this.package, (leaf) => this.named.read(leaf));
   }
 
   // ---- admission and counting
@@ -385,7 +402,7 @@ export class CreatorRole implements Custodial {
     let leaves;
     try {
       leaves = openCommit(this.signer, sealKey, signed.author, commit);
-      if (this.package.length > 0) checkInline(leaves);
+      if (this.package.length > 0) checkCompared(leaves);
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error;
       if (!this.isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
@@ -395,17 +412,29 @@ export class CreatorRole implements Custodial {
     }
     this.votes += leaves.length;
     if (leaves.some((leaf) => leaf.sealed.length > 0)) {
-      this.collecting.named(author, custodiansOf(this.signer, sealKey, commit));
+      this.collecting.keptBy(author, custodiansOf(this.signer, sealKey, commit));
     }
-    const touched = this.referee.cast(author, leaves, commit.seq);
-    this.certifying.changed(chunks[0]!, now);
-    if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
-      this.convict(author, "equivocated", chunks[0]!, recordId(signed), now);
-    }
-    this.review(touched, now);
+    const whole: Held = { author, seq: commit.seq, commit: recordId(signed), leaves };
+    this.counted(this.package.length > 0 ? this.named.take(whole, !this.isRestoring, now) : [whole], now);
     if (commit.link.length > 0 && !this.lots.isLinked(author)) {
       this.review(this.referee.lookAgain(this.referee.votedChunks(author)), now);
     }
+  }
+
+  private counted(commits: readonly Held[], now: number): void {
+    this.executing.want(this.named.lost());
+    for (const commit of commits) if (commit.leaves.length > 0) this.cast(commit, now);
+  }
+
+  /** Count a commit of which everything is here that counting takes. */
+  private cast({ author, seq, commit, leaves }: Held, now: number): void {
+    const first = leaves[0]!.chunk;
+    const touched = this.referee.cast(author, leaves, seq);
+    this.certifying.changed(first, now);
+    if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
+      this.convict(author, "equivocated", first, commit, now);
+    }
+    this.review(touched, now);
   }
 
   private convict(worker: Hex, reason: Verdict["reason"], chunk: number, commit: Uint8Array, now: number): void {
@@ -512,7 +541,7 @@ export class CreatorRole implements Custodial {
     const isComplete = this.results.areComplete;
     this.state = isComplete ? "auditing" : "running";
     const isBusy = !this.executing.isEmpty || this.dispatch.isWaiting;
-    if (!isComplete || isBusy) return;
+    if (!isComplete || isBusy || this.named.isWaiting) return;
     const byWorkers = this.dispatch.memberCount > this.ledger.manifest.policy.replication;
     const step = this.closing.nextStep(this.isConvicted, byWorkers);
     if (step.kind === "certify") this.close(now);

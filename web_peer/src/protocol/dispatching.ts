@@ -79,7 +79,8 @@ export class Dispatch {
 
   /**
    * `ask` signs an assignment of chunks to a worker that listens in a shard; `capacity` is how many chunks each worker may
-   * be asked for at a time, so far. What others have waited for is urgent.
+   * be asked for at a time, so far; `coming` says who has voted on a chunk without its vote being counted yet (named.ts).
+   * What others have waited for is urgent.
    */
   constructor(
     private readonly config: ProtocolConfig,
@@ -90,6 +91,7 @@ export class Dispatch {
     private readonly executing: Executing,
     private readonly ask: (worker: Hex, home: number, chunks: readonly number[], isUrgent: boolean) => void,
     capacity: Map<Hex, number>,
+    private readonly coming: (chunk: number) => readonly Hex[] = () => [],
   ) {
     this.assignments = new Assignments(rng, config.batchS, capacity);
   }
@@ -184,6 +186,12 @@ export class Dispatch {
   want(chunk: number, now: number): void {
     if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
     else this.executeOurselves(chunk);
+  }
+
+  /** Have a chunk executed on which nobody's vote counts, though others think so. */
+  deal(chunk: number, now: number): void {
+    this.dealt.set(chunk, 1);
+    this.starve([chunk], now);
   }
 
   /** Nothing more is wanted of a chunk. */
@@ -392,7 +400,8 @@ export class Dispatch {
     for (const chunk of this.hungry.keys()) {
       if (looked++ >= limit) break;
       const more = this.hedged.get(chunk) ?? 0;
-      const count = this.votesWanted(chunk) - this.assignments.workersOn(chunk).size + more;
+      const underWay = this.assignments.workersOn(chunk).size + this.coming(chunk).length;
+      const count = this.votesWanted(chunk) - underWay + more;
       if (count <= 0 || this.executing.has(chunk)) this.hungry.delete(chunk);
       else wanted.set(chunk, count);
     }
@@ -407,7 +416,7 @@ export class Dispatch {
 
   /** Whether a worker is not asked for a chunk: it has voted on it, or let it go too often. */
   private isUnasked(worker: Hex, chunk: number): boolean {
-    if (this.referee.voters(chunk).has(worker)) return true;
+    if (this.referee.voters(chunk).has(worker) || this.coming(chunk).includes(worker)) return true;
     const times = this.letGo.get(chunk)?.filter((each) => each === worker).length ?? 0;
     return times >= LET_GO_MAX;
   }

@@ -35,13 +35,18 @@ const NEXT_WITHIN_S = 0.2;
 /** Whoever does not have by then what it was asked to keep is not waited for: 4 MiB at 64 KiB/s, twice. */
 const ANSWER_S = 120;
 
+/** Where results may be compared as numbers, the creator takes every vote's, an audit's on an accepted chunk, too. */
+const TAKEN_WITHIN_S = 60;
+
 /** Who could not keep something is asked again after this long. */
 const AGAIN_S = 60;
 
-/** A result that no checkpoint accepts yet. */
+/** A result that the creator may still come for. */
 interface Made {
   readonly leaf: Leaf;
   readonly at: number;
+  /** When we heard that its chunk is accepted. */
+  acceptedAt: number | null;
   readonly asked: Map<PeerId, number>;
   readonly holders: Set<PeerId>;
 }
@@ -92,7 +97,7 @@ export class Giving {
       if (leaf.status === Status.OK && this.ledger.manifest.onward) this.keepOn(leaf);
       return;
     }
-    this.results.set(hex(leaf.sealed), { leaf, at: now, asked: new Map(), holders: new Set() });
+    this.results.set(hex(leaf.sealed), { leaf, at: now, acceptedAt: null, asked: new Map(), holders: new Set() });
     const digest = hex(leaf.digest);
     this.uses.set(digest, (this.uses.get(digest) ?? 0) + 1);
     this.reviewAt = Math.min(this.reviewAt, now);
@@ -113,8 +118,19 @@ export class Giving {
   }
 
   /** A checkpoint came: what the creator has need not be kept any longer. */
-  release(): void {
-    for (const made of this.results.values()) if (this.ledger.isAccepted(made.leaf.chunk)) this.letGo(made.leaf);
+  release(now: number): void {
+    for (const made of this.results.values()) {
+      if (!this.ledger.isAccepted(made.leaf.chunk)) {
+        made.acceptedAt = null;
+        continue;
+      }
+      made.acceptedAt ??= now;
+      if (!this.mayCompare || now - made.acceptedAt >= TAKEN_WITHIN_S) this.letGo(made.leaf);
+    }
+  }
+
+  private get mayCompare(): boolean {
+    return this.ledger.manifest.runtime === "gpu";
   }
 
   /** The creator needs no result of the task any more. */
@@ -139,8 +155,9 @@ export class Giving {
   /** Ask for what is due, up to what each custodian is to fetch at a time. */
   advance(now: number): void {
     if (now < this.reviewAt) return;
+    if (this.mayCompare) this.release(now);
     this.reviewAt = this.results.size > 0 ? now + REVIEW_S : Infinity;
-    const due = [...this.results.values()].filter((made) => now >= this.dueAt(made));
+    const due = [...this.results.values()].filter((made) => made.acceptedAt === null && now >= this.dueAt(made));
     if (due.length === 0) return;
     const loads = this.giveUpOnTheSilent(due, now);
     this.custodians(now);

@@ -6,8 +6,10 @@
  * What the creator asked of whom is shown as well, and is the creator's word: no root binds it.
  *
  * Where results are compared as numbers (gpu/compare.ts), hashes do not say which votes agree. There the results are
- * shown, too, and beside the manifest the package that says how they are compared.
+ * shown, too, each large one once, and beside the manifest the package that says how they are compared.
  */
+
+import { sha256 } from "@noble/hashes/sha2.js";
 
 import { openAssignment } from "./assigning";
 import { type Leaf, makeLeaf, NO_RESULT, openBatch, rootOf } from "./batch";
@@ -16,6 +18,7 @@ import { array, bytes, bytes32, decode, encode, integer, struct, tuple, u32, typ
 import { RemoteProtocolError } from "./errors";
 import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
+import { COMPARED_BYTES_MAX } from "./gpu/package";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
 import { type Commit, COMMIT_CHUNKS_MAX, parse, Run, shardOf, Signed } from "./records";
@@ -25,6 +28,9 @@ import { chunksOf, runsOf } from "./runs";
 export const MAGIC = new TextEncoder().encode("CCRECS1\n");
 
 const LENGTH_BYTES = 4;
+
+/** Where results are compared as numbers, those up to this size are inside of their votes: nobody can withhold them. */
+const INLINE_BYTES_MAX = 4_096;
 const NOTHING = new Uint8Array(0);
 
 /** One record, and what was sealed in it: an opening of its kind, encoded, or nothing. A schema has its type's name. */
@@ -37,7 +43,10 @@ export const CommitOpening = struct("CommitOpening", {
   votes: array(tuple(integer(0, 2), bytes32), { min: 1, max: COMMIT_CHUNKS_MAX }),
 });
 
-/** The same, where results are compared as numbers, with every result itself; nothing of what is no result. */
+/**
+ * The same, where results are compared as numbers, with the results themselves. Nothing stands for what is no result, for
+ * a large one that was shown before, and for one that nobody delivered.
+ */
 export const ComparedOpening = struct("ComparedOpening", {
   salt: bytes({ min: 16, max: 16 }),
   votes: array(tuple(integer(0, 2), bytes32), { min: 1, max: COMMIT_CHUNKS_MAX }),
@@ -50,19 +59,30 @@ export const AssignOpening = struct("AssignOpening", {
   runs: array(Run, { min: 1, max: COMMIT_CHUNKS_MAX }),
 });
 
-/** A leaf's value as it counts: where results are compared as numbers, what holds none is no result. */
-export function countedValue(leaf: Leaf, comparison: Comparison | null): Hex {
-  return comparison !== null && leaf.status === Status.OK && !comparison.isResult(leaf.data) ? NO_RESULT : leaf.value;
+/** Whether a vote names a result that has to be here before the vote can be compared. */
+export function isNamed({ status, inline }: Leaf): boolean {
+  return status === Status.OK && !inline;
+}
+
+/**
+ * A leaf's value as it counts: where results are compared as numbers, what holds none is no result.
+ *
+ * @param data The result; null is one that nobody delivered, which is none either.
+ */
+export function countedValue(leaf: Leaf, comparison: Comparison | null, data: Uint8Array | null): Hex {
+  if (comparison === null || leaf.status !== Status.OK) return leaf.value;
+  return data !== null && comparison.isResult(data) ? leaf.value : NO_RESULT;
 }
 
 /**
  * What every commit of a task obeys whose results are compared as numbers.
  *
- * @throws RemoteProtocolError when a leaf only names its result. No honest worker signs that: convict it as malformed.
+ * @throws RemoteProtocolError when a result is larger than any of the task, or could be inside of its leaf and is not. No
+ *   honest worker signs that: convict it as malformed.
  */
-export function checkInline(leaves: readonly Leaf[]): void {
-  if (!leaves.every(({ inline }) => inline)) {
-    throw new RemoteProtocolError("a leaf names a result that should be inside of it");
+export function checkCompared(leaves: readonly Leaf[]): void {
+  if (leaves.some((leaf) => isNamed(leaf) && (leaf.size <= INLINE_BYTES_MAX || leaf.size > COMPARED_BYTES_MAX))) {
+    throw new RemoteProtocolError("a leaf names a result that should be inside of it, or is too large");
   }
 }
 
@@ -70,50 +90,69 @@ export function checkInline(leaves: readonly Leaf[]): void {
  * The creator's records of a task up to its certificate, in the order they came; leases are hints and left out.
  *
  * @param code The task's code, where that says that results are compared as numbers; else empty.
+ * @param read The result of a vote, if it is here.
  */
-export function* shownRecords(signer: Signer, ledger: Ledger, code: Uint8Array = NOTHING): IterableIterator<Shown> {
+export function* shownRecords(
+  signer: Signer,
+  ledger: Ledger,
+  code: Uint8Array = NOTHING,
+  read: (leaf: Leaf) => Uint8Array | null = ({ data }) => data,
+): IterableIterator<Shown> {
+  const large = new Set<Hex>();
+  const show = (leaf: Leaf): Uint8Array => {
+    const digest = hex(leaf.digest);
+    if (leaf.status !== Status.OK || large.has(digest)) return NOTHING;
+    if (!leaf.inline) large.add(digest);
+    return read(leaf) ?? NOTHING;
+  };
   for (const signed of ledger.records()) {
     if (signed.kind === "lease") continue;
-    yield { signed, opened: signed.kind === "manifest" ? code : open(signer, ledger, signed, code.length > 0) };
+    yield { signed, opened: signed.kind === "manifest" ? code : open(signer, ledger, signed, code.length > 0 ? show : null) };
     if (signed.kind === "certificate") return;
   }
 }
 
 /**
- * The votes that a commit's author signed. Their leaves name results by hash, where no comparison needs them.
+ * The votes that a commit's author signed. Their leaves name results by hash.
  *
+ * @param results Where results are compared as numbers, those that were shown before, by their SHA-256; what is shown with
+ *   this commit is added. A vote whose result is not among them then has none: nobody delivered it.
  * @throws RemoteProtocolError when the opening is not that of this commit.
  */
 export function openedVotes(
   author: Uint8Array,
   commit: Commit,
   opened: Uint8Array,
-  comparison: Comparison | null = null,
+  results: Map<Hex, Uint8Array> | null = null,
 ): Leaf[] {
-  if (comparison === null) return shownVotes(author, commit, decode(CommitOpening, opened));
-  const { salt, votes, results } = decode(ComparedOpening, opened);
-  return shownVotes(author, commit, { salt, votes }, results);
+  if (results === null) return shownVotes(author, commit, decode(CommitOpening, opened));
+  const opening = decode(ComparedOpening, opened);
+  if (opening.results.length !== opening.votes.length) {
+    throw new RemoteProtocolError("another number of results is shown than of votes");
+  }
+  const leaves = shownVotes(author, commit, opening);
+  opening.results.forEach((data, index) => {
+    if (data.length === 0) return;
+    const { status, data: digest } = leaves[index]!;
+    if (status !== Status.OK || !equal(sha256(data), digest)) {
+      throw new RemoteProtocolError("a result is shown that is not the one voted for");
+    }
+    results.set(hex(digest), data);
+  });
+  return leaves;
 }
 
 function shownVotes(
   author: Uint8Array,
   commit: Commit,
-  opening: Infer<typeof CommitOpening>,
-  results: readonly Uint8Array[] | null = null,
+  { salt, votes }: { readonly salt: Uint8Array; readonly votes: Infer<typeof CommitOpening>["votes"] },
 ): Leaf[] {
   const chunks = chunksOf(commit.shard, commit.runs);
-  if (chunks.length !== opening.votes.length) {
+  if (chunks.length !== votes.length) {
     throw new RemoteProtocolError("another number of votes is shown than the commit names chunks");
   }
-  if (results !== null && results.length !== opening.votes.length) {
-    throw new RemoteProtocolError("another number of results is shown than of votes");
-  }
-  const leaves = opening.votes.map(([status, digest], index) => {
-    const data = results === null || status !== Status.OK ? null : results[index]!;
-    if (data !== null) return makeLeaf(chunks[index]!, status as Status, true, data.length, data);
-    return makeLeaf(chunks[index]!, status as Status, false, 0, digest);
-  });
-  if (!equal(rootOf(commit.task, author, opening.salt, leaves), commit.root)) {
+  const leaves = votes.map(([status, digest], index) => makeLeaf(chunks[index]!, status as Status, false, 0, digest));
+  if (!equal(rootOf(commit.task, author, salt, leaves), commit.root)) {
     throw new RemoteProtocolError("the votes shown are not those that the commit's author signed");
   }
   return leaves;
@@ -158,8 +197,11 @@ export function* readShown(data: Uint8Array): IterableIterator<Shown> {
   }
 }
 
-/** What a record seals, encoded; nothing where nothing is sealed, or where it does not open. */
-function open(signer: Signer, ledger: Ledger, signed: Signed, isCompared: boolean): Uint8Array {
+/**
+ * What a record seals, encoded; nothing where nothing is sealed, or where it does not open. `show` has what stands beside
+ * a vote where results are compared as numbers.
+ */
+function open(signer: Signer, ledger: Ledger, signed: Signed, show: ((leaf: Leaf) => Uint8Array) | null): Uint8Array {
   if (signed.kind !== "commit" && signed.kind !== "assign") return NOTHING;
   const record = parse(signed);
   try {
@@ -175,10 +217,9 @@ function open(signer: Signer, ledger: Ledger, signed: Signed, isCompared: boolea
     if (sealKey === undefined) return NOTHING;
     const { salt, leaves } = openBatch(signer, sealKey, signed.author, record);
     const votes = leaves.map(({ status, digest }) => [status, digest] as const);
-    if (!isCompared) return encode(CommitOpening, { salt, votes });
-    checkInline(leaves);
-    const results = leaves.map(({ status, data }) => (status === Status.OK ? data : NOTHING));
-    return encode(ComparedOpening, { salt, votes, results });
+    if (show === null) return encode(CommitOpening, { salt, votes });
+    checkCompared(leaves);
+    return encode(ComparedOpening, { salt, votes, results: leaves.map(show) });
   } catch (error) {
     if (error instanceof RemoteProtocolError) return NOTHING;
     throw error;

@@ -9,10 +9,12 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { Absences } from "./absence";
+import type { Leaf } from "./batch";
 import { equal, fromHex, hex, type Hex } from "./bytes";
 import { checkRecord } from "./checking";
 import { fieldsOf, split, tableOf } from "./credit";
 import { ModuleRefused, ProtocolError, RemoteProtocolError } from "./errors";
+import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
 import { readComparison } from "./gpu/package";
 import type { Verifier } from "./identity";
@@ -46,6 +48,8 @@ const CANNOT_CHECK_STEWARDS =
   "that audits a steward drew were drawn at random and blindly: its creator answers for it";
 const CANNOT_CHECK_MALFORMED =
   "that the commits of workers convicted as malformed do not open: only the creator could try";
+const CANNOT_CHECK_WITHHELD =
+  "that nobody delivered the results of votes that are shown without: whoever has one can tell";
 const CANNOT_CHECK_SAMPLE =
   "which chunks were in the fresh sample after the conviction: the bound is as good as these audits allow at best";
 const CANNOT_CHECK_MISMATCHES =
@@ -145,8 +149,10 @@ class Evidence {
   private readonly confirmers = new Map<number, Set<Hex>>();
   private readonly values = new Map<number, Hex>();
   private readonly comparison: Comparison | null;
-  /** Value -> result, where results are compared as numbers. */
-  private readonly results = new Map<Hex, Uint8Array>();
+  /** By their SHA-256, where results are compared as numbers. */
+  private readonly results: Map<Hex, Uint8Array> | null;
+  private isWithheld = false;
+  private readonly close = new Map<string, boolean>();
   private readonly same: Same;
 
   constructor(shown: Iterable<Shown>, verifier: Verifier) {
@@ -157,6 +163,7 @@ class Evidence {
     this.creator = hex(this.manifest.creator);
     const comparison = first.value.opened.length > 0 ? comparisonOf(this.manifest, first.value.opened) : null;
     this.comparison = comparison;
+    this.results = comparison === null ? null : new Map([[hex(sha256(new Uint8Array())), new Uint8Array()]]);
     this.same = comparison === null ? differ : (_, one, other) => this.areClose(comparison, one, other);
     this.ledger = new Ledger(first.value.signed, this.manifest, { keepCommits: true });
     const { lots, stewards } = Absences.of(this.ledger);
@@ -223,9 +230,8 @@ class Evidence {
     } else if (record.kind === "commit" && opened.length === 0) {
       this.unopened.set(recordKey(signed), author);
     } else if (record.kind === "commit") {
-      const leaves = openedVotes(signed.author, record, opened, this.comparison);
-      const values = new Map(leaves.map((leaf) => [leaf.chunk, countedValue(leaf, this.comparison)] as const));
-      for (const { inline, value, data } of leaves) if (inline) this.results.set(value, data);
+      const leaves = openedVotes(signed.author, record, opened, this.results);
+      const values = new Map(leaves.map((leaf) => [leaf.chunk, this.countedValue(leaf)] as const));
       for (const { chunk, value, data } of author === this.creator ? leaves : []) {
         if (!value && equal(data, GIVEN_UP)) this.givenUp.add(chunk);
       }
@@ -233,6 +239,13 @@ class Evidence {
     } else if (opened.length > 0) {
       throw new RemoteProtocolError(`a ${signed.kind} seals nothing that could be shown`);
     }
+  }
+
+  private countedValue(leaf: Leaf): Hex {
+    if (this.results === null) return leaf.value;
+    const data = this.results.get(hex(leaf.data)) ?? null;
+    if (leaf.status === Status.OK && data === null) this.isWithheld = true;
+    return countedValue(leaf, this.comparison, data);
   }
 
   /** Stewards' assignments and own votes count as their creator says. */
@@ -436,6 +449,7 @@ class Evidence {
     const delegations = [...this.stewards.delegations];
     const trusted = delegations.filter(([, delegation]) => delegation.trusted).map(([steward]) => steward);
     if (trusted.length > 0) cannotCheck.push(CANNOT_CHECK_STEWARDS);
+    if (this.isWithheld) cannotCheck.push(CANNOT_CHECK_WITHHELD);
     if (this.unopened.size > 0) cannotCheck.push(CANNOT_CHECK_MALFORMED);
     if (this.wronglyVoted().length > 0) cannotCheck.push(CANNOT_CHECK_MISMATCHES);
     const wrongVotes = new Map<Hex, number>();
@@ -532,8 +546,13 @@ class Evidence {
   }
 
   private areClose(comparison: Comparison, one: Hex, other: Hex): boolean {
-    const [ours, theirs] = [this.results.get(one), this.results.get(other)];
-    return ours !== undefined && theirs !== undefined && comparison.areClose(ours, theirs);
+    const pair = one < other ? `${one} ${other}` : `${other} ${one}`;
+    let isClose = this.close.get(pair);
+    if (isClose === undefined) {
+      const [ours, theirs] = [one, other].map((value) => (value.startsWith("00") ? this.results!.get(value.slice(2)) : undefined));
+      this.close.set(pair, (isClose = ours !== undefined && theirs !== undefined && comparison.areClose(ours, theirs)));
+    }
+    return isClose;
   }
 }
 

@@ -38,16 +38,20 @@ export class Referee {
   private readonly noResults = new Map<number, Map<Hex, string>>();
   private readonly cache = new Map<number, ChunkTally>();
   private readonly same: Same;
+  /** What was compared already: a large result takes milliseconds. */
+  private readonly close = new Map<string, boolean>();
 
   constructor(
     private readonly creator: Hex,
     private readonly replication: number,
     /** Whose votes on a chunk were drawn by lots; what changes it is told by `lookAgain`. */
     private readonly drawn: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
-    /** How results are compared, where not by their bytes. Then every result is inside of its vote. */
+    /** How results are compared, where not by their bytes. */
     private readonly comparison: Comparison | null = null,
     /** Whom a steward asked for a chunk for whom the creator answers; `lookAgain` tells of changes, too. */
     private readonly asked: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
+    /** The result of a vote, where results are compared; null of one that is not here, which then is none. */
+    private readonly read: (leaf: Leaf) => Uint8Array | null = ({ data }) => data,
   ) {
     this.same = comparison === null ? differ : (chunk, one, other) => this.areClose(comparison, chunk, one, other);
   }
@@ -105,7 +109,7 @@ export class Referee {
     const touched: number[] = [];
     for (const leaf of leaves) {
       const { chunk } = leaf;
-      const value = countedValue(leaf, this.comparison);
+      const value = countedValue(leaf, this.comparison, this.comparison === null ? null : this.read(leaf));
       const cast = inner(this.votes, chunk, () => new Map<Hex, Vote>());
       const previous = cast.get(worker);
       if (value !== NO_RESULT) {
@@ -220,7 +224,14 @@ export class Referee {
 
   private areClose(comparison: Comparison, chunk: number, one: Hex, other: Hex): boolean {
     const [ours, theirs] = [this.leaf(chunk, one), this.leaf(chunk, other)];
-    return ours.status === Status.OK && theirs.status === Status.OK && comparison.areClose(ours.data, theirs.data);
+    if (ours.status !== Status.OK || theirs.status !== Status.OK) return false;
+    const pair = one < other ? `${one} ${other}` : `${other} ${one}`;
+    let isClose = this.close.get(pair);
+    if (isClose === undefined) {
+      const [left, right] = [this.read(ours), this.read(theirs)];
+      this.close.set(pair, (isClose = left !== null && right !== null && comparison.areClose(left, right)));
+    }
+    return isClose;
   }
 
   private isVoid(vote: Vote): boolean {

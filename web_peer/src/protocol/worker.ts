@@ -196,7 +196,7 @@ export class WorkerRole implements Custodial {
         } else if (this.ledger.creatorEquivocated) {
           this.end(); // It signs one thing here and another there: nobody works for such a creator.
         } else {
-          this.release();
+          this.release(now);
           this.earning.checkpoint(now);
           this.lookAgain(now);
         }
@@ -686,8 +686,8 @@ export class WorkerRole implements Custodial {
   }
 
   /** A checkpoint says the creator has these results: ours need not be kept any longer. */
-  private release(): void {
-    this.giving.release();
+  private release(now: number): void {
+    this.giving.release(now);
     this.keeping.release();
     for (const chunk of this.assigned) {
       // An accepted chunk may still be wanted as an audit; only failed ones are not.

@@ -34,8 +34,8 @@ FUEL_MAX = 2**24
 WORK_MAX = 2**28
 """Fuel times the kernel's words: what one invocation can take at most. A guess at about a second on a slow device, for
 no dispatch is smaller than one workgroup, and a browser cannot stop one."""
-COMPARED_BYTES_MAX = 4_096
-"""A result that is compared as numbers: it is inside of its vote (spec/ledger.md), where whoever counts has it."""
+COMPARED_BYTES_MAX = 262_144
+"""A result that is compared as numbers: whoever counts needs those of all votes. A tile of 128 by 128 pixels."""
 NOT_FINITE = "a number that is not finite"
 """Why a chunk has no result whose floats overflowed, or are none."""
 _FLOAT_EXACT = 2**24

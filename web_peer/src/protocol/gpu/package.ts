@@ -21,8 +21,8 @@ const INVOCATIONS_MAX = 2n ** 26n;
  * dispatch is smaller than one workgroup, and a browser cannot stop one.
  */
 const WORK_MAX = 2 ** 28;
-/** A result that is compared as numbers: it is inside of its vote (spec/ledger.md), where everybody who counts has it. */
-const COMPARED_BYTES_MAX = 4_096;
+/** A result that is compared as numbers: whoever counts needs those of all votes. A tile of 128 by 128 pixels of four. */
+export const COMPARED_BYTES_MAX = 262_144;
 /** Why a chunk has no result whose floats overflowed, or are none. */
 export const NOT_FINITE = "a number that is not finite";
 /** Whole numbers up to here are f32 numbers. */
