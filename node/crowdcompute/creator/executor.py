@@ -1,9 +1,11 @@
 """`concurrent.futures.Executor` over volunteers: what accepts an executor accepts this one.
 
     submit --> gathered for a moment --> one task of many chunks --> futures settle as chunks do
+                    '--two tasks of the kernel are on their way: until one of them is back, or 50 ms are over
 
 A task's chunks are fixed when it is signed, so calls are gathered: all of one `map`, or those submitted one after the
-other without a pause. The futures are the standard library's own.
+other without a pause. Whoever submits a call for each result would otherwise have a task for each: those that come
+while others are on their way share one, the more the busier it is. The futures are the standard library's own.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ PAUSE_S = 0.002
 """A call shares a task with those that follow it sooner than this: a program that submits in a loop takes a fiftieth
 of it from one call to the next."""
 LINGER_S = 0.05
-"""How long a call waits at most while others keep coming."""
+"""How long a call waits at most while others keep coming, or are on their way."""
+TASKS_AT_ONCE = 2
+"""Tasks of one kernel on their way while further calls are gathered: one is computed while another travels."""
 BATCH_CALLS = 65_536
 """Calls of one task at most: 16 shards."""
 THREADS_HERE = 4
@@ -85,6 +89,9 @@ class Executor(StandardExecutor):
         self._waiting: dict[Kernel[Any], list[_Call]] = {}
         self._submitted = 0
         self._came = threading.Condition(self._lock)
+        self._back = threading.Condition(self._lock)
+        self._on_their_way: dict[Kernel[Any], int] = {}
+        """Tasks of each kernel that have not given all results."""
         self._gatherer: threading.Thread | None = None
         self._corks = 0
         self._shut = False
@@ -150,6 +157,7 @@ class Executor(StandardExecutor):
         with self._lock:
             self._shut = True
             self._came.notify()
+            self._back.notify()
             if cancel_futures:
                 for calls in self._waiting.values():
                     for call in calls:
@@ -182,13 +190,20 @@ class Executor(StandardExecutor):
                     self._came.wait()
                 if self._shut:
                     return  # `shutdown` publishes the rest.
-            began, seen = time.monotonic(), -1
+                began = time.monotonic()
+                while self._is_busy() and (left_s := began + LINGER_S - time.monotonic()) > 0:
+                    self._back.wait(left_s)
+            seen = -1
             while seen != self._submitted and time.monotonic() < began + LINGER_S:
                 seen = self._submitted
                 time.sleep(PAUSE_S)
             with self._lock:
                 if not self._corks:
                     self.flush()
+
+    def _is_busy(self) -> bool:
+        """Whether calls of what waits are on their way, as many as are worth it."""
+        return not self._shut and all(self._on_their_way.get(kernel, 0) >= TASKS_AT_ONCE for kernel in self._waiting)
 
     def _publish(self, kernel: Kernel[Any]) -> None:
         calls = [call for call in self._waiting.pop(kernel) if call.future.set_running_or_notify_cancel()]
@@ -201,16 +216,27 @@ class Executor(StandardExecutor):
                 call.future.set_exception(error)
             return
         self.jobs.append(job)
-        _Batch(kernel, calls, job, certified=self._certified)
+        self._on_their_way[kernel] = self._on_their_way.get(kernel, 0) + 1
+        _Batch(kernel, calls, job, lambda: self._is_back(kernel), certified=self._certified)
+
+    def _is_back(self, kernel: Kernel[Any]) -> None:
+        with self._lock:
+            self._on_their_way[kernel] -= 1
+            if not self._on_their_way[kernel]:
+                del self._on_their_way[kernel]
+            self._back.notify()
 
 
 class _Batch:
     """The futures of one task."""
 
-    def __init__(self, kernel: Kernel[Any], calls: list[_Call], job: Job[Any], *, certified: bool) -> None:
+    def __init__(
+        self, kernel: Kernel[Any], calls: list[_Call], job: Job[Any], on_all: Callable[[], None], *, certified: bool
+    ) -> None:
         self._kernel = kernel
         self._calls: dict[int, _Call] = dict(enumerate(calls))
         self._job = job
+        self._on_all = on_all
         if not certified:
             job.on_result(self._settle)
         job.on_done(self._end)
@@ -219,6 +245,11 @@ class _Batch:
         call = self._calls.pop(result.chunk, None)
         if call is None:
             return  # It settled before, with a result that was taken back: a future cannot.
+        self._give(call, result)
+        if not self._calls:
+            self._on_all()
+
+    def _give(self, call: _Call, result: Result[Any]) -> None:
         if result.status != "ok":
             here_call = f"Kernel({str(self._kernel.file.folder)!r})({', '.join(map(repr, call.arguments))})"
             why = f"{result.status}: {result.why}"
@@ -234,9 +265,12 @@ class _Batch:
     def _end(self) -> None:
         for result in self._job.results_so_far():
             self._settle(result)
-        for call in self._calls.values():
+        if not self._calls:
+            return
+        left, self._calls = self._calls, {}
+        self._on_all()
+        for call in left.values():
             call.future.set_exception(JobLeft(f"the place was left before {self._job!r} was done"))
-        self._calls.clear()
 
 
 def gathered(futures: list[Future[Any]], combine: Callable[[list[Future[Any]]], Any]) -> Future[Any]:
