@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PAUSE_S = 0.002
-"""A call shares a task with those that follow it sooner than this: a program that submits in a loop takes a fiftieth
-of it from one call to the next."""
+PAUSE_S = 0.0005
+"""A call shares a task with those that follow it sooner than this: a program that submits in a loop takes a tenth of it
+from one call to the next."""
 LINGER_S = 0.05
 """How long a call waits at most while others keep coming, or are on their way."""
 TASKS_AT_ONCE = 2
