@@ -223,6 +223,8 @@ class ChunkReader:
             width, height = min(split.tile_width, split.width - x), min(split.tile_height, split.height - y)
             return struct.pack("<4q", x, y, width, height)
         if isinstance(split, Calls):
+            _expect_chunks(self._manifest.chunks, len(split.inputs))
+            _expect_fit(len(split.inputs[index]), self._manifest)
             return split.inputs[index]
         begin, end = self.span(index)
         _expect_fit(end - begin, self._manifest)

@@ -141,7 +141,12 @@ export class ChunkReader {
       const height = Math.min(split.tileHeight, split.height - y);
       return packed(BigInt(x), BigInt(y), BigInt(width), BigInt(height));
     }
-    if (split.kind === "calls") return split.inputs[index]!;
+    if (split.kind === "calls") {
+      expectChunks(this.manifest.chunks, BigInt(split.inputs.length));
+      const input = split.inputs[index]!;
+      expectFit(input.length, this.manifest);
+      return input;
+    }
     const [begin, end] = this.span(index);
     expectFit(end - begin, this.manifest);
     const data = readerOf(this.inputs)(begin, end - begin);
