@@ -32,6 +32,7 @@ wants one error class should not wait for the whole peer.
 
     records      the signed records of a task
     batch        sealed votes
+    named        results that votes only name, and that counting takes
     stewarding   who acts for an absent creator, and the keys for it
     tally        what a set of votes says
     ledger       what a set of records says in public

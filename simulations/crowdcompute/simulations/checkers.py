@@ -12,6 +12,7 @@ from crowdcompute.protocol.assigning import open_assignment
 from crowdcompute.protocol.batch import open_commit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.named import result_of
 from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING, Assign, Commit, Join, chunks_of, parse
 from crowdcompute.protocol.stewarding import creators_signer
