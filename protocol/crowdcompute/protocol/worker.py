@@ -24,12 +24,11 @@ from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .frames import Keep, Kept
 from .giving import Giving
 from .keeping import Keeping
+from .leasing import Leasing
 from .ledger import find_work, task_topic
 from .onward import Gathering, ResultsLacking
 from .picking import pick_open
 from .records import (
-    COMMIT_CHUNKS_MAX,
-    LEAVING_TTL_S,
     Admit,
     Assign,
     CertificateBody,
@@ -42,7 +41,6 @@ from .records import (
     Signed,
     Verdict,
     chunks_of,
-    runs_of,
     shard_of,
 )
 from .split import ChunkReader, are_read_in_pieces, seed
@@ -63,9 +61,6 @@ if TYPE_CHECKING:
     from .standing_in import Draw
     from .storage import BlobStore
 
-
-LEASE_RUNS_MAX = 512
-"""Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds."""
 
 SHARDS_FOLLOWED = 2
 """The shard we pick from and the one we came from: assignments may still be on their way there."""
@@ -141,7 +136,7 @@ class WorkerRole:
         self._followed: list[int] = []
         self._empty_until: dict[int, float] = {}  # shards in which nothing was open
         self._lease_changed = True
-        self._leases: dict[int, tuple[tuple[tuple[int, int], ...], float]] = {}  # shard -> what we said, until when
+        self._leasing = Leasing(config, ledger, desk, self._next_seq)
         self._renew_at = math.inf
         self._few_since: float | None = None
         """Since when too few chunks are open for everybody to pick; None while there are enough."""
@@ -592,41 +587,14 @@ class WorkerRole:
         self._settled_at = now + self._config.settle_s
 
     def _say_leases(self, now: float) -> None:
-        """Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow."""
         self._lease_changed = False
         self._renew_at = math.inf
         if self._shard is None:
             return
         if self._resting or (self._finishing and not self._jobs):
-            self._say_gone(now)
+            self._leasing.leave(self._shard, now)
             return
-        by_shard: dict[int, list[int]] = {}
-        for chunk in [*self._running(), *self._assigned]:
-            by_shard.setdefault(shard_of(chunk), []).append(chunk)
-        if not by_shard:
-            by_shard[self._shard] = []
-        for shard in [shard for shard in self._leases if shard not in by_shard]:
-            del self._leases[shard]
-        for shard, chunks in by_shard.items():
-            # What runs comes first; a lease names no more chunks than a commit, and the rest of the backlog can wait.
-            runs = runs_of(chunks[:COMMIT_CHUNKS_MAX])[:LEASE_RUNS_MAX]
-            said, until = self._leases.get(shard, (None, 0.0))
-            if runs == said and now < until - self._config.lease_ttl_s / 2:
-                continue
-            ttl_s = self._config.lease_ttl_s
-            self._leases[shard] = (runs, now + ttl_s)
-            lease = Lease(self.ledger.task, shard, self._shard, self._next_seq(now), ttl_s, runs)
-            self._desk.publish(self.ledger, lease)
-        half_ttl_s = self._config.lease_ttl_s / 2
-        self._renew_at = min((until - half_ttl_s for _, until in self._leases.values()), default=math.inf)
-
-    def _say_gone(self, now: float) -> None:
-        """End our leases before their time, so that others need not wait for them to run out."""
-        assert self._shard is not None
-        for shard in self._leases:
-            gone = Lease(self.ledger.task, shard, self._shard, self._next_seq(now), LEAVING_TTL_S, ())
-            self._desk.publish(self.ledger, gone)
-        self._leases.clear()
+        self._renew_at = self._leasing.say(self._shard, [*self._running(), *self._assigned], now)
 
     def _release(self, now: float) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""

@@ -27,6 +27,7 @@ import { Giving } from "./giving";
 import type { PeerId, Signer } from "./identity";
 import { Keeping } from "./keeping";
 import { findWork } from "./joining";
+import { Leasing } from "./leasing";
 import { type Ledger, taskTopic } from "./ledger";
 import type { BlobRef } from "./manifest";
 import { Gathering, type ResultRef, ResultsLacking } from "./onward";
@@ -36,23 +37,17 @@ import {
   EVERYTHING,
   type Assign,
   type Commit,
-  COMMIT_CHUNKS_MAX,
-  LEAVING_TTL_S,
   type LedgerRecord,
-  type Runs,
   shardOf,
   type Signed,
 } from "./records";
-import { chunksOf, runsOf } from "./runs";
+import { chunksOf } from "./runs";
 import { type Rng, weighted } from "./rng";
 import type { BatchSizer } from "./sizing";
 import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
 import { unbegunCount, workersAtHome } from "./shards";
-
-/** Runs of one lease: a scattered backlog is not worth a record of ten kilobytes every few seconds. */
-const LEASE_RUNS_MAX = 512;
 
 /** The shard we pick from and the one we came from: assignments may still be on their way there. */
 const SHARDS_FOLLOWED = 2;
@@ -64,12 +59,6 @@ const SHRUNK_MAX = 8;
 const BATCHES_LEFT = 2;
 
 export type WorkerState = "fetching" | "joining" | "working" | "idle" | "done";
-
-/** What we said of one shard, and until when it holds. */
-interface Said {
-  readonly runs: Runs;
-  readonly until: number;
-}
 
 /** A chunk's input is not here yet, for want of these pieces. */
 class InputsLacking extends Error {
@@ -111,7 +100,7 @@ export class WorkerRole implements Custodial {
   /** Shards in which nothing was open, and until when. */
   private readonly emptyUntil = new Map<number, number>();
   private leaseChanged = true;
-  private readonly leases = new Map<number, Said>();
+  private readonly leasing: Leasing;
   private renewAt = Infinity;
   /** Since when too few chunks are open for everybody to pick; null while there are enough. */
   private fewSince: number | null = null;
@@ -146,6 +135,7 @@ export class WorkerRole implements Custodial {
     this.giving = new Giving(config, rng, ledger, desk, blobs, now);
     this.keeping = new Keeping(config, ledger, desk);
     this.earning = new Earning(config, ledger, desk, blobs);
+    this.leasing = new Leasing(config, ledger, desk, (at) => this.nextSeq(at));
     this.expiresAt = ledger.manifest.expiresS - config.epochOffsetS;
     this.nothingUntil = now;
     desk.custody.takePart(ledger.taskKey, this);
@@ -641,48 +631,15 @@ export class WorkerRole implements Custodial {
     this.settledAt = now + this.config.settleS;
   }
 
-  /** Publish what we are on where that changed or is about to run out; idle, say so in the shard we follow. */
   private sayLeases(now: number): void {
     this.leaseChanged = false;
     this.renewAt = Infinity;
     if (this.shard === null) return;
     if (this.isResting || (this.isFinishing && this.jobs.size === 0)) {
-      this.sayGone(now);
+      this.leasing.leave(this.shard, now);
       return;
     }
-    // What runs comes first; a lease names no more chunks than a commit, and the rest of the backlog can wait.
-    const byShard = new Map<number, number[]>();
-    for (const source of [this.running(), this.assigned]) {
-      for (const chunk of source) {
-        const shard = shardOf(chunk);
-        const chunks = byShard.get(shard);
-        if (chunks === undefined) byShard.set(shard, [chunk]);
-        else if (chunks.length < COMMIT_CHUNKS_MAX) chunks.push(chunk);
-      }
-    }
-    if (byShard.size === 0) byShard.set(this.shard, []);
-    for (const shard of this.leases.keys()) if (!byShard.has(shard)) this.leases.delete(shard);
-    const ttlS = this.config.leaseTtlS;
-    for (const [shard, chunks] of byShard) {
-      const runs = runsOf(chunks).slice(0, LEASE_RUNS_MAX);
-      const said = this.leases.get(shard);
-      if (said === undefined || now >= said.until - ttlS / 2 || !isSame(said.runs, runs)) {
-        this.leases.set(shard, { runs, until: now + ttlS });
-        this.sayLease(shard, this.shard, ttlS, runs, now);
-      }
-    }
-    for (const { until } of this.leases.values()) this.renewAt = Math.min(this.renewAt, until - ttlS / 2);
-  }
-
-  /** End our leases before their time, so that others need not wait for them to run out. */
-  private sayGone(now: number): void {
-    for (const shard of this.leases.keys()) this.sayLease(shard, this.shard!, LEAVING_TTL_S, [], now);
-    this.leases.clear();
-  }
-
-  private sayLease(shard: number, home: number, ttlS: number, runs: Runs, now: number): void {
-    const { ledger } = this;
-    this.desk.publish(ledger, { kind: "lease", task: ledger.task, shard, home, seq: this.nextSeq(now), ttlS, runs });
+    this.renewAt = this.leasing.say(this.shard, [...this.running(), ...this.assigned], now);
   }
 
   /** A checkpoint says the creator has these results: ours need not be kept any longer. */
@@ -748,11 +705,4 @@ export class WorkerRole implements Custodial {
     }
     return this.blobs.read(inputs.sha256, start, length);
   }
-}
-
-function isSame(left: Runs, right: Runs): boolean {
-  return (
-    left.length === right.length &&
-    left.every(([first, count], index) => first === right[index]![0] && count === right[index]![1])
-  );
 }
