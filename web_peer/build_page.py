@@ -33,6 +33,7 @@ _SOURCES = (
     "web_peer/public/**/*",
     # What the sandbox evaluates around a JavaScript task, the same bytes in every engine.
     "protocol/crowdcompute/protocol/javascript/*",
+    "protocol/crowdcompute/protocol/gpu/probe.wgsl",
 )
 
 

@@ -51,8 +51,8 @@ MUTANTS = (
     Mutant(
         "two friends who choose the same chunk are a quorum",
         "tally",
-        "weight = min(len(cast), sum(vote.assigned or vote.drawn for vote in cast) + 1)",
-        "weight = len(cast)",
+        "return min(len(votes), sum(vote.assigned or vote.drawn for vote in votes) + 1)",
+        "return len(votes)",
         TALLY,
     ),
     Mutant(

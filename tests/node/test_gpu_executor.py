@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import wasmtime
 
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
-from crowdcompute.protocol.gpu import Golden, Package
-from crowdcompute.protocol.gpu.compare import Exact, Tolerance
+from crowdcompute.protocol.gpu import CLASS_BYTES, MODULE, Golden, Package, probe
+from crowdcompute.protocol.gpu.compare import Exact, Tolerance, Within
 from crowdcompute.protocol.gpu.package import Field, Output
 from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
@@ -119,12 +120,12 @@ def kernel(statements: str, *, before: str = "", fuel: int = 1_000, **fields: An
     )
 
 
-def floats(expression: str, absolute: float = 1e-3) -> bytes:
+def floats(expression: str, absolute: float = 1e-3, comparator: type[Tolerance] | type[Within] = Tolerance) -> bytes:
     """A package of floats: 7.0 for the golden vector, for all else `expression` of `x`, the invocation."""
     seven = struct.pack("<f", 7.0)
     body = f"let x = f32(id.x); if (start != 0u) {{ out[id.x] = {expression}; }}"
     source = decode(kernel(body), Package).source.replace(b"array<u32>", b"array<f32>").replace(b"7u", b"7.0")
-    near = Tolerance(absolute=absolute, relative=0.0, outliers=0.0)
+    near = comparator(absolute=absolute, relative=0.0, outliers=0.0)
     return kernel(
         "",
         source=source,
@@ -160,6 +161,15 @@ EXPRESSIONS: dict[str, Callable[[float], float]] = {
         lambda x: (-abs(x - 4.5) if x < 5 else 1.5) + ((x > 3) - (x < 3)) / math.sqrt(x + 1)
     ),
 }
+
+
+def probing() -> bytes:
+    """The probe of classes as a task of its own, which no fallback computes: its tolerance is any."""
+    package = probe().package
+    anything = struct.pack("<32768f", *[0.0] * 32_768)
+    golden = Golden(input=struct.pack("<2q", 0, 1), sha256=hashlib.sha256(anything).digest(), result=anything)
+    seed = (Field(name="seed", value="24301"),)
+    return encode(msgspec.structs.replace(package, golden=(golden,), uniform=seed, fallback=returning(7)))
 
 
 def is_near(data: bytes, expected: Callable[[float], float]) -> bool:
@@ -200,6 +210,27 @@ def test_floats_are_those_of_python_within_the_tolerance(machine: Machine) -> No
         assert machine.pool.gpu.takes(hashlib.sha256(package).digest()), expression
         assert (outcome.status, len(outcome.data)) == (Status.OK, 40), expression
         assert is_near(outcome.data, expected), (expression, struct.unpack("<10f", outcome.data))
+
+
+def test_each_result_ends_with_the_class_of_what_computed_it(machine: Machine, plain_machine: Machine) -> None:
+    one, other = floats("x / 3.0", comparator=Within), floats("x / 7.0", comparator=Within)
+    device, again = machine.compute(one, (5, 15), (6, 9))
+    assert machine.pool.gpu.takes(hashlib.sha256(one).digest()), machine.pool.gpu.refusal(hashlib.sha256(one).digest())
+    assert len(device.data) == 10 * 4 + CLASS_BYTES
+    assert device.data[-CLASS_BYTES:] == again.data[-CLASS_BYTES:] != MODULE
+    (elsewhere,) = machine.compute(other, (5, 15))
+    assert elsewhere.data[-CLASS_BYTES:] == device.data[-CLASS_BYTES:], (
+        "golden vectors that come out alike say nothing more"
+    )
+    (module,) = plain_machine.compute(one, (0, 1))
+    assert module.data == struct.pack("<f", 7.0) + MODULE
+
+
+def test_the_probe_is_finite_and_no_two_of_its_operations_are_alike(machine: Machine) -> None:
+    (outcome,) = machine.compute(probing(), (0, 1))
+    numbers = struct.unpack(f"<{len(outcome.data) // 4}f", outcome.data)
+    columns = [numbers[place::32] for place in range(32)]
+    assert all(len(set(column)) > 100 for column in columns)
 
 
 def test_a_float_that_is_none_ends_a_chunk_without_a_result(machine: Machine) -> None:

@@ -27,7 +27,8 @@ from tests.node.test_gpu_executor import (
 )
 
 from crowdcompute.protocol.events import Status
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.gpu import CLASS_BYTES, MODULE, open_package
+from crowdcompute.protocol.gpu.compare import Within
 from crowdcompute.protocol.manifest import Limits
 
 if TYPE_CHECKING:
@@ -100,6 +101,13 @@ def test_random_kernels_end_alike_by_wgpu_and_by_opencl(vulkan: Machine, opencl:
         ended = vulkan.compute(package, (5, 69))
         assert vulkan.pool.gpu.takes(sha256(package).digest()), vulkan.pool.gpu.refusal(sha256(package).digest())
         assert ended == opencl.compute(package, (5, 69))
+
+
+def test_floats_by_wgpu_and_by_opencl_are_of_two_classes(vulkan: Machine, opencl: Machine) -> None:
+    measured = floats("x / 3.0", comparator=Within)
+    classes = [each.compute(measured, (5, 15))[0].data[-CLASS_BYTES:] for each in (vulkan, vulkan, opencl)]
+    assert classes[0] == classes[1] != classes[2]
+    assert MODULE not in classes
 
 
 @pytest.mark.parametrize("is_opaque", [True, False])

@@ -20,7 +20,7 @@ from crowdcompute.protocol.credit import fields_of, split, table_of
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import CANCELLED, Status
 from crowdcompute.protocol.gpu import Golden, Package
-from crowdcompute.protocol.gpu.compare import Tolerance
+from crowdcompute.protocol.gpu.compare import Tolerance, Within
 from crowdcompute.protocol.gpu.package import Output
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Policy, Range, open_manifest, sign_manifest
@@ -195,9 +195,15 @@ def first_of(*results: bytes) -> bytes:
     return min(results, key=lambda data: sha256(data).digest())
 
 
-def with_tolerance(creator: Identity, make_manifest: Callable[..., Manifest], replication: int, eps: float) -> Job:
+def with_tolerance(
+    creator: Identity,
+    make_manifest: Callable[..., Manifest],
+    replication: int,
+    eps: float,
+    comparator: type[Tolerance] | type[Within] = Tolerance,
+) -> Job:
     """A task of floats that are the same within 1."""
-    near = Tolerance(absolute=1.0, relative=0.0, outliers=0.0)
+    near = comparator(absolute=1.0, relative=0.0, outliers=0.0)
     package = encode(
         Package(
             schema=1,
@@ -233,6 +239,22 @@ def measured(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
         dict.fromkeys(range(CHUNKS), WORKERS),
         lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 5, 0, 0, 0, 0.9, bound, 0.95),
         {chunk: first_of(*(about(chunk, off=off)[chunk] for off in offs)) for chunk in range(CHUNKS)},
+    )
+    return job
+
+
+@pytest.fixture(scope="module")
+def classed(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """Two devices of a class confirm each other, and one of another class audits them."""
+    job = with_tolerance(creator, make_manifest, 2, 0.9, Within)
+    for worker, off, its in ((ALICE, 0.0, b"n"), (BOB, 0.0, b"n"), (CAROL, 0.5, b"s")):
+        job.ask(worker, range(CHUNKS))
+        job.vote(worker, {chunk: data + its * 32 for chunk, data in about(*range(CHUNKS), off=off).items()})
+    bound = error_bound(0.8 * CHUNKS, 0, convicted=False)
+    job.close(
+        dict.fromkeys(range(CHUNKS), WORKERS),
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 15, 5, 0, 0, 0, 0.9, bound, 0.95),
+        {chunk: data + b"n" * 32 for chunk, data in about(*range(CHUNKS)).items()},
     )
     return job
 
@@ -468,6 +490,7 @@ def test_the_vectors_hold(
     measured: Job,
     mismeasured: Job,
     named: Job,
+    classed: Job,
     entrusted: Job,
     taken_back: Job,
     expect_vectors: ExpectVectors,
@@ -482,6 +505,7 @@ def test_the_vectors_hold(
         "measured": measured,
         "mismeasured": mismeasured,
         "named": named,
+        "classed": classed,
         "entrusted to a steward": entrusted,
         "taken back from a steward": taken_back,
     }

@@ -12,7 +12,7 @@ import pytest
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
 from crowdcompute.protocol.gpu import Golden, Package, open_package
-from crowdcompute.protocol.gpu.compare import Array, Comparator, Comparison, Exact, Tolerance, Ulp
+from crowdcompute.protocol.gpu.compare import Array, Comparator, Comparison, Exact, Tolerance, Ulp, Within
 from crowdcompute.protocol.gpu.opencl import opencl
 from crowdcompute.protocol.gpu.pacing import next_groups
 from crowdcompute.protocol.gpu.package import Field, Output
@@ -212,6 +212,7 @@ REFUSED: dict[str, str] = {
     "a discarded fragment": body("discard;"),
 }
 
+NEAR = Within(absolute=0.25, relative=0.0, outliers=0.0)
 COMPARISONS: list[tuple[str, Comparator, list[float], list[float]]] = [
     ("the same", Exact(), [1.0, 2.0], [1.0, 2.0]),
     ("two zeros are other bytes", Exact(), [0.0], [-0.0]),
@@ -228,6 +229,13 @@ COMPARISONS: list[tuple[str, Comparator, list[float], list[float]]] = [
     ("relative to the larger", Tolerance(absolute=0.0, relative=0.25, outliers=0.0), [3.0], [4.0]),
     ("one outlier of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), [1, 2, 3, 4], [1, 2, 3, 9]),
     ("two of four", Tolerance(absolute=0.0, relative=0.0, outliers=0.25), [1, 2, 3, 4], [1, 2, 8, 9]),
+    ("near in two classes", NEAR, [1.0, *[2.0] * 8], [1.125, *[3.0] * 8]),
+    ("far in two classes", NEAR, [1.0, *[2.0] * 8], [1.5, *[3.0] * 8]),
+    ("near in one class of devices", NEAR, [1.0, *[2.0] * 8], [1.125, *[2.0] * 8]),
+    ("a device near a module", NEAR, [1.0, *[2.0] * 8], [1.125, *[0.0] * 8]),
+    ("two modules that differ", NEAR, [1.0, *[0.0] * 8], [1.125, *[0.0] * 8]),
+    ("two modules that do not", NEAR, [1.0, *[0.0] * 8], [1.0, *[0.0] * 8]),
+    ("no class", NEAR, [1.0], [1.0]),
 ]
 
 
@@ -310,6 +318,10 @@ PACKAGES: dict[str, bytes] = {
     "floats without a result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=b""),)),
     "another result": halves(golden=(Golden(input=bytes(16), sha256=bytes(32), result=bytes(4)),)),
     "a result that is no number": halves(golden=(golden(struct.pack("<f", float("nan"))),)),
+    "within classes": halves(outputs=(Output(name="halves", elements=1, compare=NEAR),)),
+    "some outputs within classes": package(
+        outputs=(SQUARED[0], Output(name="squares", elements=4, compare=NEAR)),
+    ),
     "a large result": halves(golden=(golden(struct.pack("<2000f", *range(2_000))),)),
     "a result of integers": package(golden=(golden(bytes(4)),)),
     "another field": package(uniform=(Field(name="first", value="start"), Field(name="last", value="stop"))),
@@ -331,7 +343,7 @@ TWO = "<2q"
 FLOAT_ARRANGEMENTS: list[tuple[str, bytes]] = [
     ("a float", struct.pack(TWO, -(2**24), -(2**24) + 3)),
     ("a float too large", struct.pack(TWO, 2**24 + 1, 2**24 + 4)),
-    ("more than a vote holds", struct.pack(TWO, 0, 1_025)),
+    ("more than a vote holds", struct.pack(TWO, 0, 65_537)),
 ]
 ARRANGEMENTS: list[tuple[str, dict[str, Any], bytes, bool]] = [
     ("a range's words", {"invocations": "count / 4 * 2"}, struct.pack(TWO, -3, 6), True),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import Status
-from crowdcompute.protocol.gpu import COMPARED_BYTES_MAX
+from crowdcompute.protocol.gpu import CLASS_BYTES, COMPARED_BYTES_MAX
 from crowdcompute.protocol.gpu.compare import Array, Comparison, Tolerance
 from crowdcompute.protocol.named import DELIVERED_WITHIN_S, NOT_DELIVERED, Held, Named
 from crowdcompute.protocol.opening import INLINE_BYTES_MAX, check_compared, counted_value
@@ -168,7 +168,7 @@ def test_our_own_result_that_is_lost_is_no_word_of_ours_that_the_chunk_has_none(
     assert room.named.lost() == [0]
 
 
-@pytest.mark.parametrize("size", [0, INLINE_BYTES_MAX, COMPARED_BYTES_MAX + 1])
+@pytest.mark.parametrize("size", [0, INLINE_BYTES_MAX, COMPARED_BYTES_MAX + CLASS_BYTES + 1])
 def test_a_result_that_should_be_in_its_vote_or_is_too_large_is_malformed(size: int) -> None:
     leaf = naming(0, RESULTS[0])
     check_compared([leaf])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.events import Status
-from crowdcompute.protocol.gpu.compare import Array, Comparison, Tolerance
+from crowdcompute.protocol.gpu.compare import Array, Comparison, Tolerance, Within
 from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.referee import Referee
@@ -34,9 +34,12 @@ def number(value: float) -> bytes:
 
 
 COMPARISON = Comparison((Array(1, Tolerance(absolute=1.0, relative=0.0, outliers=0.0)),))
+WITHIN = Comparison((Array(1, Within(absolute=1.0, relative=0.0, outliers=0.0)),))
+CLASSED = tuple(number(value) + its * 32 for value in (0.0, 0.75, 1.5) for its in (b"\0", b"a", b"b"))
 NUMBERS = (number(0.0), number(0.75), number(1.5), number(float("nan")), b"none!")
 leaves = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*RESULTS, None)), min_size=1, max_size=3)
 numbers = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*NUMBERS, None)), min_size=1, max_size=3)
+classed = st.dictionaries(st.sampled_from(CHUNKS), st.sampled_from((*CLASSED, None)), min_size=1, max_size=3)
 Step: TypeAlias = tuple[str, bytes, dict[int, bytes | None]]
 
 
@@ -63,14 +66,27 @@ def test_so_it_does_where_results_are_compared_as_numbers(sequence: list[Step], 
     step_by_step(sequence, replication, COMPARISON)
 
 
-def same_number(chunk: int, one: bytes, other: bytes) -> bool:
-    data = {b"\0" + hashlib.sha256(each).digest(): each for each in NUMBERS}
-    return COMPARISON.are_close(data[one], data[other])
+@settings(max_examples=300)
+@given(steps(classed), st.integers(1, 3))
+def test_so_it_does_where_they_are_compared_within_classes_of_devices(sequence: list[Step], replication: int) -> None:
+    step_by_step(sequence, replication, WITHIN)
+
+
+DATA = {b"\0" + hashlib.sha256(each).digest(): each for each in (*NUMBERS, *CLASSED)}
+
+
+def class_of(chunk: int, value: bytes) -> bytes:
+    return WITHIN.class_of(DATA[value])
 
 
 def step_by_step(sequence: list[Step], replication: int, comparison: Comparison | None) -> None:
     referee = Referee(CREATOR, replication, comparison=comparison)
-    same = differ if comparison is None else same_number
+
+    def are_close(chunk: int, one: bytes, other: bytes) -> bool:
+        return comparison is not None and comparison.are_close(DATA[one], DATA[other])
+
+    same = differ if comparison is None else are_close
+    kin = class_of if comparison is WITHIN else None
     cast: list[Ballot] = []
     admitted: set[bytes] = set()
     convicted: dict[bytes, int] = {}
@@ -116,6 +132,7 @@ def step_by_step(sequence: list[Step], replication: int, comparison: Comparison 
             convicted=convicted,
             assigned=assigned,
             same=same,
+            kin=kin,
         )
         assert referee.void == whole.void
         nothing = ChunkTally(ChunkState.OPEN, None, replication, (), 0)
@@ -140,6 +157,20 @@ def test_it_does_not_matter_whether_a_worker_was_asked_before_or_after_its_vote_
             assert referee.chunk(0).state is ChunkState.SEALED
             referee.assign(b"bob", [0])
         assert referee.chunk(0).state is ChunkState.AGREED
+
+
+def test_a_chunk_is_confirmed_by_the_class_that_began_it() -> None:
+    referee = Referee(CREATOR, 2, comparison=WITHIN)
+    for worker in WORKERS:
+        referee.admit(worker)
+    for chunk, (worker, data) in enumerate(zip(WORKERS, (CLASSED[1], CLASSED[2], CLASSED[1]), strict=False)):
+        referee.cast(worker, [leaf(chunk, data)], 1)
+    assert referee.strangers(0) == {b"bob"}
+    assert referee.strangers(1) == {b"alice", b"carol"}
+    referee.assign(b"carol", [0])
+    referee.cast(b"carol", [leaf(0, CLASSED[1])], 2)
+    assert referee.chunk(0).state is ChunkState.AGREED
+    assert referee.strangers(0) == frozenset(), "anybody audits"
 
 
 def test_the_leaf_of_an_agreed_value_carries_its_result() -> None:

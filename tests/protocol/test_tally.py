@@ -34,6 +34,10 @@ RIGHT, WRONG = b"\0right", b"\0wrong"
 LOW, MIDDLE, HIGH = b"\0low", b"\0middle", b"\0high"
 """Of a task with a tolerance: neighbours are one result."""
 NEIGHBOURS = ((LOW, MIDDLE), (MIDDLE, HIGH))
+NORTH, NORTHERN, SOUTH, FAR, MADE_UP = b"\0north", b"\0northern", b"\0south", b"\0far", b"\0made up"
+"""Of a task with classes: all but one are near each other."""
+KIN = {NORTH: b"n", NORTHERN: b"n", SOUTH: b"s", FAR: b"s", MADE_UP: b"m"}
+NEAR = tuple((one, other) for one in KIN for other in KIN if one < other and FAR not in (one, other))
 
 
 def count(
@@ -43,6 +47,7 @@ def count(
     convicted: Mapping[bytes, int] = MappingProxyType({}),
     assigned: Collection[tuple[bytes, int]] = (),
     close: Collection[tuple[bytes, bytes]] = (),
+    kin: Mapping[bytes, bytes] = MappingProxyType({}),
 ) -> Tally:
     return tally(
         ballots,
@@ -52,6 +57,7 @@ def count(
         convicted=convicted,
         assigned=assigned,
         same=(lambda _, one, other: (one, other) in close or (other, one) in close) if close else differ,
+        kin=(lambda _, value: kin[value]) if kin else None,
     )
 
 
@@ -221,6 +227,61 @@ def test_no_order_changes_what_is_agreed_within_a_tolerance(
             assert all(value in near for value in counted if value), "a vote that counts is far from what is accepted"
 
 
+@given(
+    ballots_of(st.sampled_from([*KIN, NO_RESULT])),
+    st.sets(st.sampled_from(NEAR)),
+    assignments,
+    st.integers(1, 3),
+    st.randoms(use_true_random=False),
+)
+def test_only_votes_of_one_class_make_a_quorum_whatever_their_order(
+    cast: list[Ballot],
+    close: set[tuple[bytes, bytes]],
+    assigned: set[tuple[bytes, int]],
+    replication: int,
+    rng: Any,
+) -> None:
+    def say(records: list[Ballot]) -> Tally:
+        return count(*records, replication=replication, assigned=assigned, close=close or {(b"", b"")}, kin=KIN)
+
+    shuffled = list(cast)
+    rng.shuffle(shuffled)
+    whole = say(cast)
+    assert say(shuffled) == whole
+    for chunk, state in whole.chunks.items():
+        said: dict[bytes, bytes] = {}
+        for each in cast:
+            value = each.values.get(chunk)
+            if value and each.seq > whole.void.get(each.worker, -1):
+                said[each.worker] = min(value, said.get(each.worker, value))  # Of one worker's the first counts.
+        counted: dict[bytes, set[bytes]] = {}
+        for worker, value in said.items():
+            counted.setdefault(value, set()).add(worker)
+        if state.state is not ChunkState.AGREED or CREATOR in said:
+            continue
+        assert state.value is not None
+        confirming = {worker for worker in counted[state.value] if (worker, chunk) in assigned}
+        assert len(counted[state.value]) >= replication
+        assert len(confirming) >= replication - 1
+        assert len({KIN[value] for value in counted}) == len(counted), "two results of one class, and no dispute"
+        for value in counted:
+            pair = (min(value, state.value), max(value, state.value))
+            assert value == state.value or pair in close, "a vote that counts is far from what is accepted"
+
+
+def test_who_makes_up_a_class_is_confirmed_by_nobody_else_and_hides_nothing() -> None:
+    alone = ballot(ALICE, 1, c0=MADE_UP)
+    asked = {(BOB, 0), (CAROL, 0)}
+    others = [ballot(worker, 1, c0=NORTH) for worker in (BOB, CAROL)]
+    assert count(alone, others[0], assigned=asked, close=NEAR, kin=KIN).chunks[0].state is ChunkState.SEALED
+    agreed = count(alone, *others, assigned=asked, close=NEAR, kin=KIN).chunks[0]
+    assert (agreed.state, agreed.value) == (ChunkState.AGREED, NORTH)
+    beside = count(alone, ballot(BOB, 1, c0=FAR), assigned=asked, close=NEAR, kin=KIN).chunks[0]
+    assert beside.state is ChunkState.DISPUTED
+    settled = count(alone, ballot(BOB, 1, c0=FAR), ballot(CREATOR, 1, c0=SOUTH), close=NEAR, kin=KIN).chunks[0]
+    assert settled.offenders == (BOB,)
+
+
 @given(ballots, assignments, st.integers(1, 3))
 def test_what_is_agreed_has_its_votes(cast: list[Ballot], assigned: set[tuple[bytes, int]], replication: int) -> None:
     result = count(*cast, replication=replication, assigned=assigned)
@@ -334,6 +395,45 @@ CASES: dict[str, dict[str, Any]] = {
         "replication": 1,
         "close": NEIGHBOURS,
     },
+    "two classes confirm nothing of each other": {
+        "ballots": [ballot(ALICE, 1, c0=NORTH), ballot(BOB, 1, c0=SOUTH)],
+        "assigned": [(BOB, 0)],
+        "close": NEAR,
+        "kin": KIN,
+    },
+    "a quorum of one class, and an audit by another": {
+        "ballots": [ballot(ALICE, 1, c0=SOUTH), ballot(BOB, 1, c0=NORTH), ballot(CAROL, 1, c0=NORTH)],
+        "assigned": [(ALICE, 0), (CAROL, 0)],
+        "close": NEAR,
+        "kin": KIN,
+    },
+    "a class that differs within itself": {
+        "ballots": [ballot(ALICE, 1, c0=NORTH), ballot(BOB, 1, c0=NORTHERN)],
+        "assigned": [(BOB, 0)],
+        "close": NEAR,
+        "kin": KIN,
+    },
+    "two classes that are far apart": {
+        "ballots": [ballot(ALICE, 1, c0=NORTH), ballot(BOB, 1, c0=FAR)],
+        "close": NEAR,
+        "kin": KIN,
+    },
+    "a creator of another class convicts only what is far": {
+        "ballots": [
+            ballot(ALICE, 1, c0=NORTH),
+            ballot(BOB, 1, c0=NORTHERN),
+            ballot(CAROL, 1, c0=FAR),
+            ballot(CREATOR, 1, c0=SOUTH),
+        ],
+        "close": NEAR,
+        "kin": KIN,
+    },
+    "of two classes that agree the value that comes first": {
+        "ballots": [ballot(worker, 1, c0=SOUTH if worker in (ALICE, BOB) else NORTH) for worker in WORKERS],
+        "assigned": [(ALICE, 0), (BOB, 0), (CAROL, 0), (DAVE, 0)],
+        "close": NEAR,
+        "kin": KIN,
+    },
     "a result after none": {
         "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
         "replication": 1,
@@ -355,7 +455,7 @@ def test_a_case_says_what_its_vector_says_in_any_order(name: str) -> None:
 def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
     vectors = []
     for name, case in CASES.items():
-        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], "close": (), **case}
+        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], "close": (), "kin": {}, **case}
         cast = full.pop("ballots")
         result = count(*cast, **full)
         vectors.append(
@@ -367,6 +467,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                 "convicted": [[worker.hex(), void_to] for worker, void_to in full["convicted"].items()],
                 "assigned": [[worker.hex(), chunk] for worker, chunk in full["assigned"]],
                 "close": [[one.hex(), other.hex()] for one, other in full["close"]],
+                "kin": [[value.hex(), its.hex()] for value, its in full["kin"].items()],
                 "ballots": [
                     {
                         "worker": b.worker.hex(),

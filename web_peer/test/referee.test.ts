@@ -4,12 +4,13 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { type Leaf, makeLeaf } from "../src/protocol/batch";
+import { hex } from "../src/protocol/bytes";
 import { Status } from "../src/protocol/events";
 import { Comparison } from "../src/protocol/gpu/compare";
 import { countedValue } from "../src/protocol/opening";
 import { EVERYTHING } from "../src/protocol/records";
 import { Referee } from "../src/protocol/referee";
-import { type Ballot, type ChunkTally, differ, equivocators, type Same, tally, type Value } from "../src/protocol/tally";
+import { type Ballot, type ChunkTally, differ, equivocators, type Kin, type Same, tally, type Value } from "../src/protocol/tally";
 
 const CREATOR = "creator";
 const WORKERS = ["alice", "bob", "carol", "dave"];
@@ -34,12 +35,19 @@ function stepOf(...results: string[]) {
 // As f32, of which neighbours are close, and the last is none.
 const NUMBERS = ["\0\0\0\x04", "\0\0\0\x05", "\0\0\x40\x05", "none!"];
 const comparison = new Comparison([{ elements: 1, compare: { kind: "tol", absolute: 5e-36, relative: 0, outliers: 0 } }]);
-const bytesOf = new Map(NUMBERS.map((each) => [leaf(0, each).value, leaf(0, each).data]));
-const sameNumber: Same = (_, one, other) => comparison.areClose(bytesOf.get(one)!, bytesOf.get(other)!);
+const within = new Comparison([{ elements: 1, compare: { kind: "class", absolute: 5e-36, relative: 0, outliers: 0 } }]);
+const CLASSED = NUMBERS.slice(0, 3).flatMap((each) => ["\0", "a", "b"].map((its) => each + its.repeat(32)));
+const bytesOf = new Map([...NUMBERS, ...CLASSED].map((each) => [leaf(0, each).value, leaf(0, each).data]));
+const near =
+  (comparing: Comparison): Same =>
+  (_, one, other) =>
+    comparing.areClose(bytesOf.get(one)!, bytesOf.get(other)!);
+const classOf: Kin = (_, value) => hex(within.classOf(bytesOf.get(value)!));
 
 test.each([
-  { how: "by their bytes", step: stepOf("right", "wrong"), comparison: null, same: differ },
-  { how: "as numbers", step: stepOf(...NUMBERS), comparison, same: sameNumber },
+  { how: "by their bytes", step: stepOf("right", "wrong"), comparison: null, same: differ, kin: null },
+  { how: "as numbers", step: stepOf(...NUMBERS), comparison, same: near(comparison), kin: null },
+  { how: "within classes", step: stepOf(...CLASSED), comparison: within, same: near(within), kin: classOf },
 ])("after every step the referee says what the whole set says, of results compared $how", (compared) => {
   const { step, same } = compared;
   fc.assert(
@@ -90,6 +98,7 @@ test.each([
           convicted,
           isAssigned: (worker, chunk) => assigned.has(`${worker} ${chunk}`),
           same,
+          kin: compared.kin,
         });
         expect(referee.void).toEqual(whole.void);
         const nothing: ChunkTally = { state: "open", value: null, missing: replication, offenders: [], extra: 0 };
@@ -103,6 +112,19 @@ test.each([
     }),
     { seed: 1, numRuns: 200 },
   );
+});
+
+test("a chunk is confirmed by the class that began it, and audited by anybody", () => {
+  const referee = new Referee(CREATOR, 2, undefined, within);
+  for (const worker of WORKERS) referee.admit(worker);
+  const [north, south] = [CLASSED[1]!, CLASSED[2]!];
+  referee.cast("alice", [leaf(0, north)], 1);
+  referee.cast("bob", [leaf(1, south)], 1);
+  expect(WORKERS.map((worker) => referee.isStranger(worker, 0))).toEqual([false, true, false, false]);
+  referee.assign("carol", [0]);
+  referee.cast("carol", [leaf(0, north)], 1);
+  expect(referee.chunk(0).state).toBe("agreed");
+  expect(referee.isStranger("bob", 0)).toBe(false);
 });
 
 test("it does not matter whether a worker was asked before or after its vote came", () => {

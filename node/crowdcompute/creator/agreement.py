@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crowdcompute.protocol.gpu.compare import Tolerance, Ulp, place
+from crowdcompute.protocol.gpu.compare import Tolerance, Ulp, Within, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +76,7 @@ def proposals(seen: Sequence[Agreement]) -> tuple[str, ...]:
 def _used(comparator: Comparator, part: Sequence[tuple[float, float]]) -> float:
     """The largest share of the tolerance that an element takes; with outliers, of those that must be within it."""
     match comparator:
-        case Tolerance(absolute, relative, outliers):
+        case Tolerance(absolute, relative, outliers) | Within(absolute, relative, outliers):
             shares = sorted(_ratio(abs(x - y), absolute + relative * max(abs(x), abs(y))) for x, y in part)
             return shares[-1 - int(outliers * len(shares))]
         case Ulp(steps, absolute):

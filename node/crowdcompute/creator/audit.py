@@ -17,7 +17,7 @@ import msgspec
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.errors import RemoteProtocolError
-from crowdcompute.protocol.gpu.compare import Tolerance, Ulp
+from crowdcompute.protocol.gpu.compare import Tolerance, Ulp, Within
 from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.opening import MAGIC, read_shown
 from crowdcompute.protocol.recount import DoesNotHold, recount
@@ -264,6 +264,12 @@ def _compared(comparison: Comparison | None) -> list[tuple[str, str]]:
             case Tolerance(absolute, relative, outliers):
                 beside = f", but for {100 * outliers:g} % of them" if outliers else ""
                 said.append(("compared", f"as floats, within tol {absolute:g} + {relative:g} x the larger one{beside}"))
+            case Within(absolute, relative, outliers):
+                beside = f", but for {100 * outliers:g} % of them" if outliers else ""
+                within = (
+                    f"to the bit within a class of devices, else within {absolute:g} + {relative:g} x the larger one"
+                )
+                said.append(("compared", f"as floats, {within}{beside}"))
             case Ulp(steps, absolute):
                 said.append(("compared", f"as floats, within ulp {steps} or {absolute:g}"))
             case _:

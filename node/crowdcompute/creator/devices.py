@@ -48,12 +48,17 @@ class OnDevice:
 
     def agreements(self, others: Sequence[ChunkOutcome]) -> tuple[Agreement, ...]:
         """Of floats, how far each output is from the fallback's; nothing of integers."""
-        if self.refusal or self.task.comparison is None:
+        comparison = self.task.comparison
+        if self.refusal or comparison is None:
             return ()
         pairs = zip(self.outcomes, others, strict=True)
         return agreements(
             self.task,
-            [(a.data, b.data) for a, b in pairs if a.status is b.status is Status.OK and len(a.data) == len(b.data)],
+            [
+                (comparison.arrays_of(a.data), comparison.arrays_of(b.data))
+                for a, b in pairs
+                if a.status is b.status is Status.OK and len(a.data) == len(b.data)
+            ],
         )
 
     def _are_same(self, ours: ChunkOutcome, theirs: ChunkOutcome) -> bool:
@@ -66,6 +71,15 @@ class OnDevice:
             and comparison.are_close(ours.data, theirs.data)
         )
 
+    @property
+    def _class(self) -> str:
+        """The class it is in, where results are compared within classes."""
+        comparison = self.task.comparison
+        results = [outcome.data for outcome in self.outcomes if outcome.status is Status.OK]
+        if comparison is None or not comparison.has_classes or not results:
+            return ""
+        return f" (class {comparison.class_of(results[0]).hex()[:8]})"
+
     def words(self, others: Sequence[ChunkOutcome]) -> str:
         if self.refusal:
             return f"{self.name}: not used ({self.refusal})"
@@ -75,7 +89,7 @@ class OnDevice:
                 f"{self.name}: ends chunk {differing[0]} OTHERWISE than the fallback{f' ({detail})' if detail else ''}"
             )
         if seen := self.agreements(others):
-            return f"{self.name}: agrees with the fallback: {'; '.join(each.words() for each in seen)}"
+            return f"{self.name}{self._class}: agrees with the fallback: {'; '.join(each.words() for each in seen)}"
         return f"{self.name}: the same results as the fallback"
 
 

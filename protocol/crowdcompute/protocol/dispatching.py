@@ -385,10 +385,12 @@ class Dispatch:
                     self.want(chunk, now)
 
     def _unasked(self, chunk: int) -> frozenset[bytes]:
-        """Who is not asked for a chunk: those that have voted on it, and those that let it go too often."""
+        """Who is not asked for a chunk: who has voted on it, let it go too often, or could not confirm it."""
         let_go = self._let_go.get(chunk, [])
         stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
-        return frozenset(self._referee.voters(chunk)).union(stallers, self._coming(chunk))
+        return frozenset(self._referee.voters(chunk)).union(
+            stallers, self._coming(chunk), self._referee.strangers(chunk)
+        )
 
     def _starve(self, chunks: Iterable[int], now: float) -> None:
         for chunk in chunks:

@@ -20,7 +20,7 @@ from .batch import Leaf, open_batch, root_of
 from .codec import U32, Body, Bytes32, decode, encode
 from .errors import RemoteProtocolError
 from .events import Status
-from .gpu import COMPARED_BYTES_MAX
+from .gpu import CLASS_BYTES, COMPARED_BYTES_MAX
 from .records import COMMIT_CHUNKS_MAX, Assign, Commit, Reveal, Run, Signed, chunks_of, parse, runs_of, shard_of
 from .tally import NO_RESULT
 
@@ -106,7 +106,7 @@ def check_compared(leaves: Sequence[Leaf]) -> None:
             honest worker signs that: convict it as malformed.
     """
     for leaf in leaves:
-        if is_named(leaf) and not INLINE_BYTES_MAX < leaf.size <= COMPARED_BYTES_MAX:
+        if is_named(leaf) and not INLINE_BYTES_MAX < leaf.size <= COMPARED_BYTES_MAX + CLASS_BYTES:
             raise RemoteProtocolError("a leaf names a result that should be inside of it, or is too large")
 
 

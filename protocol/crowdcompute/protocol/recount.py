@@ -163,6 +163,7 @@ class _Evidence:
             assigned=self.assigned,
             drawn=self._drawn(),
             same=self.same,
+            kin=self._class_of if self.comparison is not None and self.comparison.has_classes else None,
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
         """Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several."""
@@ -483,6 +484,11 @@ class _Evidence:
                 for result in results
             )
         ]
+
+    def _class_of(self, chunk: int, value: bytes) -> bytes:
+        assert self.comparison is not None
+        assert self.results is not None
+        return b"" if value[0] != Status.OK else self.comparison.class_of(self.results[value[1:]])
 
     def _counted_value(self, leaf: Leaf) -> bytes:
         return counted_value(leaf, self.comparison, None if self.results is None else self.results.get(leaf.data))

@@ -7,11 +7,12 @@ together).
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from .events import Status
 from .opening import counted_value
-from .tally import ChunkTally, Vote, differ, says_more, tally_chunk
+from .tally import ChunkState, ChunkTally, Vote, differ, says_more, tally_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +44,9 @@ class Referee:
         self._comparison = comparison
         self._read = read
         self._same = differ if comparison is None else self._are_close
+        self._kin = self._class_of if comparison is not None and comparison.has_classes else None
+        self._classes: dict[bytes, bytes] = {}  # value -> class
+        self._last_class: dict[bytes, bytes] = {}  # worker -> class
         self._close: dict[tuple[bytes, bytes], bool] = {}
         """What was compared already: a large result takes milliseconds."""
         self._trusted = {creator, steward or creator}
@@ -112,11 +116,14 @@ class Referee:
         touched = []
         for leaf in leaves:
             chunk = leaf.chunk
-            value = counted_value(leaf, self._comparison, None if self._comparison is None else self._read(leaf))
+            data = None if self._comparison is None else self._read(leaf)
+            value = counted_value(leaf, self._comparison, data)
             cast = self._votes.setdefault(chunk, {})
             previous = cast.get(worker)
             if value:
                 self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
+                if self._comparison is not None and data is not None and leaf.status is Status.OK:
+                    self._classes[value] = self._last_class[worker] = self._comparison.class_of(data)
             if previous is not None and value:
                 before = self._several.get((chunk, worker), (previous,))
                 if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
@@ -153,7 +160,9 @@ class Referee:
             if len(self._trusted) > 1:
                 counted.sort(key=lambda vote: vote.worker == self._creator)
             tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
-            cached = tally_chunk(counted, self._replication, tainted=tainted, chunk=chunk, same=self._same)
+            cached = tally_chunk(
+                counted, self._replication, tainted=tainted, chunk=chunk, same=self._same, kin=self._kin
+            )
             self._cache[chunk] = cached
         return cached
 
@@ -190,6 +199,23 @@ class Referee:
         """Whether two values that were voted for are one result."""
         return one == other or self._same(chunk, one, other)
 
+    def strangers(self, chunk: int) -> frozenset[bytes]:
+        """Workers whose votes could not confirm a chunk that has some: their devices are of another class.
+
+        Who begins a chunk chooses its class; of several the one with most votes is gone on with.
+        """
+        if self._kin is None or self.chunk(chunk).state is not ChunkState.SEALED:
+            return frozenset()
+        begun = Counter(
+            self._class_of(chunk, vote.value)
+            for vote in self.voters(chunk).values()
+            if vote.value and self.counts(vote)
+        )
+        if not begun:
+            return frozenset()
+        chosen = min(begun, key=lambda each: (-begun[each], each))
+        return frozenset(worker for worker, its in self._last_class.items() if its != chosen)
+
     def confirmers(self, chunk: int, value: bytes) -> list[bytes]:
         """Workers whose votes for this result count."""
         return [
@@ -216,6 +242,9 @@ class Referee:
     def reports(self, chunk: int) -> dict[bytes, str]:
         """Why workers got no result, by worker."""
         return self._reports.get(chunk, {})
+
+    def _class_of(self, chunk: int, value: bytes) -> bytes:
+        return self._classes.get(value, b"")
 
     def _are_close(self, chunk: int, one: bytes, other: bytes) -> bool:
         assert self._comparison is not None

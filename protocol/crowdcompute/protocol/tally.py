@@ -17,7 +17,8 @@ Only the creator can open sealed batches. For everybody else a vote has no value
 
 Values are equal or not, but for tasks whose results are compared with a tolerance (spec/gpu.md, "Comparators"). There
 `same` says which values of a chunk are one result; that is symmetric and not transitive, so one value stands for all
-(`_pivot`) or none does.
+(`_pivot`) or none does. Of some of them `kin` says in which class of devices a value was computed (spec/gpu.md,
+"Classes"): within a class values are equal or in dispute, and only votes of one class make a quorum.
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from .records import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 Same: TypeAlias = Callable[[int, bytes, bytes], bool]
 """Whether two different values of a chunk are one result."""
+
+
+Kin: TypeAlias = Callable[[int, bytes], bytes]
+"""The class of devices that a value of a chunk was computed in."""
 
 
 class ChunkState(Enum):
@@ -92,7 +97,13 @@ def differ(chunk: int, one: bytes, other: bytes) -> bool:
 
 
 def tally_chunk(
-    votes: Iterable[Vote], replication: int, *, tainted: bool, chunk: int = 0, same: Same = differ
+    votes: Iterable[Vote],
+    replication: int,
+    *,
+    tainted: bool,
+    chunk: int = 0,
+    same: Same = differ,
+    kin: Kin | None = None,
 ) -> ChunkTally:
     """The state of one chunk from the votes that count on it. The order of `votes` does not matter."""
     needed = votes_needed(replication, tainted=tainted)
@@ -115,12 +126,14 @@ def tally_chunk(
         offenders = sorted(vote.worker for value in others for vote in by_value[value])
         return ChunkTally(ChunkState.AGREED, trusted, 0, tuple(offenders), 0)
     if by_value:
+        if kin is not None:
+            return _tally_classes(chunk, by_value, needed, same, kin)
         value = _pivot(chunk, by_value, same)
         if value is None:
             return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
         cast = [vote for votes in by_value.values() for vote in votes]
         assigned = sum(vote.assigned for vote in cast)
-        weight = min(len(cast), sum(vote.assigned or vote.drawn for vote in cast) + 1)
+        weight = _weight(cast)
         if weight >= needed:
             return ChunkTally(ChunkState.AGREED, value, 0, (), min(weight - needed, assigned))
         return ChunkTally(ChunkState.SEALED, None, needed - weight, (), 0)
@@ -129,6 +142,33 @@ def tally_chunk(
     if sealed or no_results:
         return ChunkTally(ChunkState.SEALED, None, max(0, needed - sealed), (), 0)
     return ChunkTally(ChunkState.OPEN, None, needed, (), 0)
+
+
+def _tally_classes(
+    chunk: int, by_value: Mapping[bytes, Sequence[Vote]], needed: int, same: Same, kin: Kin
+) -> ChunkTally:
+    """Votes of one class count together. Those of others confirm nothing, and dispute it if they are not near.
+
+    All that were asked for beyond the quorum are audits, of whatever class: who audits is nobody's choice.
+    """
+    values = sorted(by_value)
+    classes = {kin(chunk, value): value for value in values}
+    if len(classes) < len(values) or not all(
+        same(chunk, one, other) for place, one in enumerate(values) for other in values[place + 1 :]
+    ):
+        return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
+    weights = {value: _weight(by_value[value]) for value in values}
+    agreed = next((value for value in values if weights[value] >= needed), None)
+    if agreed is None:
+        return ChunkTally(ChunkState.SEALED, None, needed - max(weights.values()), (), 0)
+    asked = {value: sum(vote.assigned for vote in by_value[value]) for value in values}
+    extra = min(weights[agreed] - needed, asked[agreed])
+    return ChunkTally(ChunkState.AGREED, agreed, 0, (), extra + sum(asked.values()) - asked[agreed])
+
+
+def _weight(votes: Sequence[Vote]) -> int:
+    """Of votes that workers chose themselves only one counts."""
+    return min(len(votes), sum(vote.assigned or vote.drawn for vote in votes) + 1)
 
 
 def _pivot(chunk: int, values: Collection[bytes], same: Same) -> bytes | None:
@@ -189,6 +229,7 @@ def tally(
     assigned: Collection[tuple[bytes, int]],
     drawn: Collection[tuple[bytes, int]] = (),
     same: Same = differ,
+    kin: Kin | None = None,
 ) -> Tally:
     """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with.
 
@@ -216,7 +257,7 @@ def tally(
         void,
         {
             chunk: tally_chunk(
-                votes.get(chunk, {}).values(), replication, tainted=chunk in tainted, chunk=chunk, same=same
+                votes.get(chunk, {}).values(), replication, tainted=chunk in tainted, chunk=chunk, same=same, kin=kin
             )
             for chunk in sorted(touched)
         },

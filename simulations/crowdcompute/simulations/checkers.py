@@ -214,6 +214,10 @@ def unequal_tally(world: World) -> Iterator[str]:
         comparison = world.comparison
         return comparison is not None and comparison.is_same(one, results[one], other, results[other])
 
+    def kin(chunk: int, value: bytes) -> bytes:
+        assert world.comparison is not None
+        return world.comparison.class_of(results[value])
+
     drawn = {
         (worker, chunk) for chunk in range(world.manifest.chunks) for worker in ledger.lots.workers(chunk, blind=True)
     }
@@ -249,6 +253,7 @@ def unequal_tally(world: World) -> Iterator[str]:
         assigned=assigned,
         drawn=drawn,
         same=same,
+        kin=kin if world.comparison is not None and world.comparison.has_classes else None,
     )
     if pure.void != role.referee.void:
         yield f"the tally voids {len(pure.void)} workers, the referee {len(role.referee.void)}"

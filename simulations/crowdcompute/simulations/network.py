@@ -53,8 +53,8 @@ from crowdcompute.protocol.events import (
     Woke,
 )
 from crowdcompute.protocol.frames import Frame, decode_frame
-from crowdcompute.protocol.gpu import Golden, Package, read_comparison
-from crowdcompute.protocol.gpu.compare import Tolerance
+from crowdcompute.protocol.gpu import MODULE, Golden, Package, read_comparison
+from crowdcompute.protocol.gpu.compare import Tolerance, Within
 from crowdcompute.protocol.gpu.package import Output as OutputArray
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest, with_task_key
@@ -102,11 +102,11 @@ def truth(task_id: bytes, chunk: int, size: int) -> bytes:
     return (digest * (size // len(digest) + 1))[:size]
 
 
-def measuring(tolerance: float) -> bytes:
+def measuring(tolerance: float, *, classes: bool) -> bytes:
     """The package of a task whose results are compared as numbers. Nobody executes it here, so it holds little."""
     if not tolerance:
         return b""
-    near = Tolerance(absolute=tolerance, relative=0.0, outliers=0.0)
+    near = (Within if classes else Tolerance)(absolute=tolerance, relative=0.0, outliers=0.0)
     golden = Golden(input=b"", sha256=bytes(32), result=b"")
     return encode(
         Package(
@@ -237,7 +237,9 @@ class World:
         self._trace = sha256()
         self._verifier = verify if scenario.network.real_keys else verify_hashed
         creator = self._signer(0)
-        self.code = measuring(scenario.task.tolerance) or self._generator("code").randbytes(scenario.task.code_bytes)
+        self.code = measuring(scenario.task.tolerance, classes=scenario.task.classes > 0) or self._generator(
+            "code"
+        ).randbytes(scenario.task.code_bytes)
         self.comparison = read_comparison(self.code) if scenario.task.tolerance else None
         self.manifest = self._manifest(creator)
         self.signed_manifest = sign_manifest(creator, self.manifest)
@@ -294,15 +296,22 @@ class World:
         """Whether a result is as near to the right one as the task wants."""
         if self.comparison is None:
             return result == self.right_result(chunk)
-        return self.comparison.are_close(result, measured(self.right_result(chunk), 0.0))
+        arrays = self.comparison.arrays_of(result)
+        return self.comparison.are_near(arrays, measured(self.right_result(chunk), 0.0))
 
     def result_of(self, node: Node, chunk: int) -> bytes:
         """What an honest node computes: floats that are a little different on each."""
         right, tolerance = self.right_result(chunk), self.scenario.task.tolerance
         if not tolerance:
             return right
-        off = self._generator(f"device/{node.index}/{chunk}").uniform(-0.5, 0.5)
-        return measured(right, off * tolerance)
+        classes = self.scenario.task.classes
+        if not classes:
+            off = self._generator(f"device/{node.index}/{chunk}").uniform(-0.5, 0.5)
+            return measured(right, off * tolerance)
+        number = node.index % classes
+        its_class = sha256(b"class %d" % number).digest() if number else MODULE
+        off = self._generator(f"class/{number}/{chunk}").uniform(-0.5, 0.5)
+        return measured(right, off * tolerance) + its_class
 
     def chunk_work_s(self, chunk: int) -> float:
         """Time of a chunk on a machine of speed 1."""

@@ -33,7 +33,8 @@ from crowdcompute.creator.work import read_module
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.bundle import write_bundle
 from crowdcompute.protocol.events import Status
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.gpu import CLASS_BYTES, MODULE, open_package
+from crowdcompute.protocol.gpu.compare import Within
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 
@@ -112,6 +113,17 @@ def test_floats_are_those_of_python_within_the_tolerance(tab: Any) -> None:
         assert (status, len(data)) == ("ok", 40), expression
         assert is_near(data, expected), (expression, struct.unpack("<10f", data))
     assert trial(tab, floats("1.0 / (x - 3.0)"), 5, 10) == ("no result", b"", "a number that is not finite")
+
+
+def test_a_result_ends_with_the_class_that_was_measured_of_the_gpu(tab: Any) -> None:
+    package = floats("x / 3.0", comparator=Within)
+    tab.ask("changeSettings", gpu="software")
+    ended = [trial(tab, package, 5, 10) for _ in range(2)]
+    assert ended[0] == ended[1]
+    status, data, _ = ended[0]
+    assert (status, len(data)) == ("ok", 40 + CLASS_BYTES)
+    assert data[-CLASS_BYTES:] != MODULE
+    assert is_near(data[:-CLASS_BYTES], lambda x: x / 3)
 
 
 def test_a_chunk_whose_gpu_is_taken_away_ends_all_the_same_and_so_does_the_next(tab: Any) -> None:

@@ -414,9 +414,10 @@ export class Dispatch {
     return false;
   }
 
-  /** Whether a worker is not asked for a chunk: it has voted on it, or let it go too often. */
+  /** Whether a worker is not asked for a chunk: it has voted on it, let it go too often, or could not confirm it. */
   private isUnasked(worker: Hex, chunk: number): boolean {
     if (this.referee.voters(chunk).has(worker) || this.coming(chunk).includes(worker)) return true;
+    if (this.referee.isStranger(worker, chunk)) return true;
     const times = this.letGo.get(chunk)?.filter((each) => each === worker).length ?? 0;
     return times >= LET_GO_MAX;
   }

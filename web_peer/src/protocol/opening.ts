@@ -17,7 +17,7 @@ import { concat, equal, hex, type Hex } from "./bytes";
 import { array, bytes, bytes32, decode, encode, integer, struct, tuple, u32, type Infer } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import { Status } from "./events";
-import type { Comparison } from "./gpu/compare";
+import { CLASS_BYTES, type Comparison } from "./gpu/compare";
 import { COMPARED_BYTES_MAX } from "./gpu/package";
 import type { Signer } from "./identity";
 import type { Ledger } from "./ledger";
@@ -81,7 +81,7 @@ export function countedValue(leaf: Leaf, comparison: Comparison | null, data: Ui
  *   honest worker signs that: convict it as malformed.
  */
 export function checkCompared(leaves: readonly Leaf[]): void {
-  if (leaves.some((leaf) => isNamed(leaf) && (leaf.size <= INLINE_BYTES_MAX || leaf.size > COMPARED_BYTES_MAX))) {
+  if (leaves.some((leaf) => isNamed(leaf) && (leaf.size <= INLINE_BYTES_MAX || leaf.size > COMPARED_BYTES_MAX + CLASS_BYTES))) {
     throw new RemoteProtocolError("a leaf names a result that should be inside of it, or is too large");
   }
 }

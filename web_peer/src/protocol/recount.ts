@@ -182,6 +182,7 @@ class Evidence {
       isAssigned: (worker, chunk) => this.assigned.has(`${worker} ${chunk}`),
       isDrawn: (worker, chunk) => this.drawn.has(`${worker} ${chunk}`) || lots.workers(chunk, true).has(worker),
       same: this.same,
+      kin: comparison?.hasClasses === true ? (_, value) => this.classOf(comparison, value) : null,
     });
     for (const ballot of this.ballots) this.look(ballot);
     for (const [chunk, { value }] of this.tally.chunks) if (value !== null) this.values.set(chunk, value);
@@ -239,6 +240,10 @@ class Evidence {
     } else if (opened.length > 0) {
       throw new RemoteProtocolError(`a ${signed.kind} seals nothing that could be shown`);
     }
+  }
+
+  private classOf(comparison: Comparison, value: Hex): Hex {
+    return value.startsWith("00") ? hex(comparison.classOf(this.results!.get(value.slice(2))!)) : "";
   }
 
   private countedValue(leaf: Leaf): Hex {

@@ -6,11 +6,11 @@
  */
 
 import { type Leaf, NO_RESULT } from "./batch";
-import type { Hex } from "./bytes";
+import { hex, type Hex } from "./bytes";
 import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
 import { countedValue } from "./opening";
-import { type ChunkTally, differ, type Same, saysMore, tallyChunk, type Vote } from "./tally";
+import { type ChunkTally, differ, type Kin, type Same, saysMore, tallyChunk, type Vote } from "./tally";
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
 const NO_WORKERS: ReadonlySet<Hex> = new Set();
@@ -38,6 +38,11 @@ export class Referee {
   private readonly noResults = new Map<number, Map<Hex, string>>();
   private readonly cache = new Map<number, ChunkTally>();
   private readonly same: Same;
+  private readonly kin: Kin | null;
+  /** Value -> class. */
+  private readonly classes = new Map<Hex, Hex>();
+  /** Worker -> class. */
+  private readonly lastClass = new Map<Hex, Hex>();
   /** What was compared already: a large result takes milliseconds. */
   private readonly close = new Map<string, boolean>();
 
@@ -53,6 +58,7 @@ export class Referee {
     /** The result of a vote, where results are compared; null of one that is not here, which then is none. */
     private readonly read: (leaf: Leaf) => Uint8Array | null = ({ data }) => data,
   ) {
+    this.kin = comparison?.hasClasses === true ? (_, value) => this.classes.get(value) ?? "" : null;
     this.same = comparison === null ? differ : (chunk, one, other) => this.areClose(comparison, chunk, one, other);
   }
 
@@ -109,12 +115,18 @@ export class Referee {
     const touched: number[] = [];
     for (const leaf of leaves) {
       const { chunk } = leaf;
-      const value = countedValue(leaf, this.comparison, this.comparison === null ? null : this.read(leaf));
+      const data = this.comparison === null ? null : this.read(leaf);
+      const value = countedValue(leaf, this.comparison, data);
       const cast = inner(this.votes, chunk, () => new Map<Hex, Vote>());
       const previous = cast.get(worker);
       if (value !== NO_RESULT) {
         const byValue = inner(this.leaves, chunk, () => new Map<Hex, Leaf>());
         if (!byValue.has(value)) byValue.set(value, leaf);
+        if (this.comparison !== null && data !== null && leaf.status === Status.OK) {
+          const its = hex(this.comparison.classOf(data));
+          this.classes.set(value, its);
+          this.lastClass.set(worker, its);
+        }
       }
       if (previous !== undefined && value !== NO_RESULT) {
         const before = this.several.get(chunk)?.get(worker) ?? [previous];
@@ -158,7 +170,7 @@ export class Referee {
         }
         if (this.hasVoidVote(chunk, vote)) tainted = true;
       }
-      tally = tallyChunk(counted, this.replication, tainted, chunk, this.same);
+      tally = tallyChunk(counted, this.replication, tainted, chunk, this.same, this.kin);
       this.cache.set(chunk, tally);
     }
     return tally;
@@ -188,6 +200,23 @@ export class Referee {
   /** Whether two values that were voted for are one result. */
   isSame(chunk: number, one: Hex, other: Hex): boolean {
     return one === other || this.same(chunk, one, other);
+  }
+
+  /**
+   * Whether a worker's vote could not confirm a chunk that has some: its devices are of another class. Who begins a chunk
+   * chooses its class; of several the one with most votes is gone on with.
+   */
+  isStranger(worker: Hex, chunk: number): boolean {
+    const its = this.lastClass.get(worker);
+    if (this.kin === null || its === undefined || this.chunk(chunk).state !== "sealed") return false;
+    const begun = new Map<Hex, number>();
+    for (const vote of this.voters(chunk).values()) {
+      if (!vote.value || !(vote.trusted || this.admitted.has(vote.worker)) || this.isVoid(vote)) continue;
+      const known = this.kin(chunk, vote.value);
+      begun.set(known, (begun.get(known) ?? 0) + 1);
+    }
+    const [chosen] = [...begun].sort(([one, more], [other, less]) => less - more || (one < other ? -1 : 1));
+    return chosen !== undefined && chosen[0] !== its;
   }
 
   /** Workers whose votes for this result count. */

@@ -60,6 +60,9 @@ export type Same = (chunk: number, one: Hex, other: Hex) => boolean;
 /** `Same` where results are compared by their bytes. */
 export const differ: Same = () => false;
 
+/** The class of devices that a value of a chunk was computed in. */
+export type Kin = (chunk: number, value: Hex) => Hex;
+
 /** Stratum 5 for one chunk. */
 export interface ChunkTally {
   readonly state: ChunkState;
@@ -91,6 +94,7 @@ export function tallyChunk(
   tainted: boolean,
   chunk = 0,
   same: Same = differ,
+  kin: Kin | null = null,
 ): ChunkTally {
   const needed = votesNeeded(replication, tainted);
   const cast: Vote[] = [];
@@ -111,21 +115,49 @@ export function tallyChunk(
     return { state: "agreed", value: trusted, missing: 0, offenders: offenders.sort(), extra: 0 };
   }
   if (cast.length > 0) {
+    if (kin !== null) return tallyClasses(chunk, cast, needed, same, kin);
     const pivot = pivotOf(chunk, new Set(cast.map(({ value }) => value!)), same);
     if (pivot === null) return told("disputed", null, 0);
-    let assigned = 0;
-    let chosen = 0;
-    for (const vote of cast) {
-      if (vote.assigned) assigned++;
-      if (vote.assigned || vote.drawn === true) chosen++;
-    }
-    const weight = Math.min(cast.length, chosen + 1);
+    const weight = weightOf(cast);
     if (weight < needed) return told("sealed", null, needed - weight);
-    return told("agreed", pivot, 0, Math.min(weight - needed, assigned));
+    return told("agreed", pivot, 0, Math.min(weight - needed, askedOf(cast)));
   }
   if (noResults >= NO_RESULTS_TO_FAIL) return told("failed", null, 0);
   if (sealed > 0 || noResults > 0) return told("sealed", null, Math.max(0, needed - sealed));
   return told("open", null, needed);
+}
+
+/**
+ * Votes of one class count together. Those of others confirm nothing, and dispute it if they are not near. All that were
+ * asked for beyond the quorum are audits, of whatever class: who audits is nobody's choice.
+ */
+function tallyClasses(chunk: number, cast: readonly Vote[], needed: number, same: Same, kin: Kin): ChunkTally {
+  const votesFor = new Map<Hex, Vote[]>();
+  for (const vote of cast) {
+    const votes = votesFor.get(vote.value!);
+    if (votes === undefined) votesFor.set(vote.value!, [vote]);
+    else votes.push(vote);
+  }
+  const values = [...votesFor.keys()].sort();
+  const classes = new Set(values.map((value) => kin(chunk, value)));
+  const areNear = (one: Hex, place: number): boolean => values.slice(place + 1).every((other) => same(chunk, one, other));
+  if (classes.size < values.length || !values.every(areNear)) return told("disputed", null, 0);
+  const agreed = values.find((value) => weightOf(votesFor.get(value)!) >= needed);
+  if (agreed === undefined) {
+    return told("sealed", null, needed - Math.max(...[...votesFor.values()].map(weightOf)));
+  }
+  const votes = votesFor.get(agreed)!;
+  const extra = Math.min(weightOf(votes) - needed, askedOf(votes));
+  return told("agreed", agreed, 0, extra + askedOf(cast) - askedOf(votes));
+}
+
+/** Of votes that workers chose themselves only one counts. */
+function weightOf(votes: readonly Vote[]): number {
+  return Math.min(votes.length, votes.filter(({ assigned, drawn }) => assigned || drawn === true).length + 1);
+}
+
+function askedOf(votes: readonly Vote[]): number {
+  return votes.filter(({ assigned }) => assigned).length;
 }
 
 /** The value that all others are one result with, of several the first; null where there is none. */
@@ -188,11 +220,13 @@ export interface Electorate {
   isDrawn?(worker: Hex, chunk: number): boolean;
   /** Which values are one result; none but equal ones, if not given. */
   readonly same?: Same;
+  /** In which class of devices a value was computed; all in one, if not given. */
+  readonly kin?: Kin | null;
 }
 
 /** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
 export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally {
-  const { replication, creator, admitted, same = differ } = electorate;
+  const { replication, creator, admitted, same = differ, kin = null } = electorate;
   const voided = new Map(electorate.convicted);
   for (const worker of equivocators(ballots, same)) voided.set(worker, EVERYTHING);
   const votes = new Map<number, Map<Hex, Vote>>();
@@ -219,7 +253,8 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
   const touched = [...new Set([...votes.keys(), ...tainted])].sort((left, right) => left - right);
   const chunks = new Map<number, ChunkTally>();
   for (const chunk of touched) {
-    chunks.set(chunk, tallyChunk(votes.get(chunk)?.values() ?? [], replication, tainted.has(chunk), chunk, same));
+    const cast = votes.get(chunk)?.values() ?? [];
+    chunks.set(chunk, tallyChunk(cast, replication, tainted.has(chunk), chunk, same, kin));
   }
   return { void: voided, chunks };
 }

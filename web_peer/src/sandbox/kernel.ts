@@ -5,7 +5,7 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { equal } from "../protocol/bytes";
+import { concat, equal } from "../protocol/bytes";
 import { ModuleRefused, RemoteProtocolError } from "../protocol/errors";
 import { Status } from "../protocol/events";
 import {
@@ -20,6 +20,7 @@ import {
   type Task,
 } from "../protocol/gpu/package";
 import { restS } from "../protocol/gpu/pacing";
+import { classOf, MODULE, probe, PROBED } from "./classes";
 import type { DeviceProgram, Gpu } from "./device";
 import type { Allowance, Ended, Execute } from "./ended";
 import { NO_ROOM, Refused, noResult } from "./ended";
@@ -53,8 +54,8 @@ export async function prepareKernel(code: Uint8Array, allowance: Allowance, gpu:
       return noResult(error instanceof RemoteProtocolError ? error.message : String(error));
     }
     while (device !== null) {
-      const ended = await device(chunk, power);
-      if (ended !== null) return finite(task, ended);
+      const ended = await device.program(chunk, power);
+      if (ended !== null) return finite(task, ended, device.itsClass);
       device = ++losses < LOSSES_MAX ? await onDevice(task, allowance, gpu) : null;
     }
     try {
@@ -68,7 +69,7 @@ export async function prepareKernel(code: Uint8Array, allowance: Allowance, gpu:
     if (restMs >= 1) await pause(restMs);
     const expected = chunk.outputs.reduce((sum, size) => sum + size, 0);
     if (ended.status !== Status.OK) return ended;
-    if (ended.data.length === expected) return finite(task, ended);
+    if (ended.data.length === expected) return finite(task, ended, MODULE);
     return noResult(`the fallback's result has ${ended.data.length} bytes, a kernel's ${expected}`);
   };
 }
@@ -81,15 +82,29 @@ function opened(code: Uint8Array): Task {
   }
 }
 
+/** A task on a device that has proved itself. */
+interface OnDevice {
+  readonly program: DeviceProgram;
+  /** What each result ends with, where results are compared within classes of devices. */
+  readonly itsClass: Uint8Array;
+}
+
 /** The task on this browser's GPU; null when there is none for it. */
-async function onDevice(task: Task, allowance: Bounds, gpu: Gpu | null): Promise<DeviceProgram | null> {
+async function onDevice(task: Task, allowance: Bounds, gpu: Gpu | null): Promise<OnDevice | null> {
   if (gpu === null) return null;
   try {
     const program = await gpu.prepare(task);
     const execute = async (data: Uint8Array): Promise<Ended> =>
       (await program(arrange(task, data, allowance), 1)) ?? noResult("the device was lost");
-    const failed = await firstFailed(task, execute, (golden, data) => proves(task, golden, data));
-    return failed === null ? program : null;
+    const proofs: Uint8Array[] = [];
+    const failed = await firstFailed(task, execute, (golden, data) => {
+      proofs.push(data);
+      return proves(task, golden, data);
+    });
+    if (failed !== null) return null;
+    if (task.comparison?.hasClasses !== true) return { program, itsClass: MODULE };
+    const probed = await (await gpu.prepare(probe()))(PROBED, 1);
+    return probed?.status === Status.OK ? { program, itsClass: classOf(probed.data, proofs) } : null;
   } catch {
     return null; // Whatever the reason, the module computes the same.
   }
@@ -118,9 +133,11 @@ async function firstFailed(
   return null;
 }
 
-/** What ended with floats that are no numbers ended without a result. */
-function finite(task: Task, ended: Ended): Ended {
-  return ended.status === Status.OK && !isResult(task, ended.data) ? noResult(NOT_FINITE) : ended;
+/** What a peer votes for: results end with their device's class where that counts, and without finite floats are none. */
+function finite(task: Task, ended: Ended, itsClass: Uint8Array): Ended {
+  if (ended.status !== Status.OK) return ended;
+  if (!isResult(task, ended.data)) return noResult(NOT_FINITE);
+  return task.comparison?.hasClasses === true ? { ...ended, data: concat(ended.data, itsClass) } : ended;
 }
 
 const ROOM_RETRY_MS = 100;

@@ -7,6 +7,7 @@
 
 import type { ChunkInput, ChunkOutcome } from "../protocol/events";
 import { Status } from "../protocol/events";
+import { CLASS_BYTES } from "../protocol/gpu/compare";
 import type { Hex } from "../protocol/bytes";
 import type { Runtime } from "../protocol/manifest";
 import { countdown } from "./countdown";
@@ -165,7 +166,7 @@ export class TaskWorkerClient {
       if (emptyReports > EMPTY_REPORTS_MAX) throw new WorkerLost("silent", "worker reports nothing");
       for (const outcome of report.outcomes) {
         const asked = chunks[reported++];
-        const isTooLong = outcome.data.length > Math.max(outputBytes, ERROR_BYTES_MAX);
+        const isTooLong = outcome.data.length > Math.max(outputBytes + CLASS_BYTES, ERROR_BYTES_MAX);
         if (asked === undefined || outcome.chunk !== asked.chunk || isTooLong) {
           throw new WorkerLost("died", "worker misbehaved: it reported what was not asked for");
         }

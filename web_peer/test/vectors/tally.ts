@@ -7,10 +7,11 @@ import { type Case, vectors } from "./read";
 export const cases: Case[] = [];
 
 for (const election of vectors("tally")) {
-  const { name, creator, replication, admitted, convicted, assigned, close, ballots } = election;
+  const { name, creator, replication, admitted, convicted, assigned, close, kin, ballots } = election;
   const { void: voided, chunks } = election;
   const asked = new Set(assigned.map(([worker, chunk]: [Hex, number]) => `${worker} ${chunk}`));
   const near = new Set(close.flatMap(([one, other]: [Hex, Hex]) => [`${one} ${other}`, `${other} ${one}`]));
+  const classes = new Map<Hex, Hex>(kin);
   const cast: Ballot[] = [];
   for (const { values, ...ballot } of ballots) cast.push({ ...ballot, values: new Map(values) });
   const count = (order: readonly Ballot[]): ReturnType<typeof tally> =>
@@ -21,6 +22,7 @@ for (const election of vectors("tally")) {
       convicted,
       isAssigned: (worker, chunk) => asked.has(`${worker} ${chunk}`),
       same: (_, one, other) => near.has(`${one} ${other}`),
+      kin: classes.size > 0 ? (_, value) => classes.get(value)! : null,
     });
   const stated = (order: readonly Ballot[]): unknown =>
     [...count(order).chunks].map(([chunk, state]) => ({ chunk, ...state }));

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.events import ChunkOutcome, Status
-from crowdcompute.protocol.gpu import NOT_FINITE, open_package
+from crowdcompute.protocol.gpu import MODULE, NOT_FINITE, open_package
 
 from .engine import has_opencl, has_webgpu
 
@@ -100,7 +100,8 @@ def as_a_kernels(
         return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", why)
     if not task.is_result(outcome.data):
         return ChunkOutcome(chunk.chunk, Status.NO_RESULT, b"", NOT_FINITE)
-    return outcome
+    has_classes = task.comparison is not None and task.comparison.has_classes
+    return outcome._replace(data=outcome.data + MODULE) if has_classes else outcome
 
 
 def reproduces(golden: Golden, outcome: ChunkOutcome) -> bool:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
-from crowdcompute.protocol.gpu import NOT_FINITE, OUT_OF_BOUNDS, open_package
+from crowdcompute.protocol.gpu import NOT_FINITE, OUT_OF_BOUNDS, PROBED, class_of, open_package, probe
 from crowdcompute.protocol.gpu.pacing import GROUPS_FIRST, next_groups
 
 from .engine import Refused
@@ -54,13 +54,21 @@ class KernelProgram(ABC, Generic[EngineT]):
             self._task = open_package(load.module)
         except ModuleRefused as refused:
             raise Refused(str(refused)) from None
+        comparison = self._task.comparison
+        probed = self._probe() if comparison is not None and comparison.has_classes else None
         self._compile(self._task)
+        self._class = b""
+        """What each result ends with, where results are compared within classes of devices."""
+        proofs = []
         for number, golden in enumerate(self._task.package.golden):
             status, data, detail = self.run(golden.input, 0)
             if status != OK:
                 raise Refused(f"golden vector {number} ends without a result on this device: {detail}")
             if not self._task.proves(golden, data):
                 raise Refused(f"this device computes {self._task.difference(golden, data)} golden vector {number}")
+            proofs.append(data)
+        if probed is not None:
+            self._class = class_of(probed, proofs)
 
     def run(
         self, data: bytes, _seed: int, _state: bytes = b"", _keep: Keep | None = None, /
@@ -83,10 +91,24 @@ class KernelProgram(ABC, Generic[EngineT]):
         if ended:
             return NO_RESULT, b"", "an index out of bounds" if ended & OUT_OF_BOUNDS else "fuel limit"
         result = b"".join(outputs)
-        return (OK, result, "") if self._task.is_result(result) else (NO_RESULT, b"", NOT_FINITE)
+        return (OK, result + self._class, "") if self._task.is_result(result) else (NO_RESULT, b"", NOT_FINITE)
 
     def close(self) -> None:
         """Nothing to do: buffers live as long as a chunk."""
+
+    def _probe(self) -> bytes:
+        """What this device makes of the numbers by which its class is known."""
+        task, self._task = self._task, probe()
+        try:
+            self._compile(self._task)
+            ended, (numbers,) = self._compute(PROBED)
+        except DeviceFailed as error:
+            raise Refused(f"the device fails the probe of its class: {error}") from None
+        finally:
+            self._task = task
+        if ended:
+            raise Refused("the device does not end the probe of its class")
+        return numbers
 
     def _dispatch(self, chunk: Arrangement, dispatch: Callable[[int, int], None]) -> None:
         """Run all invocations, in as many dispatches as keep each one short.

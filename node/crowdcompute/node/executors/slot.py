@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
+from crowdcompute.protocol.gpu import CLASS_BYTES
 
 from .child import Child, WorkerLost, WorkerSilent
 from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run, Saved
@@ -226,7 +227,11 @@ class Slot:
             timeout_s = job.seconds + REPORT_SLACK_S
             for chunk, status, data, detail in report.outcomes:
                 asked = next(expected, None)
-                if asked is None or chunk != asked.chunk or len(data) > max(job.program.output_bytes, ERROR_BYTES_MAX):
+                if (
+                    asked is None
+                    or chunk != asked.chunk
+                    or len(data) > max(job.program.output_bytes + CLASS_BYTES, ERROR_BYTES_MAX)
+                ):
                     raise WorkerLost("worker misbehaved: it reported what was not asked for")
                 outcomes.append(ChunkOutcome(chunk, Status(status), data, detail[:DETAIL_CHARACTERS]))
             done = report.done

@@ -1,6 +1,7 @@
 """GPU tasks: one kernel in a subset of WGSL, for browsers' WebGPU and native OpenCL (spec/gpu.md)."""
 
-from .compare import Comparison
+from .classes import MODULE, PROBED, class_of, probe
+from .compare import CLASS_BYTES, Comparison
 from .package import (
     COMPARED_BYTES_MAX,
     NOT_FINITE,
@@ -15,16 +16,21 @@ from .parser import parse
 from .printing import OUT_OF_BOUNDS, OUT_OF_FUEL
 
 __all__ = [
+    "CLASS_BYTES",
     "COMPARED_BYTES_MAX",
+    "MODULE",
     "NOT_FINITE",
     "OUT_OF_BOUNDS",
     "OUT_OF_FUEL",
+    "PROBED",
     "Arrangement",
     "Comparison",
     "Golden",
     "Package",
     "Task",
+    "class_of",
     "open_package",
     "parse",
+    "probe",
     "read_comparison",
 ]

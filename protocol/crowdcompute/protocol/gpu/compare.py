@@ -38,7 +38,18 @@ class Tolerance(Part, frozen=True, tag="tol", tag_field="kind"):
     outliers: Annotated[float, Meta(ge=0, lt=1)]
 
 
-Comparator: TypeAlias = Exact | Ulp | Tolerance
+class Within(Part, frozen=True, tag="class", tag_field="kind"):
+    """The same bytes within a class of devices (classes.py); between classes as `Tolerance`."""
+
+    absolute: _Amount
+    relative: _Amount
+    outliers: Annotated[float, Meta(ge=0, lt=1)]
+
+
+Comparator: TypeAlias = Exact | Ulp | Tolerance | Within
+
+CLASS_BYTES = 32
+"""A result that is compared within classes ends with its device's."""
 
 _WORD = 4
 _F32, _I32 = struct.Struct("<f"), struct.Struct("<i")
@@ -53,7 +64,7 @@ def agree(comparator: Comparator, left: bytes, right: bytes) -> bool:
             return left == right
         case Ulp(steps, absolute):
             return all(abs(place(x) - place(y)) <= steps or abs(x - y) <= absolute for x, y in pairs)
-        case Tolerance(absolute, relative, outliers):
+        case Tolerance(absolute, relative, outliers) | Within(absolute, relative, outliers):
             far = sum(abs(x - y) > absolute + relative * max(abs(x), abs(y)) for x, y in pairs)
             return bool(far <= outliers * count)
         case _:
@@ -81,14 +92,43 @@ class Comparison:
 
     arrays: tuple[Array, ...]
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether votes are compared byte by byte within the class that each result names."""
+        return any(isinstance(array.comparator, Within) for array in self.arrays)
+
+    def class_of(self, data: bytes) -> bytes:
+        """The class that a vote's result names; of results without classes all are in one."""
+        return data[-CLASS_BYTES:] if self.has_classes else b""
+
+    def arrays_of(self, data: bytes) -> bytes:
+        """A vote's result without the class it names."""
+        return data[:-CLASS_BYTES] if self.has_classes else data
+
     def is_result(self, data: bytes) -> bool:
-        """Whether these bytes are arrays of the task, all their numbers finite. What is not is no vote."""
+        """Whether these bytes may be voted for: whole, and all their numbers finite."""
+        return len(data) >= len(self.class_of(data)) and self.are_arrays(self.arrays_of(data))
+
+    def are_close(self, left: bytes, right: bytes) -> bool:
+        """Whether two votes' results are one. Symmetric; what is no result is like nothing.
+
+        Of two that differ in the class of modules one is wrong, however near they are.
+        """
+        if not self.has_classes:
+            return self.are_near(left, right)
+        if left != right and left[-CLASS_BYTES:] == right[-CLASS_BYTES:] == bytes(CLASS_BYTES):
+            return False
+        shortest = min(len(left), len(right))
+        return shortest >= CLASS_BYTES and self.are_near(self.arrays_of(left), self.arrays_of(right))
+
+    def are_arrays(self, data: bytes) -> bool:
+        """Whether these bytes are arrays of the task, all their numbers finite."""
         whole = _WORD * sum(array.elements for array in self.arrays)
         return len(data) % whole == 0 and all(map(math.isfinite, struct.unpack(f"<{len(data) // _WORD}f", data)))
 
-    def are_close(self, left: bytes, right: bytes) -> bool:
-        """Whether two results are one. Symmetric; what is no result is like nothing."""
-        if len(left) != len(right) or not self.is_result(left) or not self.is_result(right):
+    def are_near(self, left: bytes, right: bytes) -> bool:
+        """Whether two devices' arrays are within the tolerance of each other."""
+        if len(left) != len(right) or not self.are_arrays(left) or not self.are_arrays(right):
             return False
         items = len(left) // _WORD // sum(array.elements for array in self.arrays)
         begin = 0
@@ -120,6 +160,8 @@ def _halved(comparator: Comparator) -> Comparator:
             return Ulp(steps=steps // 2, absolute=absolute / 2)
         case Tolerance(absolute, relative, outliers):
             return Tolerance(absolute=absolute / 2, relative=relative / 2, outliers=outliers / 2)
+        case Within(absolute, relative, outliers):
+            return Within(absolute=absolute / 2, relative=relative / 2, outliers=outliers / 2)
         case Exact():
             return comparator
         case _:

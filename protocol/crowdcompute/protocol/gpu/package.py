@@ -19,7 +19,7 @@ from crowdcompute.protocol.errors import ModuleRefused, RemoteProtocolError
 from crowdcompute.protocol.split import Part
 from crowdcompute.protocol.wasm import admit
 
-from .compare import Array, Comparator, Comparison, Exact
+from .compare import Array, Comparator, Comparison, Exact, Within
 from .opencl import opencl
 from .parser import parse
 from .wgsl import guarded_wgsl
@@ -121,7 +121,7 @@ class Task:
 
     def is_result(self, data: bytes) -> bool:
         """Whether what a device has computed may be voted for: a float that is no finite number may not."""
-        return self.comparison is None or self.comparison.is_result(data)
+        return self.comparison is None or self.comparison.are_arrays(data)
 
     def proves(self, golden: Golden, data: bytes) -> bool:
         """Whether a device that makes this of a golden vector computes the task.
@@ -130,7 +130,7 @@ class Task:
         """
         if sha256(data).digest() == golden.sha256:
             return True
-        return self.comparison is not None and self.comparison.halved().are_close(golden.result, data)
+        return self.comparison is not None and self.comparison.halved().are_near(golden.result, data)
 
     def difference(self, golden: Golden, data: bytes) -> str:
         """What a device has made of a golden vector that does not prove itself by it, in words before that vector's."""
@@ -200,7 +200,7 @@ def open_package(code: bytes) -> Task:
         if comparison is None and golden.result:
             raise ModuleRefused("a golden vector holds a result, and results are compared by their bytes")
         if comparison is not None and not (
-            comparison.is_result(golden.result) and sha256(golden.result).digest() == golden.sha256
+            comparison.are_arrays(golden.result) and sha256(golden.result).digest() == golden.sha256
         ):
             raise ModuleRefused("a golden vector does not hold its result, with which devices' are compared")
     try:
@@ -238,6 +238,9 @@ def _check_outputs(kernel: Kernel, package: Package) -> None:
 
     So each number that comes out of floats is one, and comes with a tolerance.
     """
+    within = [isinstance(output.compare, Within) for output in package.outputs]
+    if any(within) and not all(within):
+        raise ModuleRefused("either every output is compared within classes of devices or none is")
     for variable, output in zip(kernel.outputs, package.outputs, strict=True):
         is_exact = isinstance(output.compare, Exact)
         if variable.type != "f32" and not is_exact:

@@ -16,6 +16,8 @@
 | equivocator | tells half of its neighbours another commit with the same seq | convicted |
 | withholder | votes rightly and never sends a result | not convicted; the work is done by others |
 | staller | leases and never finishes | not convicted; the work is done by others |
+| inventor | wrong at a rate, all alike, in a class of devices that they made up | convicted, or too rare to matter |
+| nudger | off by less than the tolerance between classes | not convicted; the creator executes what it disputes |
 | eclipser | tells peers that the signaling server cuts off nothing | the victim wastes its time, and nothing else |
 
 Unequal speeds, churn, crashes, partitions and eclipses are the network's and the faults' (scenario.py, faults.py). A
@@ -27,6 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from .asked import Accuser, Lazy
+from .classes import Inventor, Nudger
 from .coming_back import Whitewasher
 from .copying import Copier
 from .eclipsing import Eclipser
@@ -61,5 +64,7 @@ KINDS: Mapping[str, Plugin] = {
     "equivocator": lambda group, signer, band: Equivocator(signer),
     "withholder": lambda group, signer, band: Withholder(),
     "staller": lambda group, signer, band: Staller(),
+    "inventor": lambda group, signer, band: Inventor(group.rate),
+    "nudger": lambda group, signer, band: Nudger(),
     "eclipser": lambda group, signer, band: Eclipser(),
 }

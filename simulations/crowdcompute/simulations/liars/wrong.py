@@ -45,7 +45,7 @@ class Colluding(Behaviour):
         if self._honest_left > 0:
             self._honest_left -= 1
             return honest
-        return wrong(honest, ALL_ALIKE) if _chance(self._choice, honest.chunk) < self._rate else honest
+        return wrong(honest, ALL_ALIKE) if chance(self._choice, honest.chunk) < self._rate else honest
 
 
 class Flaky(Behaviour):
@@ -58,8 +58,8 @@ class Flaky(Behaviour):
         self._salt = signer.public_key
 
     def outcome(self, honest: ChunkOutcome) -> ChunkOutcome:
-        return wrong(honest, self._salt) if _chance(self._salt, honest.chunk) < self._rate else honest
+        return wrong(honest, self._salt) if chance(self._salt, honest.chunk) < self._rate else honest
 
 
-def _chance(salt: bytes, chunk: int) -> float:
+def chance(salt: bytes, chunk: int) -> float:
     return int.from_bytes(sha256(salt + chunk.to_bytes(4)).digest()[:4]) / 2**32

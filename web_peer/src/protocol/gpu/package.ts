@@ -73,7 +73,7 @@ export interface Task {
 
 /** Whether what a device has computed may be voted for: a float that is no finite number may not. */
 export function isResult({ comparison }: Task, data: Uint8Array): boolean {
-  return comparison === null || comparison.isResult(data);
+  return comparison === null || comparison.areArrays(data);
 }
 
 /**
@@ -82,7 +82,7 @@ export function isResult({ comparison }: Task, data: Uint8Array): boolean {
  */
 export function proves({ comparison }: Task, golden: Golden, data: Uint8Array): boolean {
   if (equal(sha256(data), golden.sha256)) return true;
-  return comparison !== null && comparison.halved().areClose(golden.result, data);
+  return comparison !== null && comparison.halved().areNear(golden.result, data);
 }
 
 /**
@@ -128,7 +128,7 @@ export function openPackage(code: Uint8Array): Task {
     if (comparison === null && result.length > 0) {
       throw new ModuleRefused("a golden vector holds a result, and results are compared by their bytes");
     }
-    if (comparison !== null && !(comparison.isResult(result) && equal(sha256(result), digest))) {
+    if (comparison !== null && !(comparison.areArrays(result) && equal(sha256(result), digest))) {
       throw new ModuleRefused("a golden vector does not hold its result, with which devices' are compared");
     }
   }
@@ -145,6 +145,10 @@ export function openPackage(code: Uint8Array): Task {
  * each number that comes out of floats is one, and comes with a tolerance.
  */
 function checkOutputs(kernel: Kernel, { outputs }: Package): void {
+  const within = outputs.filter(({ compare }) => compare.kind === "class").length;
+  if (within > 0 && within < outputs.length) {
+    throw new ModuleRefused("either every output is compared within classes of devices or none is");
+  }
   for (const [position, { type }] of kernel.outputs.entries()) {
     const { name: output, compare } = outputs[position]!;
     const isExact = compare.kind === "exact";
