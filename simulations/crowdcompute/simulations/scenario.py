@@ -72,7 +72,7 @@ class Task(Table, frozen=True):
     tolerance: Share = 0.0
     """Of results that are floats, which each node computes a little differently: by up to half of it. 0: are bytes."""
     classes: Count = 0
-    """Of devices that compute the same floats: 0 where results are not compared within classes; the creator's are modules."""
+    """Of devices that compute the same floats; the creator is in that of modules. 0: results are not compared so."""
     code_bytes: Positive = 2_000
     epoch_s: Count = 0
     """Length of an epoch, for a task that goes on being verified without its creator; 0 for one without epochs."""
