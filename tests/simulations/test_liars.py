@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crowdcompute.simulations.network import Node
 
 ADVERSARIES = Path(__file__).parents[2] / "simulations" / "scenarios" / "adversaries"
-SLOW = {"sybils", "churn", "unequal", "partition"}
+SLOW = {"sybils", "churn", "unequal", "partition", "classes"}
 """More than five seconds on two busy cores."""
 ELSEWHERE = {"alone", "colluding", "rate", "sleeper", "equivocator", "withholder", "staller"}
 """test_simulations.py runs these kinds, on smaller networks; their scenarios are run by hand."""

@@ -38,7 +38,12 @@ class Inventor(Behaviour):
 
 
 class Nudger(Behaviour):
-    """Moves its results by less than the tolerance between classes: within its class that is another result."""
+    """Moves its results by less than the tolerance between classes: within its class that is another result.
+
+    Where its class and the creator's differ by nearly all of the tolerance, or are both that of modules, it is wrong.
+    """
+
+    convictable = True
 
     def __init__(self) -> None:
         self._by = 0.0

@@ -17,7 +17,7 @@
 | withholder | votes rightly and never sends a result | not convicted; the work is done by others |
 | staller | leases and never finishes | not convicted; the work is done by others |
 | inventor | wrong at a rate, all alike, in a class of devices that they made up | convicted, or too rare to matter |
-| nudger | off by less than the tolerance between classes | not convicted; the creator executes what it disputes |
+| nudger | off by less than the tolerance between classes | the creator executes what it disputes; may be convicted |
 | eclipser | tells peers that the signaling server cuts off nothing | the victim wastes its time, and nothing else |
 
 Unequal speeds, churn, crashes, partitions and eclipses are the network's and the faults' (scenario.py, faults.py). A
