@@ -72,6 +72,18 @@ def test_a_reload_loses_neither_key_nor_consent_nor_votes_and_goes_on_computing(
     tab.until(f"shown.mode === 'running' && shown.total.done > {before['total']['done']}")
 
 
+def test_a_person_caps_what_the_tab_gives_to_others(join: str, tabs: Any) -> None:
+    tab = tabs.open(join.replace("/j#", "/settings#"))
+    upload = tab.page.get_by_label("Give to other peers at most")
+    upload.select_option("100 kB a second")
+    tab.until("shown.settings.uploadBytesPerS === 100000")
+    tab.page.reload()
+    tab.until("shown.settings.uploadBytesPerS === 100000")
+    assert upload.input_value() == "100000"
+    upload.select_option("As much as it takes")
+    tab.until("shown.settings.uploadBytesPerS === null")
+
+
 def test_chunks_of_a_tab_closed_in_the_middle_are_computed_by_another(
     place: Any, join: str, tabs: Any, task_id: Callable[[Any], str]
 ) -> None:
