@@ -22,7 +22,7 @@ def test_a_node_is_on_the_leaderboard_under_its_accounts_name(
     store = {"CC_STORE": postgres.database().render_as_string()}
     folder = place.example("collatz", ("700_000", "7_000"))
     published = place.start_cc_task(
-        "publish", folder, "--link", join, "--wait", "--host", "127.0.0.1", settings=store
+        "publish", folder, "--link", join, "--wait", "--host", "127.0.0.1", "--upload", "5MB", settings=store
     ).ended()
     assert published.code == 0, published.err
     assert not (place.folder / "creator" / "creator" / "records.db").exists()

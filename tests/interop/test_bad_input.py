@@ -253,6 +253,8 @@ def test_commands_that_find_nothing_say_what_to_do(place: Place) -> None:
     assert "--link" in sentence(place.cc_task("publish", place.example("collatz")), 2)
     assert "cc-task init" in sentence(place.cc_task("publish", place.folder, "--link", "http://x/j#n=main"), 2)
     assert "--local" in sentence(place.cc_task("run", place.folder / "collatz"), 2)
+    for upload in ("0", "fast"):
+        assert "--upload" in sentence(place.cc_task("publish", place.folder / "collatz", "--upload", upload), 2)
 
 
 @pytest.fixture

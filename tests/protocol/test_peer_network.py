@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.blobs import PIECE_BYTES
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
@@ -22,6 +23,7 @@ from crowdcompute.protocol.events import (
     SlotsChanged,
     TaskGivenUp,
     TasksChosen,
+    UploadCapped,
 )
 from crowdcompute.protocol.frames import Bye, Publish, decode_frame
 from crowdcompute.protocol.identity import Identity, verify
@@ -49,8 +51,9 @@ def world(
     replication: int = 2,
     chunk_s: float = 0.5,
     tolerance: float = 0.0,
+    result_bytes: int = 32,
 ) -> World:
-    task = f"eps = 0.1, chunk_s = {chunk_s}, chunk_sigma = 0.0"
+    task = f"eps = 0.1, chunk_s = {chunk_s}, chunk_sigma = 0.0, result_bytes = {result_bytes}"
     return World(
         parse_scenario(
             f"""
@@ -228,6 +231,21 @@ def test_a_paused_worker_stops_at_once_and_its_work_is_done_by_others_or_after_t
     run(small)
     assert sleeper.peer.workers[small.task].votes > votes
     assert small.role.progress().accepted == 24
+
+
+def test_a_person_can_cap_what_a_peer_gives_while_it_gives() -> None:
+    small = world(peers=3, chunks=30, result_bytes=200_000, replication=1)
+    worker = small.nodes[1]
+    small.tell(worker, UploadCapped(100_000.0))
+    small.step_until(4.0)
+    given = worker.peer.given_bytes
+    assert 100_000 < given <= 4.3 * 100_000 + PIECE_BYTES
+    small.tell(worker, UploadCapped(20_000.0))
+    small.step_until(14.0)
+    assert 0 < worker.peer.given_bytes - given <= 10.3 * 20_000 + PIECE_BYTES
+    small.tell(worker, UploadCapped(None))
+    run(small)
+    assert small.role.progress().accepted == 30
 
 
 def test_a_task_is_worked_on_only_while_it_is_chosen() -> None:

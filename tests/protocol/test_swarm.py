@@ -186,6 +186,21 @@ def test_no_more_is_sent_than_the_cap_allows_and_no_less_while_somebody_waits(ca
     serving.pump(busy_until)
 
 
+@given(st.floats(1e4, 1e7), st.none() | st.floats(1e4, 1e7), st.none() | st.floats(1e4, 1e7))
+def test_what_was_sent_is_owed_when_the_cap_changes(first: float, second: float | None, third: float | None) -> None:
+    serving, shelf = Serving(ProtocolConfig(upload_bytes_per_s=first)), Shelf()
+    while (serving.wake_at() or 0.0) <= 1.0:
+        serving.ask(A, shelf, b"x", [0, 1])
+        serving.pump(1.0)
+        serving.drained(A)
+    owed_bytes = ((serving.wake_at() or 1.0) - 1.0) * first
+    for cap in (second, third, first):
+        serving.cap(cap, 1.0)
+        owed_bytes = 0.0 if cap is None else owed_bytes
+        wait_s = max(0.0, (serving.wake_at() or 1.0) - 1.0)
+        assert wait_s == pytest.approx(0.0 if cap is None else owed_bytes / cap)
+
+
 # ---- seeding
 
 

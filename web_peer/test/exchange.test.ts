@@ -265,4 +265,11 @@ test("no more is sent than the cap allows", () => {
     exchange.serving.drained("a");
   }
   expect(sent).toBe(5);
+  // What the last piece owes of the old cap is owed of the new one, and forgiven when there is none.
+  exchange.serving.cap(PIECE_BYTES / 4, 4);
+  expect(exchange.serving.wakeAt()).toBe(4 + 0.75 * 4);
+  exchange.serving.cap(PIECE_BYTES * 2, 4);
+  expect(exchange.serving.wakeAt()).toBe(4 + 0.75 / 2);
+  exchange.serving.cap(Infinity, 4);
+  expect(exchange.serving.wakeAt()).toBe(4);
 });

@@ -161,6 +161,30 @@ describe("a person", () => {
   });
 });
 
+test("a person can cap what a peer gives, before it has anything to give and later", () => {
+  const world = new World({ workers: 2, chunks: 30, resultBytes: 200_000 });
+  let cap = 100_000;
+  let from = world.now;
+  const given = new Map<Machine, number>();
+  const tooMuch: number[] = [];
+  world.onEvent = (machine, event) => {
+    if (event.kind !== "sendFrame" || event.frame.kind !== "blob-piece" || machine === world.creator) return;
+    const before = given.get(machine) ?? 0;
+    // The piece before may still be on its way out, and a late wake costs nothing.
+    if (before > cap * (world.now - from + 0.3) + event.frame.data.length) tooMuch.push(world.now);
+    given.set(machine, before + event.frame.data.length);
+  };
+  for (const worker of world.workers) world.tell(worker, { kind: "uploadCapped", bytesPerS: cap });
+  world.stepUntil(4);
+  expect(Math.max(...given.values())).toBeGreaterThan(100_000);
+  given.clear();
+  [cap, from] = [50_000, world.now];
+  for (const worker of world.workers) world.tell(worker, { kind: "uploadCapped", bytesPerS: cap });
+  closed(world);
+  expect(Math.max(...given.values())).toBeGreaterThan(200_000);
+  expect(tooMuch).toEqual([]);
+});
+
 /** Two peers in the middle of a job, and somebody linked to them who says whatever it likes. */
 class Stranger {
   readonly world = new World({ workers: 4, chunks: 40 });

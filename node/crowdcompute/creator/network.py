@@ -48,6 +48,10 @@ Stack = Annotated[
     StackName,
     Parameter(env_var="CC_STACK", help="What makes links: aiortc, wrtc (the extra [fast]), or the faster of the two"),
 ]
+Upload = Annotated[
+    str | None,
+    Parameter(help="Give code and inputs at no more than this many bytes a second, like 500kB (default: no cap)"),
+]
 Timeout = Annotated[float | None, Parameter(help="Give up after this many seconds (exit 124)")]
 
 FAILURES_SHOWN = 10
@@ -65,6 +69,7 @@ def publish(
     as_json: Json = False,
     key: Key = None,
     host: Host = (),
+    upload: Upload = None,
     stack: Stack = "auto",
 ) -> int:
     """Put a task (folder or bundle) on a network.
@@ -79,6 +84,7 @@ def publish(
     dry_run
         Show what would be published, and publish nothing.
     """
+    cap = _upload_cap(upload)
     with open_creator(key) as creator:
         bundle, plan = _bundle(path, creator)
         facts = examine(bundle.manifest.runtime, bundle.module)
@@ -106,7 +112,7 @@ def publish(
             await _watched(runtime, role, until_closed if wait else _until_held)
             return role
 
-        role = in_network(creator, where, host, stack, work, timeout)
+        role = in_network(creator, where, host, stack, work, timeout, cap)
         if not wait and role.state is not TaskState.CLOSED:
             _say(f"volunteers have the task; `cc-task watch {bundle.task_id.hex()[:12]}` collects their results")
         return _finish(role, as_json=as_json, extra={"join": str(join)}, judge=wait)
@@ -121,6 +127,7 @@ def watch(
     as_json: Json = False,
     key: Key = None,
     host: Host = (),
+    upload: Upload = None,
     stack: Stack = "auto",
 ) -> int:
     """Go online for a task published before, and stay until it is closed: exit 0 if all chunks have results, else 5.
@@ -130,6 +137,7 @@ def watch(
     task
         The task's id, or its first digits, or its name.
     """
+    cap = _upload_cap(upload)
     with open_creator(key) as creator:
         stored = creator.find(task)
         offline = creator.role(stored.task_id)
@@ -145,7 +153,8 @@ def watch(
             await _watched(runtime, role, until_closed)
             return role
 
-        return _finish(in_network(creator, where, host, stack, work, timeout), as_json=as_json, extra={}, judge=True)
+        role = in_network(creator, where, host, stack, work, timeout, cap)
+        return _finish(role, as_json=as_json, extra={}, judge=True)
 
 
 def list_tasks(*, as_json: Json = False, key: Key = None) -> None:
@@ -231,9 +240,29 @@ def in_network(
     stack: StackName,
     work: Callable[[Runtime], Awaitable[CreatorRole]],
     timeout_s: float | None,
+    upload_bytes_per_s: int | None = None,
 ) -> CreatorRole:
     """Do something on the network, until it is done, `timeout_s` are over, or somebody presses Ctrl+C."""
-    return _run(_while_online(online(creator, link, hosts=hosts, stack=stack), work, timeout_s))
+    return _run(
+        _while_online(
+            online(creator, link, hosts=hosts, upload_bytes_per_s=upload_bytes_per_s, stack=stack), work, timeout_s
+        )
+    )
+
+
+def _upload_cap(text: str | None) -> int | None:
+    """Bytes a second, from what was given to --upload."""
+    if text is None:
+        return None
+    from crowdcompute.node.config import size_of
+
+    try:
+        bytes_per_s = size_of(text)
+        if bytes_per_s < 1:
+            raise ValueError("nothing would ever leave")
+    except ValueError as error:
+        raise CommandError(f"--upload {text}: {error}", Exit.USAGE) from None
+    return bytes_per_s
 
 
 async def _while_online(

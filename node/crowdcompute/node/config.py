@@ -31,10 +31,16 @@ def half_the_cores() -> int:
 
 
 def _size(value: Any) -> Any:
-    """Bytes from '2GiB', '500 MB' or a number."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
+    return size_of(value) if isinstance(value, str) else value
+
+
+def size_of(text: str) -> int:
+    """Bytes from '2GiB', '500 MB' or '500000'.
+
+    Raises:
+        ValueError: It is no size.
+    """
+    text = text.strip().lower()
     digits = text.rstrip("kmgib ")
     unit = text[len(digits) :].strip() or "b"
     try:

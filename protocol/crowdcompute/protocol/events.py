@@ -204,6 +204,13 @@ class SlotsChanged:
     slots: int
 
 
+@dataclass(frozen=True, slots=True)
+class UploadCapped:
+    """Give others no more than so many bytes of blobs a second; None: as much as links take."""
+
+    bytes_per_s: float | None
+
+
 Input: TypeAlias = (
     LinkOpened
     | LinkClosed
@@ -223,6 +230,7 @@ Input: TypeAlias = (
     | FinishRequested
     | TasksChosen
     | SlotsChanged
+    | UploadCapped
 )
 
 # ---- outputs

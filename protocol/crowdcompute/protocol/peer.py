@@ -43,6 +43,7 @@ from .events import (
     TaskGivenUp,
     TaskPublished,
     TasksChosen,
+    UploadCapped,
     Woke,
     WorkBegun,
 )
@@ -257,6 +258,8 @@ class Peer:
             case SlotsChanged(slots=slots):
                 self._slots.count = slots
                 self._choose_workers()
+            case UploadCapped(bytes_per_s=bytes_per_s):
+                self._serving.cap(bytes_per_s, now)
         self._advance_roles()
         return self._drain()
 

@@ -54,6 +54,16 @@ class Serving:
         self.given_bytes = 0
         """What was sent so far, of all blobs."""
 
+    def cap(self, bytes_per_s: float | None, now: float) -> None:
+        """Give no more than this from now on; None: as much as links take."""
+        if self._bytes_per_s is not None:
+            # What the last pieces still cost of the old cap, they cost of the new one.
+            owed_bytes = max(0.0, self._free_at - now) * self._bytes_per_s
+            self._free_at = min(self._free_at, now)
+            if bytes_per_s is not None:
+                self._free_at += owed_bytes / bytes_per_s
+        self._bytes_per_s = bytes_per_s
+
     def ask(self, peer_id: PeerId, server: Server, digest: bytes, indices: Iterable[int]) -> None:
         """A neighbour asks for these pieces.
 

@@ -7,6 +7,7 @@
 
 import type { AccountSigner } from "../protocol/accounts";
 import { concat, fromHex } from "../protocol/bytes";
+import { SoftwareIdentity } from "../protocol/software";
 import { BrowserIdentity } from "./keys";
 
 /** What is stored. IndexedDB keeps a `CryptoKey` without showing its bytes to anybody. */
@@ -19,24 +20,22 @@ const PKCS8 = fromHex("302e020100300506032b657004220420");
 
 /** What to store for the key that 32 secret bytes make. */
 export async function accountKeyOf(seed: Uint8Array): Promise<StoredAccountKey> {
-  const publicKey = await publicKeyOfSeed(seed);
+  const pkcs8 = concat(PKCS8, seed) as BufferSource;
   try {
-    const pkcs8 = concat(PKCS8, seed) as BufferSource;
-    return { kind: "webcrypto", privateKey: await crypto.subtle.importKey("pkcs8", pkcs8, "Ed25519", false, ["sign"]), publicKey };
+    const privateKey = await crypto.subtle.importKey("pkcs8", pkcs8, "Ed25519", false, ["sign"]);
+    return { kind: "webcrypto", privateKey, publicKey: publicKeyOfSeed(seed) };
   } catch {
     // As with the device's own key: no crypto.subtle outside secure origins, no Ed25519 in browsers before 2025.
     return { kind: "software", seed };
   }
 }
 
-export async function publicKeyOfSeed(seed: Uint8Array): Promise<Uint8Array> {
-  const { SoftwareIdentity } = await import("../protocol/software");
+export function publicKeyOfSeed(seed: Uint8Array): Uint8Array {
   return new SoftwareIdentity(seed).publicKey;
 }
 
 /** What signs for the account. */
-export async function accountSigner(stored: StoredAccountKey): Promise<AccountSigner> {
-  if (stored.kind === "webcrypto") return new BrowserIdentity(stored.privateKey, stored.publicKey);
-  const { SoftwareIdentity } = await import("../protocol/software");
-  return new SoftwareIdentity(stored.seed);
+export function accountSigner(stored: StoredAccountKey): AccountSigner {
+  if (stored.kind === "software") return new SoftwareIdentity(stored.seed);
+  return new BrowserIdentity(stored.privateKey, stored.publicKey);
 }

@@ -25,9 +25,8 @@ import {
 import { compare, concat, equal } from "../protocol/bytes";
 import { LocalProtocolError } from "../protocol/errors";
 import { peerIdOf } from "../protocol/identity";
-import { SoftwareIdentity } from "../protocol/software";
 import { type AccountParts, CONSENT_PREFIX, forget, look } from "./account";
-import { accountKeyOf, accountSigner } from "./account_key";
+import { accountKeyOf, accountSigner, publicKeyOfSeed } from "./account_key";
 import { consentsFor, logIn, putStatement, statementsOf } from "./account_server";
 import { accountView, proofsOf } from "./account_view";
 import type { AccountAnswer, AccountAsk, JoiningView } from "./console";
@@ -73,7 +72,7 @@ export async function speak(asked: Asked, parts: AccountParts): Promise<AccountA
 
 async function create(name: string, picture: Uint8Array, device: string, parts: AccountParts): Promise<void> {
   const seed = crypto.getRandomValues(new Uint8Array(32));
-  const account = new SoftwareIdentity(seed).publicKey;
+  const account = publicKeyOfSeed(seed);
   await begin(seed, { account, seq: 0, name, avatar: picture, devices: [] }, device, parts);
   // Until its person has saved a backup, what it is made of stays here; the key itself can be read by nobody.
   await parts.store.write("accountSeed", seed);
@@ -81,7 +80,7 @@ async function create(name: string, picture: Uint8Array, device: string, parts: 
 
 async function restore(file: Uint8Array, device: string, parts: AccountParts): Promise<void> {
   const { server, verify } = parts;
-  const { seed, statement } = openBackup(file, verify, (each) => new SoftwareIdentity(each).publicKey);
+  const { seed, statement } = openBackup(file, verify, publicKeyOfSeed);
   let said = openStatement(statement, verify);
   const listed = said.devices.map(({ key }) => key);
   // Devices may have come and gone since the backup was made.
@@ -95,7 +94,7 @@ async function restore(file: Uint8Array, device: string, parts: AccountParts): P
 async function begin(seed: Uint8Array, said: Statement, name: string, parts: AccountParts): Promise<void> {
   const { signer, store, verify, unixS } = parts;
   const key = await accountKeyOf(seed);
-  const account = await accountSigner(key);
+  const account = accountSigner(key);
   const consent = openConsent(await consentTo(signer, account.publicKey, name, Math.floor(unixS)), account.publicKey, verify);
   const statement = await signed(account, withDevice(said, deviceOf(consent, unixS)), parts);
   await store.write("accountKey", key);
@@ -180,7 +179,7 @@ async function ours({ store, verify }: AccountParts): Promise<Ours> {
   if (key === null || !kept?.statement) {
     throw new LocalProtocolError("the key of this account is not in this browser: do that where the account was made");
   }
-  return { said: openStatement(kept.statement, verify), statement: kept.statement, account: await accountSigner(key) };
+  return { said: openStatement(kept.statement, verify), statement: kept.statement, account: accountSigner(key) };
 }
 
 /** Say something else of the account. Another browser with a copy of its key may have said something meanwhile. */

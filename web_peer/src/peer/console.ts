@@ -131,6 +131,8 @@ export interface Settings {
   /** Whether kernels may run on the GPU: not before the person says so. Software plays one, for tests. */
   readonly gpu: "off" | "on" | "software";
   readonly keepAwake: boolean;
+  /** Bytes a second of blobs given to other peers at most; null for as many as connections take. */
+  readonly uploadBytesPerS: number | null;
 }
 
 export interface Snapshot {

@@ -63,6 +63,7 @@ export function defaultSettings(cores: number): Settings {
     allowJs: true,
     gpu: "off",
     keepAwake: false,
+    uploadBytesPerS: null,
   };
 }
 
@@ -210,6 +211,7 @@ export class Station {
       this.runtime.feed({ kind: "tasksChosen", tasks: isComputing ? this.chosen() : new Set() });
       for (const begun of this.parts.later.savepoints?.begun() ?? []) this.runtime.feed(begun);
       this.runtime.feed({ kind: "slotsChanged", slots });
+      this.runtime.feed({ kind: "uploadCapped", bytesPerS: this.settings.uploadBytesPerS ?? Infinity });
       this.lanes.pace(slots, this.settings.power);
       if (slots === 0 && wasExecuting) this.clearSandbox();
       this.fitSandbox();

@@ -144,6 +144,12 @@ export interface SlotsChanged {
   readonly slots: number;
 }
 
+/** Give others no more than so many bytes of blobs a second; `Infinity`: as much as links take. */
+export interface UploadCapped {
+  readonly kind: "uploadCapped";
+  readonly bytesPerS: number;
+}
+
 export type Input =
   | LinkOpened
   | LinkClosed
@@ -159,7 +165,8 @@ export type Input =
   | WorkBegun
   | FinishRequested
   | TasksChosen
-  | SlotsChanged;
+  | SlotsChanged
+  | UploadCapped;
 
 // ---- outputs
 

@@ -127,6 +127,7 @@ export class Peer implements Desk, Shelf {
   /** Whether that must be done before anything more is told: some of it is ours. Others can say theirs again. */
   private isSaving = false;
   private wishes: Wish[] = [];
+  private uploadBytesPerS: number;
 
   constructor(
     readonly config: ProtocolConfig,
@@ -143,6 +144,7 @@ export class Peer implements Desk, Shelf {
     this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
     this.slots = config.slots;
+    this.uploadBytesPerS = config.uploadBytesPerS;
     this.expireAt = now + EXPIRE_EVERY_S;
     this.gossip.follow(NETWORK_TOPIC);
   }
@@ -208,6 +210,10 @@ export class Peer implements Desk, Shelf {
       case "slotsChanged":
         this.slots = event.slots;
         this.chooseWorkers();
+        break;
+      case "uploadCapped":
+        this.uploadBytesPerS = event.bytesPerS;
+        this.mover?.serving.cap(event.bytesPerS, this.now);
         break;
     }
     this.advanceRoles();
@@ -343,6 +349,7 @@ export class Peer implements Desk, Shelf {
   private get exchange(): Exchange {
     if (this.mover === null) {
       this.mover = this.roles.exchange(this.config, this.blobs, this.rng);
+      this.mover.serving.cap(this.uploadBytesPerS, this.now);
       for (const peerId of this.greeted) this.mover.linkOpened(peerId, this.now);
     }
     return this.mover;

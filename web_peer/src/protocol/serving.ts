@@ -42,7 +42,19 @@ export class Serving {
   private readonly ahead = new Map<PeerId, number>();
   private freeAt = -BURST_S;
 
-  constructor(private readonly config: ProtocolConfig) {}
+  private bytesPerS: number;
+
+  constructor(config: ProtocolConfig) {
+    this.bytesPerS = config.uploadBytesPerS;
+  }
+
+  /** Give no more than this from now on. */
+  cap(bytesPerS: number, now: number): void {
+    // What the last pieces still cost of the old cap, they cost of the new one.
+    const owedBytes = this.bytesPerS === Infinity ? 0 : Math.max(0, this.freeAt - now) * this.bytesPerS;
+    this.freeAt = Math.min(this.freeAt, now) + owedBytes / bytesPerS;
+    this.bytesPerS = bytesPerS;
+  }
 
   /**
    * A neighbour asks for these pieces.
@@ -92,7 +104,7 @@ export class Serving {
         if (frame !== null) {
           sent.push([peerId, frame]);
           this.ahead.set(peerId, (this.ahead.get(peerId) ?? 0) + frame.data.length);
-          const busyS = frame.data.length / this.config.uploadBytesPerS;
+          const busyS = frame.data.length / this.bytesPerS;
           if (busyS > 0) this.freeAt = Math.max(this.freeAt, now - BURST_S) + busyS;
         }
       }

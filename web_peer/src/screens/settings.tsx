@@ -38,6 +38,10 @@ export function Settings({ peer, snapshot }: ScreenProps) {
         </div>
       </section>
       <section class="card">
+        <h2>How much of the connection</h2>
+        <Upload peer={peer} bytesPerS={settings.uploadBytesPerS} />
+      </section>
+      <section class="card">
         <h2>When to wait</h2>
         <Switch peer={peer} settings={settings} name="pauseOnBattery" note={able("getBattery" in navigator)}>
           Wait while on battery
@@ -117,6 +121,35 @@ function Gpu({ peer, gpu }: { readonly peer: Console; readonly gpu: Values["gpu"
       <small id="note-gpu" class="faint">
         {note}
       </small>
+      <Refusal sentence={refusal} />
+    </div>
+  );
+}
+
+const UPLOADS = [25_000, 100_000, 500_000, 2_000_000];
+
+/** How much this device gives to others: code, inputs and results pass from peer to peer. */
+function Upload({ peer, bytesPerS }: { readonly peer: Console; readonly bytesPerS: number | null }) {
+  const { refusal, asking } = useAsking();
+  return (
+    <div class="field">
+      <label for="upload">Give to other peers at most</label>
+      <select
+        id="upload"
+        value={bytesPerS ?? ""}
+        onChange={(event) => {
+          const chosen = event.currentTarget.value;
+          void asking(() => peer.ask("changeSettings", { uploadBytesPerS: chosen === "" ? null : Number(chosen) }));
+        }}
+      >
+        <option value="">As much as it takes</option>
+        {UPLOADS.map((each) => (
+          <option key={each} value={each}>
+            {bytes(each)} a second
+          </option>
+        ))}
+      </select>
+      <small class="faint">Code, inputs and results pass from peer to peer. What a little upload delays is not lost.</small>
       <Refusal sentence={refusal} />
     </div>
   );

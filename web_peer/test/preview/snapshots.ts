@@ -113,6 +113,7 @@ export function snapshot(part: Partial<Snapshot> = {}): Snapshot {
       allowJs: true,
     gpu: "off",
       keepAwake: false,
+      uploadBytesPerS: null,
     },
     total: { done: 63, confirmed: 57, outvoted: 1, computeSeconds: 2_452 },
     lastDay: [0, 0, 0, 0, 0, 0, 1, 4, 2, 0, 0, 0, 5, 7, 3, 0, 0, 0, 0, 0, 2, 9, 14, 16],
