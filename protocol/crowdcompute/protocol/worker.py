@@ -21,6 +21,7 @@ from .batch import open_commit
 from .earning import Earning
 from .errors import ProtocolError, RemoteProtocolError
 from .events import ChunkInput, ChunkOutcome, Notable, Status
+from .following import BATCHES_LEFT, Following
 from .frames import Keep, Kept
 from .giving import Giving
 from .keeping import Keeping
@@ -62,15 +63,8 @@ if TYPE_CHECKING:
     from .storage import BlobStore
 
 
-SHARDS_FOLLOWED = 2
-"""The shard we pick from and the one we came from: assignments may still be on their way there."""
-
-
 SHRUNK_MAX = 8
 """The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml."""
-
-BATCHES_LEFT = 2
-"""Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next."""
 
 
 class _InputsLacking(Exception):  # No error: they come.
@@ -114,8 +108,7 @@ class WorkerRole:
         self._gathering = Gathering(desk, blobs)
         self._reader = ChunkReader(ledger.manifest, self._read_inputs, self._gathering.read)
         self._sizer = desk.pace(ledger).sizer
-        self._shard: int | None = None
-        self._settled_at = now
+        self._following = Following(config, rng, ledger, desk, now)
         self._assigned: dict[int, None] = {}
         self._urgent: set[int] = set()
         """Assigned or running chunks for which others have waited already."""
@@ -133,8 +126,6 @@ class WorkerRole:
         """What lots chose for the job that is about to start."""
         self._draws: dict[int, Draw] = {}  # job -> what lots chose for it
         self._seq = 0
-        self._followed: list[int] = []
-        self._empty_until: dict[int, float] = {}  # shards in which nothing was open
         self._lease_changed = True
         self._leasing = Leasing(config, ledger, desk, self._next_seq)
         self._renew_at = math.inf
@@ -412,7 +403,7 @@ class WorkerRole:
 
     def _join(self, now: float) -> None:
         self.state = WorkerState.JOINING
-        if self.ledger.shards == 1 and self._shard is None:
+        if self.ledger.shards == 1 and self._following.home is None:
             self._choose_shard(now)  # There is no choice: what we are asked with our admission finds us listening.
         me = self._signer.public_key
         if me in self.ledger.admits:
@@ -456,7 +447,7 @@ class WorkerRole:
     def _next_drawn(self, now: float) -> Draw | None:
         """What lots choose for us while the creator is away, in the shards that we follow."""
         mine = self._running().union(self._voted)
-        for shard in self._followed:
+        for shard in self._following.shards:
             draw = self._standing_in.draw(shard, self._sizer.size(), mine, now)
             if draw is not None:
                 return draw
@@ -501,17 +492,18 @@ class WorkerRole:
         mine = self._running().union(self._assigned, besides)
         begun = self._next_begun(now, size_max, mine)
         if begun is None:
-            self._look_again_at = self._settled_at
+            self._look_again_at = self._following.settled_at
             return []
         if begun:
             return begun
-        while self._shard is not None or self._choose_shard(now):
-            assert self._shard is not None
-            if now < self._settled_at and not self._desk.synced(self.ledger.shard_topic(self._shard)):
-                self._look_again_at = self._settled_at
+        while self._following.home is not None or self._choose_shard(now):
+            shard, settled_at = self._following.home, self._following.settled_at
+            assert shard is not None
+            if now < settled_at and not self._desk.synced(self.ledger.shard_topic(shard)):
+                self._look_again_at = settled_at
                 return []
-            sharing = BATCHES_LEFT * max(1, self.ledger.workers_at_home(self._shard))
-            chunks, left = pick_open(self.ledger, self._shard, size_max, mine, self._rng, now, sharing=sharing)
+            sharing = BATCHES_LEFT * max(1, self.ledger.workers_at_home(shard))
+            chunks, left = pick_open(self.ledger, shard, size_max, mine, self._rng, now, sharing=sharing)
             if left >= sharing * self._worthwhile():
                 self._few_since = None
                 self._look_again_at = None
@@ -521,7 +513,7 @@ class WorkerRole:
                 if now >= few_since + self._config.creator_first_s:
                     return chunks  # Nobody deals them out: the creator is offline.
             # Others are on what is left, or it waits for second votes: come back when leases may have run out.
-            self._empty_until[self._shard] = now + self._config.lease_ttl_s
+            self._following.found_empty(now)
             if not self._choose_shard(now):
                 break
         wait_s = self._config.endgame_after_s if self._few_since is None else self._config.creator_first_s
@@ -537,10 +529,11 @@ class WorkerRole:
         if not self._begun:
             return []
         shard = shard_of(next(iter(self._begun)))
-        if shard not in self._followed:
-            self._follow(shard, now)
+        if shard not in self._following.shards:
+            self._following.follow(shard, now)
+            self._lease_changed = True
         topic = self.ledger.shard_topic(shard)
-        if now < self._settled_at and not (self._desk.followers(topic) and self._desk.synced(topic)):
+        if now < self._following.settled_at and not (self._desk.followers(topic) and self._desk.synced(topic)):
             return None
         chunks = [
             chunk
@@ -558,43 +551,21 @@ class WorkerRole:
         return max(1, self._sizer.size() // SHRUNK_MAX)
 
     def _choose_shard(self, now: float) -> bool:
-        """Follow another shard that may have something open, at random by how much; False when there is none."""
-        weights = [
-            self.ledger.unbegun_count(shard) if self._empty_until.get(shard, now) <= now else 0
-            for shard in range(self.ledger.shards)
-        ]
-        unbegun = sum(weights)
-        workers = max(1, len(self.ledger.joins))
-        if self._shard is not None and unbegun < BATCHES_LEFT * workers * self._worthwhile():
-            # Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
+        if not self._following.choose(now, self._worthwhile()):
             return False
-        if not unbegun:
-            # Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
-            weights = [1] * self.ledger.shards
-        (shard,) = self._rng.choices(range(self.ledger.shards), weights)
-        self._follow(shard, now)
-        return True
-
-    def _follow(self, shard: int, now: float) -> None:
-        self._shard = shard
-        self._desk.follow(self.ledger.shard_topic(self._shard))
-        if self._shard in self._followed:
-            self._followed.remove(self._shard)
-        self._followed.append(self._shard)
-        if len(self._followed) > SHARDS_FOLLOWED:
-            self._desk.leave(self.ledger.shard_topic(self._followed.pop(0)))
         self._lease_changed = True
-        self._settled_at = now + self._config.settle_s
+        return True
 
     def _say_leases(self, now: float) -> None:
         self._lease_changed = False
         self._renew_at = math.inf
-        if self._shard is None:
+        home = self._following.home
+        if home is None:
             return
         if self._resting or (self._finishing and not self._jobs):
-            self._leasing.leave(self._shard, now)
+            self._leasing.leave(home, now)
             return
-        self._renew_at = self._leasing.say(self._shard, [*self._running(), *self._assigned], now)
+        self._renew_at = self._leasing.say(home, [*self._running(), *self._assigned], now)
 
     def _release(self, now: float) -> None:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""

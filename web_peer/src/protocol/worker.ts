@@ -22,6 +22,7 @@ import type { Desk } from "./desk";
 import { Earning } from "./earning";
 import { ProtocolError, RemoteProtocolError } from "./errors";
 import { type ChunkInput, type ChunkOutcome, Status } from "./events";
+import { BATCHES_LEFT, Following } from "./following";
 import type { Keep, Kept } from "./frames";
 import { Giving } from "./giving";
 import type { PeerId, Signer } from "./identity";
@@ -42,21 +43,15 @@ import {
   type Signed,
 } from "./records";
 import { chunksOf } from "./runs";
-import { type Rng, weighted } from "./rng";
+import type { Rng } from "./rng";
 import type { BatchSizer } from "./sizing";
 import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
-import { unbegunCount, workersAtHome } from "./shards";
-
-/** The shard we pick from and the one we came from: assignments may still be on their way there. */
-const SHARDS_FOLLOWED = 2;
+import { workersAtHome } from "./shards";
 
 /** The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml. */
 const SHRUNK_MAX = 8;
-
-/** Batches that the open chunks of a shard must make for each of its workers, or they shrink: one running, one next. */
-const BATCHES_LEFT = 2;
 
 export type WorkerState = "fetching" | "joining" | "working" | "idle" | "done";
 
@@ -78,8 +73,7 @@ export class WorkerRole implements Custodial {
   private readonly gathering: Gathering;
   private readonly reader: ChunkReader;
   private readonly sizer: BatchSizer;
-  private shard: number | null = null;
-  private settledAt: number;
+  private readonly following: Following;
   private readonly assigned = new Set<number>();
   /** Assigned or running chunks for which others have waited already. */
   private readonly urgent = new Set<number>();
@@ -96,9 +90,6 @@ export class WorkerRole implements Custodial {
   /** Job -> what lots chose for it. */
   private readonly draws = new Map<number, Draw>();
   private seq = 0;
-  private readonly followed: number[] = [];
-  /** Shards in which nothing was open, and until when. */
-  private readonly emptyUntil = new Map<number, number>();
   private leaseChanged = true;
   private readonly leasing: Leasing;
   private renewAt = Infinity;
@@ -130,7 +121,7 @@ export class WorkerRole implements Custodial {
       (refs) => this.gathering.read(refs),
     );
     this.sizer = desk.pace(ledger).sizer;
-    this.settledAt = now;
+    this.following = new Following(config, rng, ledger, desk, now);
     this.standingIn = new StandingIn(config, signer, rng, ledger, desk);
     this.giving = new Giving(config, rng, ledger, desk, blobs, now);
     this.keeping = new Keeping(config, ledger, desk);
@@ -445,7 +436,7 @@ export class WorkerRole implements Custodial {
     this.state = "joining";
     const { ledger } = this;
     // There is no choice where there is one shard: what we are asked with our admission finds us listening.
-    if (ledger.shards === 1 && this.shard === null) this.chooseShard(now);
+    if (ledger.shards === 1 && this.following.home === null) this.chooseShard(now);
     if (ledger.admits.has(this.me)) this.state = "working";
     // Also when we were invited: our votes count once others know whose they are.
     if (!ledger.joins.has(this.me)) {
@@ -485,7 +476,7 @@ export class WorkerRole implements Custodial {
   private nextDrawn(size: number, now: number): Draw | null {
     const mine = this.running();
     for (const chunk of this.voted) mine.add(chunk);
-    for (const shard of this.followed) {
+    for (const shard of this.following.shards) {
       const draw = this.standingIn.draw(shard, size, mine, now);
       if (draw !== null) return draw;
     }
@@ -541,15 +532,16 @@ export class WorkerRole implements Custodial {
     for (const chunk of besides) mine.add(chunk);
     const begun = this.nextBegun(now, sizeMax, mine);
     if (begun === null) {
-      this.lookAgainAt = this.settledAt;
+      this.lookAgainAt = this.following.settledAt;
       return [];
     }
     if (begun.length > 0) return begun;
-    let isThere = this.shard !== null || this.chooseShard(now);
+    let isThere = this.following.home !== null || this.chooseShard(now);
     while (isThere) {
-      const shard = this.shard!;
-      if (now < this.settledAt && !this.desk.synced(this.ledger.shardTopic(shard))) {
-        this.lookAgainAt = this.settledAt;
+      const shard = this.following.home!;
+      const { settledAt } = this.following;
+      if (now < settledAt && !this.desk.synced(this.ledger.shardTopic(shard))) {
+        this.lookAgainAt = settledAt;
         return [];
       }
       const sharing = BATCHES_LEFT * Math.max(1, workersAtHome(this.ledger, shard));
@@ -564,7 +556,7 @@ export class WorkerRole implements Custodial {
         if (now >= this.fewSince + this.config.creatorFirstS) return chunks; // Nobody deals them out: it is offline.
       }
       // Others are on what is left, or it waits for second votes: come back when leases may have run out.
-      this.emptyUntil.set(shard, now + this.config.leaseTtlS);
+      this.following.foundEmpty(now);
       isThere = this.chooseShard(now);
     }
     const waitS = this.fewSince === null ? this.config.endgameAfterS : this.config.creatorFirstS;
@@ -577,26 +569,9 @@ export class WorkerRole implements Custodial {
     return Math.max(1, Math.floor(this.sizer.size() / SHRUNK_MAX));
   }
 
-  /** Follow another shard that may have something open, at random by how much; false when there is none. */
   private chooseShard(now: number): boolean {
-    const { ledger } = this;
-    const weights: number[] = [];
-    let unbegun = 0;
-    for (let shard = 0; shard < ledger.shards; shard++) {
-      const weight = (this.emptyUntil.get(shard) ?? now) <= now ? unbegunCount(ledger, shard) : 0;
-      weights.push(weight);
-      unbegun += weight;
-    }
-    const workers = Math.max(1, ledger.joins.size);
-    if (this.shard !== null && unbegun < BATCHES_LEFT * workers * this.worthwhile()) {
-      // Too little is left for everybody to come for it: to move costs both shards more than a few chunks.
-      return false;
-    }
-    if (unbegun === 0) {
-      // Nothing is left to begin, but second votes and audits are asked of whoever says where it listens.
-      weights.fill(1);
-    }
-    this.follow(weighted(this.rng, weights), now);
+    if (!this.following.choose(now, this.worthwhile())) return false;
+    this.leaseChanged = true;
     return true;
   }
 
@@ -609,10 +584,13 @@ export class WorkerRole implements Custodial {
     const [first] = this.begun;
     if (first === undefined) return [];
     const shard = shardOf(first);
-    if (!this.followed.includes(shard)) this.follow(shard, now);
+    if (!this.following.shards.includes(shard)) {
+      this.following.follow(shard, now);
+      this.leaseChanged = true;
+    }
     const topic = ledger.shardTopic(shard);
     const isTold = this.desk.followers(topic).length > 0 && this.desk.synced(topic);
-    if (now < this.settledAt && !isTold) return null;
+    if (now < this.following.settledAt && !isTold) return null;
     const isOurs = (chunk: number): boolean => ledger.liveLeases(chunk, now).every(({ worker }) => worker === this.me);
     const free = [...this.begun].filter((chunk) => !mine.has(chunk) && shardOf(chunk) === shard && isOurs(chunk));
     const chunks = free.slice(0, sizeMax).sort((left, right) => left - right);
@@ -620,26 +598,16 @@ export class WorkerRole implements Custodial {
     return chunks;
   }
 
-  private follow(shard: number, now: number): void {
-    this.shard = shard;
-    this.desk.follow(this.ledger.shardTopic(shard));
-    const before = this.followed.indexOf(shard);
-    if (before >= 0) this.followed.splice(before, 1);
-    this.followed.push(shard);
-    if (this.followed.length > SHARDS_FOLLOWED) this.desk.leave(this.ledger.shardTopic(this.followed.shift()!));
-    this.leaseChanged = true;
-    this.settledAt = now + this.config.settleS;
-  }
-
   private sayLeases(now: number): void {
     this.leaseChanged = false;
     this.renewAt = Infinity;
-    if (this.shard === null) return;
+    const { home } = this.following;
+    if (home === null) return;
     if (this.isResting || (this.isFinishing && this.jobs.size === 0)) {
-      this.leasing.leave(this.shard, now);
+      this.leasing.leave(home, now);
       return;
     }
-    this.renewAt = this.leasing.say(this.shard, [...this.running(), ...this.assigned], now);
+    this.renewAt = this.leasing.say(home, [...this.running(), ...this.assigned], now);
   }
 
   /** A checkpoint says the creator has these results: ours need not be kept any longer. */
