@@ -188,3 +188,24 @@ def test_an_account_is_made_in_a_page_and_lives_elsewhere_too(
     }
     assert told == {"Phone": True, "Desk": False, "Laptop": True}
     assert card.locator(".devices li").count() == 3
+
+
+def test_an_account_needs_neither_its_server_nor_a_browser_that_keeps_keys(place: Any, join: str, tabs: Any) -> None:
+    # Plain http has no WebCrypto, and the server does not take this name for its own.
+    base, _, network = join.replace("127.0.0.1", "lan.test").partition("/j")
+    tab = tabs.open(f"{base}/me{network}", script=AXE.read_text())
+    card = account_card(tab)
+    tab.page.set_viewport_size(SMALL_PHONE)
+    card.get_by_label("Name to show").fill("Ada")
+    card.get_by_role("button", name="Make the account").click()
+    for _ in range(2):
+        card.get_by_text("the server could not be asked or told").wait_for()
+        is_readable(tab)
+        assert card.get_by_text("Ada", exact=True).is_visible()
+        tab.page.reload()
+    card.get_by_role("button", name="Save the backup").wait_for()
+    with tab.page.expect_download() as saved:
+        card.get_by_role("button", name="Save the backup").click()
+    saved.value.save_as(place.folder / "ada.ccbackup")
+    restored = place.cc_node("account", "restore", place.folder / "ada.ccbackup", home="laptop")
+    assert "Ada, with 1 other devices" in restored.out

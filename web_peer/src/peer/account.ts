@@ -13,7 +13,7 @@ import { equal, type Hex } from "../protocol/bytes";
 import { publicKeyOf, type Signer, type Verifier } from "../protocol/identity";
 import type { Ledger } from "../protocol/ledger";
 import type { BlobStore } from "../protocol/storage";
-import { leaveConsent, logIn, logOut, statementsOf } from "./account_server";
+import { leaveConsent, logOut, putStatement, statementsOf } from "./account_server";
 import { accountView, historyView, leaders } from "./account_view";
 import type { AccountAnswer, AccountAsk } from "./console";
 import type { Store } from "./store";
@@ -35,8 +35,7 @@ export async function account(asked: AccountAsk, parts: AccountParts): Promise<A
     case "join":
       return { consent: await join(asked.account, asked.name, parts), mine: await accountView(parts) };
     case "look":
-      await look(parts);
-      return { mine: await accountView(parts) };
+      return shown(parts);
     case "leaders":
       return { leaders: await leaders(asked.taskId, parts) };
     case "check":
@@ -47,6 +46,16 @@ export async function account(asked: AccountAsk, parts: AccountParts): Promise<A
       return speak(asked, parts);
     }
   }
+}
+
+/** What is known here and at the server is made the same; then, or when that fails, what is known here. */
+export async function shown(parts: AccountParts): Promise<AccountAnswer> {
+  let untold = "";
+  await look(parts).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    untold = `This is what this browser knows: the server could not be asked or told, and will be when you come back. ${why}`;
+  });
+  return { mine: await accountView(parts), untold };
 }
 
 /** Leave our consent for an account; the same as text, for an account that does not look there. */
@@ -75,7 +84,7 @@ export async function look(parts: AccountParts): Promise<void> {
   if (newest === null || file === null) return;
   if (file !== kept.statement) await store.write("account", { ...kept, statement: file });
   if (theirs === null || isNewer(newest, theirs)) {
-    await logIn({ server, signer, statement: file, account: newest.account });
+    await putStatement({ server, signer, statement: file, account: newest.account });
   }
 }
 

@@ -2,9 +2,9 @@
  * An account that this browser speaks for, because its key is here: make it, say who it is, link and end its devices,
  * show what they have earned.
  *
- *     what the server knows --look--> the newest statement --change--> signed, kept, told to the server
+ *     what the server knows --look--> the newest statement --change--> signed and kept --look--> told to the server
  *
- * The server is told last and may be away: the next look tells it (account.ts).
+ * The server may be away: the next look tells it (account.ts).
  */
 
 import {
@@ -25,10 +25,10 @@ import {
 import { compare, concat, equal } from "../protocol/bytes";
 import { LocalProtocolError } from "../protocol/errors";
 import { peerIdOf } from "../protocol/identity";
-import { type AccountParts, CONSENT_PREFIX, forget, look } from "./account";
+import { type AccountParts, CONSENT_PREFIX, forget, look, shown } from "./account";
 import { accountKeyOf, accountSigner, publicKeyOfSeed } from "./account_key";
-import { consentsFor, logIn, putStatement, statementsOf } from "./account_server";
-import { accountView, proofsOf } from "./account_view";
+import { consentsFor, logIn, statementsOf } from "./account_server";
+import { proofsOf } from "./account_view";
 import type { AccountAnswer, AccountAsk, JoiningView } from "./console";
 
 /** For how long a device may act for its account before it is renewed; as the command line does. */
@@ -67,7 +67,7 @@ export async function speak(asked: Asked, parts: AccountParts): Promise<AccountA
       await leave(parts);
       break;
   }
-  return { mine: await accountView(parts) };
+  return shown(parts);
 }
 
 async function create(name: string, picture: Uint8Array, device: string, parts: AccountParts): Promise<void> {
@@ -99,7 +99,6 @@ async function begin(seed: Uint8Array, said: Statement, name: string, parts: Acc
   const statement = await signed(account, withDevice(said, deviceOf(consent, unixS)), parts);
   await store.write("accountKey", key);
   await store.write("account", { asked: account.publicKey, statement });
-  await tellServer(null, statement, parts);
 }
 
 async function backup({ store }: AccountParts): Promise<Blob> {
@@ -161,9 +160,15 @@ async function history(parts: AccountParts): Promise<Blob> {
 
 /** Log out: this device acts for the account no longer, and forgets its key. */
 async function leave(parts: AccountParts): Promise<void> {
-  const key = (await parts.store.read("accountKey")) ?? null;
-  // Whoever leaves a strange machine leaves it, whether the server hears of it or not.
-  if (key !== null) await until(parts.signer.peerId, 0, parts).catch(() => undefined);
+  const { server, signer, store } = parts;
+  if (((await store.read("accountKey")) ?? null) !== null) {
+    const { said, statement } = await ours(parts);
+    // Logged in before: by what the account says then, this device may not any longer. Whoever leaves a strange machine
+    // leaves it, whether the server hears of it or not.
+    await logIn({ server, signer, statement, account: said.account }).catch(() => undefined);
+    await until(signer.peerId, 0, parts);
+    await look(parts).catch(() => undefined);
+  }
   await forget(parts);
 }
 
@@ -185,32 +190,15 @@ async function ours({ store, verify }: AccountParts): Promise<Ours> {
 /** Say something else of the account. Another browser with a copy of its key may have said something meanwhile. */
 async function change(parts: AccountParts, changed: (said: Statement) => Statement): Promise<void> {
   await look(parts).catch(() => undefined);
-  const { said, statement, account } = await ours(parts);
-  const newer = await signed(account, changed(said), parts);
-  await parts.store.write("account", { asked: said.account, statement: newer });
-  await tellServer({ said, statement }, newer, parts);
+  const { said, account } = await ours(parts);
+  const statement = await signed(account, changed(said), parts);
+  await parts.store.write("account", { asked: said.account, statement });
 }
 
 async function signed(account: AccountSigner, statement: Statement, { unixS }: AccountParts): Promise<Uint8Array> {
   // Above the one before, also if the clock was set back.
   const seq = Math.max(statement.seq + 1, Math.floor(1_000 * unixS));
   return signStatement(account, { ...statement, seq });
-}
-
-/** Whoever may act by what the account said before brings what it says now. */
-async function tellServer(
-  before: Pick<Ours, "said" | "statement"> | null,
-  newer: Uint8Array,
-  { server, signer, verify }: AccountParts,
-): Promise<void> {
-  const told =
-    before === null
-      ? logIn({ server, signer, statement: newer, account: openStatement(newer, verify).account })
-      : putStatement({ server, signer, statement: before.statement, account: before.said.account }, newer);
-  await told.catch((error: unknown) => {
-    const why = error instanceof Error ? error.message : "";
-    throw new Error(`This is kept here, but the server does not know it yet, and is told when this is opened again. ${why}`);
-  });
 }
 
 function deviceOf({ device: key, name, sinceS, signature: consent }: Consent, unixS: number): Device {

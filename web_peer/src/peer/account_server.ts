@@ -70,9 +70,9 @@ export function logOut(): void {
   tokens.clear();
 }
 
-/** Have the server know a newer statement of the account that a device acts for. */
-export async function putStatement(acting: Acting, newer: Uint8Array): Promise<void> {
-  const body = JSON.stringify({ statement: hex(newer) });
+/** Have the server know what the account says. */
+export async function putStatement(acting: Acting): Promise<void> {
+  const body = JSON.stringify({ statement: hex(acting.statement) });
   await authorized(acting, "/accounts/me", { method: "PUT", body });
 }
 

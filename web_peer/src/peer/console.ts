@@ -186,6 +186,8 @@ export interface AccountAnswer {
   /** Our consent as text. */
   readonly consent?: string;
   readonly mine?: AccountView | null;
+  /** Beside ours: why the server does not know it, in words for the person; empty when it does. */
+  readonly untold?: string;
   readonly leaders?: readonly LeaderView[];
   readonly waiting?: readonly JoiningView[];
   readonly file?: Blob;

@@ -13,18 +13,13 @@ export type Ask = (asked: AccountAsk) => Promise<AccountAnswer>;
 /** The account that this device belongs to: one person or lab with many devices. */
 export function Account({ peer, peerId }: { peer: Console; peerId: string }) {
   const [mine, setMine] = useState<AccountView | null>(null);
+  const [untold, setUntold] = useState("");
   const heading = useRef<HTMLHeadingElement>(null);
   const ask: Ask = async (asked) => {
-    try {
-      const answer = await peer.ask("account", asked);
-      if (answer.mine !== undefined) setMine(answer.mine);
-      return answer;
-    } catch (error) {
-      // What could not be told to the server has been done here all the same.
-      const now = await peer.ask("account", { what: "look" }).catch(() => ({ mine: undefined }));
-      if (now.mine !== undefined) setMine(now.mine);
-      throw error;
-    }
+    const answer = await peer.ask("account", asked);
+    if (answer.mine !== undefined) setMine(answer.mine);
+    if (answer.untold !== undefined) setUntold(answer.untold);
+    return answer;
   };
   const isWaiting = mine !== null && mine.joined === null;
   useEffect(() => {
@@ -50,6 +45,11 @@ export function Account({ peer, peerId }: { peer: Console; peerId: string }) {
         <Member ask={ask} id={mine.id} mine={mine.joined} />
       ) : (
         <Newcomer ask={ask} waitsFor={mine?.id ?? null} peerId={peerId} />
+      )}
+      {mine !== null && untold !== "" && (
+        <p role="status" class="refusal">
+          {untold}
+        </p>
       )}
       <CheckHistory ask={ask} />
     </section>
