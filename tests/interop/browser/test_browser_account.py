@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from tests.interop.conftest import until
 
 from crowdcompute.creator import Network, Task
+from crowdcompute.node.account_login import statements_of
+from crowdcompute.protocol.identity import public_key_of
 
 if TYPE_CHECKING:
     import pytest
@@ -98,7 +101,6 @@ def test_an_account_is_made_in_a_page_and_lives_elsewhere_too(
     page, card = phone.page, account_card(phone)
     page.set_viewport_size(SMALL_PHONE)
     phone.until("shown.signaling === 'connected'")
-    is_readable(phone)
 
     # Made with nothing but a keyboard and a picture.
     Image.effect_noise((640, 480), 60).save(place.folder / "photo.png")
@@ -148,7 +150,7 @@ def test_an_account_is_made_in_a_page_and_lives_elsewhere_too(
             first.get_by_text("Ada's machines").wait_for()
             assert "6 credits" in first.inner_text()
             assert first.locator("img").evaluate("async (image) => (await image.decode(), image.naturalWidth)") > 0
-            is_readable(phone)
+        is_readable(phone)
     monkeypatch.delenv("CC_HOME")
 
     # Shown to somebody who has neither: `cc-node` and a page say the same.
@@ -178,7 +180,6 @@ def test_an_account_is_made_in_a_page_and_lives_elsewhere_too(
     card.get_by_role("button", name="Log out").click()
     page.get_by_role("dialog").get_by_role("button", name="Log out").click()
     card.get_by_text("Bring one back from its backup").click()
-    is_readable(phone)
     card.locator("input[accept='.ccbackup']").set_input_files(backup)
     card.get_by_role("button", name="Restore the account").click()
     card.get_by_text("Ada", exact=True).wait_for()
@@ -200,12 +201,25 @@ def test_an_account_needs_neither_its_server_nor_a_browser_that_keeps_keys(place
     card.get_by_role("button", name="Make the account").click()
     for _ in range(2):
         card.get_by_text("the server could not be asked or told").wait_for()
-        is_readable(tab)
         assert card.get_by_text("Ada", exact=True).is_visible()
         tab.page.reload()
-    card.get_by_role("button", name="Save the backup").wait_for()
+    is_readable(tab)
     with tab.page.expect_download() as saved:
         card.get_by_role("button", name="Save the backup").click()
     saved.value.save_as(place.folder / "ada.ccbackup")
     restored = place.cc_node("account", "restore", place.folder / "ada.ccbackup", home="laptop")
     assert "Ada, with 1 other devices" in restored.out
+
+
+def test_a_server_that_was_started_anew_hears_whose_a_tab_is(place: Any, tabs: Any) -> None:
+    server = place.signaling()
+    tab = tabs.open(server.join("lab").replace("/j#", "/me#"))
+    card = account_card(tab)
+    card.get_by_label("Name to show").fill("Ada")
+    card.get_by_role("button", name="Make the account").click()
+    card.get_by_text("Save a backup now.").wait_for()
+    device = public_key_of(tab.peer_id)
+    assert [said.name for _, said in statements_of(server.url, [device])] == ["Ada"]
+    server.kill()
+    again = place.signaling(server.port)
+    until(lambda: statements_of(again.url, [device]), "the new server knows whose the tab is")
