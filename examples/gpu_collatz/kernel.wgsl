@@ -17,36 +17,22 @@ const STEPS_A_BUCKET = 64u;
 @group(0) @binding(1) var<storage, read_write> most: array<u32>;
 @group(0) @binding(2) var<storage, read_write> histogram: array<atomic<u32>>;
 
-var<private> high: u32;
-var<private> low: u32;
-
-// n = 3n + 1; false when that does not fit.
-fn triple() -> bool {
-    let word0 = (low & 0xffffu) * 3u + 1u;
-    let word1 = (low >> 16u) * 3u + (word0 >> 16u);
-    let word2 = (high & 0xffffu) * 3u + (word1 >> 16u);
-    let word3 = (high >> 16u) * 3u + (word2 >> 16u);
-    low = (word1 << 16u) | (word0 & 0xffffu);
-    high = (word3 << 16u) | (word2 & 0xffffu);
-    return word3 < 0x10000u;
-}
-
 fn steps_from(offset: u32) -> u32 {
-    low = range.start_low + offset;
-    high = range.start_high;
-    if (low < offset) {
-        high += 1u;
-    }
+    var low = range.start_low + offset;
+    var high = range.start_high + u32(low < offset);
     var steps = 0u;
     while (high != 0u || low > 1u) {
-        if ((low & 1u) == 1u) {
-            let fits = triple();
-            if (!fits) {
-                return 0u;
-            }
-        } else {
+        if ((low & 1u) == 0u) {
             low = (low >> 1u) | (high << 31u);
             high = high >> 1u;
+        } else {
+            if (high > 0x55555555u || (high == 0x55555555u && low > 0x55555554u)) {
+                return 0u;   // 3n + 1 has no room
+            }
+            // 2n + 1, and n; the sum of the lower words is below either of them where it carries.
+            let sum = ((low << 1u) | 1u) + low;
+            high = high * 3u + (low >> 31u) + u32(sum < low);
+            low = sum;
         }
         steps++;
     }

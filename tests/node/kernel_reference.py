@@ -431,20 +431,17 @@ class _Invocation:
 
     def _array(self, element: Element) -> tuple[list[Value], int]:
         variable, index = element.variable, self._value(element.index)
+        array: list[Value]
         if not isinstance(index, int):
             raise Undecided
         index &= 0xFFFF_FFFF
         if variable.space == "output":
-            begin = self.item * self._share
-            if not begin <= index < begin + self._share:
-                self.status |= OUT_OF_BOUNDS
-                # It gets the array's first element, which is invocation 0's: the chunk has no result anyway.
-                return [_zero(variable)], 0
-            return self.slot, index - begin
-        array: list[Value] = self._values[variable]
+            array, index = self.slot, (index - self.item * self._share) & 0xFFFF_FFFF
+        else:
+            array = self._values[variable]
         if index >= len(array):
             self.status |= OUT_OF_BOUNDS
-            index = 0
+            index = len(array) - 1
         return array, index
 
     # ---- expressions

@@ -36,22 +36,23 @@ uint g_reverse(uint a) {
 uint g_trailing(uint a) { return a == 0u ? 32u : 31u - clz(a & (0u - a)); }
 """
 _GUARD = """\
-uint g_index(g_State *g, uint index, uint count) {{
-    if (index < count) {{
-        return index;
-    }}
-    g->status |= {out_of_bounds}u;
-    return 0u;
+uint g_index(g_State *g, uint index, uint last) {{
+    uint within = min(index, last);
+    g->astray |= within ^ index;
+    return within;
 }}
 
-uint g_slot(g_State *g, uint index, uint share) {{
-    if (g->item < g->total && index - g->item * share < share) {{
-        return index;
-    }}
-    g->status |= {out_of_bounds}u;
-    return 0u;
+uint g_slot(g_State *g, uint index, uint last) {{
+    uint first = g->item * (last + 1u), within = min(index - first, last);
+    {whose}
 }}
 """
+_OWN = """g->astray |= within ^ (index - first);
+    return first + within;"""
+_PERHAPS_OWN = """bool is_own = g->item < g->total;
+    g->astray |= (within ^ (index - first)) | (uint)!is_own;
+    return is_own ? first + within : 0u;"""
+"""Where there is a barrier, the surplus invocations of the last workgroup take part."""
 _FLOATS = {"inverseSqrt": "rsqrt", "round": "rint", "min": "fmin", "max": "fmax", "abs": "fabs"}
 _ATOMICS = {
     "atomicAdd": "atomic_add", "atomicSub": "atomic_sub", "atomicMax": "atomic_max", "atomicMin": "atomic_min",
@@ -81,7 +82,7 @@ class _OpenCl(Printer):
                 )
                 self.line(f"__constant {_TYPES[each.type]} {each.name}[{each.length}] = {{{values}}};")
         self._state()
-        self.lines += _GUARD.format(out_of_bounds=OUT_OF_BOUNDS).splitlines()
+        self.lines += _GUARD.format(whose=_PERHAPS_OWN if kernel.has_barrier else _OWN).splitlines()
         for function in kernel.functions:
             self._function(function)
         self._entry()
@@ -113,7 +114,7 @@ class _OpenCl(Printer):
                 self.line(f"    {self._declared(each)};")
             elif each.space == "workgroup":
                 self.line(f"    __local {'volatile ' if each.is_atomic else ''}{_TYPES[each.type]} *{each.name};")
-        self.line("    uint item, total, input, fuel, status;")
+        self.line("    uint item, total, input, last, fuel, astray;")
         self.line("} g_State;")
         self.line("")
 
@@ -156,7 +157,8 @@ class _OpenCl(Printer):
         for each in shared:
             self.line(f"g->{each.name} = l_{each.name};")
             self.line(f"for (uint i = local_item; i < {each.length or 1}u; i += {size}u) l_{each.name}[i] = 0;")
-        self.line(f"g->item = item; g->total = total; g->input = input; g->fuel = {self.fuel}u; g->status = 0u;")
+        self.line("g->item = item; g->total = total; g->input = input; g->last = max(input, 1u) - 1u;")
+        self.line(f"g->fuel = {self.fuel + 1}u; g->astray = 0u;")
         if shared and kernel.has_barrier:
             self.line(f"{self.barrier()};")
         values = {
@@ -167,9 +169,8 @@ class _OpenCl(Printer):
         }
         arguments = ", ".join(["g", *(values[each.source_name] for each in kernel.entry.parameters)])
         self.line(f"{kernel.entry.name}({arguments});")
-        self.line("if (g->status != 0u) {")
-        self.line("    atomic_or(status, g->status);")
-        self.line("}")
+        self.line(f"if (g->fuel == 0u) {{ atomic_or(status, {OUT_OF_FUEL}u); }}")
+        self.line(f"if (g->astray != 0u) {{ atomic_or(status, {OUT_OF_BOUNDS}u); }}")
         self._indent -= 1
         self.line("}")
 
@@ -195,14 +196,17 @@ class _OpenCl(Printer):
             case _:
                 return variable.name
 
-    def index(self, index: str, count: str) -> str:
-        return f"g_index(g, {index}, {count})"
+    def index(self, index: str, last: str) -> str:
+        return f"g_index(g, {index}, {last})"
 
-    def slot(self, index: str, share: str) -> str:
-        return f"g_slot(g, {index}, {share})"
+    def slot(self, index: str, last: str) -> str:
+        return f"g_slot(g, {index}, {last})"
 
     def input_length(self) -> str:
         return "g->input"
+
+    def input_last(self) -> str:
+        return "g->last"
 
     def unsigned(self, text: str) -> str:
         return f"as_uint({text})"
@@ -297,7 +301,7 @@ class _OpenCl(Printer):
         return "barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)"
 
     def burn(self) -> str:
-        return f"if (g->fuel == 0u) {{ g->status |= {OUT_OF_FUEL}u; break; }} g->fuel -= 1u;"
+        return "g->fuel = max(g->fuel, 1u) - 1u; if (g->fuel == 0u) { break; }"
 
     def case(self, selectors: list[str]) -> str:
         return " ".join(f"case {each}:" for each in selectors) if selectors else "default:"

@@ -1,7 +1,8 @@
 """A tree as text again: what all languages have in common (`wgsl.py`, `opencl.py`).
 
 Brackets stand around everything, so nothing depends on precedences. A loop burns fuel at its head, an index goes
-through a function that sees to it that it is one.
+through a function that sees to it that it is one. Neither branches for what goes wrong, for devices that compute many
+invocations in step would go both ways: what did is looked at once, when the entry point has returned.
 """
 
 from __future__ import annotations
@@ -70,13 +71,19 @@ class Printer(ABC):
         """How a variable is reached from inside a function."""
 
     @abstractmethod
-    def index(self, index: str, count: str) -> str: ...
+    def index(self, index: str, last: str) -> str:
+        """`index`, or the last one there is."""
 
     @abstractmethod
-    def slot(self, index: str, share: str) -> str: ...
+    def slot(self, index: str, last: str) -> str:
+        """The same of the elements that belong to the invocation; `last` counts from the first of them."""
 
     @abstractmethod
     def input_length(self) -> str: ...
+
+    @abstractmethod
+    def input_last(self) -> str:
+        """The last element of the input that there is; an empty input has one, for whoever reads it."""
 
     @abstractmethod
     def unsigned(self, text: str) -> str:
@@ -158,12 +165,13 @@ class Printer(ABC):
         if element.index.type == "i32":
             index = self.unsigned(index)
         if variable.space == "input":
-            index = self.index(index, self.input_length())
+            index = self.index(index, self.input_last())
         elif variable.space == "output":
-            share = f"{self.shares[variable.name]}u"
-            index = self.index(index, share) if variable.is_atomic else self.slot(index, share)
+            last = f"{self.shares[variable.name] - 1}u"
+            index = self.index(index, last) if variable.is_atomic else self.slot(index, last)
         elif not isinstance(element.index, Constant):
-            index = self.index(index, f"{variable.length}u")
+            assert variable.length, "an array in memory has a length"
+            index = self.index(index, f"{variable.length - 1}u")
         return f"{self.place(variable)}[{index}]"
 
     # ---- statements

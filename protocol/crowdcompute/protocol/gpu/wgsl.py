@@ -27,23 +27,27 @@ struct g_Run {{
 @group(1) @binding({run}) var<uniform> g_run: g_Run;
 var<private> g_fuel: u32 = {fuel}u;
 var<private> g_item: u32;
+var<private> g_last: u32;
+var<private> g_astray: u32;
 
-fn g_index(index: u32, count: u32) -> u32 {{
-    if (index < count) {{
-        return index;
-    }}
-    atomicOr(&g_status, {out_of_bounds}u);
-    return 0u;
+fn g_index(index: u32, last: u32) -> u32 {{
+    let within = min(index, last);
+    g_astray |= within ^ index;
+    return within;
 }}
 
-fn g_slot(index: u32, share: u32) -> u32 {{
-    if (g_item < g_run.total && index - g_item * share < share) {{
-        return index;
-    }}
-    atomicOr(&g_status, {out_of_bounds}u);
-    return 0u;
+fn g_slot(index: u32, last: u32) -> u32 {{
+    let first = g_item * (last + 1u);
+    let within = min(index - first, last);
+    {whose}
 }}
 """
+_OWN = """g_astray |= within ^ (index - first);
+    return first + within;"""
+_PERHAPS_OWN = """let is_own = g_item < g_run.total;
+    g_astray |= (within ^ (index - first)) | u32(!is_own);
+    return select(0u, first + within, is_own);"""
+"""Where there is a barrier, the surplus invocations of the last workgroup take part."""
 
 
 def guarded_wgsl(kernel: Kernel, fuel: int, shares: tuple[int, ...]) -> str:
@@ -55,7 +59,10 @@ class _Wgsl(Printer):
     def text(self) -> str:
         kernel = self.kernel
         self.lines = _HEAD.format(
-            status=STATUS_BINDING, run=RUN_BINDING, fuel=self.fuel, out_of_bounds=OUT_OF_BOUNDS
+            status=STATUS_BINDING,
+            run=RUN_BINDING,
+            fuel=self.fuel + 1,
+            whose=_PERHAPS_OWN if kernel.has_barrier else _OWN,
         ).splitlines()
         if kernel.uniform:
             self.line("")
@@ -70,7 +77,7 @@ class _Wgsl(Printer):
             self.line(f"@group(0) @binding({each.binding}) var<storage, {access}> {each.name}: {self._array(each)};")
         for each in kernel.globals:
             self._global(each)
-        for function in kernel.functions[:-1]:
+        for function in kernel.functions:
             self._function(function)
         self._entry(kernel.entry)
         return "\n".join(self.lines) + "\n"
@@ -116,12 +123,11 @@ class _Wgsl(Printer):
             "local_invocation_index": "g_local.x",
             "workgroup_id": f"g_item / {self.kernel.workgroup_size}u",
         }
-        for each in function.parameters:
-            self.line(f"    let {each.name} = {values[each.source_name]};")
-        self._indent += 1
-        for statement in function.body.statements:
-            self.statement(statement)
-        self._indent -= 1
+        if self.kernel.input is not None:
+            self.line("    g_last = max(g_run.input, 1u) - 1u;")
+        self.line(f"    {function.name}({', '.join(values[each.source_name] for each in function.parameters)});")
+        self.line(f"    if (g_fuel == 0u) {{ atomicOr(&g_status, {OUT_OF_FUEL}u); }}")
+        self.line(f"    if (g_astray != 0u) {{ atomicOr(&g_status, {OUT_OF_BOUNDS}u); }}")
         self.line("}")
 
     # ---- the words of WGSL
@@ -138,14 +144,17 @@ class _Wgsl(Printer):
     def place(self, variable: Variable) -> str:
         return f"g_uniform.{variable.name}" if variable.space == "uniform" else variable.name
 
-    def index(self, index: str, count: str) -> str:
-        return f"g_index({index}, {count})"
+    def index(self, index: str, last: str) -> str:
+        return f"g_index({index}, {last})"
 
-    def slot(self, index: str, share: str) -> str:
-        return f"g_slot({index}, {share})"
+    def slot(self, index: str, last: str) -> str:
+        return f"g_slot({index}, {last})"
 
     def input_length(self) -> str:
         return "g_run.input"
+
+    def input_last(self) -> str:
+        return "g_last"
 
     def unsigned(self, text: str) -> str:
         return f"u32({text})"
@@ -187,7 +196,7 @@ class _Wgsl(Printer):
         return "workgroupBarrier()"
 
     def burn(self) -> str:
-        return f"if (g_fuel == 0u) {{ atomicOr(&g_status, {OUT_OF_FUEL}u); break; }} g_fuel -= 1u;"
+        return "g_fuel = max(g_fuel, 1u) - 1u; if (g_fuel == 0u) { break; }"
 
     def case(self, selectors: list[str]) -> str:
         return f"case {', '.join(selectors)}:" if selectors else "default:"

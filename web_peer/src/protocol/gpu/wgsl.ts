@@ -2,14 +2,15 @@
  * A kernel as WGSL that is safe to run (spec/gpu.md, "Guard").
  *
  * Brackets stand around everything, so nothing depends on precedences. A loop burns fuel at its head, an index goes
- * through a function that sees to it that it is one.
+ * through a function that sees to it that it is one. Neither branches for what goes wrong, for devices that compute many
+ * invocations in step would go both ways: what did is looked at once, when the entry point has returned.
  */
 
 import { bits, literalOf } from "./constants";
 import { ENTRY, RUN_BINDING, STATUS_BINDING } from "./guard";
 import type { Block, Constant, Element, Expression, Func, Kernel, Simple, Statement, Variable } from "./syntax";
 
-const headOf = (fuel: number): string => `\
+const headOf = (fuel: number, whose: string): string => `\
 struct g_Run {
     base: u32,
     total: u32,
@@ -21,23 +22,29 @@ struct g_Run {
 @group(1) @binding(${RUN_BINDING}) var<uniform> g_run: g_Run;
 var<private> g_fuel: u32 = ${fuel}u;
 var<private> g_item: u32;
+var<private> g_last: u32;
+var<private> g_astray: u32;
 
-fn g_index(index: u32, count: u32) -> u32 {
-    if (index < count) {
-        return index;
-    }
-    atomicOr(&g_status, 2u);
-    return 0u;
+fn g_index(index: u32, last: u32) -> u32 {
+    let within = min(index, last);
+    g_astray |= within ^ index;
+    return within;
 }
 
-fn g_slot(index: u32, share: u32) -> u32 {
-    if (g_item < g_run.total && index - g_item * share < share) {
-        return index;
-    }
-    atomicOr(&g_status, 2u);
-    return 0u;
+fn g_slot(index: u32, last: u32) -> u32 {
+    let first = g_item * (last + 1u);
+    let within = min(index - first, last);
+    ${whose}
 }`;
-const BURN = "if (g_fuel == 0u) { atomicOr(&g_status, 1u); break; } g_fuel -= 1u;";
+const OWN = `\
+g_astray |= within ^ (index - first);
+    return first + within;`;
+/** Where there is a barrier, the surplus invocations of the last workgroup take part. */
+const PERHAPS_OWN = `\
+let is_own = g_item < g_run.total;
+    g_astray |= (within ^ (index - first)) | u32(!is_own);
+    return select(0u, first + within, is_own);`;
+const BURN = "g_fuel = max(g_fuel, 1u) - 1u; if (g_fuel == 0u) { break; }";
 
 /**
  * The text that WebGPU gets; its entry point is `g_main`.
@@ -62,8 +69,8 @@ class Printer {
   }
 
   text(fuel: number): string {
-    const { uniform, uniformBinding, input, outputs, globals, functions, entry } = this.kernel;
-    this.lines = headOf(fuel).split("\n");
+    const { uniform, uniformBinding, input, outputs, globals, functions, entry, hasBarrier } = this.kernel;
+    this.lines = headOf(fuel + 1, hasBarrier ? PERHAPS_OWN : OWN).split("\n");
     if (uniform.length > 0) {
       this.line("");
       this.line("struct g_Uniform {");
@@ -77,7 +84,7 @@ class Printer {
       this.line(`@group(0) @binding(${each.binding}) var<storage, ${access}> ${each.name}: ${typeOf(each)};`);
     }
     for (const each of globals) this.global(each);
-    for (const each of functions) if (each !== entry) this.function(each);
+    for (const each of functions) this.function(each);
     this.main(entry);
     return `${this.lines.join("\n")}\n`;
   }
@@ -101,8 +108,8 @@ class Printer {
     this.block(body, `fn ${name}(${given})${type === null ? "" : ` -> ${type}`}`);
   }
 
-  private main({ parameters, body }: Func): void {
-    const { workgroupSize, hasBarrier } = this.kernel;
+  private main({ name: entry, parameters }: Func): void {
+    const { workgroupSize, hasBarrier, input } = this.kernel;
     this.line("");
     this.line(`@compute @workgroup_size(${workgroupSize})`);
     this.line(
@@ -120,10 +127,10 @@ class Printer {
       local_invocation_index: "g_local.x",
       workgroup_id: `g_item / ${workgroupSize}u`,
     };
-    for (const { name, sourceName } of parameters) this.line(`    let ${name} = ${values[sourceName]};`);
-    this.indent++;
-    for (const statement of body.statements) this.statement(statement);
-    this.indent--;
+    if (input !== null) this.line("    g_last = max(g_run.input, 1u) - 1u;");
+    this.line(`    ${entry}(${parameters.map(({ sourceName }) => values[sourceName]).join(", ")});`);
+    this.line("    if (g_fuel == 0u) { atomicOr(&g_status, 1u); }");
+    this.line("    if (g_astray != 0u) { atomicOr(&g_status, 2u); }");
     this.line("}");
   }
 
@@ -202,10 +209,10 @@ class Printer {
   private element({ variable, index }: Element): string {
     let text = this.expression(index);
     if (index.type === "i32") text = `u32(${text})`;
-    if (variable.space === "input") text = `g_index(${text}, g_run.input)`;
+    if (variable.space === "input") text = `g_index(${text}, g_last)`;
     else if (variable.space === "output") {
-      text = `${variable.isAtomic ? "g_index" : "g_slot"}(${text}, ${this.shares.get(variable)}u)`;
-    } else if (index.kind !== "constant") text = `g_index(${text}, ${variable.length}u)`;
+      text = `${variable.isAtomic ? "g_index" : "g_slot"}(${text}, ${this.shares.get(variable)! - 1}u)`;
+    } else if (index.kind !== "constant") text = `g_index(${text}, ${variable.length! - 1}u)`;
     return `${variable.name}[${text}]`;
   }
 
