@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,16 @@ def test_a_kernel_of_floats_near_its_fallback_passes_and_a_tolerance_is_proposed
     )
     (proposal,) = report["tolerances"]
     assert proposal.startswith('out: compare = { kind = "tol", absolute = 0.001, relative = 0, outliers = 0 }')
+
+
+def test_a_check_says_of_what_class_each_device_is(floats: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (floats / "task.toml").write_text((floats / "task.toml").read_text().replace('"tol"', '"class"'))
+    (floats / "kernel.wgsl").write_text(FLOATS.replace("RESULT", "7.0 + 0.0001 * f32(chunk.start + 1u)"))
+    assert main(["build", str(floats)]) == 0
+    capsys.readouterr()
+    assert main(["check", str(floats), "--json"]) == 0
+    (device,) = (each for each in json.loads(capsys.readouterr().out)["devices"] if "Portable Computing" in each)
+    assert re.search(r"\(class [0-9a-f]{8}\): agrees with the fallback: out is up to 0.0002 off", device)
 
 
 def test_a_kernel_beyond_the_tolerance_where_no_golden_vector_looks_is_found(
