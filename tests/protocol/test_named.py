@@ -150,6 +150,18 @@ def test_what_nobody_delivers_is_no_result_until_somebody_else_brings_it() -> No
     )
 
 
+def test_a_wrong_size_does_not_spoil_what_others_vote_for() -> None:
+    room = Room()
+    room.commit(b"alice", 1, [naming(0, RESULTS[0])._replace(size=5_000)])
+    room.commit(b"bob", 2, [naming(0, RESULTS[0])])
+    assert [providers for _, providers in room.fetched] == [(b"alice",)], "bob is not asked for what it never named"
+    room.settle(RESULTS[0], here=False)
+    assert room.fetched[-1] == (sha256(RESULTS[0]).digest(), [b"bob"])
+    assert room.named.is_waiting
+    room.settle(RESULTS[0], here=True)
+    assert room.referee.voters(0)[b"bob"].value == naming(0, RESULTS[0]).value
+
+
 def test_who_takes_long_to_deliver_is_not_waited_for() -> None:
     room = Room()
     room.commit(b"alice", 1, [naming(0, RESULTS[0])], now=10.0)

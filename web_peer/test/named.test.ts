@@ -70,6 +70,17 @@ test("what nobody delivers is no result until somebody else brings it", () => {
   expect(room.referee.chunk(0).state).toBe("agreed");
 });
 
+test("a wrong size does not spoil what others vote for", () => {
+  const room = new Room();
+  room.commit("aa", 1, { ...naming(0, results[0]!), size: 5_000 });
+  room.commit("bb", 2, naming(0, results[0]!));
+  room.settle(results[0]!, false);
+  expect(room.fetched.length).toBe(2);
+  expect(room.named.isWaiting).toBe(true);
+  room.settle(results[0]!, true);
+  expect(room.referee.voters(0).get("bb")!.value).toBe(naming(0, results[0]!).value);
+});
+
 test("who takes long to deliver is not waited for, and our own lost result is no word of ours", () => {
   const room = new Room();
   room.commit("aa", 1, naming(0, results[0]!));

@@ -62,6 +62,8 @@ class Named:
         """Commits, and which results of each are awaited."""
         self._since: dict[Held, float] = {}
         """When each of them came that is not overdue yet."""
+        self._tried: dict[bytes, list[int]] = {}
+        """As how large each awaited result is looked for now, last, and was before: nobody's word on it binds."""
         self._voters: dict[int, list[bytes]] = {}
         self._ours: list[int] = []
         """Chunks whose result by ourselves is lost."""
@@ -104,7 +106,13 @@ class Named:
             self._fetch(commit)
 
     def settled(self, digest: bytes, *, here: bool) -> list[Held]:
-        """A result is here, or nobody delivers it: what can be counted now."""
+        """A result is here, or nobody delivers it: what can be counted now.
+
+        One that nobody delivers in one size is looked for in the next: who votes first must not spoil others' votes.
+        """
+        if not here and self._fetch_in_another_size(digest):
+            return []
+        self._tried.pop(digest, None)
         counted = self._lacking.pop(digest, []) if here else []
         for commit in [commit for commit, awaited in self._held.items() if digest in awaited]:
             self._held[commit].discard(digest)
@@ -139,8 +147,27 @@ class Named:
     def _fetch(self, commit: Held) -> None:
         providers = (commit.author, *self._ledger.delegations)
         for leaf in commit.leaves:
-            if leaf.digest in self._held[commit]:
+            if leaf.digest not in self._held[commit]:
+                continue
+            # Who says another size would be blamed for what it sends, were it asked now.
+            if self._tried.setdefault(leaf.digest, [leaf.size])[-1] == leaf.size:
                 self._desk.fetch(leaf.digest, leaf.size, None, providers)
+
+    def _fetch_in_another_size(self, digest: bytes) -> bool:
+        tried = self._tried.get(digest, [])
+        votes = [
+            (leaf.size, commit.author)
+            for commit, awaited in self._held.items()
+            if digest in awaited
+            for leaf in commit.leaves
+            if leaf.digest == digest and leaf.size not in tried
+        ]
+        if not votes:
+            return False
+        size = min(votes)[0]
+        self._tried[digest] = [*tried, size]
+        self._desk.fetch(digest, size, None, sorted({author for its, author in votes if its == size}))
+        return True
 
     def _wait_no_longer(self, commit: Held) -> None:
         if self._since.pop(commit, None) is not None:

@@ -38,6 +38,8 @@ export class Named {
   private readonly held = new Map<Held, Set<Hex>>();
   /** When each of them came that is not overdue yet. */
   private readonly since = new Map<Held, number>();
+  /** As how large each awaited result is looked for now, last, and was before: nobody's word on it binds. */
+  private readonly tried = new Map<Hex, number[]>();
   /** Results that nobody delivered, and single votes for them: should one come, they count. */
   private readonly lacking = new Map<Hex, Held[]>();
 
@@ -89,8 +91,13 @@ export class Named {
     for (const commit of [...this.held.keys()]) this.fetchAll(commit);
   }
 
-  /** A result is here, or nobody delivers it: what can be counted now. */
+  /**
+   * A result is here, or nobody delivers it: what can be counted now. One that nobody delivers in one size is looked for in
+   * the next: who votes first must not spoil others' votes.
+   */
   settled(digest: Hex, isHere: boolean): Held[] {
+    if (!isHere && this.fetchInAnotherSize(digest)) return [];
+    this.tried.delete(digest);
     const counted = (isHere && this.lacking.get(digest)) || [];
     if (isHere) this.lacking.delete(digest);
     for (const [commit, awaited] of this.held) {
@@ -135,8 +142,26 @@ export class Named {
   private fetchAll(commit: Held): void {
     const providers = [commit.author, ...this.stewards.delegations.keys()].map(fromHex);
     for (const { data, size } of commit.leaves) {
-      if (this.held.get(commit)?.has(hex(data)) === true) this.desk.fetch(data, size, null, providers);
+      const digest = hex(data);
+      if (this.held.get(commit)?.has(digest) !== true) continue;
+      if (!this.tried.has(digest)) this.tried.set(digest, [size]);
+      // Who says another size would be blamed for what it sends, were it asked now.
+      if (this.tried.get(digest)!.at(-1) === size) this.desk.fetch(data, size, null, providers);
     }
+  }
+
+  private fetchInAnotherSize(digest: Hex): boolean {
+    const tried = this.tried.get(digest) ?? [];
+    const votes = [...this.held]
+      .filter(([, awaited]) => awaited.has(digest))
+      .flatMap(([{ author, leaves }]) => leaves.map((leaf) => ({ author, leaf })))
+      .filter(({ leaf }) => hex(leaf.digest) === digest && !tried.includes(leaf.size));
+    if (votes.length === 0) return false;
+    const size = Math.min(...votes.map(({ leaf }) => leaf.size));
+    this.tried.set(digest, [...tried, size]);
+    const authors = new Set(votes.filter(({ leaf }) => leaf.size === size).map(({ author }) => author));
+    this.desk.fetch(fromHex(digest), size, null, [...authors].sort().map(fromHex));
+    return true;
   }
 
   private orNothing(commit: Held, leaf: Leaf): Leaf[] {
