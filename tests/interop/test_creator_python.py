@@ -106,6 +106,28 @@ def test_a_kernel_is_called_like_a_function_and_says_what_went_wrong(squares: Pa
         kernel(object())
 
 
+def test_calls_that_come_while_two_tasks_are_on_their_way_share_one(
+    squares: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crowdcompute.creator.executor.LINGER_S", 60.0)
+    kernel = Kernel(squares)
+    with ThisMachine(1) as machine, Executor(machine) as executor:
+        endless = []
+        for number in range(2):
+            endless.append(executor.submit(kernel, 17, {"times": number}))
+            while len(executor.jobs) <= number:
+                threading.Event().wait(0.001)
+        further = []
+        for number in range(8):
+            further.append(executor.submit(kernel, number, {"times": 1}))
+            threading.Event().wait(0.01)  # Long enough for a call that waits for nobody.
+        for job in list(executor.jobs):
+            job.cancel()
+        assert [future.result(60)["squared"] for future in further] == [number**2 for number in range(8)]
+        assert all(isinstance(future.exception(60), ChunkFailed) for future in endless)
+        assert [job.chunks for job in executor.jobs] == [1, 1, 8]
+
+
 def test_an_executor_without_a_network_gives_standard_futures(squares: Path) -> None:
     kernel = Kernel(squares)
     with ThisMachine(2) as machine, Executor(machine) as executor:

@@ -11,6 +11,7 @@ import pytest
 
 from crowdcompute.protocol import peer
 from crowdcompute.protocol.blobs import describe
+from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.events import Notable, Notice, TaskPublished
 from crowdcompute.protocol.manifest import sign_manifest, with_task_key
 from crowdcompute.protocol.split import Blocks, Calls
@@ -83,6 +84,34 @@ def test_who_has_not_answered_lately_joins_first(replication: int) -> None:
     world.step_until(world.now + world.creator.peer.config.active_s)
     (took_s,) = accepted_after_s(world, 1, apart=True)
     assert 2 * ROUND_TRIP_S < took_s < 3 * ROUND_TRIP_S + 2 * CHUNK_S
+
+
+def test_an_invited_worker_joins_before_it_votes_and_only_then_is_the_task_held() -> None:
+    world = met(replication=1)
+    second = msgspec.structs.replace(world.manifest, chunks=1, split=Calls((bytes(8),)))
+    signed = sign_manifest(world.creator.signer, with_task_key(world.creator.signer, second))
+    world.tell(world.creator, TaskPublished(signed))
+    role = world.creator.peer.creators[signed.record_id]
+    assert len(role.ledger.admits) == 2
+    assert not role.ledger.joins
+    assert not role.is_held
+    assert not role.progress().workers
+    world.step_until(world.now + 2.0)
+    assert role.is_held
+    assert role.progress().workers == 2
+    kinds = [(record.author, record.kind) for record in role.ledger.records()]
+    for worker in role.ledger.joins:
+        assert kinds.index((worker, "join")) < kinds.index((worker, "commit"))
+
+
+def test_nobody_is_invited_where_lots_are_drawn() -> None:
+    world = met(replication=1)
+    manifest, signer = world.manifest, world.creator.signer
+    epochs = make_epochs(signer, manifest.code.sha256, manifest.created_s, manifest.expires_s)
+    second = msgspec.structs.replace(manifest, chunks=1, split=Calls((bytes(8),)), epochs=epochs)
+    signed = sign_manifest(signer, with_task_key(signer, second))
+    world.tell(world.creator, TaskPublished(signed))
+    assert not world.creator.peer.creators[signed.record_id].ledger.admits
 
 
 @pytest.mark.parametrize("replication", [1, 2])
