@@ -16,9 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 from tests.interop.typescript import Typescript, compiled
 
+from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.events import (
@@ -37,10 +39,11 @@ from crowdcompute.protocol.events import (
     SignalArrived,
     SignalUndelivered,
     SlotsChanged,
+    TaskPublished,
     TasksChosen,
 )
 from crowdcompute.protocol.ledger import Ledger
-from crowdcompute.protocol.manifest import Limits, open_manifest
+from crowdcompute.protocol.manifest import Blocks, Limits, open_manifest, sign_manifest, with_task_key
 from crowdcompute.protocol.records import SHARD_CHUNKS, Signed, parse
 from crowdcompute.protocol.results import ChunkResult, Progress
 from crowdcompute.protocol.tally import ChunkState, ChunkTally
@@ -455,3 +458,22 @@ def test_a_task_of_several_shards_is_completed(in_typescript: set[int], typescri
     world = mixed(typescript, in_typescript, peers=4, chunks=SHARD_CHUNKS + 100, chunk_s=0.01)
     run(world)
     assert world.role.progress().accepted == SHARD_CHUNKS + 100
+
+
+def test_workers_in_typescript_are_invited_and_join_before_they_vote(typescript: Peers) -> None:
+    world = mixed(typescript, {1, 2}, peers=2)
+    run(world)
+    signer = world.creator.signer
+    for number, invited in enumerate((0, 2)):  # By the second task they have just been heard of.
+        # Inputs that have to be fetched: they are admitted before they can join.
+        inputs = bytes([number]) * 32
+        world.creator.blobs.put(describe(inputs).sha256, inputs)
+        calls = msgspec.structs.replace(world.manifest, chunks=4, split=Blocks(size=8), inputs=describe(inputs))
+        signed = sign_manifest(signer, with_task_key(signer, calls))
+        world.tell(world.creator, TaskPublished(signed))
+        role = world.creator.peer.creators[signed.record_id]
+        assert (len(role.ledger.admits), len(role.ledger.joins)) == (invited, 0)
+        world.step_until(world.now + 8.0)
+        assert role.state is TaskState.CLOSED
+        assert role.progress().accepted == 4
+        assert len(role.ledger.joins) == 2
