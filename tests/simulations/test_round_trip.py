@@ -13,7 +13,9 @@ from crowdcompute.protocol import peer
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.events import Notable, Notice, TaskPublished
+from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.manifest import sign_manifest, with_task_key
+from crowdcompute.protocol.recount import recount
 from crowdcompute.protocol.split import Blocks, Calls
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.scenario import parse_scenario
@@ -22,13 +24,17 @@ ROUND_TRIP_S = 0.02
 CHUNK_S = 0.001
 
 
-def met(replication: int) -> World:
+def met(replication: int, *, real_keys: bool = False) -> World:
     """A creator and two volunteers that have computed a task."""
     world = World(
         parse_scenario(
             f"""
             name = "calls"
-            network = {{peers = 2, speed_sigma = 0.0, latency_s = [0.01, 0.01], upload_bytes_per_s = 1e9}}
+            network.peers = 2
+            network.speed_sigma = 0.0
+            network.latency_s = [0.01, 0.01]
+            network.upload_bytes_per_s = 1e9
+            network.real_keys = {str(real_keys).lower()}
             task = {{chunks = 200, replication = {replication}, eps = 0.1, chunk_s = {CHUNK_S}, chunk_sigma = 0.0}}
             checks = {{stop_s = 60, settle_s = 5.0}}
             """
@@ -87,7 +93,7 @@ def test_who_has_not_answered_lately_joins_first(replication: int) -> None:
 
 
 def test_an_invited_worker_joins_before_it_votes_and_only_then_is_the_task_held() -> None:
-    world = met(replication=1)
+    world = met(replication=1, real_keys=True)
     second = msgspec.structs.replace(world.manifest, chunks=1, split=Calls((bytes(8),)))
     signed = sign_manifest(world.creator.signer, with_task_key(world.creator.signer, second))
     world.tell(world.creator, TaskPublished(signed))
@@ -102,6 +108,8 @@ def test_an_invited_worker_joins_before_it_votes_and_only_then_is_the_task_held(
     kinds = [(record.author, record.kind) for record in role.ledger.records()]
     for worker in role.ledger.joins:
         assert kinds.index((worker, "join")) < kinds.index((worker, "commit"))
+    # Whoever counts again finds nothing amiss in admissions that came before their joins.
+    assert recount(role.evidence(), verify).values.keys() == {0}
 
 
 def test_nobody_is_invited_where_lots_are_drawn() -> None:
