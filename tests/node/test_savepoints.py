@@ -72,15 +72,16 @@ class Watched:
     """A store that tells when something is saved, and remembers the rounds."""
 
     def __init__(self, store: SavepointStore) -> None:
-        self._inner = store.of(TASK)
+        self._store = store
         self.rounds: list[int] = []
         self.saved = asyncio.Event()
 
     def load(self, chunk: int) -> bytes:
-        return self._inner.load(chunk)
+        return self._store.load(TASK, chunk)
 
-    def save(self, chunk: int, state: bytes) -> None:
-        self._inner.save(chunk, state)
+    def save(self, chunk: int, number: int, state: bytes) -> None:
+        self._store.save(TASK, chunk, state)
+        assert number == state[-1], "a small number is its own last byte"
         # The first of the kernel's own words, little-endian, behind what says how long they are.
         self.rounds.append(state[state.index(b"\xc4\x20") + 2])
         self.saved.set()
@@ -90,7 +91,7 @@ def in_one_process(code: bytes, state: bytes = b"") -> tuple[bytes, list[bytes]]
     """What a chunk gives, and all states it could go on from."""
     program = Program(make_engine(), code, memory_bytes=65_536, output_bytes=10_000, numbers=False)
     states: list[bytes] = []
-    status, result, detail = program.run(CHUNK.data, CHUNK.seed, state, lambda make: states.append(make()))
+    status, result, detail = program.run(CHUNK.data, CHUNK.seed, state, lambda _, make: states.append(make()))
     assert Status(status) is Status.OK, detail
     return result, states
 
@@ -120,9 +121,10 @@ def test_from_every_savepoint_on_a_chunk_gives_the_same_bytes(
 
 
 def as_vector(number: int, state: bytes) -> dict[str, object]:
-    savepoint, output, stdin_position, clock_ns, random_state = msgspec.msgpack.decode(state)
+    savepoint, output, stdin_position, clock_ns, random_state, written = msgspec.msgpack.decode(state)
     return {
-        "round": number,
+        "number": written,
+        "state": state.hex(),
         "savepoint": savepoint.hex(),
         "output": output.hex(),
         "stdin_position": stdin_position,

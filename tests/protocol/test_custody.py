@@ -33,7 +33,7 @@ from crowdcompute.protocol.keeping import KEPT_BYTES_MIN, TASKS_MIN, Keeping
 from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.reclaiming import TRIED_MAX, Copy, Reclaiming
-from crowdcompute.protocol.records import EVERYTHING, Checkpoint, Join, Verdict, sign
+from crowdcompute.protocol.records import EVERYTHING, STATE_BYTES_MAX, Checkpoint, Join, Verdict, sign
 from crowdcompute.protocol.serving import Serving
 from crowdcompute.protocol.storage import MemoryBlobStore
 from crowdcompute.simulations import faults
@@ -303,7 +303,7 @@ def test_what_is_something_else_than_named_is_the_asker_s_breach(ledger: Ledger)
     assert custodian.custody.promised_bytes == 0
 
 
-@pytest.mark.parametrize(("chunk", "size"), [(CHUNKS, 5_000), (0, SEAL_BYTES - 1), (0, OUTPUT_BYTES + SEAL_BYTES + 1)])
+@pytest.mark.parametrize(("chunk", "size"), [(CHUNKS, 5_000), (0, SEAL_BYTES - 1), (0, STATE_BYTES_MAX + 1)])
 def test_asking_for_what_cannot_be_a_result_is_a_breach(ledger: Ledger, chunk: int, size: int) -> None:
     with pytest.raises(RemoteProtocolError, match="cannot be a result"):
         Custodian(ledger).ask(b"", chunk, size=size)

@@ -29,9 +29,11 @@ from crowdcompute.protocol.records import (
     Join,
     Lease,
     Record,
+    Resumed,
     Reveal,
     Revoke,
     Run,
+    Savepoint,
     Signed,
     Verdict,
     chunks_of,
@@ -53,7 +55,33 @@ WORKER = Identity(WORKER_SEED)
 TABLE = b"".join(bytes([key]) * 32 + (1_500 * key).to_bytes(8) for key in (3, 5, 8))
 TASK = bytes(range(200, 232))
 
+FIRST = Savepoint(TASK, 0, 7, 5, 3, bytes(range(32)), 61, (CREATOR.public_key,), b"")
+SECOND = Savepoint(TASK, 0, 8, 5, 9, bytes(32), 62, (), encode(sign(CREATOR, FIRST)))
+
+
+def _resumed(after: bytes, **changed: object) -> bytes:
+    fields: dict[str, object] = dict(task=TASK, shard=0, seq=1, epoch=0, link=b"", runs=((5, 1),), root=bytes(32))
+    return encode((*(fields | changed).values(), b"sealed", after))
+
+
+def _savepoint(**changed: object) -> bytes:
+    return encode(msgspec.structs.replace(FIRST, **changed))
+
+
+def _signed(savepoint: Savepoint, seed: bytes = WORKER_SEED) -> bytes:
+    return encode(sign(Identity(seed), savepoint))
+
+
+def _chain(makers: int) -> bytes:
+    after = b""
+    for number in range(1, makers + 1):
+        after = _signed(Savepoint(TASK, 0, 1, 5, number, bytes(32), 1, (), after))
+    return after
+
+
 RECORDS: dict[str, tuple[bytes, Record]] = {
+    "a savepoint": (CREATOR_SEED, FIRST),
+    "a savepoint after another's": (WORKER_SEED, SECOND),
     "a join": (WORKER_SEED, Join(TASK, WORKER.seal_key, bytes(range(64, 96)), 5, bytes(range(96, 128)), 197)),
     "an admission": (CREATOR_SEED, Admit(TASK, WORKER.public_key, bytes(32), bytes(range(16)))),
     "a lease of three runs": (WORKER_SEED, Lease(TASK, 0, 0, 1_800_000_000_123, 15, ((0, 3), (7, 1), (4_000, 96)))),
@@ -61,6 +89,10 @@ RECORDS: dict[str, tuple[bytes, Record]] = {
     "a lease in another shard than home": (WORKER_SEED, Lease(TASK, 1, 0, 7, 15, ((4_096, 1_024),))),
     "a commit (its seal is not a real one)": (WORKER_SEED, Commit(TASK, 0, 8, 0, b"", ((5, 2),), bytes(32), b"sealed")),
     "a drawn commit": (WORKER_SEED, Commit(TASK, 0, 9, 7, bytes(range(32)), ((5, 1),), bytes(32), b"sealed")),
+    "a commit that rests on two savepoints (its seal is not a real one)": (
+        WORKER_SEED,
+        Resumed(TASK, 0, 9, 7, b"", ((5, 1),), bytes(32), b"sealed", encode(sign(WORKER, SECOND))),
+    ),
     "a reveal": (
         WORKER_SEED,
         Reveal(TASK, 0, bytes(range(32)), bytes(16), ((0, bytes(32)), (2, bytes(range(32)))), (bytes(range(16)),)),
@@ -233,6 +265,22 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
         "certificate",
         encode((TASK, 1, -1, 0, bytes(32), 1, 0, 0, 0, 0, 0.1, 0.1, 0.95)),
     ),
+    "a savepoint of another shard": ("savepoint", _savepoint(shard=1)),
+    "a savepoint before the first one": ("savepoint", _savepoint(number=0)),
+    "a savepoint of nothing": ("savepoint", _savepoint(size=0)),
+    "a savepoint too large to hand on": ("savepoint", _savepoint(size=2 * 1024 * 1024 + 1)),
+    "a savepoint with four keepers": ("savepoint", _savepoint(keepers=(bytes(32),) * 4)),
+    "a savepoint after itself": ("savepoint", _savepoint(after=_signed(FIRST))),
+    "a savepoint after one of another chunk": ("savepoint", _savepoint(chunk=6, number=4, after=_signed(FIRST))),
+    "a savepoint after what is none": ("savepoint", _savepoint(after=b"none")),
+    "a savepoint after eight others and their maker": ("savepoint", _savepoint(number=99, after=_chain(9))),
+    "a commit that rests on nothing": ("resumed", _resumed(b"")),
+    "a commit of two chunks that rests on a savepoint": ("resumed", _resumed(_signed(FIRST), runs=((5, 2),))),
+    "a commit that rests on a savepoint of another chunk": ("resumed", _resumed(_signed(FIRST), runs=((6, 1),))),
+    "a commit that rests on a savepoint of another task": ("resumed", _resumed(_signed(FIRST), task=bytes(32))),
+    "a commit that lots chose and that rests on a savepoint": ("resumed", _resumed(_signed(FIRST), link=bytes(32))),
+    "a commit that rests on a lease": ("resumed", _resumed(encode(sign(WORKER, Lease(TASK, 0, 0, 1, 15, ()))))),
+    "a commit that rests on nine savepoints": ("resumed", _resumed(_chain(9))),
     "a manifest where a ledger record should be": ("manifest", encode((TASK,))),
 }
 
@@ -312,6 +360,12 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors, plain_json: Callable[[A
         "signed by somebody else": msgspec.structs.replace(join, author=CREATOR.public_key),
         "another kind": msgspec.structs.replace(join, kind="lease"),
         "another body": msgspec.structs.replace(join, body=join.body[:-1] + b"\0"),
+        "a savepoint that its maker did not sign": sign(
+            WORKER,
+            msgspec.structs.replace(
+                SECOND, after=encode(msgspec.structs.replace(sign(CREATOR, FIRST), author=WORKER.public_key))
+            ),
+        ),
     }
     expect_vectors(
         "records",

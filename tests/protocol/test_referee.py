@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.events import Status
 from crowdcompute.protocol.gpu.compare import Array, Comparison, Tolerance, Within
+from crowdcompute.protocol.lineage import Rest
 from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.referee import Referee
@@ -50,6 +51,7 @@ def steps(votes: st.SearchStrategy[dict[int, bytes | None]]) -> st.SearchStrateg
         st.tuples(st.just("void"), st.sampled_from(WORKERS), st.just({})),
         st.tuples(st.just("strike"), st.sampled_from(WORKERS), st.just({})),
         st.tuples(st.just("assign"), st.sampled_from(WORKERS), votes),
+        *(st.tuples(st.just(f"after {maker.decode()}"), st.sampled_from(WORKERS), votes) for maker in WORKERS),
     )
     return st.lists(step, max_size=14)
 
@@ -95,18 +97,18 @@ def step_by_step(sequence: list[Step], replication: int, comparison: Comparison 
     for what, worker, named in sequence:
         touched: set[int] = set()
         match what:
-            case "cast":
+            case "cast" | "after alice" | "after bob" | "after carol" | "after dave":
                 opened = [leaf(chunk, data) for chunk, data in named.items()]
                 seq = len(cast)
-                cast.append(
-                    Ballot(
-                        worker,
-                        seq,
-                        bytes((seq,)),
-                        {each.chunk: counted_value(each, comparison, each.data) for each in opened},
-                    )
-                )
-                touched.update(referee.cast(worker, opened, seq))
+                maker = what.removeprefix("after ").encode()
+                rests = () if what == "cast" else (Rest(maker, seq, bytes((seq,)), 1, bytes(32)),)
+                values = {each.chunk: counted_value(each, comparison, each.data) for each in opened}
+                cast.append(Ballot(worker, seq, bytes((seq,)), values, rests))
+                touched.update(referee.cast(worker, opened, seq, rests))
+                for rest in rests:
+                    # The whole set does not say which are false: then a wrong vote is its author's fault.
+                    for chunk in named:
+                        referee.judge(rest.savepoint, chunk, true=True)
                 # The creator's role convicts whoever contradicts itself, itself included should it ever happen.
                 assert referee.contradictors == equivocators(cast, same)
                 for contradictor in referee.contradictors:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdcompute.protocol.lineage import Rest, is_void
 from crowdcompute.protocol.records import EVERYTHING
 from crowdcompute.protocol.tally import (
     NO_RESULT,
@@ -65,6 +66,11 @@ def ballot(worker: bytes, seq: int, **values: bytes | None) -> Ballot:
     """A commit of `worker`, whose votes are named c0, c1, …"""
     by_chunk = {int(name[1:]): value for name, value in values.items()}
     return Ballot(worker, seq, worker + bytes((seq,)) + repr(sorted(by_chunk.items())).encode(), by_chunk)
+
+
+def after(of: Ballot, *makers: tuple[bytes, int]) -> Ballot:
+    """The same, its execution gone on from savepoints of these, each with its seq."""
+    return of._replace(rests=tuple(Rest(maker, seq, maker + bytes((seq,)), seq, bytes(32)) for maker, seq in makers))
 
 
 def test_a_vote_of_ones_own_choice_and_an_assigned_one_make_a_quorum_of_two() -> None:
@@ -166,6 +172,58 @@ def test_two_devices_of_one_worker_may_differ_within_the_tolerance() -> None:
     assert count(ballot(ALICE, 1, c0=LOW), ballot(ALICE, 2, c0=HIGH), close=NEIGHBOURS).void == {ALICE: EVERYTHING}
 
 
+def test_votes_that_rest_on_one_savepoint_are_one_vote() -> None:
+    everybody = {(worker, 0) for worker in WORKERS}
+    cast = [after(ballot(BOB, 1, c0=RIGHT), (ALICE, 1)), after(ballot(CAROL, 1, c0=RIGHT), (ALICE, 1))]
+    assert count(*cast, assigned=everybody).chunks[0] == ChunkTally(ChunkState.SEALED, None, 1, (), 0)
+    assert count(*cast, ballot(ALICE, 2, c0=RIGHT), assigned=everybody).chunks[0].state is ChunkState.SEALED
+    alone = count(*cast, ballot(DAVE, 1, c0=RIGHT), assigned=everybody)
+    assert alone.chunks[0] == ChunkTally(ChunkState.AGREED, RIGHT, 0, (), 0)
+
+
+def test_a_maker_that_chose_the_chunk_cannot_confirm_a_friend_by_way_of_an_honest_worker() -> None:
+    # Alice and bob chose the chunk, agree on a lie, and carol, who was asked, goes on from what alice has prepared.
+    cast = [ballot(BOB, 1, c0=WRONG), after(ballot(CAROL, 1, c0=WRONG), (ALICE, 1))]
+    assert count(*cast, assigned={(CAROL, 0)}).chunks[0].state is ChunkState.SEALED
+    assert count(*cast, assigned={(CAROL, 0), (ALICE, 0)}).chunks[0].state is ChunkState.AGREED
+
+
+def test_a_vote_that_rests_on_a_savepoint_is_no_audit() -> None:
+    cast = [ballot(BOB, 1, c0=RIGHT), after(ballot(CAROL, 1, c0=RIGHT), (ALICE, 1))]
+    asked = {(worker, 0) for worker in (ALICE, CAROL, DAVE)}
+    assert count(*cast, assigned=asked, replication=1).chunks[0].extra == 0
+    assert count(*cast, ballot(DAVE, 1, c0=RIGHT), assigned=asked, replication=1).chunks[0].extra == 1
+
+
+def test_a_savepoint_of_who_is_convicted_takes_the_votes_with_it_that_rest_on_it() -> None:
+    cast = after(ballot(BOB, 1, c0=WRONG), (ALICE, 5))
+    assert count(cast, replication=1).chunks[0].state is ChunkState.AGREED
+    gone = count(cast, ballot(CAROL, 1, c0=RIGHT), replication=1, convicted={ALICE: 5})
+    assert gone.chunks[0] == ChunkTally(ChunkState.SEALED, None, 1, (), 0)
+    assert BOB not in gone.void
+    assert count(cast, replication=1, convicted={ALICE: 4}).chunks[0].state is ChunkState.AGREED
+
+
+def test_a_vote_that_rests_on_a_savepoint_of_nobody_admitted_does_not_count() -> None:
+    cast = after(ballot(BOB, 1, c0=WRONG), (b"nobody", 5))
+    assert not count(cast, replication=1).chunks
+
+
+def test_the_maker_of_the_first_false_savepoint_is_to_blame_and_who_went_on_honestly_is_not() -> None:
+    rests = after(ballot(CAROL, 1, c0=WRONG), (ALICE, 1), (BOB, 2)).rests
+    vote, own = Vote(CAROL, WRONG, rests=rests), Vote(CREATOR, RIGHT, trusted=True)
+    alice, bob = (rest.savepoint for rest in rests)
+
+    def offenders(truths: Mapping[bytes, bool]) -> tuple[bytes, ...]:
+        return tally_chunk([vote, own], 2, tainted=False, truth=truths.get).offenders
+
+    assert offenders({}) == ()
+    assert offenders({alice: False}) == offenders({alice: False, bob: False}) == (ALICE,)
+    assert offenders({alice: True}) == ()
+    assert offenders({alice: True, bob: False}) == (BOB,)
+    assert offenders({alice: True, bob: True}) == (CAROL,)
+
+
 values = st.sampled_from([RIGHT, WRONG, NO_RESULT, None])
 floats = st.sampled_from([LOW, MIDDLE, HIGH, WRONG, NO_RESULT, None])
 
@@ -173,11 +231,14 @@ floats = st.sampled_from([LOW, MIDDLE, HIGH, WRONG, NO_RESULT, None])
 def ballots_of(votes: st.SearchStrategy[bytes | None]) -> st.SearchStrategy[list[Ballot]]:
     return st.lists(
         st.builds(
-            lambda worker, seq, cast, nonce: Ballot(worker, seq, worker + bytes((seq, nonce)), cast),
+            lambda worker, seq, cast, nonce, makers: after(
+                Ballot(worker, seq, worker + bytes((seq, nonce)), cast), *(makers if worker != CREATOR else ())
+            ),
             st.sampled_from((CREATOR, *WORKERS)),
             st.integers(0, 5),
             st.dictionaries(st.integers(0, 3), votes, min_size=1, max_size=3),
             st.integers(0, 1),
+            st.lists(st.tuples(st.sampled_from(WORKERS), st.integers(0, 5)), max_size=2),
         ),
         max_size=12,
     )
@@ -218,8 +279,8 @@ def test_no_order_changes_what_is_agreed_within_a_tolerance(
         counted = {
             ballot.values[chunk]
             for ballot in cast
-            if ballot.worker in public["admitted"]
-            and ballot.seq > said.void.get(ballot.worker, -1)
+            if {ballot.worker, *(rest.maker for rest in ballot.rests)} <= public["admitted"]
+            and not is_void(ballot.worker, ballot.seq, ballot.rests, said.void)
             and chunk in ballot.values
         }
         if state.state is ChunkState.AGREED and not state.offenders:
@@ -286,13 +347,18 @@ def test_who_makes_up_a_class_is_confirmed_by_nobody_else_and_hides_nothing() ->
 def test_what_is_agreed_has_its_votes(cast: list[Ballot], assigned: set[tuple[bytes, int]], replication: int) -> None:
     result = count(*cast, replication=replication, assigned=assigned)
     for chunk, state in result.chunks.items():
-        honest = {
-            b.worker for b in cast if b.seq > result.void.get(b.worker, -1) and b.values.get(chunk) == state.value
-        }
-        if state.state is ChunkState.AGREED and CREATOR not in honest:
-            chosen = {worker for worker in honest if (worker, chunk) in assigned}
-            assert len(honest) >= replication
-            assert len(chosen) >= replication - 1
+        honest = [
+            b for b in cast if not is_void(b.worker, b.seq, b.rests, result.void) and b.values.get(chunk) == state.value
+        ]
+        if state.state is ChunkState.AGREED and CREATOR not in {b.worker for b in honest}:
+            # So many that have nobody in common, and in each but one a vote of which everybody was asked.
+            parties = [frozenset({b.worker, *(rest.maker for rest in b.rests)}) for b in honest]
+            apart = set(parties)
+            while met := next(((one, two) for one in apart for two in apart if one != two and one & two), None):
+                apart = (apart - set(met)) | {met[0] | met[1]}
+            asked = [each for each in parties if all((worker, chunk) in assigned for worker in each)]
+            assert len(apart) >= replication
+            assert sum(any(each <= lineage for each in asked) for lineage in apart) >= replication - 1
         assert CREATOR not in state.offenders
 
 
@@ -434,6 +500,43 @@ CASES: dict[str, dict[str, Any]] = {
         "close": NEAR,
         "kin": KIN,
     },
+    "two votes on one savepoint": {
+        "ballots": [
+            after(ballot(ALICE, 1, c0=RIGHT), (DAVE, 3)),
+            after(ballot(BOB, 1, c0=RIGHT), (DAVE, 3)),
+        ],
+        "assigned": [(ALICE, 0), (BOB, 0), (DAVE, 0)],
+    },
+    "a quorum of two lineages, all of them asked": {
+        "ballots": [
+            after(ballot(ALICE, 1, c0=RIGHT), (DAVE, 3)),
+            after(ballot(BOB, 1, c0=RIGHT), (CAROL, 2)),
+        ],
+        "assigned": [(ALICE, 0), (BOB, 0), (CAROL, 0), (DAVE, 0)],
+    },
+    "a lineage whose maker was not asked": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), after(ballot(BOB, 1, c0=RIGHT), (CAROL, 2))],
+        "assigned": [(BOB, 0)],
+    },
+    "a lineage of three is no audit": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), after(ballot(BOB, 1, c0=RIGHT), (CAROL, 2), (DAVE, 7))],
+        "assigned": [(BOB, 0), (CAROL, 0), (DAVE, 0)],
+        "replication": 1,
+    },
+    "a savepoint that a strike voids": {
+        "ballots": [after(ballot(ALICE, 9, c0=RIGHT), (BOB, 4)), after(ballot(ALICE, 9, c1=RIGHT), (BOB, 5))],
+        "replication": 1,
+        "convicted": {BOB: 4},
+    },
+    "a savepoint of who is not admitted": {
+        "ballots": [after(ballot(ALICE, 1, c0=RIGHT), (BOB, 4))],
+        "replication": 1,
+        "admitted": [ALICE],
+    },
+    "the same with and without a savepoint": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), after(ballot(ALICE, 2, c0=RIGHT), (BOB, 4)), ballot(BOB, 5, c0=RIGHT)],
+        "assigned": [(ALICE, 0), (BOB, 0)],
+    },
     "a result after none": {
         "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
         "replication": 1,
@@ -474,6 +577,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                         "seq": b.seq,
                         "commit": b.commit.hex(),
                         "values": [[chunk, _hex(value)] for chunk, value in b.values.items()],
+                        "rests": [[rest.maker.hex(), rest.seq, rest.savepoint.hex()] for rest in b.rests],
                     }
                     for b in cast
                 ],

@@ -14,6 +14,7 @@ import { Status } from "../src/protocol/events";
 import { type Frame, type Keep, type Kept } from "../src/protocol/frames";
 import { ASKED_MAX, Giving } from "../src/protocol/giving";
 import { type PeerId, SEAL_BYTES } from "../src/protocol/identity";
+import { STATE_BYTES_MAX } from "../src/protocol/records";
 import { Keeping } from "../src/protocol/keeping";
 import type { Ledger } from "../src/protocol/ledger";
 import type { Manifest } from "../src/protocol/manifest";
@@ -225,7 +226,7 @@ describe("a custodian", () => {
   test.each([
     [200, 5_000],
     [0, SEAL_BYTES - 1],
-    [0, OUTPUT_BYTES + SEAL_BYTES + 1],
+    [0, STATE_BYTES_MAX + 1],
   ])("is asked for what cannot be a result (chunk %i, %i bytes): a breach", (chunk, size) => {
     const custodian = new Custodian(task().ledger);
     expect(() => custodian.ask(Uint8Array.of(1), chunk, alice, size)).toThrow(RemoteProtocolError);

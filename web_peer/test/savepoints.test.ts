@@ -27,8 +27,8 @@ test("a chunk's states are those of the native peer", () => {
   const all = execute(null);
   expect(all.result).toBe(result);
   expect(all.states).toHaveLength(rounds);
-  for (const { round, savepoint, output, stdin_position, clock_ns, random_state } of states) {
-    const state = all.states[round]!;
+  for (const { number, savepoint, output, stdin_position, clock_ns, random_state } of states) {
+    const state = all.states[number - 1]!;
     expect([hex(state.savepoint), hex(state.output), state.stdinPosition]).toEqual([savepoint, output, stdin_position]);
     expect([String(state.clockNs), String(state.randomState)]).toEqual([clock_ns, random_state]);
   }

@@ -116,8 +116,9 @@ def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
         raise CommandError(f"chunk {sampled.differing[0]} gave two different results: workers could never agree on it")
     if sampled.diverging:
         raise CommandError(
-            f"chunk {sampled.diverging[0]} gave another result when it went on from its savepoint: volunteers who were "
-            "interrupted would be convicted for it, so let the savepoint hold all that the rest depends on"
+            f"chunk {sampled.diverging[0]} gave another result when it went on from its savepoint, or wrote other ones "
+            "then: volunteers who were interrupted would be convicted for it, so let the savepoint hold all that the "
+            "rest depends on, and nothing else"
         )
     if sampled.disputed:
         raise CommandError(

@@ -56,11 +56,18 @@ class Sample:
     resumed: tuple[ChunkOutcome, ...] = ()
     """Commands that write savepoints: the same chunks, gone on from one of theirs."""
 
+    strayed: frozenset[int] = frozenset()
+    """Those of them that wrote other savepoints then than from scratch."""
+
     @property
     def diverging(self) -> tuple[int, ...]:
-        """Chunks that end otherwise when they go on from a savepoint."""
+        """Chunks that end otherwise when they go on from a savepoint, or write other savepoints on the way."""
         whole = {outcome.chunk: (outcome.status, outcome.data) for outcome in self.outcomes}
-        return tuple(each.chunk for each in self.resumed if (each.status, each.data) != whole[each.chunk])
+        return tuple(
+            each.chunk
+            for each in self.resumed
+            if (each.status, each.data) != whole[each.chunk] or each.chunk in self.strayed
+        )
 
     @property
     def disputed(self) -> tuple[int, ...]:
@@ -100,7 +107,7 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
         async with open_pool(1, "quickjs") as pool:
             strictly = await _execute(pool, work, inputs)
     devices = await on_devices(work, inputs) if work.runtime == "gpu" else ()
-    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices, resumed)
+    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices, resumed, frozenset(kept.strayed))
 
 
 class _Savepoints:
@@ -109,16 +116,21 @@ class _Savepoints:
     def __init__(self) -> None:
         self.states: dict[int, bytes] = {}
         self.is_read = False
-        self._counts: dict[int, int] = {}
+        self.strayed: set[int] = set()
+        self._hashes: dict[tuple[int, int], bytes] = {}
 
     def load(self, chunk: int) -> bytes:
         return self.states.get(chunk, b"") if self.is_read else b""
 
-    def save(self, chunk: int, state: bytes) -> None:
+    def save(self, chunk: int, number: int, state: bytes) -> None:
+        digest = sha256(state).digest()
         if self.is_read:
+            # A state that another has made is held against one from scratch (protocol/spec/handover.md).
+            if self._hashes.get((chunk, number)) != digest:
+                self.strayed.add(chunk)
             return
-        count = self._counts[chunk] = self._counts.get(chunk, 0) + 1
-        if count & (count - 1) == 0:
+        self._hashes[chunk, number] = digest
+        if number & (number - 1) == 0:
             self.states[chunk] = state
 
 

@@ -99,6 +99,8 @@ class NodeConfig(BaseSettings):
     """How much the worker processes give way to everything else on this machine."""
     savepoint: Annotated[float, Field(ge=0)] = 5.0
     """Seconds between two savepoints of a running chunk that are kept on disk, at least."""
+    handover: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds between two of them that other peers keep as well, so that they can go on should this machine be gone."""
     grace: Annotated[float, Field(ge=0)] = 15.0
     """Seconds that running chunks get to finish after the first Ctrl+C."""
     stack: StackName = "auto"

@@ -36,6 +36,7 @@ from crowdcompute.protocol.events import (
     SignalArrived,
     SignalMade,
     SignalUndelivered,
+    StateKept,
     StewardNamed,
     StewardRevoked,
     TaskGivenUp,
@@ -43,7 +44,7 @@ from crowdcompute.protocol.events import (
     Woke,
     WorkBegun,
 )
-from crowdcompute.protocol.identity import verify
+from crowdcompute.protocol.identity import peer_id_of, verify
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.provisional import ProvisionalState
 
@@ -188,7 +189,10 @@ class Runtime:
     def start(self) -> None:
         """Take up what the store remembers, then join the network."""
         for task, chunks in self._savepoints.begun().items() if self._savepoints is not None else ():
-            self.feed(WorkBegun(task, chunks))
+            after = (
+                tuple(self._savepoints.after(task, chunk) for chunk in chunks) if self._savepoints is not None else ()
+            )
+            self.feed(WorkBegun(task, chunks, after))
         restored = self._records.load()
         if restored:
             self.feed(RecordsRestored(tuple(restored)))
@@ -356,7 +360,7 @@ class Runtime:
             size = self._blobs.size(order.code)
             assert size is not None, "the peer executes only what is in its blob store"
             module = self._blobs.read(order.code, 0, size)
-            savepoints = None if self._savepoints is None else self._savepoints.of(order.task_id)
+            savepoints = self._savepoints_of(order)
             outcomes = await self._executor.execute(
                 order.code, module, order.limits, order.numbers, order.chunks, order.runtime, savepoints
             )
@@ -375,6 +379,12 @@ class Runtime:
         if self._savepoints is not None:
             for outcome in outcomes:
                 self._savepoints.drop(order.task_id, outcome.chunk)
+
+    def _savepoints_of(self, order: Execute) -> Savepoints | None:
+        if self._savepoints is None:
+            return None
+        after = {chunk.chunk: chunk.after for chunk in order.chunks if chunk.state}
+        return self._savepoints.of(order.task_id, after, lambda *kept: self.feed(StateKept(order.task_id, *kept)))
 
     # ---- links and signaling
 
@@ -457,6 +467,11 @@ class Runtime:
                     "state": role.state.value,
                     "votes": role.votes,
                     "running": role.jobs_running,
+                    "savepoints": [
+                        {"chunk": chunk, "by": peer_id_of(maker)}
+                        for chunk, makers in sorted(role.ledger.savepoints.items())
+                        for maker in sorted(makers)
+                    ],
                     "creator_away": absence_facts(role.provisional(self._loop.time())),
                 }
                 for task, role in peer.workers.items()

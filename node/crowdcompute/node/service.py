@@ -88,6 +88,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                     # One creator's tasks leave room for another's.
                     creator_bytes_max=config.disk * 3 // 4,
                     steward=config.steward,
+                    handover_every_s=config.handover,
                     accept_creators=frozenset(map(public_key_of, config.accept)) or None,
                 ),
                 identity,

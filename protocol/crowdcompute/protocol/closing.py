@@ -88,11 +88,11 @@ class Closing:
 
     def agreed(self, chunk: int) -> None:
         """A chunk's votes agree: draw its audits, unless we executed it ourselves."""
-        voters = self._referee.voters(chunk)
         if self._referee.is_executed(chunk):
             return
-        drawn = self._auditor.agreed(chunk, min((self._vetted.get(worker, 0) for worker in voters), default=0))
-        for worker in voters if drawn else ():
+        parties = self._referee.parties(chunk)
+        drawn = self._auditor.agreed(chunk, min((self._vetted.get(worker, 0) for worker in parties), default=0))
+        for worker in parties if drawn else ():
             self._vetted[worker] = self._vetted.get(worker, 0) + drawn
 
     def due(self, chunk: int) -> int:

@@ -149,6 +149,9 @@ class ProtocolConfig:
     custody_bytes: int = 128 * 1024 * 1024
     """Results of others that we keep in memory, half of them of one task at most."""
 
+    handover_every_s: float = 30.0
+    """Others are asked to keep a chunk's savepoint this often: what a worker takes with it that leaves for good."""
+
     credit_every_s: float = 30.0
     """A worker fetches tables of credit that are too large for a checkpoint this often."""
 

@@ -30,6 +30,7 @@ from .executing import Executing
 from .frames import Keep, Kept
 from .gpu import read_comparison
 from .identity import peer_id_of
+from .lineage import rests_of
 from .named import Held, Named
 from .onward import Gathering
 from .opening import Shown, check_compared, is_named, shown_records
@@ -49,6 +50,7 @@ from .records import (
     Record,
     Reveal,
     Revoke,
+    Savepoint,
     Signed,
     Verdict,
     chunks_of,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .identity import PeerId, Signer
     from .ledger import Ledger
+    from .lineage import Rest
     from .manifest import Manifest
     from .office import Office
     from .storage import BlobStore
@@ -124,7 +127,7 @@ class CreatorRole:
         self._certifying = Certifying(config, ledger, desk, blobs, self.referee, self._results, office)
         self._closing = Closing(manifest, self.referee, self._results.needless, rng)
         self._gathering = Gathering(desk, blobs)
-        self._executing = Executing(config, ledger, self._read_inputs, self._gathering)
+        self._executing = Executing(config, ledger, self._read_inputs, self._gathering, self.referee.rests)
         capacity = desk.pace(ledger).capacity
         self._dispatch = Dispatch(
             config,
@@ -223,7 +226,7 @@ class CreatorRole:
                 self._void(record, now)
             case Checkpoint() if not self._office.is_final and author == self.ledger.manifest.creator:
                 self._closed_elsewhere(record)
-            case Checkpoint() | Beacon():
+            case Checkpoint() | Beacon() | Savepoint():
                 pass
             case CertificateBody():
                 self.state = TaskState.CLOSED
@@ -299,7 +302,12 @@ class CreatorRole:
             return
         accepted = self._results.accepted
         before = None if self._decisive is None else accepted.get(self._decisive)
-        self._vote(outcomes, now)
+        for outcome in outcomes:
+            for rest, true in self._executing.judged(outcome):
+                self.referee.judge(rest.savepoint, outcome.chunk, true=true)
+        # What was executed again to judge savepoints has our vote already.
+        self._vote(tuple(it for it in outcomes if not self.referee.has_own_result(it.chunk)), now)
+        self._review([outcome.chunk for outcome in outcomes], now)
         if self._decisive in [outcome.chunk for outcome in outcomes]:
             decisive, self._decisive = self._decisive, None
             if before is not None and accepted.get(decisive) == before:
@@ -483,7 +491,7 @@ class CreatorRole:
             self._admitting.heard(author, now)
         if any(leaf.sealed for leaf in leaves):
             self._collecting.kept_by(author, custodians_of(self._signer, seal_key, commit))
-        whole = Held(author, commit.seq, signed.record_id, tuple(leaves))
+        whole = Held(author, commit.seq, signed.record_id, tuple(leaves), rests_of(commit))
         self._counted(self._named.take(whole, now, fetch=not self._restoring) if self._package else [whole], now)
         if commit.link and not self.ledger.lots.is_linked(author):
             self._review(self.referee.look_again(self.referee.voted_chunks(author)), now)
@@ -497,13 +505,15 @@ class CreatorRole:
     def _cast(self, held: Held, now: float) -> None:
         """Count a commit of which everything is here that counting takes."""
         author, first = held.author, held.leaves[0].chunk
-        touched = self.referee.cast(author, held.leaves, held.seq)
+        touched = self.referee.cast(author, held.leaves, held.seq, held.rests)
         self._certifying.changed(first, now)
         if author in self.referee.contradictors and not self._restoring and not self.ledger.is_void(author):
             self._convict(author, "equivocated", first, held.commit, now)
         self._review(touched, now)
 
-    def _convict(self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float) -> None:
+    def _convict(
+        self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float, rest: Rest | None = None
+    ) -> None:
         if not self.acts or self._is_banned(worker):
             return
         if worker in self._office.stewards:
@@ -513,7 +523,8 @@ class CreatorRole:
         assert reason in ("wrong", "malformed", "equivocated")
         # Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
         is_strike = reason == "wrong" and worker not in self._office.strikes
-        void_to = self.referee.last_seq(worker) if is_strike else EVERYTHING
+        last_seq = max(self.referee.last_seq(worker), -1 if rest is None else rest.seq)
+        void_to = last_seq if is_strike else EVERYTHING
         verdict = Verdict(self.ledger.task, worker, reason, chunk, commit, void_to)  # type: ignore[arg-type]
         self._office.convict(verdict)
         detail = "a strike" if is_strike else reason
@@ -589,7 +600,10 @@ class CreatorRole:
             for worker in self.referee.chunk(chunk).offenders:
                 # A conviction reviews this chunk as well, and may have convicted the next of them.
                 if worker in self.referee.chunk(chunk).offenders:
-                    self._convict(worker, "wrong", chunk, bytes(32), now)
+                    rest = self.referee.spoilt_by(chunk, worker)
+                    self._convict(worker, "wrong", chunk, bytes(32) if rest is None else rest.savepoint, now, rest)
+            if self.referee.is_in_doubt(chunk) and self._config.slots:
+                self._executing.want([chunk])
             self._settling.settle(chunk, now)
 
     def _assign(self, worker: bytes, home: int, chunks: list[int], urgent: bool) -> None:

@@ -44,6 +44,12 @@ class ChunkInput(NamedTuple):
     chunk: int
     data: bytes
     seed: int
+    state: bytes = b""
+    """A state of another to go on from (handover.py); empty for where the driver was itself, or from scratch."""
+    after: bytes = b""
+    """The savepoint that `state` is of, as it was signed: the driver keeps it with its own states of the chunk."""
+    watched: tuple[int, ...] = ()
+    """The numbers of savepoints whose states are asked for. Such a chunk is executed from scratch."""
 
 
 class ChunkOutcome(NamedTuple):
@@ -53,6 +59,8 @@ class ChunkOutcome(NamedTuple):
     status: Status
     data: bytes
     detail: str = ""
+    states: tuple[bytes, ...] = ()
+    """SHA-256 of the state at each savepoint that was `watched`; nothing where the program wrote fewer."""
 
 
 # ---- inputs
@@ -180,6 +188,18 @@ class WorkBegun:
 
     task_id: bytes
     chunks: tuple[int, ...]
+    after: tuple[bytes, ...] = ()
+    """Of each chunk the `ChunkInput.after` that came with it; nothing at all where none has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateKept:
+    """The driver has kept a state of a chunk that it executes for us, at the savepoint of this number."""
+
+    task_id: bytes
+    chunk: int
+    number: int
+    state: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +247,7 @@ Input: TypeAlias = (
     | StewardRevoked
     | RecordsRestored
     | WorkBegun
+    | StateKept
     | FinishRequested
     | TasksChosen
     | SlotsChanged

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import ChunkInput
+from .events import ChunkInput, Status
 from .onward import ResultsLacking
 from .sizing import BatchSizer
 from .split import ChunkReader, seed
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .config import ProtocolConfig
+    from .events import ChunkOutcome
     from .ledger import Ledger
+    from .lineage import Rest
     from .onward import Gathering
 
 
@@ -24,14 +26,23 @@ class Executing:
     """The chunks of one task that our own node is to execute, and its jobs."""
 
     def __init__(
-        self, config: ProtocolConfig, ledger: Ledger, read_inputs: Callable[[int, int], bytes], gathering: Gathering
+        self,
+        config: ProtocolConfig,
+        ledger: Ledger,
+        read_inputs: Callable[[int, int], bytes],
+        gathering: Gathering,
+        rests: Callable[[int], list[Rest]],
     ) -> None:
         self._task = ledger.task
         self._gathering = gathering
         self._reader = ChunkReader(ledger.manifest, read_inputs, gathering.read)
         self._sizer = BatchSizer(config.batch_s)
+        self._rests = rests
+        """The savepoints that votes on a chunk rest on and that nobody has judged."""
         self._wanted: dict[int, None] = {}
         self._jobs: dict[int, tuple[int, ...]] = {}
+        self._judging: dict[int, tuple[Rest, ...]] = {}
+        """Chunk that is executed -> the savepoints that its execution shows to be true or false."""
 
     def __bool__(self) -> bool:
         """Whether anything is to be executed, or is being executed."""
@@ -67,7 +78,10 @@ class Executing:
         for chunk in self._wanted:
             if chunk not in taken:
                 try:
-                    batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self._task, chunk)))
+                    data, rests = self._reader.read(chunk), tuple(self._rests(chunk))
+                    watched = tuple(rest.number for rest in rests)
+                    batch.append(ChunkInput(chunk, data, seed(self._task, chunk), watched=watched))
+                    self._judging[chunk] = rests
                 except ResultsLacking as lacking:
                     self._gathering.fetch(lacking.refs)
                 if len(batch) >= self._sizer.size():
@@ -76,6 +90,13 @@ class Executing:
 
     def job_started(self, job: int, batch: list[ChunkInput]) -> None:
         self._jobs[job] = tuple(chunk.chunk for chunk in batch)
+
+    def judged(self, outcome: ChunkOutcome) -> list[tuple[Rest, bool]]:
+        """Which of the savepoints that votes rest on an execution from scratch has shown to be true, and which not."""
+        rests = self._judging.pop(outcome.chunk, ())
+        if outcome.status is Status.NO_RESULT or len(outcome.states) != len(rests):
+            return []
+        return [(rest, state == rest.sha256) for rest, state in zip(rests, outcome.states, strict=True)]
 
     def finished(self, job: int, seconds: float) -> bool:
         """A job is over and its chunks are wanted no more; False when it is none of ours."""

@@ -1,9 +1,9 @@
-"""Results of others that we keep for them, sealed, until the creator has them (spec/ledger.md, "Custody").
+"""What we keep for others: sealed results until the creator has them (spec/ledger.md, "Custody"), and savepoints.
 
     asked:  keep --room?--> FETCHING --here--> KEPT --chunk closed, task certified or expired--> let go
                    '--no--> refused   '--failed--> refused
 
-We cannot read what we keep: it is sealed to the creator. It is in memory, apart from our own blobs.
+We cannot read a result that we keep: it is sealed to the creator. It is in memory, apart from our own blobs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from .errors import RemoteProtocolError
 from .frames import Keep, Kept
 from .giving import ASKED_MAX
 from .identity import SEAL_BYTES, public_key_of
+from .records import STATE_BYTES_MAX
 
 if TYPE_CHECKING:
     from .config import ProtocolConfig
     from .desk import Desk
     from .identity import PeerId
     from .ledger import Ledger
+    from .records import Savepoint
 
 KEPT_BYTES_MIN = 4_096
 """What the smallest counts as, so that a flood of small ones fills the quota before it fills the memory."""
@@ -50,6 +52,8 @@ class Keeping:
         self._desk = desk
         self._held: dict[bytes, _Held] = {}
         self._coming: dict[bytes, _Held] = {}
+        self._states: dict[tuple[bytes, int], bytes] = {}
+        """Worker and chunk -> the savepoint that it told of last."""
 
     def asked(self, peer_id: PeerId, frame: Keep, now: float, *, willing: bool) -> None:
         """A neighbour asks us to keep a result of its own.
@@ -58,7 +62,7 @@ class Keeping:
             RemoteProtocolError: No result of this task has that size, or there is no such chunk.
         """
         manifest = self._ledger.manifest
-        size_max = manifest.limits.output_bytes + SEAL_BYTES
+        size_max = max(manifest.limits.output_bytes + SEAL_BYTES, STATE_BYTES_MAX)
         if frame.chunk >= manifest.chunks or not SEAL_BYTES <= frame.size <= size_max:
             raise RemoteProtocolError("asked to keep what cannot be a result of this task")
         if frame.sha256 in self._held or self._ledger.is_accepted(frame.chunk):
@@ -82,10 +86,23 @@ class Keeping:
         else:
             self._let_go(digest, held)
 
+    def superseded(self, maker: bytes, savepoint: Savepoint) -> None:
+        """A worker tells of a savepoint: nobody goes on from the one of that chunk that it told of before."""
+        key = (maker, savepoint.chunk)
+        former, self._states[key] = self._states.get(key), savepoint.sha256
+        if former != savepoint.sha256 and former in self._held:
+            self._let_go(former, self._held.pop(former))
+
+    def keeps(self, digest: bytes) -> bool:
+        """Whether we promised somebody to keep this."""
+        return digest in self._held or digest in self._coming
+
     def release(self) -> None:
         """A checkpoint came: what is closed need not be kept any longer."""
         for digest in [digest for digest, held in self._held.items() if self._ledger.is_closed(held.chunk)]:
             self._let_go(digest, self._held.pop(digest))
+        for key in [key for key in self._states if self._ledger.is_closed(key[1])]:
+            del self._states[key]
 
     def release_all(self) -> None:
         """Nobody needs any result of the task any more. What is still on its way goes when it comes."""

@@ -19,6 +19,7 @@ from .credit import check_credits
 from .drawing import Absence, Lots
 from .epochs import NO_VALUE, ChainView, last_epoch
 from .errors import RemoteProtocolError
+from .lineage import rests_of
 from .opening import shown_votes
 from .records import (
     EVERYTHING,
@@ -33,9 +34,11 @@ from .records import (
     Join,
     Lease,
     Record,
+    Resumed,
     Reveal,
     Revoke,
     Run,
+    Savepoint,
     Signed,
     Verdict,
     chunks_of,
@@ -51,6 +54,9 @@ WORKERS_MAX = 100_000
 LEASES_PER_WORKER_MAX = 64
 """Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
 
+SAVEPOINTS_PER_WORKER_MAX = 16
+"""Chunks of which one worker's savepoints are held: an honest one is on as many as it has cores, mostly."""
+
 GUESTS_MAX = 1_000
 GUEST_BYTES_MAX = 4 * 1024 * 1024
 GUESTS_BYTES_MAX = 64 * 1024 * 1024
@@ -65,7 +71,7 @@ STEWARD_GRACE_S = 60.0
 
 # Tuples made once: they are asked for every record.
 _BY_CREATOR = (*BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke)
-_UNCOUNTED = (Lease, Assign)
+_UNCOUNTED = (Lease, Assign, Savepoint)
 _CHOOSING = (Verdict, Beacon)
 """What changes who may have been drawn by lots."""
 
@@ -144,6 +150,8 @@ class Ledger:
         """Changes with every record that may change what votes say."""
         self.leases: dict[tuple[bytes, int], LiveLease] = {}
         self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
+        self.savepoints: dict[int, dict[bytes, Signed]] = {}
+        """Chunk -> worker -> how far it says it was: of each worker the newest, of chunks that are not closed."""
         self.creator_equivocated = False
         self._stewards = Stewards(self, is_final=keep_commits)
         self.delegations = self._stewards.delegations
@@ -157,8 +165,10 @@ class Ledger:
         self._assigned_at: dict[bytes, float] = {}  # id of an assignment -> when it came, oldest first
         self._leased: dict[int, list[LiveLease]] = {}
         self._shards_leased: dict[bytes, int] = {}
+        self._savepoints_of: dict[bytes, dict[int, int]] = {}  # worker -> chunk -> seq
         self._seqs: dict[tuple[bytes, int], bytes] = {}
-        self._voters: dict[int, tuple[tuple[bytes, int], ...]] = {}  # chunk -> authors and seqs of its commits
+        self._voters: dict[int, tuple[tuple[tuple[bytes, int], ...], ...]] = {}
+        """Chunk -> of each commit whose work it is, its author first, and the seqs of what they signed."""
         self._void_to: dict[bytes, int] = {}
         self._strike_ids: dict[bytes, bytes] = {}
         self._guest_bytes: dict[bytes, int] = {}
@@ -177,7 +187,13 @@ class Ledger:
     def topic_of(self, record: Record) -> bytes:
         """Where a record is gossiped."""
         match record:
-            case Lease(shard=shard) | Commit(shard=shard) | Reveal(shard=shard) | Assign(shard=shard):
+            case (
+                Lease(shard=shard)
+                | Commit(shard=shard)
+                | Reveal(shard=shard)
+                | Assign(shard=shard)
+                | Savepoint(shard=shard)
+            ):
                 return self.shard_topic(shard)
             case _:
                 return task_topic(self.task)
@@ -190,6 +206,8 @@ class Ledger:
         """
         if record.task != self.task:
             raise RemoteProtocolError("a record of another task")
+        if isinstance(record, Savepoint | Resumed) and self.manifest.runtime != "wasm":
+            raise RemoteProtocolError(f"a {signed.kind} in a task whose chunks are executed whole")
         if isinstance(record, _BY_CREATOR) and not self._speaks_for_creator(signed.author, record):
             raise RemoteProtocolError(f"a {signed.kind} that the creator did not sign")
         match record:
@@ -205,8 +223,15 @@ class Ledger:
                     raise RemoteProtocolError("a record names chunks the task does not have")
                 if isinstance(record, Lease) and record.home >= self.shards:
                     raise RemoteProtocolError("a lease names a home shard the task does not have")
+                if isinstance(record, Resumed) and any(rest.maker not in self.joins for rest in rests_of(record)):
+                    raise RemoteProtocolError("a commit rests on a savepoint of who has not joined")
                 if isinstance(record, Commit) and record.seq == EVERYTHING:
                     raise RemoteProtocolError("a commit with the last seq there is: no strike could end before it")
+            case Savepoint(chunk=chunk, seq=seq):
+                if chunk >= self.manifest.chunks:
+                    raise RemoteProtocolError("a savepoint of a chunk that the task does not have")
+                if seq == EVERYTHING:
+                    raise RemoteProtocolError("a savepoint with the last seq there is: no strike could end before it")
             case Beacon(epoch=epoch, since=since, value=value):
                 if since > epoch or not epoch or not self._beacon_chain.holds(epoch, value):
                     raise RemoteProtocolError("a beacon that is none of the task's")
@@ -273,6 +298,9 @@ class Ledger:
                 self._charge_guest(signed)
             case Lease():
                 if not self._add_lease(record_id, signed.author, record, now):
+                    return False
+            case Savepoint():
+                if not self._add_savepoint(signed, record):
                     return False
             case Assign():
                 self._assigned_at[record_id] = now
@@ -348,14 +376,29 @@ class Ledger:
 
     def voters(self, chunk: int) -> list[bytes]:
         """Workers with a commit on this chunk that is not void."""
-        return list(dict.fromkeys(worker for worker, seq in self._voters.get(chunk, ()) if seq > self.void_to(worker)))
+        return list(dict.fromkeys(parties[0][0] for parties in self._voters.get(chunk, ()) if self._count(parties)))
+
+    def parties(self, chunk: int) -> set[bytes]:
+        """Whose work the commits on this chunk are that are not void: their authors and who made their savepoints."""
+        return {worker for parties in self._voters.get(chunk, ()) if self._count(parties) for worker, _ in parties}
+
+    def savepoints_on(self, chunk: int) -> list[Signed]:
+        """How far those were with a chunk who say so, who may vote and are not void."""
+        return [
+            signed
+            for worker, signed in sorted(self.savepoints.get(chunk, {}).items())
+            if self.is_admitted(worker) and self._savepoints_of[worker][chunk] > self.void_to(worker)
+        ]
 
     def has_voter(self, chunk: int) -> bool:
         """Whether `voters` names anybody."""
         voters = self._voters.get(chunk)
         if voters is None or not self._void_to:
             return voters is not None
-        return any(seq > self.void_to(worker) for worker, seq in voters)
+        return any(map(self._count, voters))
+
+    def _count(self, parties: Iterable[tuple[bytes, int]]) -> bool:
+        return all(seq > self.void_to(worker) for worker, seq in parties)
 
     def is_accepted(self, chunk: int) -> bool:
         checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
@@ -515,9 +558,31 @@ class Ledger:
             # The two signed commits are the proof: everybody who holds both comes to this line.
             self.equivocators.add(author)
             self.make_void(author)
-        ballot = (author, commit.seq)
+        parties = ((author, commit.seq), *((rest.maker, rest.seq) for rest in rests_of(commit)))
         for chunk in chunks_of(commit.shard, commit.runs):
-            self._voters[chunk] = (*self._voters.get(chunk, ()), ballot)
+            self._voters[chunk] = (*self._voters.get(chunk, ()), parties)
+
+    def _add_savepoint(self, signed: Signed, savepoint: Savepoint) -> bool:
+        """The newest of a worker replaces those before it."""
+        author, chunk = signed.author, savepoint.chunk
+        held = self._savepoints_of.setdefault(author, {})
+        is_full = chunk not in held and len(held) >= SAVEPOINTS_PER_WORKER_MAX
+        if not self.is_admitted(author) or self.is_closed(chunk) or savepoint.seq <= self.void_to(author) or is_full:
+            return False
+        if chunk in held:
+            if held[chunk] >= savepoint.seq:
+                return False
+            self._drop_savepoint(chunk, author)
+        held[chunk] = savepoint.seq
+        self.savepoints.setdefault(chunk, {})[author] = signed
+        return True
+
+    def _drop_savepoint(self, chunk: int, author: bytes) -> None:
+        of_chunk = self.savepoints[chunk]
+        self.remove(of_chunk.pop(author).record_id)
+        del self._savepoints_of[author][chunk]
+        if not of_chunk:
+            del self.savepoints[chunk]
 
     def _add_verdict(self, record_id: bytes, verdict: Verdict) -> bool:
         """One ban and one strike of a worker are held: of two strikes the one that voids more."""
@@ -559,6 +624,9 @@ class Ledger:
         self._checkpoint_ids[shard] = record_id
         closed = int.from_bytes(checkpoint.accepted, "little") | int.from_bytes(checkpoint.failed, "little")
         open_ = ~closed
+        for chunk in [chunk for chunk in self.savepoints if chunk // SHARD_CHUNKS == shard and self.is_closed(chunk)]:
+            for author in list(self.savepoints[chunk]):
+                self._drop_savepoint(chunk, author)
         for commit_id in list(self._by_topic.get(self.shard_topic(shard), ())):
             entry = self.commits.get(commit_id)
             if entry is not None and not open_ & mask(shard, entry[1].runs):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .desk import Desk
     from .ledger import Ledger
+    from .lineage import Rest
     from .storage import BlobStore
 
 DELIVERED_WITHIN_S = 5.0
@@ -40,6 +41,8 @@ class Held:
     commit: bytes
     """Its record's id."""
     leaves: tuple[Leaf, ...]
+    rests: tuple[Rest, ...] = ()
+    """The savepoints of others that it went on from."""
 
 
 def result_of(leaf: Leaf, blobs: BlobStore) -> bytes | None:

@@ -113,14 +113,14 @@ def check_compared(leaves: Sequence[Leaf]) -> None:
 def shown_records(
     signer: Signer, ledger: Ledger, package: bytes = b"", read: Callable[[Leaf], bytes | None] = lambda leaf: leaf.data
 ) -> Iterator[Shown]:
-    """The creator's records of a task up to its certificate, in the order they came; leases are hints and left out.
+    """The creator's records of a task up to its certificate, in the order they came, without what is but a hint.
 
     `package` is the task's code, where that says that results are compared as numbers, and `read` has the result of
     a vote, if it is here.
     """
     show = _Showing(read).result if package else None
     for signed in ledger.records():
-        if signed.kind == "lease":
+        if signed.kind in ("lease", "savepoint"):
             continue
         yield Shown(signed, package if signed.kind == "manifest" else _open(signer, ledger, signed, show))
         if signed.kind == "certificate":
@@ -234,7 +234,7 @@ def _open(signer: Signer, ledger: Ledger, signed: Signed, show: Callable[[Leaf],
 
     `show` has what stands beside a vote where results are compared as numbers.
     """
-    if signed.kind not in ("commit", "assign"):
+    if signed.kind not in ("commit", "resumed", "assign"):
         return b""
     record = parse(signed)
     try:

@@ -38,6 +38,7 @@ from .events import (
     SendFrame,
     SignalMade,
     SlotsChanged,
+    StateKept,
     StewardNamed,
     StewardRevoked,
     TaskGivenUp,
@@ -72,6 +73,7 @@ from .gossip import Gossip
 from .identity import PeerId, peer_id_of, public_key_of
 from .introductions import Introductions
 from .ledger import Ledger, task_topic
+from .lineage import rests_of
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
 from .office import CreatorsOffice, StewardsOffice
@@ -88,6 +90,7 @@ from .records import (
     Record,
     Reveal,
     Revoke,
+    Savepoint,
     Signed,
     parse,
     sign,
@@ -116,7 +119,7 @@ HELD_MAX = 4_096
 """Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed."""
 EXPIRE_EVERY_S = 5.0
 # Tuples made once: they are asked for every record.
-_SAID_BY_WORKERS = (Lease, Commit, Reveal)
+_SAID_BY_WORKERS = (Lease, Commit, Reveal, Savepoint)
 _OF_CHUNKS = (Commit, Reveal, Assign)
 _PENALTY = 10.0
 
@@ -188,7 +191,7 @@ class Peer:
         )
         self._links: dict[PeerId, _Link] = {}
         self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
-        self._begun: dict[bytes, tuple[int, ...]] = {}
+        self._begun: dict[bytes, WorkBegun] = {}
         """Chunks of tasks that we do not work for yet, with which the driver could go on."""
         self._finishing = False
         self._slots = Slots(config, lambda output: self._outputs.append(output))
@@ -243,11 +246,14 @@ class Peer:
                 self._own_task(task_id).revoke(public_key_of(steward), now)
             case RecordsRestored(records=records):
                 self._restore(records)
-            case WorkBegun(task_id=task_id, chunks=chunks):
+            case WorkBegun(task_id=task_id):
                 if task_id in self.workers:
-                    self.workers[task_id].begun(chunks)
+                    self.workers[task_id].begun(event.chunks, event.after)
                 else:
-                    self._begun[task_id] = chunks
+                    self._begun[task_id] = event
+            case StateKept(task_id=task_id, chunk=chunk, number=number, state=state):
+                if task_id in self.workers:
+                    self.workers[task_id].state_kept(chunk, number, state, now)
             case FinishRequested():
                 self._finishing = True
                 for worker in self.workers.values():
@@ -515,6 +521,10 @@ class Peer:
         if isinstance(record, _SAID_BY_WORKERS) and not self._may_speak(ledger, signed):
             self._hold(source, ledger.task, signed.author, signed)
             return
+        unknown = next((rest.maker for rest in rests_of(record) if not ledger.is_admitted(rest.maker)), None)
+        if unknown is not None:
+            self._hold(source, ledger.task, unknown, signed)
+            return
         if self._may_be_a_stewards(ledger, signed, record):
             self._hold(source, ledger.task, signed.author, signed)
             return
@@ -606,7 +616,7 @@ class Peer:
 
     def _worth_saving(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
         """A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state."""
-        if isinstance(record, Lease):
+        if isinstance(record, Lease | Savepoint):
             return False
         if ledger.task in self.creators or ledger.task in self.stewards:
             return True
@@ -651,7 +661,9 @@ class Peer:
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
         self._saved.append(ledger.signed)
         role = WorkerRole(self.config, self.signer, self._rng, ledger, self, self._blobs, self._now)
-        role.begun(self._begun.pop(ledger.task, ()))
+        begun = self._begun.pop(ledger.task, None)
+        if begun is not None:
+            role.begun(begun.chunks, begun.after)
         self.workers[ledger.task] = self._working[ledger.task] = role
         return role
 
@@ -745,7 +757,7 @@ class Peer:
         if task in self.workers:
             self.workers[task].rest()  # Whoever judges votes casts none for itself.
         records = [signed for signed in ledger.records() if signed.kind != "manifest"]
-        self._saved += [signed for signed in records if signed.kind != "lease"]
+        self._saved += [signed for signed in records if signed.kind not in ("lease", "savepoint")]
         self._saving = True
         role.restored([(signed, parse(signed)) for signed in records], self._now)
 

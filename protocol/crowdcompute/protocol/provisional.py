@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .events import Status
 from .jury import Settled, chance_of_error, margin_needed, on_trial, settle
-from .records import chunks_of
+from .records import Resumed, chunks_of
 from .tally import NO_RESULT, says_more, votes_needed
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def _cast(ledger: Ledger, epoch: int) -> _Cast:
         chunks = chunks_of(commit.shard, commit.runs)
         for chunk in chunks:
             voters.setdefault(chunk, set()).add(author)
+        if isinstance(commit, Resumed):
+            continue  # Only the creator can tell who is to blame for it, if it is wrong.
         if commit.seq <= ledger.void_to(author):
             tainted.update(chunks)  # Of a strike as well, which leaves what was committed later alone.
             continue

@@ -35,6 +35,18 @@ SEEN_MAX = 512
 COMMIT_CHUNKS_MAX = 1_024
 """Chunks of one commit: 1,024 hashes of 32 bytes still fit a record."""
 
+MAKERS_MAX = 8
+"""Whose savepoints one execution may have gone through: each is as long as a volunteer stays, mostly."""
+
+AFTER_BYTES_MAX = 4_096
+"""That many signed savepoints, one inside of the other."""
+
+KEEPERS_MAX = 3
+"""Peers that a savepoint names as those who were asked to keep it."""
+
+STATE_BYTES_MAX = 2 * 1024 * 1024
+"""The largest state that is handed on; a larger one stays with its maker."""
+
 SECRET_SEALED_BYTES = 32 + SEAL_BYTES
 """A secret key, sealed."""
 
@@ -58,6 +70,8 @@ Kind = Literal[
     "certificate",
     "delegate",
     "revoke",
+    "savepoint",
+    "resumed",
 ]
 
 Run: TypeAlias = tuple[U32, U32]
@@ -267,6 +281,30 @@ class Revoke(Body, frozen=True):
     steward: Bytes32
 
 
+class Savepoint(Body, frozen=True):
+    """How far a worker is with a chunk: who takes it over may go on from there (lineage.py).
+
+    `number` counts the savepoints that the program has written so far, and `sha256` names the state at that one. Where
+    the worker itself went on from another's savepoint, `after` is that one as it was signed.
+    """
+
+    task: Bytes32
+    shard: U32
+    seq: U53
+    chunk: U32
+    number: Annotated[int, Meta(ge=1, lt=2**32)]
+    sha256: Bytes32
+    size: Annotated[int, Meta(ge=1, le=STATE_BYTES_MAX)]
+    keepers: Annotated[tuple[Bytes32, ...], Meta(max_length=KEEPERS_MAX)]
+    after: Annotated[bytes, Meta(max_length=AFTER_BYTES_MAX)]
+
+
+class Resumed(Commit, frozen=True):
+    """A commit of one chunk, whose execution went on from the savepoint of another: `after`, as it was signed."""
+
+    after: Annotated[bytes, Meta(max_length=AFTER_BYTES_MAX)]
+
+
 Record: TypeAlias = (
     Join
     | Admit
@@ -280,6 +318,8 @@ Record: TypeAlias = (
     | CertificateBody
     | Delegate
     | Revoke
+    | Savepoint
+    | Resumed
 )
 
 _BODIES: dict[str, type[Record]] = {
@@ -295,6 +335,8 @@ _BODIES: dict[str, type[Record]] = {
     "certificate": CertificateBody,
     "delegate": Delegate,
     "revoke": Revoke,
+    "savepoint": Savepoint,
+    "resumed": Resumed,
 }
 _KINDS: dict[type, Kind] = {body: kind for kind, body in _BODIES.items()}  # type: ignore[misc]
 
@@ -322,18 +364,54 @@ def parse(signed: Signed) -> Record:
         chunks_of(record.shard, record.runs, allow_none=isinstance(record, Lease))
     if isinstance(record, Commit) and len(record.link) not in (0, 32):
         raise RemoteProtocolError("a commit's link is not a value of a chain")
+    if isinstance(record, Savepoint):
+        if shard_of(record.chunk) != record.shard:
+            raise RemoteProtocolError("a savepoint's chunk is not in its shard")
+        _check_after(record, record.chunk, record.number)
+    elif isinstance(record, Resumed):
+        ((chunk, count),) = record.runs if len(record.runs) == 1 else ((0, 0),)
+        if count != 1 or record.link or not record.after:
+            raise RemoteProtocolError("what goes on from a savepoint is one chunk, that no lot chose")
+        _check_after(record, chunk, 2**32)
     signed.__dict__["record"] = record
     return record
 
 
-def verify_signature(verifier: Verifier, signed: Signed) -> None:
-    """Check the author's signature over the bytes as they came.
+def before(record: Record) -> Signed | None:
+    """The savepoint of another that this record rests on, as it was signed."""
+    if isinstance(record, Savepoint | Resumed) and record.after:
+        return decode(record.after, Signed)
+    return None
+
+
+def _check_after(record: Savepoint | Resumed, chunk: int, number: int) -> None:
+    """What a record rests on are savepoints of its chunk, each further than the one before.
 
     Raises:
-        RemoteProtocolError: The signature does not verify.
+        RemoteProtocolError: They are not, or too many.
     """
-    if not verifier(signed.author, signed.domain, signed.body, signed.signature):
-        raise RemoteProtocolError(f"a {signed.kind} has a wrong signature")
+    makers, rest = 0, before(record)
+    while rest is not None:
+        savepoint = decode(rest.body, Savepoint) if rest.kind == "savepoint" else None
+        makers += 1
+        if savepoint is None or makers > MAKERS_MAX:
+            raise RemoteProtocolError("a record rests on what is no savepoint, or on too many")
+        if savepoint.task != record.task or savepoint.chunk != chunk or savepoint.number >= number:
+            raise RemoteProtocolError("a record rests on a savepoint of something else, or of a later moment")
+        rest, number = before(savepoint), savepoint.number
+
+
+def verify_signature(verifier: Verifier, signed: Signed) -> None:
+    """Check the author's signature over the bytes as they came, and those of the savepoints that the record rests on.
+
+    Raises:
+        RemoteProtocolError: A signature does not verify.
+    """
+    rest: Signed | None = signed
+    while rest is not None:
+        if not verifier(rest.author, rest.domain, rest.body, rest.signature):
+            raise RemoteProtocolError(f"a {rest.kind} has a wrong signature")
+        rest = before(parse(rest)) if rest.kind in ("savepoint", "resumed") else None
 
 
 def shard_of(chunk: int) -> int:

@@ -19,6 +19,7 @@ from .errors import ModuleRefused, ProtocolError, RemoteProtocolError
 from .events import CANCELLED, Status
 from .gpu import read_comparison
 from .ledger import Ledger, bit
+from .lineage import is_void, rests_of
 from .manifest import Manifest, open_manifest
 from .opening import counted_value, opened_chunks, opened_votes
 from .policy import CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, audit_strength, error_bound
@@ -41,6 +42,9 @@ CANNOT_CHECK = (
     "that the workers are different people",
 )
 CANNOT_CHECK_STEWARDS = "that audits a steward drew were drawn at random and blindly: its creator answers for it"
+CANNOT_CHECK_SAVEPOINTS = (
+    "that the savepoints are false for which workers were convicted: whoever executes the chunk can tell"
+)
 CANNOT_CHECK_MALFORMED = "that the commits of workers convicted as malformed do not open: only the creator could try"
 CANNOT_CHECK_WITHHELD = "that nobody delivered the results of votes that are shown without: whoever has one can tell"
 CANNOT_CHECK_SAMPLE = (
@@ -172,19 +176,14 @@ class _Evidence:
                 results = self.votes.setdefault(chunk, {}).setdefault(ballot.worker, set())
                 if value:
                     results.add(value)
-        self.disowned = {
-            chunk
-            for ballot in self.ballots
-            if ballot.seq <= self.tally.void.get(ballot.worker, -1)
-            for chunk in ballot.values
-        }
+        self.disowned = {chunk for ballot in self.ballots if self._is_void(ballot) for chunk in ballot.values}
         """Chunks on which a vote is void."""
         self.confirmers: dict[int, set[bytes]] = {chunk: set() for chunk in self.tally.chunks}
         """Workers whose votes for the value of an accepted chunk count."""
         for ballot in self.ballots:
             if ballot.worker in self.ledger.delegations:
                 continue  # A steward earns nothing: it chose itself.
-            if ballot.worker not in self.ledger.admits or ballot.seq <= self.tally.void.get(ballot.worker, -1):
+            if ballot.worker not in self.ledger.admits or self._is_void(ballot):
                 continue
             for chunk, value in ballot.values.items():
                 accepted = self.tally.chunks[chunk].value
@@ -218,7 +217,7 @@ class _Evidence:
             record = parse(signed)
             self.ledger.check(signed, record)
             verify_signature(verifier, signed)
-            if signed.kind == "lease" or not self.ledger.add(signed, record, 0.0):
+            if signed.kind in ("lease", "savepoint") or not self.ledger.add(signed, record, 0.0):
                 raise RemoteProtocolError(f"a {signed.kind} that no certificate rests on")
             if isinstance(record, Commit) and author != self.creator and author not in self.ledger.joins:
                 raise RemoteProtocolError("a commit of a worker that has not joined")
@@ -242,7 +241,7 @@ class _Evidence:
                     self.withheld |= any(leaf.status is Status.OK and leaf.data not in self.results for leaf in leaves)
                 if signed.author == self.creator:
                     self.cancelled.update(leaf.chunk for leaf in leaves if not leaf.value and leaf.data == _GIVEN_UP)
-                self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
+                self.ballots.append(Ballot(signed.author, record.seq, signed.record_id, values, rests_of(record)))
             case Commit():
                 self.unopened[signed.record_id] = signed.author
             case Assign(worker=worker) if signed.author != self.creator:
@@ -275,7 +274,7 @@ class _Evidence:
         """The records show what every convicted worker did, as far as others can see it."""
         caught = equivocators(self.ballots, self.same) | self.ledger.equivocators
         for worker, strike in sorted(self.ledger.strikes.items()):
-            if not any(ballot.worker == worker and ballot.seq == strike.void_to for ballot in self.ballots):
+            if not any((worker, strike.void_to) in _signed_by(ballot) for ballot in self.ballots):
                 raise DoesNotHold("a strike voids commits up to one that its worker did not sign", worker=worker)
             if not self._was_wrong(strike, range(strike.void_to + 1)):
                 raise DoesNotHold(
@@ -405,6 +404,8 @@ class _Evidence:
             open_points.append(CANNOT_CHECK_SAMPLE)
         if any(delegation.trusted for delegation in self.ledger.delegations.values()):
             open_points.append(CANNOT_CHECK_STEWARDS)
+        if any(verdict.reason == "wrong" and any(verdict.commit) for verdict in self.ledger.verdicts.values()):
+            open_points.append(CANNOT_CHECK_SAVEPOINTS)
         if self.withheld:
             open_points.append(CANNOT_CHECK_WITHHELD)
         if self.unopened:
@@ -454,16 +455,26 @@ class _Evidence:
         return (verdict is not None and verdict.is_ban) or worker in self.ledger.revoked
 
     def _was_wrong(self, verdict: Verdict, seqs: range) -> bool:
-        """Whether a commit with one of these seqs says otherwise of the verdict's chunk than the creator computed."""
+        """Whether a commit with one of these seqs says otherwise of the verdict's chunk than the creator computed.
+
+        Or, where the verdict names a savepoint, one that rests on it.
+        """
         own = self.votes.get(verdict.chunk, {}).get(self.creator, set())
         cast = (
             ballot.values.get(verdict.chunk)
             for ballot in self.ballots
-            if ballot.worker == verdict.worker and ballot.seq in seqs
+            if any(
+                rest.maker == verdict.worker and rest.savepoint == verdict.commit and rest.seq in seqs
+                for rest in ballot.rests
+            )
+            or (not any(verdict.commit) and ballot.worker == verdict.worker and ballot.seq in seqs)
         )
         return any(
             value and all(not self._is_same(verdict.chunk, value, result) for result in own) for value in cast if own
         )
+
+    def _is_void(self, ballot: Ballot) -> bool:
+        return is_void(ballot.worker, ballot.seq, ballot.rests, self.tally.void)
 
     def _counted(self, chunk: int) -> ChunkTally:
         return self.tally.chunks.get(chunk, ChunkTally(ChunkState.OPEN, None, 0, (), 0))
@@ -520,6 +531,11 @@ def _comparison(manifest: Manifest, code: bytes) -> Comparison:
     if comparison is None or sha256(code).digest() != manifest.code.sha256:
         raise DoesNotHold("what is shown beside the manifest is not the package that says how results are compared")
     return comparison
+
+
+def _signed_by(ballot: Ballot) -> set[tuple[bytes, int]]:
+    """Whose records a ballot shows, and their seqs: its author's commit, and the savepoints that it rests on."""
+    return {(ballot.worker, ballot.seq), *((rest.maker, rest.seq) for rest in ballot.rests)}
 
 
 def _plain(value: object) -> str:

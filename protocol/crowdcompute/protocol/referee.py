@@ -11,14 +11,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .events import Status
+from .lineage import as_counted, blamed, is_void
 from .opening import counted_value
-from .tally import ChunkState, ChunkTally, Vote, differ, says_more, tally_chunk
+from .tally import ChunkState, ChunkTally, Vote, counts_before, differ, tally_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .batch import Leaf
     from .gpu import Comparison
+    from .lineage import Rest
 
 
 class Referee:
@@ -66,6 +68,10 @@ class Referee:
         """All votes of workers that committed a chunk more than once."""
         self._last_seq: dict[bytes, int] = {}
         self._chunks_of: dict[bytes, set[int]] = {}
+        self._rested_on: dict[bytes, set[int]] = {}
+        """Maker -> chunks with votes that rest on a savepoint of it."""
+        self._truths: dict[bytes, bool] = {}
+        """Savepoint -> whether it is true, as an execution from scratch has shown."""
         self._assigned: dict[int, set[bytes]] = {}
         self._leaves: dict[int, dict[bytes, Leaf]] = {}
         self._copies: dict[int, dict[bytes, Leaf]] = {}
@@ -75,23 +81,19 @@ class Referee:
     def admit(self, worker: bytes) -> Iterable[int]:
         """Votes of this worker count from now on."""
         self._admitted.add(worker)
-        return self._touched(self._chunks_of.get(worker, ()))
+        return self._counted_anew(worker)
 
     def unadmit(self, worker: bytes) -> Iterable[int]:
         """Who admitted this worker was revoked: its votes wait for another admission."""
         self._admitted.discard(worker)
-        return self._touched(self._chunks_of.get(worker, ()))
+        return self._counted_anew(worker)
 
     def make_void(self, worker: bytes, to_seq: int) -> Iterable[int]:
         """No commit of this worker up to this seq counts any more; what it voted on there is tainted."""
         if to_seq <= self.void.get(worker, -1):
             return ()
         self.void[worker] = to_seq
-        chunks = self._chunks_of.get(worker, ())
-        for chunk in chunks:
-            if (chunk, worker) in self._several:
-                self._votes[chunk][worker] = self._counting(self._several[chunk, worker])
-        return self._touched(chunks)
+        return self._counted_anew(worker)
 
     def last_seq(self, worker: bytes) -> int:
         """The greatest seq that a worker has cast votes with; a strike voids what was cast until then."""
@@ -109,8 +111,8 @@ class Referee:
                 several[:] = [each._replace(assigned=True) for each in several]
         return self._touched(touched)
 
-    def cast(self, worker: bytes, leaves: Iterable[Leaf], seq: int) -> Iterable[int]:
-        """Count one opened batch."""
+    def cast(self, worker: bytes, leaves: Iterable[Leaf], seq: int, rests: tuple[Rest, ...] = ()) -> Iterable[int]:
+        """Count one opened batch; `rests` are the savepoints of others that it went on from."""
         self._last_seq[worker] = max(seq, self._last_seq.get(worker, 0))
         chunks = self._chunks_of.setdefault(worker, set())
         touched = []
@@ -129,7 +131,9 @@ class Referee:
                 if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
                     self.contradictors.add(worker)
             assigned = worker in self._assigned.get(chunk, ())
-            vote = cast[worker] = Vote(worker, value, assigned, worker in self._trusted, seq)
+            vote = cast[worker] = Vote(worker, value, assigned, worker in self._trusted, seq, rests=rests)
+            for rest in rests:
+                self._rested_on.setdefault(rest.maker, set()).add(chunk)
             if previous is not None:
                 several = self._several.setdefault((chunk, worker), [previous])
                 several.append(vote)
@@ -149,22 +153,61 @@ class Referee:
         cached = self._cache.get(chunk)
         if cached is None:
             cast = self._votes.get(chunk, {})
-            admitted = [vote for worker, vote in cast.items() if vote.trusted or worker in self._admitted]
+            admitted = [vote for vote in cast.values() if vote.trusted or vote.worker in self._admitted]
             drawn, asked = self._drawn(chunk), self._asked(chunk)
+            assigned = asked.union(self._assigned.get(chunk, ()))
             counted = [
-                vote._replace(drawn=vote.worker in drawn, assigned=vote.assigned or vote.worker in asked)
+                as_counted(
+                    vote._replace(drawn=vote.worker in drawn, assigned=vote.worker in assigned),
+                    assigned.union(drawn).__contains__,
+                )
                 for vote in admitted
-                if not self._is_void(vote)
+                if self.counts(vote)
             ]
             # Of several that settle the chunk the last one does: the creator's.
             if len(self._trusted) > 1:
                 counted.sort(key=lambda vote: vote.worker == self._creator)
-            tainted = any(self._has_void_vote(chunk, vote) for vote in admitted)
+            tainted = any(
+                self._is_void(each) and self._is_admitted(each)
+                for vote in admitted
+                for each in self._all_of(chunk, vote)
+            )
             cached = tally_chunk(
-                counted, self._replication, tainted=tainted, chunk=chunk, same=self._same, kin=self._kin
+                counted,
+                self._replication,
+                tainted=tainted,
+                chunk=chunk,
+                same=self._same,
+                kin=self._kin,
+                truth=self._truths.get,
             )
             self._cache[chunk] = cached
         return cached
+
+    def judge(self, savepoint: bytes, chunk: int, *, true: bool) -> None:
+        """An execution of the chunk from scratch has shown whether a savepoint of it is true."""
+        self._truths[savepoint] = true
+        self._touched((chunk,))
+
+    def rests(self, chunk: int) -> list[Rest]:
+        """The savepoints that votes on a chunk rest on, of which nobody has seen whether they are true."""
+        rests = {rest.savepoint: rest for vote in self.voters(chunk).values() for rest in vote.rests}
+        return [rest for savepoint, rest in sorted(rests.items()) if savepoint not in self._truths]
+
+    def is_in_doubt(self, chunk: int) -> bool:
+        """Whether a wrong vote on a settled chunk waits for its savepoints to be judged."""
+        return any(blamed(vote, self._truths.get) is None for vote in self._wrong(chunk))
+
+    def spoilt_by(self, chunk: int, worker: bytes) -> Rest | None:
+        """The false savepoint by which a worker has spoilt a vote on a chunk; None where the wrong vote is its own."""
+        found = (blamed(vote, self._truths.get) for vote in self._wrong(chunk))
+        rests = [rest for maker, rest in filter(None, found) if maker == worker and rest is not None]
+        return min(rests, key=lambda rest: (rest.seq, rest.savepoint), default=None)
+
+    def parties(self, chunk: int) -> set[bytes]:
+        """Whose work the votes on a chunk are: of those who voted, and whose savepoints they went on from."""
+        voters = self.voters(chunk)
+        return {*voters, *(rest.maker for vote in voters.values() for rest in vote.rests)}
 
     def look_again(self, chunks: Iterable[int]) -> Iterable[int]:
         """Votes on these chunks may count for more, or less, than they did."""
@@ -180,7 +223,7 @@ class Referee:
 
     def counts(self, vote: Vote) -> bool:
         """Whether the tally heeds one of `voters`."""
-        return (vote.trusted or vote.worker in self._admitted) and not self._is_void(vote)
+        return self._is_admitted(vote) and not self._is_void(vote)
 
     def is_executed(self, chunk: int) -> bool:
         """Whether somebody whose word settles chunks has voted on this one."""
@@ -193,7 +236,9 @@ class Referee:
 
     def is_disowned(self, chunk: int) -> bool:
         """Whether a vote on a chunk is void, be its author admitted or not."""
-        return any(self._has_void_vote(chunk, vote) for vote in self._votes.get(chunk, {}).values())
+        return any(
+            map(self._is_void, [each for vote in self.voters(chunk).values() for each in self._all_of(chunk, vote)])
+        )
 
     def is_same(self, chunk: int, one: bytes, other: bytes) -> bool:
         """Whether two values that were voted for are one result."""
@@ -221,11 +266,7 @@ class Referee:
         return [
             worker
             for worker, vote in self._votes.get(chunk, {}).items()
-            if vote.value
-            and self.is_same(chunk, vote.value, value)
-            and not vote.trusted
-            and worker in self._admitted
-            and not self._is_void(vote)
+            if vote.value and self.is_same(chunk, vote.value, value) and not vote.trusted and self.counts(vote)
         ]
 
     def voted_chunks(self, worker: bytes) -> Iterable[int]:
@@ -255,18 +296,41 @@ class Referee:
             close = self._close[pair] = self._comparison.is_same(pair[0], left, pair[1], right)
         return close
 
-    def _is_void(self, vote: Vote) -> bool:
-        return vote.seq <= self.void.get(vote.worker, -1)
+    def _wrong(self, chunk: int) -> list[Vote]:
+        """Votes that count and differ from what somebody trusted computed, where they rest on savepoints."""
+        tally = self.chunk(chunk)
+        if tally.state is not ChunkState.AGREED or tally.value is None or not self.has_own_result(chunk):
+            return []
+        return [
+            vote
+            for vote in self.voters(chunk).values()
+            if vote.rests and vote.value and self.counts(vote) and not self.is_same(chunk, vote.value, tally.value)
+        ]
 
-    def _has_void_vote(self, chunk: int, vote: Vote) -> bool:
-        """Whether this vote, or another one by its author on the chunk, is void."""
-        return self._is_void(vote) or any(map(self._is_void, self._several.get((chunk, vote.worker), ())))
+    def _counted_anew(self, worker: bytes) -> list[int]:
+        """Of a worker's votes, and of those that rest on savepoints of it, others may count now; their chunks."""
+        chunks = self._chunks_of.get(worker, set()) | self._rested_on.get(worker, set())
+        for chunk, voter in [key for key in self._several if key[0] in chunks]:
+            self._votes[chunk][voter] = self._counting(self._several[chunk, voter])
+        return self._touched(sorted(chunks))
+
+    def _is_admitted(self, vote: Vote) -> bool:
+        if vote.trusted:
+            return True
+        return vote.worker in self._admitted and all(rest.maker in self._admitted for rest in vote.rests)
+
+    def _is_void(self, vote: Vote) -> bool:
+        return is_void(vote.worker, vote.seq, vote.rests, self.void)
+
+    def _all_of(self, chunk: int, vote: Vote) -> Iterable[Vote]:
+        """This vote, and all others by its author on the chunk."""
+        return self._several.get((chunk, vote.worker), (vote,))
 
     def _counting(self, votes: list[Vote]) -> Vote:
-        """Of one worker's votes on one chunk the one that counts: the one that says most of those that are not void."""
+        """Of one worker's votes on one chunk the one that counts: of those that do the one that says most."""
         best = votes[0]
         for vote in votes[1:]:
-            if self._is_void(best) or (not self._is_void(vote) and says_more(vote.value, best.value)):
+            if not self.counts(best) or (self.counts(vote) and counts_before(vote, best)):
                 best = vote
         return best
 

@@ -15,6 +15,8 @@ A pure function of the set, evaluated in strata so that nothing depends on arriv
 
 Only the creator can open sealed batches. For everybody else a vote has no value, and a chunk is OPEN or SEALED.
 
+Votes that rest on each other's savepoints are one vote (lineage.py), and void as soon as one of those is.
+
 Values are equal or not, but for tasks whose results are compared with a tolerance (spec/gpu.md, "Comparators"). There
 `same` says which values of a chunk are one result; that is symmetric and not transitive, so one value stands for all
 (`_pivot`) or none does. Of some of them `kin` says in which class of devices a value was computed (spec/gpu.md,
@@ -27,10 +29,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from .lineage import as_counted, blamed, is_void, lineages
 from .records import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from .lineage import Rest
 
 Same: TypeAlias = Callable[[int, bytes, bytes], bool]
 """Whether two different values of a chunk are one result."""
@@ -65,6 +70,8 @@ class Vote(NamedTuple):
     seq: int = 0
     """Of the commit it was cast in."""
     drawn: bool = False
+    rests: tuple[Rest, ...] = ()
+    """The savepoints of others that its execution went on from."""
 
 
 NO_RESULT = b""
@@ -81,7 +88,7 @@ class ChunkTally(NamedTuple):
     missing: int
     """Votes still needed."""
     offenders: tuple[bytes, ...]
-    """Workers whose counted vote differs from the creator's own execution."""
+    """Workers whose counted vote, or savepoint that one rests on, differs from the creator's own execution."""
     extra: int
     """Assigned votes that agree beyond what the quorum needed: audits."""
 
@@ -96,6 +103,11 @@ def differ(chunk: int, one: bytes, other: bytes) -> bool:
     return False
 
 
+def _is_true(savepoint: bytes) -> bool | None:
+    """Of records alone nobody can tell whether a savepoint is true: then a wrong vote is its author's."""
+    return True
+
+
 def tally_chunk(
     votes: Iterable[Vote],
     replication: int,
@@ -104,8 +116,12 @@ def tally_chunk(
     chunk: int = 0,
     same: Same = differ,
     kin: Kin | None = None,
+    truth: Callable[[bytes], bool | None] = _is_true,
 ) -> ChunkTally:
-    """The state of one chunk from the votes that count on it. The order of `votes` does not matter."""
+    """The state of one chunk from the votes that count on it. The order of `votes` does not matter.
+
+    `truth` says whether a savepoint is true, or None while nobody has seen.
+    """
     needed = votes_needed(replication, tainted=tainted)
     by_value: dict[bytes, list[Vote]] = {}
     sealed = no_results = 0
@@ -123,7 +139,8 @@ def tally_chunk(
         if trusted == NO_RESULT:
             return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
         others = (value for value in by_value if value != trusted and not same(chunk, value, trusted))
-        offenders = sorted(vote.worker for value in others for vote in by_value[value])
+        blame = (blamed(vote, truth) for value in others for vote in by_value[value])
+        offenders = sorted({found[0] for found in blame if found is not None})
         return ChunkTally(ChunkState.AGREED, trusted, 0, tuple(offenders), 0)
     if by_value:
         if kin is not None:
@@ -132,7 +149,7 @@ def tally_chunk(
         if value is None:
             return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
         cast = [vote for votes in by_value.values() for vote in votes]
-        assigned = sum(vote.assigned for vote in cast)
+        assigned = _asked(cast)
         weight = _weight(cast)
         if weight >= needed:
             return ChunkTally(ChunkState.AGREED, value, 0, (), min(weight - needed, assigned))
@@ -161,14 +178,21 @@ def _tally_classes(
     agreed = next((value for value in values if weights[value] >= needed), None)
     if agreed is None:
         return ChunkTally(ChunkState.SEALED, None, needed - max(weights.values()), (), 0)
-    asked = {value: sum(vote.assigned for vote in by_value[value]) for value in values}
+    asked = {value: _asked(by_value[value]) for value in values}
     extra = min(weights[agreed] - needed, asked[agreed])
     return ChunkTally(ChunkState.AGREED, agreed, 0, (), extra + sum(asked.values()) - asked[agreed])
 
 
 def _weight(votes: Sequence[Vote]) -> int:
-    """Of votes that workers chose themselves only one counts."""
-    return min(len(votes), sum(vote.assigned or vote.drawn for vote in votes) + 1)
+    """A lineage is one vote, and of those that workers chose themselves only one counts."""
+    apart = lineages(votes)
+    chosen = sum(any(vote.assigned or vote.drawn for vote in lineage) for lineage in apart)
+    return min(len(apart), chosen + 1)
+
+
+def _asked(votes: Sequence[Vote]) -> int:
+    """Lineages with a vote that was asked for and rests on nobody's savepoint."""
+    return sum(any(vote.assigned for vote in lineage) for lineage in lineages(votes))
 
 
 def _pivot(chunk: int, values: Collection[bytes], same: Same) -> bytes | None:
@@ -190,6 +214,7 @@ class Ballot(NamedTuple):
     seq: int
     commit: bytes
     values: Mapping[int, bytes | None]
+    rests: tuple[Rest, ...] = ()
 
 
 class Tally(NamedTuple):
@@ -235,33 +260,50 @@ def tally(
 
     `convicted` says of each worker with a verdict up to which seq its commits are void.
     """
+    admitted = frozenset(admitted)
     void = dict(convicted) | dict.fromkeys(equivocators(ballots, same), EVERYTHING)
     votes: dict[int, dict[bytes, Vote]] = {}
     tainted: set[int] = set()
     for ballot in ballots:
         trusted = ballot.worker == creator
-        if not trusted and ballot.worker not in admitted:
+        if not trusted and not {ballot.worker, *(rest.maker for rest in ballot.rests)} <= admitted:
             continue
-        if ballot.seq <= void.get(ballot.worker, -1):
+        if is_void(ballot.worker, ballot.seq, ballot.rests, void):
             tainted.update(ballot.values)
             continue
         for chunk, value in ballot.values.items():
             cast = votes.setdefault(chunk, {})
             previous = cast.get(ballot.worker)
+            asked = (ballot.worker, chunk)
+            vote = Vote(ballot.worker, value, asked in assigned, trusted, ballot.seq, asked in drawn, ballot.rests)
             # Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
-            if previous is None or says_more(value, previous.value):
-                asked = (ballot.worker, chunk)
-                cast[ballot.worker] = Vote(ballot.worker, value, asked in assigned, trusted, ballot.seq, asked in drawn)
+            if previous is None or counts_before(vote, previous):
+                cast[ballot.worker] = vote
     touched = votes.keys() | tainted
+
+    def counted(chunk: int) -> list[Vote]:
+        def is_chosen(worker: bytes) -> bool:
+            return (worker, chunk) in assigned or (worker, chunk) in drawn
+
+        return [as_counted(vote, is_chosen) for vote in votes.get(chunk, {}).values()]
+
     return Tally(
         void,
         {
-            chunk: tally_chunk(
-                votes.get(chunk, {}).values(), replication, tainted=chunk in tainted, chunk=chunk, same=same, kin=kin
-            )
+            chunk: tally_chunk(counted(chunk), replication, tainted=chunk in tainted, chunk=chunk, same=same, kin=kin)
             for chunk in sorted(touched)
         },
     )
+
+
+def counts_before(vote: Vote, other: Vote) -> bool:
+    """Whether of two votes of one worker on one chunk this one counts.
+
+    Of two that say the same it is the one that rests on more: nobody's vote becomes independent by being cast again.
+    """
+    if says_more(vote.value, other.value):
+        return True
+    return not says_more(other.value, vote.value) and vote.rests > other.rests
 
 
 def says_more(value: bytes | None, than: bytes | None) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .batch import BATCH_BYTES_MAX, DETAIL_BYTES_MAX, Leaf, leaf_bytes, seal_commit
 from .events import ChunkOutcome, Status
 from .identity import NONCE_BYTES
-from .records import COMMIT_CHUNKS_MAX, Commit, shard_of
+from .records import COMMIT_CHUNKS_MAX, Commit, Resumed, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,13 +38,14 @@ def commits_of(
     epoch: int = 0,
     link: bytes = b"",
     onward: bool = False,
+    after: Callable[[int], bytes] = lambda chunk: b"",
 ) -> list[tuple[Commit, list[Leaf]]]:
     """Commits over these outcomes, as few as their size allows, each of one shard.
 
     Results longer than `inline_bytes` are put into the blob store first, so that whoever is told their hash can have
     them. With `custodians` (the keys of those that are asked to keep them, perhaps none as yet) they are put there
     sealed as well, so that others can keep them unread. Results that go `onward` to another task are blobs whatever
-    their size.
+    their size. A chunk whose execution rests on the savepoint of another, `after`, has a commit of its own.
     """
     commits: list[tuple[Commit, list[Leaf]]] = []
     batch: list[Leaf] = []
@@ -61,7 +64,8 @@ def commits_of(
             epoch=epoch,
             link=link,
         )
-        commits.append((commit, batch))
+        rest = after(batch[0].chunk)
+        commits.append((Resumed(**msgspec.structs.asdict(commit), after=rest) if rest else commit, batch))
 
     def seal_result(data: bytes) -> bytes:
         if custodians is None:
@@ -77,6 +81,8 @@ def commits_of(
             blobs.put(leaf.digest, leaf.data)
         if batch and (
             shard_of(batch[0].chunk) != shard_of(leaf.chunk)
+            or after(batch[0].chunk)
+            or after(leaf.chunk)
             or len(batch) == COMMIT_CHUNKS_MAX
             or batch_bytes + leaf_bytes(leaf) > BATCH_BYTES_MAX
         ):

@@ -24,6 +24,7 @@ from .events import ChunkInput, ChunkOutcome, Notable, Status
 from .following import BATCHES_LEFT, Following
 from .frames import Keep, Kept
 from .giving import Giving
+from .handover import Handover, StateLacking
 from .keeping import Keeping
 from .leasing import Leasing
 from .ledger import find_work, task_topic
@@ -39,6 +40,7 @@ from .records import (
     Lease,
     Record,
     Revoke,
+    Savepoint,
     Signed,
     Verdict,
     chunks_of,
@@ -121,6 +123,9 @@ class WorkerRole:
         self._voted: set[int] = set()
         self._giving = Giving(config, rng, ledger, desk, blobs, now)
         self._earning = Earning(config, ledger, desk, blobs)
+        self._handover = Handover(config, signer, rng, ledger, desk, self._next_seq)
+        self._from_scratch: set[int] = set()
+        """Chunks that we were asked for in order to hear nobody's word but ours."""
         self._standing_in = StandingIn(config, signer, rng, ledger, desk)
         self._drawn: Draw | None = None
         """What lots chose for the job that is about to start."""
@@ -157,9 +162,17 @@ class WorkerRole:
                     self._voted.update(chunks_of(record.shard, record.runs))
                     self._remember_made(record, now)
 
-    def begun(self, chunks: Sequence[int]) -> None:
-        """We were on these chunks before we paused, or in an earlier life."""
+    def begun(self, chunks: Sequence[int], after: Sequence[bytes] | None = None) -> None:
+        """We were on these chunks before we paused, or in an earlier life: then `after` is what it went on from."""
         self._begun.update((chunk, None) for chunk in chunks if chunk < self.ledger.manifest.chunks)
+        if after is not None:
+            for number, chunk in enumerate(chunks):
+                self._handover.begun(chunk, after[number] if after else b"")
+
+    def state_kept(self, chunk: int, number: int, state: bytes, now: float) -> None:
+        """The driver has kept a state of a chunk that it executes for us."""
+        custodians = self._giving.custodians(now) if chunk in self._running() else ()
+        self._handover.saved(chunk, number, state, custodians, now)
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken somebody's record."""
@@ -177,6 +190,8 @@ class WorkerRole:
                     self.state = WorkerState.DONE
                 detail = record.reason if record.is_ban else "a strike"
                 self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=record.chunk, peer=worker, detail=detail)
+            case Savepoint():
+                self._keeping.superseded(signed.author, record)
             case Verdict() | Revoke():
                 self.look_again(now)
             case Checkpoint() if self.ledger.creator_equivocated:
@@ -216,13 +231,16 @@ class WorkerRole:
             RemoteProtocolError: What it asks for cannot be a result of this task.
         """
         if isinstance(frame, Kept):
-            self._giving.answered(peer_id, frame, now)
+            if not self._handover.answered(peer_id, frame, now):
+                self._giving.answered(peer_id, frame, now)
         else:
             willing = not (self.done or self._resting or self._finishing) and now < self._expires_at
             self._keeping.asked(peer_id, frame, now, willing=willing)
 
     def kept_arrived(self, sealed: bytes, here: bool, now: float) -> None:
-        """A sealed result is here, or cannot be had: perhaps one we promised to keep."""
+        """What we promised to keep is here or cannot be had, or a state that we are to go on from."""
+        if self._handover.arrived(sealed, here=here, keep=self._keeping.keeps):
+            self._inputs_came = True
         self._keeping.arrived(sealed, here=here)
 
     def executed(self, job: int, outcomes: tuple[ChunkOutcome, ...], seconds: float, now: float) -> None:
@@ -234,7 +252,9 @@ class WorkerRole:
         self._nothing_until = now
         self._urgent.difference_update(outcome.chunk for outcome in outcomes)
         self._sizer.finished(len(outcomes), seconds)
-        self._vote(outcomes, now, draw)
+        useless = [it.chunk for it in outcomes if it.status is Status.NO_RESULT and self._handover.failed(it.chunk)]
+        self._assigned.update(dict.fromkeys(useless))
+        self._vote([outcome for outcome in outcomes if outcome.chunk not in useless], now, draw)
 
     def look_again(self, now: float) -> None:
         """Leases were released or chunks reopened: there may be something to pick."""
@@ -314,7 +334,12 @@ class WorkerRole:
         results: list[ResultRef] = []
         for chunk in chunks:
             try:
-                batch.append(ChunkInput(chunk, self._reader.read(chunk), seed(self.ledger.task, chunk)))
+                data = self._reader.read(chunk)
+                resumed = self._handover.take(chunk, now) if self._may_go_on(chunk, now) else None
+                state, after = (resumed.state, resumed.after) if resumed is not None else (b"", b"")
+                batch.append(ChunkInput(chunk, data, seed(self.ledger.task, chunk), state, after))
+            except StateLacking:
+                self._waiting[chunk] = None
             except _InputsLacking as lacking:
                 self._waiting[chunk] = None
                 pieces |= lacking.pieces
@@ -327,10 +352,10 @@ class WorkerRole:
         self._vote(unreadable, now, self._drawn)
         self._gathering.let_go({ref.sha256 for ref in results}, self._giving.holds)
         if self._waiting:
-            assert self.ledger.manifest.inputs is not None
             self._lease_changed = True
             self._gathering.fetch(results)
             if pieces:
+                assert self.ledger.manifest.inputs is not None
                 self._desk.fetch_pieces(self.ledger.manifest.inputs, pieces)
         return batch or None
 
@@ -440,6 +465,9 @@ class WorkerRole:
                 self._assigned[chunk] = None
                 if request.urgent:
                     self._urgent.add(chunk)
+                    self._from_scratch.discard(chunk)
+                else:
+                    self._from_scratch.add(chunk)
         self._few_since = None
         # Started at once it is leased at once; behind running work it can wait for company.
         self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
@@ -467,13 +495,21 @@ class WorkerRole:
             epoch=draw.epoch if draw is not None else self._standing_in.epoch(now),
             link=draw.link if draw is not None else b"",
             onward=self.ledger.manifest.onward,
+            after=self._handover.after,
         )
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)
             for leaf in leaves:
+                self._handover.ended(leaf.chunk)
+                self._from_scratch.discard(leaf.chunk)
                 self._voted.add(leaf.chunk)
                 self.votes += leaf.status is not Status.NO_RESULT
                 self._giving.made(leaf, now)
+
+    def _may_go_on(self, chunk: int, now: float) -> bool:
+        """Whether somebody else's savepoint may do for a chunk: not where our own word alone is wanted."""
+        is_ours_alone = self._drawn is not None or chunk in self._from_scratch
+        return not is_ours_alone and self.ledger.absence(self._standing_in.epoch(now)) is None
 
     def _running(self) -> set[int]:
         return {chunk for chunks in self._jobs.values() for chunk in chunks}.union(self._waiting)
@@ -571,6 +607,7 @@ class WorkerRole:
         """A checkpoint says the creator has these results: ours need not be kept any longer."""
         self._giving.release(now)
         self._keeping.release()
+        self._handover.release()
         for chunk in [chunk for chunk in self._assigned if self.ledger.is_closed(chunk)]:
             # An accepted chunk may still be wanted as an audit; only failed ones are not.
             if not self.ledger.is_accepted(chunk):
@@ -590,6 +627,7 @@ class WorkerRole:
         self._gathering.let_go((), self._giving.holds)
         self._giving.release_all()
         self._keeping.release_all()
+        self._handover.release_all()
 
     def _remember_made(self, commit: Commit, now: float) -> None:
         try:

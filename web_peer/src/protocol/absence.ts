@@ -90,7 +90,7 @@ export class Absences {
   /** The ledger has added a record. */
   added(id: Hex, signed: Signed, record: LedgerRecord): void {
     const author = hex(signed.author);
-    if (record.kind !== "lease" && record.kind !== "assign") this.version++;
+    if (record.kind !== "lease" && record.kind !== "assign" && record.kind !== "savepoint") this.version++;
     switch (record.kind) {
       case "join":
         this.lots.anchored(author);

@@ -8,6 +8,7 @@ import { equal, hex } from "./bytes";
 import { RemoteProtocolError } from "./errors";
 import { joiningWork } from "./joining";
 import { type Ledger, WORKERS_MAX } from "./ledger";
+import { restsOf } from "./lineage";
 import {
   type Checkpoint,
   CREDITS_BYTES_MAX,
@@ -40,6 +41,9 @@ export function mayEnter(ledger: Ledger, signed: Signed, record: LedgerRecord): 
  */
 export function checkRecord(ledger: Ledger, signed: Signed, record: LedgerRecord): void {
   if (!equal(record.task, ledger.task)) throw new RemoteProtocolError("a record of another task");
+  if ((signed.kind === "savepoint" || signed.kind === "resumed") && ledger.manifest.runtime !== "wasm") {
+    throw new RemoteProtocolError(`a ${signed.kind} in a task whose chunks are executed whole`);
+  }
   switch (record.kind) {
     case "join":
       if (joiningWork(record, signed.author) < ledger.manifest.policy.powBits) {
@@ -58,11 +62,22 @@ export function checkRecord(ledger: Ledger, signed: Signed, record: LedgerRecord
       if (record.kind === "lease" && record.home >= ledger.shards) {
         throw new RemoteProtocolError("a lease names a home shard the task does not have");
       }
+      if (record.kind === "commit" && restsOf(record).some(({ maker }) => !ledger.joins.has(maker))) {
+        throw new RemoteProtocolError("a commit rests on a savepoint of who has not joined");
+      }
       if (record.kind === "commit" && record.seq === EVERYTHING) {
         throw new RemoteProtocolError("a commit with the last seq there is: no strike could end before it");
       }
       break;
     }
+    case "savepoint":
+      if (record.chunk >= ledger.manifest.chunks) {
+        throw new RemoteProtocolError("a savepoint of a chunk that the task does not have");
+      }
+      if (record.seq === EVERYTHING) {
+        throw new RemoteProtocolError("a savepoint with the last seq there is: no strike could end before it");
+      }
+      break;
     default:
       if (
         !equal(signed.author, ledger.manifest.creator) &&

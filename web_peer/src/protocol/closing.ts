@@ -13,6 +13,7 @@ import { hex, type Hex } from "./bytes";
 import type { Manifest } from "./manifest";
 import type { Referee } from "./referee";
 import type { Rng } from "./rng";
+import { partiesOf } from "./tally";
 
 export type TaskState = "running" | "auditing" | "closed";
 
@@ -68,11 +69,12 @@ export class Closing {
   agreed(chunk: number): void {
     const voters = this.referee.voters(chunk);
     if (voters.has(this.creator)) return;
+    const parties = new Set([...voters.values()].flatMap((vote) => [...partiesOf(vote)]));
     let vetted = Infinity;
-    for (const worker of voters.keys()) vetted = Math.min(vetted, this.vetted.get(worker) ?? 0);
+    for (const worker of parties) vetted = Math.min(vetted, this.vetted.get(worker) ?? 0);
     const drawn = this.auditor.agreed(chunk, vetted === Infinity ? 0 : vetted);
     if (drawn === 0) return;
-    for (const worker of voters.keys()) this.vetted.set(worker, (this.vetted.get(worker) ?? 0) + drawn);
+    for (const worker of parties) this.vetted.set(worker, (this.vetted.get(worker) ?? 0) + drawn);
   }
 
   /** Audits this chunk still needs. */

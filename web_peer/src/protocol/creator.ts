@@ -31,6 +31,7 @@ import type { Keep, Kept } from "./frames";
 import { readComparison } from "./gpu/package";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger } from "./ledger";
+import { restsOf } from "./lineage";
 import type { Manifest } from "./manifest";
 import { type Held, Named } from "./named";
 import { Gathering } from "./onward";
@@ -222,6 +223,7 @@ export class CreatorRole implements Custodial {
         break;
       case "beacon":
       case "checkpoint":
+      case "savepoint":
         break;
       case "certificate":
         this.state = "closed";
@@ -414,7 +416,7 @@ export class CreatorRole implements Custodial {
     if (leaves.some((leaf) => leaf.sealed.length > 0)) {
       this.collecting.keptBy(author, custodiansOf(this.signer, sealKey, commit));
     }
-    const whole: Held = { author, seq: commit.seq, commit: recordId(signed), leaves };
+    const whole: Held = { author, seq: commit.seq, commit: recordId(signed), leaves, rests: restsOf(commit) };
     this.counted(this.package.length > 0 ? this.named.take(whole, !this.isRestoring, now) : [whole], now);
     if (commit.link.length > 0 && !this.lots.isLinked(author)) {
       this.review(this.referee.lookAgain(this.referee.votedChunks(author)), now);
@@ -427,9 +429,9 @@ export class CreatorRole implements Custodial {
   }
 
   /** Count a commit of which everything is here that counting takes. */
-  private cast({ author, seq, commit, leaves }: Held, now: number): void {
+  private cast({ author, seq, commit, leaves, rests }: Held, now: number): void {
     const first = leaves[0]!.chunk;
-    const touched = this.referee.cast(author, leaves, seq);
+    const touched = this.referee.cast(author, leaves, seq, rests);
     this.certifying.changed(first, now);
     if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
       this.convict(author, "equivocated", first, commit, now);

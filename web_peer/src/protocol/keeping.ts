@@ -1,5 +1,5 @@
 /**
- * Results of others that we keep for them, sealed, until the creator has them (spec/ledger.md, "Custody").
+ * Results and savepoints of others that we keep for them, sealed, until the creator has them (spec/ledger.md, "Custody").
  *
  *     asked:  keep --room?--> FETCHING --here--> KEPT --chunk closed, task certified or expired--> let go
  *                    '--no--> refused   '--failed--> refused
@@ -15,6 +15,7 @@ import type { Keep } from "./frames";
 import { ASKED_MAX } from "./giving";
 import { type PeerId, publicKeyOf, SEAL_BYTES } from "./identity";
 import type { Ledger } from "./ledger";
+import { type Savepoint, STATE_BYTES_MAX } from "./records";
 
 /** What the smallest counts as, so that a flood of small ones fills the quota before it fills the memory. */
 const KEPT_BYTES_MIN = 4_096;
@@ -34,6 +35,8 @@ export class Keeping {
   private bytes = 0;
   private readonly held = new Map<Hex, Held>();
   private readonly coming = new Map<Hex, Held>();
+  /** Worker and chunk -> the savepoint that it told of last. */
+  private readonly states = new Map<string, Hex>();
 
   constructor(
     private readonly config: ProtocolConfig,
@@ -48,7 +51,8 @@ export class Keeping {
    */
   asked(peerId: PeerId, frame: Keep, isWilling: boolean, now: number): void {
     const { chunks, limits } = this.ledger.manifest;
-    if (frame.chunk >= chunks || frame.size < SEAL_BYTES || frame.size > limits.outputBytes + SEAL_BYTES) {
+    const sizeMax = Math.max(limits.outputBytes + SEAL_BYTES, STATE_BYTES_MAX);
+    if (frame.chunk >= chunks || frame.size < SEAL_BYTES || frame.size > sizeMax) {
       throw new RemoteProtocolError("asked to keep what cannot be a result of this task");
     }
     const digest = hex(frame.sha256);
@@ -75,8 +79,18 @@ export class Keeping {
     else this.letGo(digest, held);
   }
 
+  /** A worker tells of a savepoint: nobody goes on from the one of that chunk that it told of before. */
+  superseded(maker: Uint8Array, { chunk, sha256 }: Savepoint): void {
+    const key = `${hex(maker)} ${chunk}`;
+    const former = this.states.get(key);
+    this.states.set(key, hex(sha256));
+    const held = former === undefined || former === hex(sha256) ? undefined : this.held.get(former);
+    if (held !== undefined) this.letGo(former!, held);
+  }
+
   /** A checkpoint came: what is closed need not be kept any longer. */
   release(): void {
+    for (const key of this.states.keys()) if (this.ledger.isClosed(Number(key.split(" ")[1]))) this.states.delete(key);
     for (const [digest, held] of this.held) if (this.ledger.isClosed(held.chunk)) this.letGo(digest, held);
   }
 

@@ -14,6 +14,7 @@
 
 import type { Absences } from "./absence";
 import { hex, type Hex } from "./bytes";
+import { restsOf } from "./lineage";
 import type { Manifest } from "./manifest";
 import {
   EVERYTHING,
@@ -27,6 +28,7 @@ import {
   recordId,
   recordKey,
   type Runs,
+  type Savepoint,
   SHARD_CHUNKS,
   type Signed,
   type Verdict,
@@ -35,6 +37,9 @@ import {
 export const WORKERS_MAX = 100_000;
 /** Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory. */
 export const LEASES_PER_WORKER_MAX = 64;
+
+/** Chunks of which one worker's savepoints are held: an honest one is on as many as it has cores, mostly. */
+const SAVEPOINTS_PER_WORKER_MAX = 16;
 
 /**
  * Workers not admitted yet whose commits are taken, and bytes of commits of each and of all: what a flood of identities
@@ -80,8 +85,9 @@ interface Held {
   readonly signed: Signed;
 }
 
-/** Whose commit, and its seq. */
-type Ballot = readonly [Hex, number];
+/** Whose work a commit is, its author first, and the seqs of what they signed. */
+type Party = readonly [Hex, number];
+type Parties = readonly [Party, ...Party[]];
 
 const NOBODY: readonly never[] = [];
 const NO_LEASES: readonly LiveLease[] = [];
@@ -115,8 +121,10 @@ export class Ledger {
   private readonly leased = new Map<number, readonly LiveLease[]>();
   /** Author -> seq -> the first commit seen with it. */
   private readonly seqs = new Map<Hex, Map<number, Hex>>();
-  /** Chunk -> authors and seqs of its commits. */
-  private readonly votersOf = new Map<number, readonly Ballot[]>();
+  /** Of each commit on a chunk whose work it is. */
+  private readonly votersOf = new Map<number, readonly Parties[]>();
+  /** Worker -> chunk -> how far it says it was with it: the newest, of chunks that are not closed. */
+  private readonly savepoints = new Map<Hex, Map<number, { readonly seq: number; readonly id: Hex }>>();
   readonly voidTos = new Map<Hex, number>();
   private readonly strikeIds = new Map<Hex, Hex>();
   private readonly guestBytes = new Map<Hex, number>();
@@ -151,6 +159,7 @@ export class Ledger {
       case "commit":
       case "reveal":
       case "assign":
+      case "savepoint":
         return this.shardTopic(record.shard);
       default:
         return this.taskKey;
@@ -207,7 +216,7 @@ export class Ledger {
   /** Workers with a commit on this chunk that is not void. */
   voters(chunk: number): Hex[] {
     const counting = (this.votersOf.get(chunk) ?? NOBODY).filter(this.counts);
-    return [...new Set(counting.map(([worker]) => worker))];
+    return [...new Set(counting.map(([[worker]]) => worker))];
   }
 
   /** Whether `voters` names anybody. */
@@ -215,7 +224,7 @@ export class Ledger {
     return (this.votersOf.get(chunk) ?? NOBODY).some(this.counts);
   }
 
-  private readonly counts = ([worker, seq]: Ballot): boolean => seq > this.voidTo(worker);
+  private readonly counts = (parties: Parties): boolean => parties.every(([worker, seq]) => seq > this.voidTo(worker));
 
   isAccepted(chunk: number): boolean {
     const checkpoint = this.checkpoints.get(Math.floor(chunk / SHARD_CHUNKS));
@@ -329,6 +338,8 @@ export class Ledger {
       case "assign":
         this.assignedAt.set(id, now);
         return true;
+      case "savepoint":
+        return this.addSavepoint(id, hex(signed.author), record);
       default:
         return false;
     }
@@ -377,12 +388,27 @@ export class Ledger {
       this.voidTos.set(author, EVERYTHING);
       this.releaseLeases(author);
     }
-    const ballot: Ballot = [author, commit.seq];
+    const ballot: Parties = [[author, commit.seq], ...restsOf(commit).map(({ maker, seq }): Party => [maker, seq])];
     for (const [start, count] of commit.runs) {
       for (let chunk = start; chunk < start + count; chunk++) {
         this.votersOf.set(chunk, [...(this.votersOf.get(chunk) ?? NOBODY), ballot]);
       }
     }
+  }
+
+  /** The newest of a worker replaces those before it. */
+  private addSavepoint(id: Hex, author: Hex, { chunk, seq }: Savepoint): boolean {
+    let held = this.savepoints.get(author);
+    if (held === undefined) this.savepoints.set(author, (held = new Map()));
+    const former = held.get(chunk);
+    const isFull = former === undefined && held.size >= SAVEPOINTS_PER_WORKER_MAX;
+    if (!this.isAdmitted(author) || this.isClosed(chunk) || seq <= this.voidTo(author) || isFull) return false;
+    if (former !== undefined) {
+      if (former.seq >= seq) return false;
+      this.remove(former.id);
+    }
+    held.set(chunk, { seq, id });
+    return true;
   }
 
   /** One ban and one strike of a worker are held: of two strikes the one that voids more. */
@@ -419,6 +445,13 @@ export class Ledger {
     }
     this.checkpoints.set(shard, checkpoint);
     this.checkpointIds.set(shard, id);
+    for (const held of this.savepoints.values()) {
+      for (const [chunk, savepoint] of held) {
+        if (!this.isClosed(chunk)) continue;
+        held.delete(chunk);
+        this.remove(savepoint.id);
+      }
+    }
     for (const commitId of this.recordIds(this.shardTopic(shard))) {
       const held = this.commits.get(commitId);
       if (held !== undefined && this.areClosed(held.commit.runs)) {

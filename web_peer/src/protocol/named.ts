@@ -13,6 +13,7 @@ import { type Leaf, makeLeaf } from "./batch";
 import { fromHex, hex, type Hex } from "./bytes";
 import type { Desk } from "./desk";
 import { Status } from "./events";
+import type { Rest } from "./lineage";
 import { isNamed } from "./opening";
 import type { Copy } from "./reclaiming";
 import type { Stewards } from "./stewards";
@@ -30,6 +31,8 @@ export interface Held {
   /** Its record's id. */
   readonly commit: Uint8Array;
   readonly leaves: readonly Leaf[];
+  /** The savepoints of others that it went on from. */
+  readonly rests: readonly Rest[];
 }
 
 /** The named results of one task of ours whose results are compared as numbers. */

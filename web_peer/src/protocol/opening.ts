@@ -87,7 +87,8 @@ export function checkCompared(leaves: readonly Leaf[]): void {
 }
 
 /**
- * The creator's records of a task up to its certificate, in the order they came; leases are hints and left out.
+ * The creator's records of a task up to its certificate, in the order they came; leases and savepoints are hints and left
+ * out.
  *
  * @param code The task's code, where that says that results are compared as numbers; else empty.
  * @param read The result of a vote, if it is here.
@@ -106,7 +107,7 @@ export function* shownRecords(
     return read(leaf) ?? NOTHING;
   };
   for (const signed of ledger.records()) {
-    if (signed.kind === "lease") continue;
+    if (signed.kind === "lease" || signed.kind === "savepoint") continue;
     yield { signed, opened: signed.kind === "manifest" ? code : open(signer, ledger, signed, code.length > 0 ? show : null) };
     if (signed.kind === "certificate") return;
   }
@@ -202,7 +203,7 @@ export function* readShown(data: Uint8Array): IterableIterator<Shown> {
  * a vote where results are compared as numbers.
  */
 function open(signer: Signer, ledger: Ledger, signed: Signed, show: ((leaf: Leaf) => Uint8Array) | null): Uint8Array {
-  if (signed.kind !== "commit" && signed.kind !== "assign") return NOTHING;
+  if (signed.kind !== "commit" && signed.kind !== "resumed" && signed.kind !== "assign") return NOTHING;
   const record = parse(signed);
   try {
     if (record.kind === "assign") {

@@ -22,6 +22,7 @@ import { Gossip, type Shelf } from "./gossip";
 import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
 import { Introductions } from "./introductions";
 import { Ledger, taskTopic } from "./ledger";
+import { restsOf } from "./lineage";
 import { type BlobRef, type Manifest, openManifest, timeRefusal } from "./manifest";
 import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
@@ -538,9 +539,15 @@ export class Peer implements Desk, Shelf {
     if (ledger === undefined) return;
     const author = hex(signed.author);
     if (ledger.isVoid(author)) return;
-    const isVote = record.kind === "lease" || record.kind === "commit" || record.kind === "reveal";
+    const isVote = ["lease", "commit", "reveal", "savepoint"].includes(record.kind);
     if (isVote && !ledger.isAdmitted(author) && !ledger.hasRoomForGuest(author, signed.body.length)) {
       this.hold(source, ledger, author, signed);
+      return;
+    }
+    const rests = record.kind === "commit" || record.kind === "savepoint" ? restsOf(record) : [];
+    const unknown = rests.find(({ maker }) => !ledger.isAdmitted(maker));
+    if (unknown !== undefined) {
+      this.hold(source, ledger, unknown.maker, signed);
       return;
     }
     if (record.kind === "reveal" && !ledger.commits.has(hex(record.commit))) {
@@ -621,7 +628,7 @@ export class Peer implements Desk, Shelf {
 
   /** A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state. */
   private isWorthSaving(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean {
-    if (record.kind === "lease") return false;
+    if (record.kind === "lease" || record.kind === "savepoint") return false;
     if (this.creators.has(ledger.taskKey)) return true;
     if (record.kind === "commit" || record.kind === "reveal" || record.kind === "assign") return hex(signed.author) === this.me;
     return this.workers.has(ledger.taskKey);

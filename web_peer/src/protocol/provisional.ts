@@ -150,6 +150,8 @@ function cast(ledger: Ledger, absences: Absences, epoch: number) {
     if (author === creator) continue;
     const chunks = chunksOf(commit.shard, commit.runs);
     for (const chunk of chunks) entry(voters, chunk, () => new Set<Hex>()).add(author);
+    // Of what rests on a savepoint only the creator can tell who is to blame for it, if it is wrong.
+    if (commit.after !== undefined) continue;
     if (commit.seq <= ledger.voidTo(author)) {
       // Of a strike as well, which leaves what was committed later alone.
       for (const chunk of chunks) tainted.add(chunk);

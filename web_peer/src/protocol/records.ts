@@ -27,6 +27,7 @@ import {
 } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import { contentId, type Signer, type Verifier } from "./identity";
+import { before, checkAfter } from "./lineage";
 
 /** Chunks of one shard at most: the unit of gossip, sync and storage (DESIGN section 6). */
 export const SHARD_CHUNKS = 4_096;
@@ -42,6 +43,9 @@ export const SEEN_MAX = 512;
 
 /** Chunks of one commit: 1,024 hashes of 32 bytes still fit a record. */
 export const COMMIT_CHUNKS_MAX = 1_024;
+
+/** The largest state that is handed on; a larger one stays with its maker. */
+export const STATE_BYTES_MAX = 2 * 1024 * 1024;
 
 /** The greatest seq there can be: a verdict that voids commits up to it is for good. */
 export const EVERYTHING = Number.MAX_SAFE_INTEGER;
@@ -70,6 +74,8 @@ const KINDS = [
   "certificate",
   "delegate",
   "revoke",
+  "savepoint",
+  "resumed",
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -145,7 +151,7 @@ export type Lease = Infer<typeof Lease>;
  * `epoch` is when its author began it, on its own clock. With `link`, the value of its chain for that epoch, it says
  * that lots chose these chunks for it (drawing.ts).
  */
-export const Commit = body("commit", {
+const COMMIT = {
   task: bytes32,
   shard: u32,
   seq: u53,
@@ -154,8 +160,30 @@ export const Commit = body("commit", {
   runs: Runs,
   root: bytes32,
   sealed: bytes(),
+} as const;
+export const Commit = body("commit", COMMIT);
+/** With `after`, the savepoint of another as it was signed, that the execution of its one chunk went on from (`resumed`). */
+export type Commit = Infer<typeof Commit> & { readonly after?: Uint8Array };
+
+const Resumed = body("resumed", { ...COMMIT, after: bytes({ max: 4_096 }) });
+
+/**
+ * How far a worker is with a chunk: who takes the chunk over may go on from there (lineage.ts).
+ *
+ * `number` counts the savepoints that the program has written so far, and `sha256` names the state at that one.
+ */
+export const Savepoint = body("savepoint", {
+  task: bytes32,
+  shard: u32,
+  seq: u53,
+  chunk: u32,
+  number: integer(1, 0xffff_ffff),
+  sha256: bytes32,
+  size: integer(1, STATE_BYTES_MAX),
+  keepers: array(bytes32, { max: 3 }),
+  after: bytes({ max: 4_096 }),
 });
-export type Commit = Infer<typeof Commit>;
+export type Savepoint = Infer<typeof Savepoint>;
 
 const bytes16 = bytes({ min: 16, max: 16 });
 
@@ -271,7 +299,8 @@ export type LedgerRecord =
   | Checkpoint
   | CertificateBody
   | Delegate
-  | Revoke;
+  | Revoke
+  | Savepoint;
 
 const BODIES = {
   join: Join,
@@ -286,6 +315,7 @@ const BODIES = {
   certificate: CertificateBody,
   delegate: Delegate,
   revoke: Revoke,
+  savepoint: Savepoint,
 } as const;
 
 const DOMAINS = Object.fromEntries(KINDS.map((kind) => [kind, `cc/${kind}/1`])) as Record<Kind, string>;
@@ -346,24 +376,40 @@ export function sign(signer: Signer, record: LedgerRecord): Signed {
  */
 export function parse(record: Signed): LedgerRecord {
   if (record.kind === "manifest") throw new RemoteProtocolError("a manifest is not a ledger record");
-  const parsed = decode(BODIES[record.kind] as Schema<LedgerRecord>, record.body);
+  const parsed: LedgerRecord =
+    record.kind === "resumed"
+      ? { ...decode(Resumed, record.body), kind: "commit" }
+      : decode(BODIES[record.kind] as Schema<LedgerRecord>, record.body);
   if (parsed.kind === "lease" || parsed.kind === "commit") {
     checkRuns(parsed.shard, parsed.runs, parsed.kind === "lease");
   }
   if (parsed.kind === "commit" && parsed.link.length % 32 !== 0) {
     throw new RemoteProtocolError("a commit's link is not a value of a chain");
   }
+  if (parsed.kind === "savepoint") {
+    if (shardOf(parsed.chunk) !== parsed.shard) throw new RemoteProtocolError("a savepoint's chunk is not in its shard");
+    checkAfter(parsed, parsed.chunk, parsed.number);
+  } else if (parsed.kind === "commit" && parsed.after !== undefined) {
+    const [[chunk, count] = [0, 0], more] = parsed.runs;
+    if (count !== 1 || more !== undefined || parsed.link.length > 0 || parsed.after.length === 0) {
+      throw new RemoteProtocolError("what goes on from a savepoint is one chunk, that no lot chose");
+    }
+    checkAfter(parsed, chunk, Infinity);
+  }
   return parsed;
 }
 
 /**
- * Check the author's signature over the bytes as they came.
+ * Check the author's signature over the bytes as they came, and those of the savepoints that the record rests on.
  *
- * @throws RemoteProtocolError when the signature does not verify.
+ * @throws RemoteProtocolError when a signature does not verify.
  */
 export function verifySignature(verifier: Verifier, record: Signed): void {
-  if (!verifier(record.author, domainOf(record.kind), record.body, record.signature)) {
-    throw new RemoteProtocolError(`a ${record.kind} has a wrong signature`);
+  for (let rest: Signed | null = record; rest !== null; ) {
+    if (!verifier(rest.author, domainOf(rest.kind), rest.body, rest.signature)) {
+      throw new RemoteProtocolError(`a ${rest.kind} has a wrong signature`);
+    }
+    rest = rest.kind === "savepoint" || rest.kind === "resumed" ? before(parse(rest) as Savepoint) : null;
   }
 }
 

@@ -19,6 +19,7 @@ import type { Comparison } from "./gpu/compare";
 import { readComparison } from "./gpu/package";
 import type { Verifier } from "./identity";
 import { bit, Ledger } from "./ledger";
+import { restsOf } from "./lineage";
 import { type Manifest, openManifest } from "./manifest";
 import * as merkle from "./merkle";
 import { countedValue, openedChunks, openedVotes, type Shown } from "./opening";
@@ -36,7 +37,7 @@ import {
   verifySignature,
 } from "./records";
 import type { Stewards } from "./stewards";
-import { type Ballot, type ChunkTally, differ, equivocators, type Same, type Tally, tally } from "./tally";
+import { type Ballot, type ChunkTally, differ, equivocators, isVoided, type Same, type Tally, tally } from "./tally";
 
 const CANNOT_CHECK: readonly string[] = [
   "that audits were drawn at random and blindly: the creator threw the dice",
@@ -46,6 +47,8 @@ const CANNOT_CHECK: readonly string[] = [
 ];
 const CANNOT_CHECK_STEWARDS =
   "that audits a steward drew were drawn at random and blindly: its creator answers for it";
+const CANNOT_CHECK_SAVEPOINTS =
+  "that the savepoints are false for which workers were convicted: whoever executes the chunk can tell";
 const CANNOT_CHECK_MALFORMED =
   "that the commits of workers convicted as malformed do not open: only the creator could try";
 const CANNOT_CHECK_WITHHELD =
@@ -199,7 +202,7 @@ class Evidence {
       record = parse(signed);
       checkRecord(this.ledger, signed, record);
       verifySignature(verifier, signed);
-      if (record.kind === "lease" || !this.ledger.add(signed, record, 0)) {
+      if (record.kind === "lease" || record.kind === "savepoint" || !this.ledger.add(signed, record, 0)) {
         throw new RemoteProtocolError(`a ${signed.kind} that no certificate rests on`);
       }
       if (record.kind === "commit" && author !== this.creator && !this.ledger.joins.has(author)) {
@@ -236,7 +239,8 @@ class Evidence {
       for (const { chunk, value, data } of author === this.creator ? leaves : []) {
         if (!value && equal(data, GIVEN_UP)) this.givenUp.add(chunk);
       }
-      this.ballots.push({ worker: author, seq: record.seq, commit: recordKey(signed), values });
+      const rests = restsOf(record);
+      this.ballots.push({ worker: author, seq: record.seq, commit: recordKey(signed), values, ...(rests.length > 0 && { rests }) });
     } else if (opened.length > 0) {
       throw new RemoteProtocolError(`a ${signed.kind} seals nothing that could be shown`);
     }
@@ -268,8 +272,9 @@ class Evidence {
   }
 
   /** Note what one commit says of each chunk. */
-  private look({ worker, seq, values }: Ballot): void {
-    const isVoid = seq <= (this.tally.void.get(worker) ?? -1);
+  private look(ballot: Ballot): void {
+    const { worker, values } = ballot;
+    const isVoid = isVoided(ballot, this.tally.void);
     // A steward earns nothing: it chose itself.
     const counts = !isVoid && this.ledger.admits.has(worker) && !this.stewards.has(worker);
     for (const [chunk, value] of values) {
@@ -305,10 +310,13 @@ class Evidence {
   /** The records show what every convicted worker did, as far as others can see it. */
   checkVerdicts(): void {
     for (const [worker, strike] of sorted(this.ledger.strikes)) {
-      if (!this.ballots.some((ballot) => ballot.worker === worker && ballot.seq === strike.voidTo)) {
+      const isSigned = ({ worker: author, seq, rests = [] }: Ballot): boolean =>
+        (author === worker && seq === strike.voidTo) ||
+        rests.some((rest) => rest.maker === worker && rest.seq === strike.voidTo);
+      if (!this.ballots.some(isSigned)) {
         throw new DoesNotHold("a strike voids commits up to one that its worker did not sign", { worker });
       }
-      if (!this.wasWrong(worker, strike.chunk, 0, strike.voidTo)) {
+      if (!this.wasWrong(worker, strike, 0, strike.voidTo)) {
         const where = { chunk: strike.chunk, worker };
         throw new DoesNotHold("a worker has a strike, and the records do not show what for", where);
       }
@@ -325,14 +333,15 @@ class Evidence {
     }
   }
 
-  private shows(worker: Hex, { reason, chunk, commit }: Verdict, caught: ReadonlySet<Hex>): boolean {
+  private shows(worker: Hex, verdict: Verdict, caught: ReadonlySet<Hex>): boolean {
+    const { reason, commit } = verdict;
     if (reason === "equivocated") return caught.has(worker);
     if (reason === "malformed") return this.unopened.get(hex(commit)) === worker;
     const strike = this.ledger.strikes.get(worker);
     if (strike === undefined) {
       throw new DoesNotHold("a worker was banned for its first wrong result, which is a strike", { worker });
     }
-    return this.wasWrong(worker, chunk, strike.voidTo + 1, EVERYTHING);
+    return this.wasWrong(worker, verdict, strike.voidTo + 1, EVERYTHING);
   }
 
   /** Every chunk is settled by its votes. */
@@ -454,6 +463,8 @@ class Evidence {
     const delegations = [...this.stewards.delegations];
     const trusted = delegations.filter(([, delegation]) => delegation.trusted).map(([steward]) => steward);
     if (trusted.length > 0) cannotCheck.push(CANNOT_CHECK_STEWARDS);
+    const isSavepoint = ({ reason, commit }: Verdict): boolean => reason === "wrong" && commit.some((byte) => byte !== 0);
+    if ([...this.ledger.verdicts.values()].some(isSavepoint)) cannotCheck.push(CANNOT_CHECK_SAVEPOINTS);
     if (this.isWithheld) cannotCheck.push(CANNOT_CHECK_WITHHELD);
     if (this.unopened.size > 0) cannotCheck.push(CANNOT_CHECK_MALFORMED);
     if (this.wronglyVoted().length > 0) cannotCheck.push(CANNOT_CHECK_MISMATCHES);
@@ -498,12 +509,22 @@ class Evidence {
     return this.ledger.verdicts.get(worker)?.voidTo === EVERYTHING;
   }
 
-  /** Whether a commit with a seq from `first` to `last` says otherwise of a chunk than the creator computed. */
-  private wasWrong(worker: Hex, chunk: number, first: number, last: number): boolean {
+  /**
+   * Whether a commit with a seq from `first` to `last` says otherwise of a chunk than the creator computed; or, where the
+   * verdict names a savepoint, one that rests on it.
+   */
+  private wasWrong(worker: Hex, { chunk, commit }: Verdict, first: number, last: number): boolean {
+    const savepoint = commit.some((byte) => byte !== 0) ? hex(commit) : null;
     const own = this.votes.get(chunk)?.get(this.creator);
     if (own === undefined || own.size === 0) return false;
     return this.ballots.some((ballot) => {
-      const value = ballot.worker === worker && ballot.seq >= first && ballot.seq <= last && ballot.values.get(chunk);
+      const isIts =
+        savepoint === null
+          ? ballot.worker === worker && ballot.seq >= first && ballot.seq <= last
+          : (ballot.rests ?? []).some(
+              (rest) => rest.maker === worker && rest.savepoint === savepoint && rest.seq >= first && rest.seq <= last,
+            );
+      const value = isIts && ballot.values.get(chunk);
       return Boolean(value) && ![...own].some((result) => this.isSame(chunk, value as Hex, result));
     });
   }

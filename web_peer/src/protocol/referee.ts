@@ -10,7 +10,19 @@ import { hex, type Hex } from "./bytes";
 import { Status } from "./events";
 import type { Comparison } from "./gpu/compare";
 import { countedValue } from "./opening";
-import { type ChunkTally, differ, type Kin, type Same, saysMore, tallyChunk, type Vote } from "./tally";
+import type { Rest } from "./lineage";
+import {
+  asCounted,
+  type ChunkTally,
+  countsBefore,
+  differ,
+  isVoided,
+  type Kin,
+  partiesOf,
+  type Same,
+  tallyChunk,
+  type Vote,
+} from "./tally";
 
 const NO_CHUNKS: ReadonlySet<number> = new Set();
 const NO_WORKERS: ReadonlySet<Hex> = new Set();
@@ -32,6 +44,8 @@ export class Referee {
   private readonly several = new Map<number, Map<Hex, Vote[]>>();
   private readonly lastSeqs = new Map<Hex, number>();
   private readonly chunksOf = new Map<Hex, Set<number>>();
+  /** Maker -> chunks with votes that rest on a savepoint of it. */
+  private readonly restedOn = new Map<Hex, Set<number>>();
   private readonly assigned = new Map<number, Set<Hex>>();
   private readonly leaves = new Map<number, Map<Hex, Leaf>>();
   private readonly sealedCopies = new Map<number, Map<Hex, Leaf>>();
@@ -65,25 +79,20 @@ export class Referee {
   /** Votes of this worker count from now on. */
   admit(worker: Hex): number[] {
     this.admitted.add(worker);
-    return this.touch(this.votedChunks(worker));
+    return this.countedAnew(worker);
   }
 
   /** Who admitted this worker was revoked: its votes wait for another admission. */
   unadmit(worker: Hex): number[] {
     this.admitted.delete(worker);
-    return this.touch(this.votedChunks(worker));
+    return this.countedAnew(worker);
   }
 
   /** No commit of this worker up to this seq counts any more; what it voted on there is tainted. */
   makeVoid(worker: Hex, toSeq: number): number[] {
     if (toSeq <= (this.void.get(worker) ?? -1)) return [];
     this.void.set(worker, toSeq);
-    const chunks = this.votedChunks(worker);
-    for (const chunk of chunks) {
-      const votes = this.several.get(chunk)?.get(worker);
-      if (votes !== undefined) this.votes.get(chunk)!.set(worker, this.counting(votes));
-    }
-    return this.touch(chunks);
+    return this.countedAnew(worker);
   }
 
   /** The greatest seq that a worker has cast votes with; a strike voids what was cast until then. */
@@ -108,8 +117,8 @@ export class Referee {
     return this.touch(chunks);
   }
 
-  /** Count one opened batch. */
-  cast(worker: Hex, leaves: readonly Leaf[], seq: number): number[] {
+  /** Count one opened batch; `rests` are the savepoints of others that it went on from. */
+  cast(worker: Hex, leaves: readonly Leaf[], seq: number, rests: readonly Rest[] = []): number[] {
     this.lastSeqs.set(worker, Math.max(seq, this.lastSeq(worker)));
     const chunks = inner(this.chunksOf, worker, () => new Set<number>());
     const touched: number[] = [];
@@ -133,7 +142,8 @@ export class Referee {
         if (before.some((vote) => vote.value && !this.isSame(chunk, vote.value, value))) this.contradictors.add(worker);
       }
       const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
-      const vote: Vote = { worker, value, assigned, trusted: worker === this.creator, seq };
+      const vote: Vote = { worker, value, assigned, trusted: worker === this.creator, seq, ...(rests.length > 0 && { rests }) };
+      for (const { maker } of rests) inner(this.restedOn, maker, () => new Set<number>()).add(chunk);
       if (previous === undefined) {
         cast.set(worker, vote);
       } else {
@@ -164,13 +174,17 @@ export class Referee {
       const asked = this.asked(chunk);
       for (const vote of this.voters(chunk).values()) {
         if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
-        const { worker } = vote;
-        if (!this.isVoid(vote)) {
-          counted.push({ ...vote, drawn: drawn.has(worker), assigned: vote.assigned || asked.has(worker) });
+        if (this.doesCount(vote)) {
+          const isAssigned = (worker: Hex): boolean => asked.has(worker) || (this.assigned.get(chunk)?.has(worker) ?? false);
+          const isChosen = (worker: Hex): boolean => isAssigned(worker) || drawn.has(worker);
+          const { worker } = vote;
+          counted.push(asCounted({ ...vote, drawn: drawn.has(worker), assigned: isAssigned(worker) }, isChosen));
         }
-        if (this.hasVoidVote(chunk, vote)) tainted = true;
+        if (this.allOf(chunk, vote).some((each) => this.isVoid(each) && this.isAdmitted(each))) tainted = true;
       }
-      tally = tallyChunk(counted, this.replication, tainted, chunk, this.same, this.kin);
+      // A page executes nothing by which it could tell whose fault a vote is that rests on a savepoint.
+      const isBlamed = ({ rests = [] }: Vote): boolean => rests.length === 0;
+      tally = tallyChunk(counted, this.replication, tainted, chunk, this.same, this.kin, isBlamed);
       this.cache.set(chunk, tally);
     }
     return tally;
@@ -193,8 +207,9 @@ export class Referee {
 
   /** Whether a vote on a chunk is void, be its author admitted or not. */
   isDisowned(chunk: number): boolean {
-    for (const vote of this.voters(chunk).values()) if (this.hasVoidVote(chunk, vote)) return true;
-    return false;
+    return [...this.voters(chunk).values()].some((vote) =>
+      this.allOf(chunk, vote).some((each) => this.isVoid(each)),
+    );
   }
 
   /** Whether two values that were voted for are one result. */
@@ -226,8 +241,7 @@ export class Referee {
         vote.value &&
         this.isSame(chunk, vote.value, value) &&
         !vote.trusted &&
-        this.admitted.has(vote.worker) &&
-        !this.isVoid(vote),
+        this.doesCount(vote),
     );
     return counting.map(({ worker }) => worker);
   }
@@ -263,20 +277,37 @@ export class Referee {
     return isClose;
   }
 
-  private isVoid(vote: Vote): boolean {
-    return vote.seq <= (this.void.get(vote.worker) ?? -1);
+  /** Of a worker's votes, and of those that rest on savepoints of it, others may count now; their chunks. */
+  private countedAnew(worker: Hex): number[] {
+    const chunks = new Set([...this.votedChunks(worker), ...(this.restedOn.get(worker) ?? [])]);
+    for (const chunk of chunks) {
+      for (const [voter, votes] of this.several.get(chunk) ?? []) this.votes.get(chunk)!.set(voter, this.counting(votes));
+    }
+    return this.touch(chunks);
   }
 
-  /** Whether this vote, or another one by its author on the chunk, is void. */
-  private hasVoidVote(chunk: number, vote: Vote): boolean {
-    const others = this.several.get(chunk)?.get(vote.worker);
-    return this.isVoid(vote) || (others?.some((other) => this.isVoid(other)) ?? false);
+  /** Whether the tally heeds one of `voters`. */
+  private doesCount(vote: Vote): boolean {
+    return this.isAdmitted(vote) && !this.isVoid(vote);
+  }
+
+  /** This vote, and all others by its author on the chunk. */
+  private allOf(chunk: number, vote: Vote): readonly Vote[] {
+    return this.several.get(chunk)?.get(vote.worker) ?? [vote];
+  }
+
+  private isAdmitted(vote: Vote): boolean {
+    return vote.trusted || [...partiesOf(vote)].every((party) => this.admitted.has(party));
+  }
+
+  private isVoid(vote: Vote): boolean {
+    return isVoided(vote, this.void);
   }
 
   /** Of one worker's votes on one chunk the one that counts: the one that says most of those that are not void. */
   private counting(votes: readonly Vote[]): Vote {
     return votes.reduce((best, vote) =>
-      this.isVoid(best) || (!this.isVoid(vote) && saysMore(vote.value, best.value)) ? vote : best,
+      !this.doesCount(best) || (this.doesCount(vote) && countsBefore(vote, best)) ? vote : best,
     );
   }
 

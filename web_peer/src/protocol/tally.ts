@@ -21,11 +21,14 @@
  * `Same` says which values of a chunk are one result; that is symmetric and not transitive, so one value stands for all
  * (`pivotOf`) or none does.
  *
+ * Votes that rest on each other's savepoints are one vote (lineage.ts), and void as soon as one of those is.
+ *
  * Workers, commits and values are compared and looked up all the time, so here they are hexadecimal text.
  */
 
 import { NO_RESULT } from "./batch";
 import type { Hex } from "./bytes";
+import type { Rest } from "./lineage";
 import { EVERYTHING } from "./records";
 
 export type ChunkState = "open" | "sealed" | "disputed" | "agreed" | "failed";
@@ -49,6 +52,8 @@ export interface Vote {
   readonly seq: number;
   /** Lots chose it, while the creator was away (drawing.ts): it counts towards a quorum, and is no audit. */
   readonly drawn?: boolean;
+  /** The savepoints of others that its execution went on from. */
+  readonly rests?: readonly Rest[];
 }
 
 /** Distinct workers without a result that mark a chunk failed (DESIGN section 5). */
@@ -95,6 +100,8 @@ export function tallyChunk(
   chunk = 0,
   same: Same = differ,
   kin: Kin | null = null,
+  /** Whether a wrong vote that rests on a savepoint is its author's fault. Of records alone it is. */
+  isBlamed: (vote: Vote) => boolean = () => true,
 ): ChunkTally {
   const needed = votesNeeded(replication, tainted);
   const cast: Vote[] = [];
@@ -111,8 +118,8 @@ export function tallyChunk(
     if (trusted === NO_RESULT) return told("failed", null, 0);
     const own = trusted;
     const others = cast.filter(({ value }) => value !== own && !same(chunk, value!, own));
-    const offenders = others.map((vote) => vote.worker);
-    return { state: "agreed", value: trusted, missing: 0, offenders: offenders.sort(), extra: 0 };
+    const offenders = new Set(others.filter(isBlamed).map((vote) => vote.worker));
+    return { state: "agreed", value: trusted, missing: 0, offenders: [...offenders].sort(), extra: 0 };
   }
   if (cast.length > 0) {
     if (kin !== null) return tallyClasses(chunk, cast, needed, same, kin);
@@ -151,13 +158,52 @@ function tallyClasses(chunk: number, cast: readonly Vote[], needed: number, same
   return told("agreed", agreed, 0, extra + askedOf(cast) - askedOf(votes));
 }
 
-/** Of votes that workers chose themselves only one counts. */
+/** A lineage is one vote, and of those that workers chose themselves only one counts. */
 function weightOf(votes: readonly Vote[]): number {
-  return Math.min(votes.length, votes.filter(({ assigned, drawn }) => assigned || drawn === true).length + 1);
+  const apart = lineages(votes);
+  const chosen = apart.filter((lineage) => lineage.some(({ assigned, drawn }) => assigned || drawn === true));
+  return Math.min(apart.length, chosen.length + 1);
 }
 
+/** Lineages with a vote that was asked for and rests on nobody's savepoint. */
 function askedOf(votes: readonly Vote[]): number {
-  return votes.filter(({ assigned }) => assigned).length;
+  return lineages(votes).filter((lineage) => lineage.some(({ assigned }) => assigned)).length;
+}
+
+/** The votes, those together that share a maker or an author with each other, directly or by way of others. */
+function lineages(votes: readonly Vote[]): readonly (readonly Vote[])[] {
+  if (!votes.some(({ rests }) => rests !== undefined && rests.length > 0)) return votes.map((vote) => [vote]);
+  let found: { readonly parties: Set<Hex>; readonly votes: Vote[] }[] = [];
+  for (const vote of votes) {
+    const joined = { parties: partiesOf(vote), votes: [vote] };
+    found = found.filter(({ parties, votes: others }) => {
+      if ([...parties].every((party) => !joined.parties.has(party))) return true;
+      for (const party of parties) joined.parties.add(party);
+      joined.votes.push(...others);
+      return false;
+    });
+    found.push(joined);
+  }
+  return found.map(({ votes: together }) => together);
+}
+
+/** Whose work a vote is. */
+export function partiesOf({ worker, rests = [] }: Pick<Vote, "worker" | "rests">): Set<Hex> {
+  return new Set([worker, ...rests.map(({ maker }) => maker)]);
+}
+
+/** Whether a vote counts for nothing, given up to which seq everybody's records are void. */
+export function isVoided({ worker, seq, rests = [] }: Pick<Vote, "worker" | "seq" | "rests">, to: ReadonlyMap<Hex, number>): boolean {
+  return seq <= (to.get(worker) ?? -1) || rests.some((rest) => rest.seq <= (to.get(rest.maker) ?? -1));
+}
+
+/**
+ * A vote that rests on others' savepoints is no audit, and counts towards a quorum as a chosen one only where everybody
+ * was chosen whose work it is.
+ */
+export function asCounted(vote: Vote, isChosen: (worker: Hex) => boolean): Vote {
+  if (vote.rests === undefined || vote.rests.length === 0) return vote;
+  return { ...vote, assigned: false, drawn: [...partiesOf(vote)].every(isChosen) };
 }
 
 /** The value that all others are one result with, of several the first; null where there is none. */
@@ -175,6 +221,7 @@ export interface Ballot {
   readonly seq: number;
   readonly commit: Hex;
   readonly values: ReadonlyMap<number, Value>;
+  readonly rests?: readonly Rest[];
 }
 
 /** What the whole set says; chunks ascending. */
@@ -231,10 +278,11 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
   for (const worker of equivocators(ballots, same)) voided.set(worker, EVERYTHING);
   const votes = new Map<number, Map<Hex, Vote>>();
   const tainted = new Set<number>();
-  for (const { worker, seq, values } of ballots) {
+  for (const ballot of ballots) {
+    const { worker, seq, values, rests } = ballot;
     const trusted = worker === creator;
-    if (!trusted && !admitted.has(worker)) continue;
-    const isVoid = seq <= (voided.get(worker) ?? -1);
+    if (!trusted && ![...partiesOf(ballot)].every((party) => admitted.has(party))) continue;
+    const isVoid = isVoided(ballot, voided);
     for (const [chunk, value] of values) {
       if (isVoid) {
         tainted.add(chunk);
@@ -243,20 +291,36 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
       let cast = votes.get(chunk);
       if (cast === undefined) votes.set(chunk, (cast = new Map()));
       const previous = cast.get(worker);
+      const drawn = electorate.isDrawn?.(worker, chunk) ?? false;
+      const assigned = electorate.isAssigned(worker, chunk);
+      const vote: Vote = { worker, value, assigned, trusted, seq, drawn, ...(rests && { rests }) };
       // Of several commits on one chunk the one that says most counts: a result before 'no result' before sealed.
-      if (previous === undefined || saysMore(value, previous.value)) {
-        const drawn = electorate.isDrawn?.(worker, chunk) ?? false;
-        cast.set(worker, { worker, value, assigned: electorate.isAssigned(worker, chunk), trusted, seq, drawn });
-      }
+      if (previous === undefined || countsBefore(vote, previous)) cast.set(worker, vote);
     }
   }
   const touched = [...new Set([...votes.keys(), ...tainted])].sort((left, right) => left - right);
   const chunks = new Map<number, ChunkTally>();
   for (const chunk of touched) {
-    const cast = votes.get(chunk)?.values() ?? [];
-    chunks.set(chunk, tallyChunk(cast, replication, tainted.has(chunk), chunk, same, kin));
+    const isChosen = (worker: Hex): boolean =>
+      electorate.isAssigned(worker, chunk) || (electorate.isDrawn?.(worker, chunk) ?? false);
+    const counted = [...(votes.get(chunk)?.values() ?? [])].map((vote) => asCounted(vote, isChosen));
+    chunks.set(chunk, tallyChunk(counted, replication, tainted.has(chunk), chunk, same, kin));
   }
   return { void: voided, chunks };
+}
+
+/**
+ * Whether of two votes of one worker on one chunk this one counts. Of two that say the same it is the one that rests on
+ * more: nobody's vote becomes independent by being cast again.
+ */
+export function countsBefore(vote: Vote, other: Vote): boolean {
+  if (saysMore(vote.value, other.value)) return true;
+  return !saysMore(other.value, vote.value) && orderOf(vote) > orderOf(other);
+}
+
+/** Text in whose order the savepoints are that votes rest on, one after another. */
+function orderOf({ rests = [] }: Vote): string {
+  return rests.map(({ maker, seq, savepoint }) => `${maker} ${String(seq).padStart(16, "0")} ${savepoint}`).join(" ");
 }
 
 /**

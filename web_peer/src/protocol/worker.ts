@@ -163,6 +163,9 @@ export class WorkerRole implements Custodial {
           this.takeAssignment(record, now);
         }
         break;
+      case "savepoint":
+        this.keeping.superseded(signed.author, record);
+        break;
       case "verdict":
         // A strike is no end: the next results may be right.
         if (hex(record.worker) !== this.me) this.lookAgain(now);

@@ -13,7 +13,10 @@ for (const election of vectors("tally")) {
   const near = new Set(close.flatMap(([one, other]: [Hex, Hex]) => [`${one} ${other}`, `${other} ${one}`]));
   const classes = new Map<Hex, Hex>(kin);
   const cast: Ballot[] = [];
-  for (const { values, ...ballot } of ballots) cast.push({ ...ballot, values: new Map(values) });
+  for (const { values, rests, ...ballot } of ballots) {
+    const made = rests.map(([maker, seq, savepoint]: [Hex, number, Hex]) => ({ maker, seq, savepoint }));
+    cast.push({ ...ballot, values: new Map(values), rests: made });
+  }
   const count = (order: readonly Ballot[]): ReturnType<typeof tally> =>
     tally(order, {
       replication,

@@ -38,6 +38,7 @@ class Outcome(NamedTuple):
     status: StatusNumber
     data: bytes
     detail: str
+    states: list[bytes] = []  # noqa: RUF012  # msgspec makes each its own
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
@@ -59,13 +60,13 @@ class Forget(msgspec.Struct, frozen=True, array_like=True, tag="forget"):
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, tag="run"):
-    """Execute chunks (index, input, seed, state to go on from) in order.
+    """Execute chunks (index, input, seed, state to go on from, numbers of savepoints to watch) in order.
 
     Answered by `Report`s, the last of which is `done`, and `Saved` between them.
     """
 
     program: int
-    chunks: list[tuple[int, bytes, int, bytes]]
+    chunks: list[tuple[int, bytes, int, bytes, tuple[int, ...]]]
     cautious: bool
     """Report after every chunk, so that a chunk which takes the worker down is known."""
     save_every_s: float | None = None
@@ -100,6 +101,7 @@ class Saved(msgspec.Struct, frozen=True, array_like=True, tag="saved"):
     """A chunk that runs could go on from this state, after this Worker's end."""
 
     chunk: int
+    number: int
     state: bytes
 
 

@@ -44,7 +44,7 @@ class Savepoints(Protocol):
     """Where the states of one task's chunks are kept, from which they go on after a kill."""
 
     def load(self, chunk: int) -> bytes: ...
-    def save(self, chunk: int, state: bytes) -> None: ...
+    def save(self, chunk: int, number: int, state: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +201,13 @@ class Slot:
         """Execute `chunks` and append their outcomes as they are reported."""
         saves = job.savepoints
         # Not from a state that may have been what took the last worker down.
-        states = [saves.load(chunk.chunk) if saves is not None and not cautious else b"" for chunk in chunks]
+        states = [b"" if cautious or chunk.watched else self._state(saves, chunk) for chunk in chunks]
         self.resumed += sum(map(bool, states))
         every_s = job.save_every_s if saves is not None else None
-        ordered = [(*chunk, state) for chunk, state in zip(chunks, states, strict=True)]
+        ordered = [
+            (chunk.chunk, chunk.data, chunk.seed, state, chunk.watched)
+            for chunk, state in zip(chunks, states, strict=True)
+        ]
         await child.send(Run(program, ordered, cautious, every_s))
         sent_bytes = sum(len(chunk.data) for chunk in chunks)
         timeout_s = job.seconds + REPORT_SLACK_S + sent_bytes / PIPE_BYTES_PER_S
@@ -219,13 +222,13 @@ class Slot:
             if saves is None or saved.chunk not in names or now < saved_at + job.save_every_s / 2:
                 return
             saved_at = now
-            saves.save(saved.chunk, saved.state)
+            saves.save(saved.chunk, saved.number, saved.state)
 
         done = False
         while not done:
             report = await child.receive(Report, timeout_s, on_saved)
             timeout_s = job.seconds + REPORT_SLACK_S
-            for chunk, status, data, detail in report.outcomes:
+            for chunk, status, data, detail, seen in report.outcomes:
                 asked = next(expected, None)
                 if (
                     asked is None
@@ -233,10 +236,17 @@ class Slot:
                     or len(data) > max(job.program.output_bytes + CLASS_BYTES, ERROR_BYTES_MAX)
                 ):
                     raise WorkerLost("worker misbehaved: it reported what was not asked for")
-                outcomes.append(ChunkOutcome(chunk, Status(status), data, detail[:DETAIL_CHARACTERS]))
+                if len(seen) != len(asked.watched):
+                    raise WorkerLost("worker misbehaved: it saw other savepoints than it was to watch")
+                outcomes.append(ChunkOutcome(chunk, Status(status), data, detail[:DETAIL_CHARACTERS], tuple(seen)))
             done = report.done
         if next(expected, None) is not None:
             raise WorkerLost("worker misbehaved: it left chunks out")
+
+    @staticmethod
+    def _state(saves: Savepoints | None, chunk: ChunkInput) -> bytes:
+        """Where a chunk goes on from: where another was, or we ourselves."""
+        return chunk.state or (saves.load(chunk.chunk) if saves is not None else b"")
 
     async def _replace(self) -> None:
         """Kill the worker and start another in the background."""

@@ -16,7 +16,8 @@ import wasmtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Keep: TypeAlias = Callable[[Callable[[], bytes]], None]
+    Keep: TypeAlias = Callable[[int, Callable[[], bytes]], None]
+    """Is offered every savepoint: its number, and how to make the state to go on from."""
 
 MODULE = "wasi_snapshot_preview1"
 
@@ -58,6 +59,8 @@ class _Saved(msgspec.Struct, frozen=True, array_like=True):
     stdin_position: int
     clock_ns: int
     random_state: int
+    number: int
+    """Of the savepoint: how many the program has written, this one included, and none that repeats the one before."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -89,14 +92,17 @@ class Wasi:
         self._stdout_bytes = 0
         self._clock_ns = 0
         self._random_state = seed & _U64
-        self._savepoint, self._savepoint_position = b"", 0
+        self._savepoint, self._savepoint_position, self._number = b"", 0, 0
+        self._saved_at: tuple[bytes, int, int, int, int] | None = None
         self._keep = keep
         if state:
             saved = _decoder.decode(state)
             self._savepoint = saved.savepoint
             self._stdout, self._stdout_bytes = [saved.output], len(saved.output)
             self._stdin_position, self._clock_ns = saved.stdin_position, saved.clock_ns
-            self._random_state = saved.random_state
+            self._random_state, self._number = saved.random_state, saved.number
+            observed = self._stdin_position, self._clock_ns, self._random_state
+            self._saved_at = (self._savepoint, self._stdout_bytes, *observed)
 
     def output(self) -> bytes:
         return b"".join(self._stdout)
@@ -270,13 +276,16 @@ class Wasi:
     def _offer(self, memory: Memory, pairs: list[tuple[int, int]]) -> None:
         """One write is one savepoint. Whether anybody keeps it, the program does not learn."""
 
-        def state() -> bytes:
-            savepoint = b"".join(memory.read(start, length) for start, length in pairs)
-            saved = _Saved(savepoint, self.output(), self._stdin_position, self._clock_ns, self._random_state)
-            return _encoder.encode(saved)
-
-        if self._keep is not None:
-            self._keep(state)
+        if self._keep is None:
+            return
+        savepoint = b"".join(memory.read(start, length) for start, length in pairs)
+        observed = self._stdin_position, self._clock_ns, self._random_state
+        # Who goes on from a savepoint often writes it again first: that is the same one, with the same number.
+        at = (savepoint, self._stdout_bytes, *observed)
+        if at != self._saved_at:
+            self._saved_at = at
+            self._number += 1
+        self._keep(self._number, lambda: _encoder.encode(_Saved(savepoint, self.output(), *observed, self._number)))
 
     def _fd_close(self, descriptor: int) -> int:
         return SUCCESS if 0 <= descriptor <= SAVEPOINT else BADF

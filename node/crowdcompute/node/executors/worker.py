@@ -8,6 +8,7 @@ and no socket.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sys
 import threading
@@ -84,19 +85,21 @@ class Reporter:
             self._running.clear()
             self._send(done=True)
 
-    def saving(self, chunk: int, every_s: float | None) -> Keep | None:
-        """What takes the savepoints of a chunk that begins now."""
-        if every_s is None:
+    def saving(self, chunk: int, every_s: float | None, watched: dict[int, bytes]) -> Keep | None:
+        """What takes the savepoints of a chunk that begins now; the hashes of those `watched` are put there."""
+        if every_s is None and not watched:
             return None
-        due_at = time.monotonic() + every_s
+        due_at = math.inf if every_s is None else time.monotonic() + every_s
 
-        def keep(state: Callable[[], bytes]) -> None:
+        def keep(number: int, state: Callable[[], bytes]) -> None:
             nonlocal due_at
+            if number in watched:
+                watched[number] = hashlib.sha256(state()).digest()
             now = time.monotonic()
-            if now >= due_at:
+            if every_s is not None and now >= due_at:
                 due_at = now + every_s
                 with self._lock:
-                    _write(self._output, encode(Saved(chunk, state())))
+                    _write(self._output, encode(Saved(chunk, number, state())))
 
         return keep
 
@@ -133,9 +136,12 @@ def serve(source: BinaryIO, reporter: Reporter, engine: Engine) -> None:
             case Run(program, chunks, cautious, save_every_s):
                 run = programs[program].run
                 reporter.begin()
-                for chunk, data, seed, state in chunks:
-                    keep = reporter.saving(chunk, save_every_s)
-                    reporter.add(Outcome(chunk, *run(data, seed, state, keep)), now=cautious)
+                for chunk, data, seed, state, numbers in chunks:
+                    watched = dict.fromkeys(numbers, b"")
+                    keep = reporter.saving(chunk, save_every_s, watched)
+                    status, result, detail = run(data, seed, state, keep)
+                    states = [watched[number] for number in numbers]
+                    reporter.add(Outcome(chunk, status, result, detail, states), now=cautious)
                     if engine.is_spent and chunk != chunks[-1][0]:
                         reporter.leave()
                         return

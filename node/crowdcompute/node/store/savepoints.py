@@ -2,8 +2,8 @@
 
     a chunk:  RUNNING --savepoint--> kept --a newer one--> kept --its outcome, its task's end, too many--> dropped
 
-They are nobody's but ours: a vote that rests on another's state would be that other's vote (spec/modules.md,
-"Savepoints"). One that cannot be read counts as none, for the chunk can always be computed anew.
+With a state is kept whose savepoint it went on from, if that was another's: a vote that rests on it says so
+(spec/handover.md). One that cannot be read counts as none, for the chunk can always be computed anew.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
 FILES_MAX = 256
 """A core or a batch has one each; the oldest go first."""
 _DIGEST_BYTES = 32
+_LENGTH_BYTES = 4
 
 
 class SavepointStore:
@@ -27,9 +28,9 @@ class SavepointStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def of(self, task: bytes) -> TaskSavepoints:
-        """Those of one task."""
-        return TaskSavepoints(self, task)
+    def of(self, task: bytes, after: Mapping[int, bytes], tell: Callable[[int, int, bytes], None]) -> TaskSavepoints:
+        """Those of one task: `after` says what each chunk rests on, `tell` is told of each state that is kept."""
+        return TaskSavepoints(self, task, after, tell)
 
     def begun(self) -> dict[bytes, tuple[int, ...]]:
         """The chunks that could go on, by task."""
@@ -49,20 +50,20 @@ class SavepointStore:
 
     def load(self, task: bytes, chunk: int) -> bytes:
         """The state of a chunk; empty when there is none."""
-        try:
-            content = self._path(task, chunk).read_bytes()
-        except OSError:
-            return b""
-        digest, state = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        return state if sha256(state).digest() == digest else b""
+        return self._read(task, chunk)[1]
 
-    def save(self, task: bytes, chunk: int, state: bytes) -> None:
+    def after(self, task: bytes, chunk: int) -> bytes:
+        """The savepoint of another that this state rests on, as it was signed; empty when it rests on nobody's."""
+        return self._read(task, chunk)[0]
+
+    def save(self, task: bytes, chunk: int, state: bytes, after: bytes = b"") -> None:
         """Keep a state, if there is room for it: to lose it costs time and nothing else."""
+        content = len(after).to_bytes(_LENGTH_BYTES) + after + state
         path = self._path(task, chunk)
         temporary = path.with_name(f"{path.name}.part")
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            temporary.write_bytes(sha256(state).digest() + state)
+            temporary.write_bytes(sha256(content).digest() + content)
             temporary.replace(path)
             files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
             for oldest in files[:-FILES_MAX]:
@@ -73,6 +74,17 @@ class SavepointStore:
         with contextlib.suppress(OSError):
             self._path(task, chunk).unlink(missing_ok=True)
 
+    def _read(self, task: bytes, chunk: int) -> tuple[bytes, bytes]:
+        try:
+            file = self._path(task, chunk).read_bytes()
+        except OSError:
+            return b"", b""
+        digest, content = file[:_DIGEST_BYTES], file[_DIGEST_BYTES:]
+        if sha256(content).digest() != digest:
+            return b"", b""
+        end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES])
+        return content[_LENGTH_BYTES:end], content[end:]
+
     def _path(self, task: bytes, chunk: int) -> Path:
         return self._folder / f"{task.hex()}-{chunk}"
 
@@ -82,9 +94,13 @@ class TaskSavepoints(NamedTuple):
 
     store: SavepointStore
     task: bytes
+    after: Mapping[int, bytes]
+    tell: Callable[[int, int, bytes], None]
 
     def load(self, chunk: int) -> bytes:
         return self.store.load(self.task, chunk)
 
-    def save(self, chunk: int, state: bytes) -> None:
-        self.store.save(self.task, chunk, state)
+    def save(self, chunk: int, number: int, state: bytes) -> None:
+        after = self.after[chunk] if chunk in self.after else self.store.after(self.task, chunk)
+        self.store.save(self.task, chunk, state, after)
+        self.tell(chunk, number, state)
