@@ -188,11 +188,10 @@ class Runtime:
 
     def start(self) -> None:
         """Take up what the store remembers, then join the network."""
-        for task, chunks in self._savepoints.begun().items() if self._savepoints is not None else ():
-            after = (
-                tuple(self._savepoints.after(task, chunk) for chunk in chunks) if self._savepoints is not None else ()
-            )
-            self.feed(WorkBegun(task, chunks, after))
+        if self._savepoints is not None:
+            for task, chunks in self._savepoints.begun().items():
+                after = tuple(self._savepoints.after(task, chunk) for chunk in chunks)
+                self.feed(WorkBegun(task, chunks, after))
         restored = self._records.load()
         if restored:
             self.feed(RecordsRestored(tuple(restored)))

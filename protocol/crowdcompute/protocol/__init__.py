@@ -35,6 +35,7 @@ wants one error class should not wait for the whole peer.
     named        results that votes only name, and that counting takes
     stewarding   who acts for an absent creator, and the keys for it
     tally        what a set of votes says
+    lineage      votes that rest on others' savepoints
     ledger       what a set of records says in public
     credit       what workers earned, and proofs of it
     accounts     which devices are whose, and leaderboards

@@ -110,13 +110,10 @@ class Handover:
             return
         self._told_at[chunk] = now
         digest = sha256(state).digest()
-        kept = self._desk.custody.kept
-        for former in [known for known, it in self._offered.items() if it.chunk == chunk and known != digest]:
-            # Whoever has begun to fetch it asks those who keep it.
-            del self._offered[former]
-            kept.discard(former)
+        # Whoever has begun to fetch the one before asks those who keep it.
+        self._offer_no_more([known for known, it in self._offered.items() if it.chunk == chunk and known != digest])
         offered = self._offered[digest] = _Offered(chunk, number, len(state))
-        kept.put(digest, state)
+        self._desk.custody.kept.put(digest, state)
         for custodian in custodians[:KEEPERS_MAX]:
             offered.asked.add(peer_id_of(custodian))
             self._desk.tell(peer_id_of(custodian), Keep(self._ledger.task, chunk, digest, len(state)))
@@ -149,19 +146,15 @@ class Handover:
         self._own.discard(chunk)
         self._after.pop(chunk, None)
         self._here.pop(chunk, None)
-        for digest in [digest for digest, it in self._offered.items() if it.chunk == chunk]:
-            del self._offered[digest]
-            self._desk.custody.kept.discard(digest)
+        self._offer_no_more([digest for digest, it in self._offered.items() if it.chunk == chunk])
 
     def release(self) -> None:
-        """A checkpoint came: of what is closed nobody goes on."""
-        for chunk in {it.chunk for it in self._offered.values() if self._ledger.is_closed(it.chunk)}:
-            self.ended(chunk)
+        """A checkpoint came: of what is closed nobody goes on. We may still be on it, and say then what we rest on."""
+        self._offer_no_more([digest for digest, it in self._offered.items() if self._ledger.is_closed(it.chunk)])
 
     def release_all(self) -> None:
         """The task is over."""
-        for chunk in {it.chunk for it in self._offered.values()}:
-            self.ended(chunk)
+        self._offer_no_more(list(self._offered))
         self._fetching.clear()
         self._here.clear()
 
@@ -229,6 +222,11 @@ class Handover:
         return True
 
     # ---- inside
+
+    def _offer_no_more(self, digests: list[bytes]) -> None:
+        for digest in digests:
+            del self._offered[digest]
+            self._desk.custody.kept.discard(digest)
 
     def _is_usable(self, chunk: int, signed: Signed, now: float) -> bool:
         """Whether going on from there gives a vote that the chunk lacks, and nobody is on it who made it."""

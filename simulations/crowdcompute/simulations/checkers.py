@@ -12,6 +12,7 @@ from crowdcompute.protocol.assigning import open_assignment
 from crowdcompute.protocol.batch import open_commit
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.errors import RemoteProtocolError
+from crowdcompute.protocol.lineage import rests_of
 from crowdcompute.protocol.named import result_of
 from crowdcompute.protocol.opening import counted_value
 from crowdcompute.protocol.records import EVERYTHING, Assign, Commit, Join, chunks_of, parse
@@ -144,7 +145,7 @@ def uncaught_liars(world: World) -> Iterator[str]:
     role, counting = world.role, set()
     for chunk in range(role.ledger.manifest.chunks):
         for worker in role.result(chunk).disagreed:
-            if role.referee.voters(chunk)[worker].seq > role.ledger.void_to(worker):
+            if role.referee.counts(role.referee.voters(chunk)[worker]):
                 counting.add(worker)
     for worker in sorted(counting):
         yield f"{world.names[worker]} voted against an accepted result and is not convicted for it"
@@ -222,7 +223,7 @@ def unequal_tally(world: World) -> Iterator[str]:
         (worker, chunk) for chunk in range(world.manifest.chunks) for worker in ledger.lots.workers(chunk, blind=True)
     }
     for signed in ledger.records():
-        if signed.kind not in ("commit", "assign"):
+        if signed.kind not in ("commit", "resumed", "assign"):
             continue
         record = parse(signed)
         if isinstance(record, Commit):
@@ -234,7 +235,7 @@ def unequal_tally(world: World) -> Iterator[str]:
             data = {leaf.chunk: result_of(leaf, world.creator.blobs) for leaf in leaves} if world.comparison else {}
             values = {leaf.chunk: counted_value(leaf, world.comparison, data.get(leaf.chunk)) for leaf in leaves}
             results.update((leaf.value, data.get(leaf.chunk) or b"") for leaf in leaves)
-            ballots.append(Ballot(signed.author, record.seq, signed.record_id, values))
+            ballots.append(Ballot(signed.author, record.seq, signed.record_id, values, rests_of(record)))
         elif isinstance(record, Assign):
             request = open_assignment(signer, _seal_key(ledger, record.worker), record)
             # What a steward asked for counts as if lots had drawn it, unless the creator answers for it.

@@ -48,9 +48,11 @@ from crowdcompute.protocol.events import (
     SignalArrived,
     SignalMade,
     SignalUndelivered,
+    StateKept,
     Status,
     TaskPublished,
     Woke,
+    WorkBegun,
 )
 from crowdcompute.protocol.frames import Frame, decode_frame
 from crowdcompute.protocol.gpu import MODULE, Golden, Package, read_comparison
@@ -64,15 +66,16 @@ from crowdcompute.protocol.split import Range
 from crowdcompute.protocol.storage import MemoryBlobStore
 
 from .identities import HashedIdentity, verify_hashed
-from .liars.behaviour import Band, Behaviour
+from .liars.behaviour import Band, Behaviour, wrong
 from .liars.registry import KINDS
 from .scenario import EPOCH_S
+from .states import State, following, read_state, right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crowdcompute.protocol.creator import CreatorRole
-    from crowdcompute.protocol.events import Input, Output
+    from crowdcompute.protocol.events import ChunkInput, Input, Output
     from crowdcompute.protocol.identity import PeerId
     from crowdcompute.protocol.records import Signed
 
@@ -147,6 +150,8 @@ class Wire:
 class Job:
     job: Execute
     started_at: float
+    states: dict[int, State] = field(default_factory=dict)
+    """Where the execution of each chunk is."""
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +169,8 @@ class Node:
     alive: bool = False
     silent: bool = False
     saved: list[Signed] = field(default_factory=list)
+    states: dict[int, tuple[State, bytes]] = field(default_factory=dict)
+    """Chunk -> the state to go on from, and the savepoint of another that it rests on."""
     wires: dict[PeerId, Wire] = field(default_factory=dict)
     dialling: set[int] = field(default_factory=set)
     wake_at: float = math.inf
@@ -207,6 +214,12 @@ class _Finished:
     job: int
 
 
+@dataclass(slots=True)
+class _Saved:
+    job: int
+    chunk: int
+
+
 _WAKE = object()
 _Event: TypeAlias = object
 Observer: TypeAlias = "Callable[[float, Node, Input | Output], None]"
@@ -225,6 +238,8 @@ class World:
         self.now = 0.0
         self.events = 0
         self.executions = 0
+        self.work_s = 0.0
+        """What machines were busy for, in the time of one of speed 1: the work that was lost included."""
         self.spins = 0
         """How often a peer that had just been woken wanted to be woken at once: none should."""
         self.closed_at: float | None = None
@@ -357,6 +372,8 @@ class World:
         node.wires.clear()
         node.dialling.clear()
         node.waiting.clear()
+        for job in node.running.values():
+            self._worked(node, job)
         node.running.clear()
         node.wake_at = math.inf
 
@@ -366,9 +383,13 @@ class World:
         node.alive, node.silent = True, False
         if not keep_state:
             node.saved.clear()
+            node.states.clear()
             node.blobs = MemoryBlobStore()
         node.peer = self._peer(node)
         node.upload_clear_at = [self.now, self.now]
+        if node.states:
+            afters = tuple(after for _, after in node.states.values())
+            self.tell(node, WorkBegun(self.task, tuple(node.states), afters))
         if node.saved:
             self.tell(node, RecordsRestored(tuple(node.saved)))
         elif node.index == 0:
@@ -432,6 +453,8 @@ class World:
             self.tell(node, Woke())
         elif type(event) is _Finished:
             self._finished(node, event.job)
+        elif type(event) is _Saved:
+            self._saved(node, event.job, event.chunk)
         elif type(event) is _Drained:
             end = event.wire.end_of(node.index)
             if event.wire.open[end]:
@@ -489,7 +512,9 @@ class World:
                 self._start_jobs(node)
             case CancelJob(job=job):
                 node.waiting = [waiting for waiting in node.waiting if waiting.job != job]
-                if node.running.pop(job, None) is not None:
+                running = node.running.pop(job, None)
+                if running is not None:
+                    self._worked(node, running)
                     self._start_jobs(node)
             case SaveRecords(records=records):
                 node.saved.extend(records)
@@ -535,28 +560,68 @@ class World:
     def _start_jobs(self, node: Node) -> None:
         while node.waiting and len(node.running) < node.config.slots:
             job = node.waiting.pop(0)
-            seconds = sum(self.chunk_work_s(chunk.chunk) for chunk in job.chunks) / node.speed
-            node.running[job.job] = Job(job, self.now)
+            running = node.running[job.job] = Job(job, self.now)
+            work_s = sum(self._begin(node, running, chunk) for chunk in job.chunks)
             if node.behaviour.finishes():
-                self._push(self.now + seconds, node.index, node.life, _Finished(job.job))
+                self._push(self.now + work_s / node.speed, node.index, node.life, _Finished(job.job))
+
+    def _begin(self, node: Node, running: Job, chunk: ChunkInput) -> float:
+        """Begin a chunk where it is, and return how much of it is left."""
+        own, _ = node.states.get(chunk.chunk, (None, b""))
+        begun = read_state(chunk.state) if chunk.state else own
+        if begun is None or chunk.watched:
+            begun = right(self.task, chunk.chunk, 0)
+        running.states[chunk.chunk] = begun
+        work_s, every_s = self.chunk_work_s(chunk.chunk), self.scenario.task.savepoint_s
+        # In a batch of several chunks nobody waits for one alone: those are short.
+        if every_s and len(running.job.chunks) == 1 and not chunk.watched:
+            for number in range(1, int(work_s / every_s) - begun.number + 1):
+                due = self.now + number * every_s / node.speed
+                self._push(due, node.index, node.life, _Saved(running.job.job, chunk.chunk))
+        return work_s - begun.number * every_s
+
+    def _saved(self, node: Node, number: int, chunk: int) -> None:
+        running = node.running.get(number)
+        if running is None:
+            return
+        state = running.states[chunk] = following(self.task, chunk, running.states[chunk])
+        (order,) = running.job.chunks
+        after = order.after if order.state else node.states.get(chunk, (state, b""))[1]
+        node.states[chunk] = (state, after)
+        self._traced(node, 5, state.digest)
+        self.tell(node, StateKept(self.task, chunk, state.number, node.behaviour.state(state).written()))
+
+    def _worked(self, node: Node, job: Job) -> None:
+        self.work_s += (self.now - job.started_at) * node.speed
 
     def _finished(self, node: Node, number: int) -> None:
         running = node.running.pop(number, None)
         if running is None:
             return  # It was cancelled.
         self._traced(node, 4, number.to_bytes(8))
+        self._worked(node, running)
         outcomes = tuple(
-            node.behaviour.outcome(self._honest_outcome(node, chunk.chunk)) for chunk in running.job.chunks
+            node.behaviour.outcome(self._honest_outcome(node, chunk, running.states[chunk.chunk]))
+            for chunk in running.job.chunks
         )
         self.executions += len(outcomes)
         node.executions += len(outcomes)
         self._start_jobs(node)
         self.tell(node, Executed(number, outcomes, self.now - running.started_at))
+        for chunk in running.job.chunks:
+            node.states.pop(chunk.chunk, None)
 
-    def _honest_outcome(self, node: Node, chunk: int) -> ChunkOutcome:
+    def _honest_outcome(self, node: Node, asked: ChunkInput, state: State) -> ChunkOutcome:
+        chunk = asked.chunk
         if chunk in self.scenario.task.failing:
             return ChunkOutcome(chunk, Status.NO_RESULT, b"", "trap: unreachable")
-        return ChunkOutcome(chunk, Status.OK, self.result_of(node, chunk))
+        result = ChunkOutcome(chunk, Status.OK, self.result_of(node, chunk))
+        if state != right(self.task, chunk, state.number):
+            return wrong(result, b"from a false state")
+        last = int(self.chunk_work_s(chunk) / self.scenario.task.savepoint_s) if asked.watched else 0
+        seen = (right(self.task, chunk, number) if number <= last else None for number in asked.watched)
+        states = tuple(sha256(each.written()).digest() if each is not None else b"" for each in seen)
+        return result._replace(states=states)
 
     # ---- inside: who knows whom
 

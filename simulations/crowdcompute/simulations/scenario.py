@@ -68,6 +68,8 @@ class Task(Table, frozen=True):
     chunk_s: Annotated[float, Meta(gt=0)] = 1.0
     """Mean time of one chunk on a machine of speed 1."""
     chunk_sigma: Seconds = 0.2
+    savepoint_s: Seconds = 0.0
+    """A chunk writes a savepoint after each of these, in the time of a machine of speed 1; 0: none."""
     result_bytes: Annotated[int, Meta(ge=8)] = 32
     tolerance: Share = 0.0
     """Of results that are floats, which each node computes a little differently: by up to half of it. 0: are bytes."""

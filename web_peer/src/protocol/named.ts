@@ -32,7 +32,7 @@ export interface Held {
   readonly commit: Uint8Array;
   readonly leaves: readonly Leaf[];
   /** The savepoints of others that it went on from. */
-  readonly rests: readonly Rest[];
+  readonly rests?: readonly Rest[];
 }
 
 /** The named results of one task of ours whose results are compared as numbers. */

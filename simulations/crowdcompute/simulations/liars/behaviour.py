@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.events import Input, Output
     from crowdcompute.protocol.records import Signed
     from crowdcompute.simulations.network import Node, World
+    from crowdcompute.simulations.states import State
 
 _PUBLISH = b"\x93\xa7publish"
 """How every `Publish` frame begins: an array of three and its tag. Others need not be decoded."""
@@ -31,6 +32,10 @@ class Behaviour:
 
     def outcome(self, honest: ChunkOutcome) -> ChunkOutcome:
         """What the peer is told came out of a chunk."""
+        return honest
+
+    def state(self, honest: State) -> State:
+        """What the peer is told that a running chunk could be gone on from."""
         return honest
 
     def finishes(self) -> bool:

@@ -18,6 +18,7 @@
 | staller | leases and never finishes | not convicted; the work is done by others |
 | inventor | wrong at a rate, all alike, in a class of devices that they made up | convicted, or too rare to matter |
 | nudger | off by less than the tolerance between classes | the creator executes what it disputes; may be convicted |
+| poisoner | hands on false savepoints of what it has begun | convicted; who went on from them is not |
 | eclipser | tells peers that the signaling server cuts off nothing | the victim wastes its time, and nothing else |
 
 Unequal speeds, churn, crashes, partitions and eclipses are the network's and the faults' (scenario.py, faults.py). A
@@ -36,6 +37,7 @@ from .eclipsing import Eclipser
 from .equivocating import Equivocator
 from .forging import Forger
 from .pairs import Pair
+from .poisoning import Poisoner
 from .withholding import Staller, Withholder
 from .wrong import Alone, Colluding, Flaky
 
@@ -66,5 +68,6 @@ KINDS: Mapping[str, Plugin] = {
     "staller": lambda group, signer, band: Staller(),
     "inventor": lambda group, signer, band: Inventor(group.rate),
     "nudger": lambda group, signer, band: Nudger(),
+    "poisoner": lambda group, signer, band: Poisoner(signer),
     "eclipser": lambda group, signer, band: Eclipser(),
 }
