@@ -25,6 +25,7 @@ from crowdcompute.protocol.recount import DoesNotHold, recount
 from .commands import Json
 from .report import show
 from .results import CERTIFICATE_FILE, RECORDS_FILE, SCHEMA, chunk_file, document, statement
+from .sources import check_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.gpu.compare import Array
     from crowdcompute.protocol.records import Kind
     from crowdcompute.protocol.recount import Recount
+
+    from .sources import Sources
 
 _RESULT_FILE = re.compile(r"[0-9]{6,10}\.bin")
 
@@ -43,6 +46,7 @@ def audit(
     *,
     records: Path | None = None,
     results: Path | None = None,
+    source: list[Path] | None = None,
     as_json: Json = False,
 ) -> int:
     """Check a certificate from the records behind it: exit 0 if everything holds, 1 with the first thing that does not.
@@ -55,6 +59,9 @@ def audit(
         The records behind it; records.ccr beside the certificate if not given.
     results
         Folder of result files, which are compared with what was certified.
+    source
+        Folder of results of a task whose results this one takes: its certificate is checked as well, and that it has
+        accepted what this one was given. What lies beside the certificate's folder is found without being named.
     """
     path = certificate / CERTIFICATE_FILE if certificate.is_dir() else certificate
     is_alone = path.suffix == Path(RECORDS_FILE).suffix
@@ -71,9 +78,10 @@ def audit(
             if stated is not None:
                 _compare(stated, counted)
             files = None if results is None else _check_results(results, counted)
+            sources = check_sources(counted, evidence.parent, source or ())
         except (DoesNotHold, RemoteProtocolError) as error:
             return _fail(error, as_json=as_json)
-    show(_report(counted, files), _words(counted, files), as_json=as_json)
+    show(_report(counted, files, sources), _words(counted, files, sources), as_json=as_json)
     return Exit.OK
 
 
@@ -180,7 +188,7 @@ def _fail(error: Exception, *, as_json: bool) -> int:
     raise CommandError("does not hold: " + ": ".join([", ".join(where), str(error)] if where else [str(error)]))
 
 
-def _report(counted: Recount, files: int | None) -> dict[str, Any]:
+def _report(counted: Recount, files: int | None, sources: Sources | None) -> dict[str, Any]:
     body = counted.certificate
     return {
         "holds": True,
@@ -208,6 +216,7 @@ def _report(counted: Recount, files: int | None) -> dict[str, Any]:
         "bound": body.bound,
         "confidence": body.confidence,
         "result_files": files,
+        "sources": None if sources is None else sources.report(),
         "cannot_check": list(counted.cannot_check),
         "compared": [msgspec.to_builtins(array.comparator) for array in _arrays(counted.comparison)],
     }
@@ -277,7 +286,7 @@ def _compared(comparison: Comparison | None) -> list[tuple[str, str]]:
     return said
 
 
-def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
+def _words(counted: Recount, files: int | None, sources: Sources | None) -> list[tuple[str, str]]:
     body, manifest = counted.certificate, counted.manifest
     convicted = [
         (
@@ -303,5 +312,6 @@ def _words(counted: Recount, files: int | None) -> list[tuple[str, str]]:
         *(convicted or [("convicted", "nobody")]),
         *_deciders(counted),
         ("holds", statement(manifest, body, counted.cancelled)),
+        *(sources.words() if sources is not None else ()),
         *(("unchecked", point) for point in counted.cannot_check),
     ]

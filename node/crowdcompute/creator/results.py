@@ -5,6 +5,7 @@ DIR/results.ndjson    one JSON object per chunk: index, status, sha256, size, vo
                       of a chunk without result also its arguments, and the command that computes it here
 DIR/certificate.json  how well the whole was checked, with the creator's signed record
 DIR/records.ccr       every signed record, with the votes opened: what `cc-task audit` counts again
+DIR/inputs.bin        of a task that takes results of others: which, as its creator has signed it
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.events import CANCELLED
 from crowdcompute.protocol.identity import peer_id_of
+from crowdcompute.protocol.manifest import Handed
 from crowdcompute.protocol.opening import write_shown
 from crowdcompute.protocol.records import CertificateBody, Verdict
 from crowdcompute.protocol.split import chunk_input, is_numbers
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 CERTIFICATE_FILE = "certificate.json"
 RECORDS_FILE = "records.ccr"
+INPUTS_FILE = "inputs.bin"
 
 
 def chunk_file(chunk: int) -> str:
@@ -189,6 +192,8 @@ def export(role: CreatorRole, folder: Path) -> int:
     stated = certificate(role)
     if stated is not None:
         _write(folder / RECORDS_FILE, write_shown(role.evidence()))
+        if isinstance(role.ledger.manifest.split, Handed):
+            _write(folder / INPUTS_FILE, [role.inputs()])
         _write(folder / CERTIFICATE_FILE, [json.dumps(stated, indent=2).encode() + b"\n"])
     return count
 

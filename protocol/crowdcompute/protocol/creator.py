@@ -446,6 +446,11 @@ class CreatorRole:
         """What strangers need to check the certificate: every record up to it, the sealed ones opened (recount.py)."""
         return shown_records(self._signer, self.ledger, self._package, self._named.read)
 
+    def inputs(self) -> bytes:
+        """The task's inputs blob, as it was signed; empty where it has none."""
+        inputs = self.ledger.manifest.inputs
+        return b"" if inputs is None else self._read_inputs(0, inputs.size)
+
     # ---- admission and counting
 
     def _admit(self, now: float) -> None:
