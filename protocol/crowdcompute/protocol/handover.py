@@ -87,7 +87,9 @@ class Handover:
         self._fetching: dict[int, Signed] = {}
         self._here: dict[int, Resumption] = {}
         self._spurned: set[bytes] = set()
-        """Makers whose savepoints could not be had, or ended without a result."""
+        """Makers of savepoints that ended without a result."""
+        self._lost: set[bytes] = set()
+        """Savepoints whose state could not be had."""
 
     # ---- making
 
@@ -202,7 +204,7 @@ class Handover:
             if here:
                 self._here[chunk] = Resumption(kept.read(digest, 0, savepoint.size), encode(signed))
             else:
-                self._spurned.add(signed.author)
+                self._lost.add(signed.record_id)
         if found and here and not keep(digest) and digest not in self._offered:
             self._desk.custody.kept.discard(digest)
         return found
@@ -235,6 +237,7 @@ class Handover:
         return (
             self._me not in makers
             and len(rests) < MAKERS_MAX
+            and signed.record_id not in self._lost
             and makers.isdisjoint(self._spurned)
             and makers.isdisjoint(self._ledger.parties(chunk))
             and all(self._ledger.is_admitted(maker) for maker in makers)
