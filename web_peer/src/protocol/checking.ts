@@ -18,6 +18,7 @@ import {
   type LedgerRecord,
   type Signed,
 } from "./records";
+import { checkLineage } from "./resting";
 import { isWord } from "./stewards";
 
 /**
@@ -41,6 +42,7 @@ export function mayEnter(ledger: Ledger, signed: Signed, record: LedgerRecord): 
  */
 export function checkRecord(ledger: Ledger, signed: Signed, record: LedgerRecord): void {
   if (!equal(record.task, ledger.task)) throw new RemoteProtocolError("a record of another task");
+  checkLineage(record);
   if ((signed.kind === "savepoint" || signed.kind === "resumed") && ledger.manifest.runtime !== "wasm") {
     throw new RemoteProtocolError(`a ${signed.kind} in a task whose chunks are executed whole`);
   }

@@ -3,6 +3,7 @@ import { expect } from "vitest";
 import { decode, encode } from "../../src/protocol/codec";
 import { findWork, joiningWork } from "../../src/protocol/joining";
 import { type Join, parse, recordId, sign, Signed, verifySignature } from "../../src/protocol/records";
+import { checkLineage } from "../../src/protocol/resting";
 import { chunksOf, runsOf } from "../../src/protocol/runs";
 import { SoftwareIdentity, verify } from "../../src/protocol/software";
 import { type Case, expectBytes, expectRefused, fromHex, plain, vectors } from "./read";
@@ -13,8 +14,10 @@ export const cases: Case[] = [];
 
 for (const { name, seed, kind, fields, body, signature, record_id, signed } of records) {
   const opened = (): Signed => decode(Signed, fromHex(signed));
+  const read = kind === "resumed" ? "commit" : kind;
   cases.push(
-    { name: `${name} decodes`, check: () => expect(plain(parse(opened()))).toEqual({ kind, ...fields }) },
+    { name: `${name} decodes`, check: () => expect(plain(parse(opened()))).toEqual({ kind: read, ...fields }) },
+    { name: `${name} rests on what it may`, check: () => checkLineage(parse(opened())) },
     { name: `${name} has its body`, check: () => expectBytes(opened().body, body) },
     { name: `${name} has its id`, check: () => expectBytes(recordId(opened()), record_id) },
     { name: `${name} is signed well`, check: () => verifySignature(verify, opened()) },
@@ -30,7 +33,7 @@ for (const { why, signed } of refused.envelopes) {
 }
 for (const { why, kind, body } of refused.bodies) {
   const record: Signed = { kind, author: new Uint8Array(32), body: fromHex(body), signature: new Uint8Array(64) };
-  cases.push({ name: `no body: ${why}`, check: () => expectRefused(() => parse(record)) });
+  cases.push({ name: `no body: ${why}`, check: () => expectRefused(() => checkLineage(parse(record))) });
 }
 for (const { why, signed } of refused.signatures) {
   const record = decode(Signed, fromHex(signed));
