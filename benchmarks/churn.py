@@ -7,23 +7,22 @@ compute one job twice: undisturbed, and with everything that goes wrong:
 
     every few seconds   30% of the nodes are killed (kill -9) and replaced at once by new ones with new keys; one of
                         them is stopped (SIGSTOP) for as long before: its links stay, and nothing comes from it
-    at a tenth          half of the nodes are cut off from the rest, the creator and the servers for a while; whoever
-                        is killed among them is replaced when the halves are one again
-    at a quarter        the signaling server that the join link names first is killed, for good
+    at a tenth          half of the nodes, and the second server, are cut off from the rest for a while
+    at a quarter, or    the signaling server that the join link names first is killed, for good
+    when that is over
 
 Each node has a speed of its own that nobody can take away: a chunk takes `--chunk-s` on it (paced_node.py). So what is
 *ideal* needs no measuring: every node that is there executes a chunk each `--chunk-s`, none more often than the policy
-demands (replication, and the audits that the certificate counts).
+demands (replication, and the audits that the certificate counts). A node is there from when its process is started,
+its libraries loaded, until it is killed or stopped.
 
-*Share of ideal* is the node-seconds that this takes, over those that there were from the first checkpoint with an
-accepted chunk to the certificate, audits and all. A node is there from when it says that
-it has joined, until it is killed or stopped; one that is cut off is there, and goes on, but in *of reachable* it is
-not counted while it is. *With boot* counts a node from when its process is started.
+*Share of ideal* is the node-seconds that the job takes, over those that there were from the first checkpoint with an
+accepted chunk to the certificate, audits and all. In *of reachable* a node is not counted while it is cut off, though
+it goes on: that is what a network does at best whose cut off half is lost.
 
-What is lost is what a killed node had not told of, what others wait for in vain, what a new one needs until it has
-work, chunks that both halves executed, and the end, when there is not enough left for everybody. The causes that can
-be told apart are counted in node-seconds: *lost with its node*, *executed in vain* (more often than demanded), and
-*idle*, the rest.
+What is lost is counted in parts of the same node-seconds: *starting*, before the first batch of a node begins; *lost
+with its node*, after the end of its last one; *executed in vain*, more often than demanded, or by nodes that were all
+killed before anybody else heard of it; and *pauses*, the rest: between batches, and while there is nothing to do.
 """
 
 from __future__ import annotations
@@ -104,12 +103,14 @@ class Course:
     """From then to the end of the creator's command."""
     nine_tenths_s: float = 0.0
     """When nine tenths of the chunks were accepted: what comes after is the tail."""
-    booted_node_s: float = 0.0
+    there_node_s: float = 0.0
     """Of nodes whose process ran, and was not stopped."""
-    joined_node_s: float = 0.0
-    """Of those of them that had joined."""
     reachable_node_s: float = 0.0
     """Of those of them that were not cut off."""
+    starting_node_s: float = 0.0
+    """Of them before they began a batch."""
+    lost_node_s: float = 0.0
+    """Of them after the last batch that they finished, where they were killed or stopped."""
     demanded: int = 0
     """Executions that the policy asks for, from then on: each chunk as often as it is replicated, and audits."""
     executed: int = 0
@@ -131,7 +132,6 @@ class Life:
 
     machine: str
     started_s: float
-    joined_s: float | None = None
     first_batch_s: float | None = None
     """When it began the first batch that it finished."""
     ended_s: float | None = None
@@ -236,9 +236,15 @@ class Network:
 
     def stop(self, machine: Any) -> None:
         """It does nothing more, but its links stay."""
+        self._send_signal(machine, signal.SIGSTOP)
+
+    def resume(self, machine: Any) -> None:
+        self._send_signal(machine, signal.SIGCONT)
+
+    def _send_signal(self, machine: Any, number: signal.Signals) -> None:
         pid = self.running[machine.name].pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, number)
 
     def close(self) -> None:
         for process in self.running.values():
@@ -247,11 +253,16 @@ class Network:
             _wait(process)
         self.running.clear()
 
-    def has_joined(self, number: int) -> bool:
-        return b" joined network " in self._said_file(number).read_bytes()
-
     def batches(self, number: int) -> list[tuple[float, float, list[int]]]:
         """What a node has executed: when each batch began and ended, and its chunks."""
+        return [batch for batch in self._told(number) if batch[1] is not None]
+
+    def running_batch(self, number: int) -> list[int]:
+        """The chunks that a node is on."""
+        told = self._told(number)
+        return told[-1][2] if told and told[-1][1] is None else []
+
+    def _told(self, number: int) -> list[tuple[float, Any, list[int]]]:
         path = self.batches_file(number)
         return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -262,12 +273,17 @@ class Network:
         return self._folder / f"node{number}.log"
 
     def accepted(self) -> int:
-        """Chunks that the creator has accepted, by the checkpoints it has stored."""
-        newest: dict[int, Checkpoint] = {}
-        for body in self._stored("checkpoint", Checkpoint):
-            if body.shard not in newest or newest[body.shard].seq < body.seq:
-                newest[body.shard] = body
-        return sum(byte.bit_count() for checkpoint in newest.values() for byte in checkpoint.accepted)
+        """How many chunks the creator has accepted, by the checkpoints it has stored."""
+        return self._accepted_bits().bit_count()
+
+    def has_accepted(self, chunk: int) -> bool:
+        return bool(self._accepted_bits() >> chunk & 1)
+
+    def _accepted_bits(self) -> int:
+        """The newest checkpoint of the one shard that our tasks have."""
+        checkpoints = self._stored("checkpoint", Checkpoint)
+        newest = max(checkpoints, key=lambda checkpoint: checkpoint.seq, default=None)
+        return 0 if newest is None else int.from_bytes(newest.accepted, "little")
 
     def certificate(self) -> CertificateBody | None:
         return next(iter(self._stored("certificate", CertificateBody)), None)
@@ -321,10 +337,7 @@ class _Job:
         self._rng = rng
         self._course = Course()
         self._lives: dict[int, Life] = {}
-        self._joined: set[int] = set()
         self._stopped: list[Any] = []
-        self._waiting: list[Any] = []
-        """Machines whose node was killed and cannot be replaced yet."""
         self._cut_off: list[Any] = []
         self._numbers = itertools.cycle(KILLED)
         self._started = time.monotonic()
@@ -368,14 +381,8 @@ class _Job:
         for machine in self._network.machines:
             if machine.name not in self._network.running or machine in self._stopped:
                 continue
-            number = self._network.lives[machine.name]
-            course.booted_node_s += passed_s
-            if number not in self._joined and self._network.has_joined(number):
-                self._joined.add(number)
-                self._lives[number].joined_s = time.monotonic()
-            if number in self._joined:
-                course.joined_node_s += passed_s
-                course.reachable_node_s += passed_s if machine not in self._cut_off else 0.0
+            course.there_node_s += passed_s
+            course.reachable_node_s += passed_s if machine not in self._cut_off else 0.0
 
     def _go_wrong(self, trouble: Trouble, done: int, now: float) -> None:
         """Do what is due, by the time and by how far the job is."""
@@ -389,17 +396,13 @@ class _Job:
             self._note("the halves are one again", done)
         if not course.partitions and done >= self._chunks / 10:
             self._cut_off = network.machines[NODES // 2 :]
-            network.switch.split(self._cut_off)
+            network.switch.split([*self._cut_off, network.desks[1]])
             course.partitions, self._heal_at = 1, now + trouble.partition_s
             self._note("half of the nodes are cut off", done)
-        if not course.signaling_killed and done >= self._chunks / 4:
+        if not course.signaling_killed and not self._cut_off and done >= self._chunks / 4:
             network.kill(network.desks[0])
             course.signaling_killed = True
             self._note("a signaling server is killed", done)
-        for machine in [machine for machine in self._waiting if machine not in self._cut_off]:
-            self._waiting.remove(machine)
-            self._start_node(machine)
-            course.replaced += 1
 
     def _kill_some(self, done: int) -> None:
         network, course = self._network, self._course
@@ -411,8 +414,9 @@ class _Job:
             life = self._lives[network.lives[machine.name]]
             life.ended_s = life.ended_s or time.monotonic()
             network.kill(machine)
-            self._waiting.append(machine)
+            self._start_node(machine)
         course.killed += len(dying)
+        course.replaced += len(dying)
         network.stop(fresh)
         self._lives[network.lives[fresh.name]].ended_s = time.monotonic()
         self._stopped = [fresh]
@@ -427,15 +431,21 @@ class _Job:
         """Count what was executed before the start and from then on, a batch that was running then by its share."""
         course = self._course
         before = executed = 0.0
+        ended_s = self._started + course.seconds
         for number, life in self._lives.items():
-            for began, ended, chunks in self._network.batches(number):
+            batches = self._network.batches(number)
+            died_s = ended_s if life.ended_s is None else life.ended_s
+            first_s, last_s = (batches[0][0], batches[-1][1]) if batches else (died_s, died_s)
+            course.starting_node_s += max(0.0, min(first_s, ended_s) - max(life.started_s, self._started))
+            if life.ended_s is not None:
+                course.lost_node_s += max(0.0, life.ended_s - max(last_s, self._started))
+            for began, ended, chunks in batches:
                 share = max(0.0, ended - max(began, self._started)) / (ended - began)
                 executed += len(chunks) * share
                 before += len(chunks) * (1 - share)
                 life.executed += len(chunks)
                 life.first_batch_s = life.first_batch_s or began - self._started
             life.started_s -= self._started
-            life.joined_s = None if life.joined_s is None else life.joined_s - self._started
             life.ended_s = None if life.ended_s is None else life.ended_s - self._started
             course.lives.append(life)
         course.executed = round(executed)
@@ -470,7 +480,7 @@ def write_task(folder: Path, chunks: int) -> Path:
     return folder
 
 
-def _go_first() -> None:
+def go_first() -> None:
     os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     # Linux shares the cores among sessions first, where it groups them.
     group = Path("/proc/self/autogroup")
@@ -490,7 +500,7 @@ def main() -> None:
     options = parser.parse_args()
     # The finally of each run takes its namespaces away.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _go_first()
+    go_first()
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()}
     document: dict[str, Any] = {"machine": machine, "chunk_s": options.chunk_s}
     trouble = Trouble(options.every_s, options.partition_s)
@@ -515,14 +525,15 @@ def main() -> None:
 
 def shares(course: Course, chunk_s: float) -> dict[str, float]:
     """What of the node-seconds that there were was needed, and where the others went."""
-    needed_s, there_s = course.demanded * chunk_s, course.joined_node_s
-    ended = course.executed * chunk_s
+    needed_s, there_s = course.demanded * chunk_s, course.there_node_s
+    in_vain_s = course.executed * chunk_s - needed_s
     return {
         "share of ideal": needed_s / there_s,
         "share of ideal, of reachable": needed_s / course.reachable_node_s,
-        "share of ideal, with boot": needed_s / course.booted_node_s,
-        "executed in vain": (ended - needed_s) / there_s,
-        "idle, or lost with its node": (there_s - ended) / there_s,
+        "starting": course.starting_node_s / there_s,
+        "lost with its node": course.lost_node_s / there_s,
+        "executed in vain": in_vain_s / there_s,
+        "pauses": 1 - (needed_s + in_vain_s + course.starting_node_s + course.lost_node_s) / there_s,
         "nodes there, mean": there_s / course.seconds,
         "tail, s": course.seconds - course.nine_tenths_s,
         "parting, s": course.parting_s,

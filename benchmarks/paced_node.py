@@ -38,8 +38,8 @@ _CLONE_NEWNET = 0x40000000
 def start(netns: str, chunk_s: float, batches: Path, said: Path, home: Path, arguments: Sequence[str]) -> ForkProcess:
     """`cc-node run ARGUMENTS` in a network namespace, its home in a folder, what it says in a file.
 
-    The file `batches` gets a line for each batch: when it began, when it ended (seconds of the machine's monotonic
-    clock), and its chunks.
+    The file `batches` gets a line for each batch when it begins, and another one when it ends: when it began, when it
+    ended or null (seconds of the machine's monotonic clock), and its chunks.
     """
     process = multiprocessing.get_context("fork").Process(
         target=_run, args=(netns, chunk_s, str(batches), str(said), str(home), ["run", *arguments])
@@ -81,10 +81,11 @@ def _paced(chunk_s: float, batches: str) -> type[pool.WorkerPool]:
         ) -> tuple[ChunkOutcome, ...]:
             loop = asyncio.get_running_loop()
             async with self._places:
-                began = loop.time()
+                began, names = loop.time(), [chunk.chunk for chunk in chunks]
+                tell([began, None, names])
                 outcomes = await super().execute(code, module, limits, numbers, chunks, *more)
                 await asyncio.sleep(began + chunk_s * len(chunks) - loop.time())
-                tell([began, loop.time(), [chunk.chunk for chunk in chunks]])
+                tell([began, loop.time(), names])
             return outcomes
 
     return PacedPool

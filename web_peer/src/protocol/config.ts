@@ -225,7 +225,7 @@ const DEFAULTS: ProtocolConfig = {
   batchS: 2,
   leaseTtlS: 15,
   sayBacklogWithinS: 1,
-  guestAfterS: 10,
+  guestAfterS: 3,
   settleS: 2,
   creatorFirstS: 3,
   endgameAfterS: 1,
