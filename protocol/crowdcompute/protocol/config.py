@@ -124,9 +124,8 @@ class ProtocolConfig:
     """An assignment that waits behind running work is leased this soon after it came, together with others."""
 
     guest_after_s: float = 3.0
-    """A worker that was not admitted by then works as a guest: the creator is away, cut off, or admits slowly. As long as
-    silence is taken for a pause (`suspect_after_s`): where machines live for seconds, ten of them were half a life
-    (benchmarks/churn.py)."""
+    """A worker that was not admitted by then works as a guest: the creator is away, cut off, or admits slowly. As long
+    as a silent peer is waited for: where machines live for 16 s, ten were most of a life (benchmarks/churn.py)."""
 
     settle_s: float = 2.0
     """After following a shard, wait at most this long for its records before picking: picks made blindly repeat

@@ -395,10 +395,17 @@ class Ledger:
         voters = self._voters.get(chunk)
         if voters is None or not self._void_to:
             return voters is not None
-        return any(map(self._count, voters))
+        # Loops here and below, no `any`: asked of every chunk of a shard, and mostly answered by the first voter.
+        for parties in voters:  # noqa: SIM110
+            if self._count(parties):
+                return True
+        return False
 
     def _count(self, parties: Iterable[tuple[bytes, int]]) -> bool:
-        return all(seq > self.void_to(worker) for worker, seq in parties)
+        for worker, seq in parties:  # noqa: SIM110
+            if seq <= self._void_to.get(worker, -1):
+                return False
+        return True
 
     def is_accepted(self, chunk: int) -> bool:
         checkpoint = self.checkpoints.get(chunk // SHARD_CHUNKS)
@@ -646,37 +653,46 @@ class Ledger:
             return False
         if current is None and self._shards_leased.get(author, 0) >= LEASES_PER_WORKER_MAX:
             return False
-        since = current.since if current is not None else None
-        if current is not None:
-            self._end_lease(key)
-        self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
         chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
-        live = LiveLease(
-            author,
-            lease.home,
-            lease.seq,
-            record_id,
-            now + lease.ttl_s,
-            lease.ttl_s,
-            {chunk: since.get(chunk, now) for chunk in chunks} if since else dict.fromkeys(chunks, now),
-        )
-        self.leases[key] = live
+        if current is None:
+            self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
+            live = LiveLease(
+                author, lease.home, lease.seq, record_id, now + lease.ttl_s, lease.ttl_s, dict.fromkeys(chunks, now)
+            )
+            self.leases[key] = live
+            added = chunks
+        else:
+            # Renewed in place: most of its chunks are those that it had.
+            live, before = current, current.since
+            added = [chunk for chunk in chunks if chunk not in before]
+            self._unschedule(key, live)
+            self.remove(live.record_id)
+            live.home, live.seq, live.record_id = lease.home, lease.seq, record_id
+            live.expires_at, live.ttl_s = now + lease.ttl_s, lease.ttl_s
+            live.since = {chunk: before.get(chunk, now) for chunk in chunks}
+            self._let_go(live, [chunk for chunk in before if chunk not in live.since])
         self._leases_by_ttl.setdefault(lease.ttl_s, {})[key] = live
-        for chunk in chunks:
+        for chunk in added:
             self._leased.setdefault(chunk, []).append(live)
         return True
 
     def _end_lease(self, key: tuple[bytes, int]) -> None:
         lease = self.leases.pop(key)
-        alike = self._leases_by_ttl[lease.ttl_s]
-        del alike[key]
-        if not alike:
-            del self._leases_by_ttl[lease.ttl_s]
+        self._unschedule(key, lease)
         self.remove(lease.record_id)
         self._shards_leased[lease.worker] -= 1
         if not self._shards_leased[lease.worker]:
             del self._shards_leased[lease.worker]
-        for chunk in lease.since:
+        self._let_go(lease, lease.since)
+
+    def _unschedule(self, key: tuple[bytes, int], lease: LiveLease) -> None:
+        alike = self._leases_by_ttl[lease.ttl_s]
+        del alike[key]
+        if not alike:
+            del self._leases_by_ttl[lease.ttl_s]
+
+    def _let_go(self, lease: LiveLease, chunks: Iterable[int]) -> None:
+        for chunk in chunks:
             leases = self._leased[chunk]
             if len(leases) > 1:
                 leases.remove(lease)
