@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHUNKS = 200
 CHUNK_S = 0.25
-"""Eight nodes need 12.5 s for two votes on each, on any machine: less, and it would be done before all has gone wrong."""
+"""Eight nodes need 12.5 s for two votes on each, on any machine: time enough for all to go wrong."""
 
 
 @pytest.fixture(scope="module")

@@ -282,15 +282,15 @@ class Dispatch:
     def _pace(self, active: list[bytes], now: float) -> dict[bytes, tuple[float, float]]:
         """When each worker can begin something else, and how long a chunk takes it, as far as its answers tell.
 
-        Whose answer is overdue may take as long again, and so may whose answer is nearly due.
+        Whose answer is overdue, or nearly due, may just have begun what comes next.
         """
         pace = {}
         for worker in active:
             at, chunks, every_s = self._answers.get(worker, _Answer(now, 1, self._config.batch_s))
             left_s = 0.0
-            if every_s and (worker not in self._idle or self._assignments.backlog(worker)):
-                left_s = every_s - (now - at) % every_s
-                left_s += every_s if left_s < NEARLY_DONE * every_s else 0.0
+            if worker not in self._idle or self._assignments.backlog(worker):
+                left_s = at + every_s - now
+                left_s = left_s if left_s > NEARLY_DONE * every_s else every_s
             pace[worker] = (now + left_s, every_s / chunks)
         return pace
 

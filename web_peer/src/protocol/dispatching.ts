@@ -269,16 +269,16 @@ export class Dispatch {
   /**
    * When each worker can begin something else, and how long a chunk takes it, as far as its answers tell.
    *
-   * Whose answer is overdue may take as long again, and so may whose answer is nearly due.
+   * Whose answer is overdue, or nearly due, may just have begun what comes next.
    */
   private pace(active: readonly Hex[], now: number): Map<Hex, WorkerPace> {
     const pace = new Map<Hex, WorkerPace>();
     for (const worker of active) {
       const { at, chunks, everyS } = this.answers.get(worker) ?? { at: now, chunks: 1, everyS: this.config.batchS };
       let leftS = 0;
-      if (everyS > 0 && (!this.idle.has(worker) || this.assignments.backlog(worker) > 0)) {
-        leftS = everyS - ((now - at) % everyS);
-        if (leftS < NEARLY_DONE * everyS) leftS += everyS;
+      if (!this.idle.has(worker) || this.assignments.backlog(worker) > 0) {
+        leftS = at + everyS - now;
+        if (leftS <= NEARLY_DONE * everyS) leftS = everyS;
       }
       pace.set(worker, { freeAt: now + leftS, chunkS: everyS / chunks });
     }
