@@ -41,7 +41,7 @@ async def hear(said: bytes, *, then: str = "") -> Report:
 
 def test_a_report_is_heard() -> None:
     report = asyncio.run(hear(packed(["report", [OUTCOME], True])))
-    assert report.done and report.outcomes == [(0, 0, b"", "")]
+    assert report.done and report.outcomes == [(0, 0, b"", "", [])]
 
 
 @pytest.mark.parametrize(
