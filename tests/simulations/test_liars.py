@@ -103,14 +103,23 @@ def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: p
     assert any("holds the honest" in failure for failure in failures)
 
 
-def test_a_machine_with_a_rare_error_loses_what_it_did_and_goes_on() -> None:
+def _erring_once(seeds: Iterable[int]) -> World:
+    """The first of these worlds in which a machine errs, and none errs twice: what each computes is chance."""
     text = (ADVERSARIES / "flaky.toml").read_text().replace("rate = 0.05", "rate = 0.025")
-    world = World(parse_scenario(text), 1)
-    faults.schedule(world)
-    world.run()
+    for seed in seeds:
+        world = World(parse_scenario(text), seed)
+        faults.schedule(world)
+        world.run()
+        ledger = world.role.ledger
+        if ledger.strikes and not any(verdict.is_ban for verdict in ledger.verdicts.values()):
+            return world
+    raise AssertionError("no machine errs once")
+
+
+def test_a_machine_with_a_rare_error_loses_what_it_did_and_goes_on() -> None:
+    world = _erring_once(range(1, 9))
     ledger, role = world.role.ledger, world.role
     assert role.state is TaskState.CLOSED
-    assert ledger.strikes
     assert ledger.verdicts.keys() == ledger.strikes.keys()
     for worker, strike in ledger.strikes.items():
         assert not ledger.is_void(worker)
