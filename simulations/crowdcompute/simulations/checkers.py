@@ -265,9 +265,9 @@ def unequal_tally(world: World) -> Iterator[str]:
 
 
 def restless_peers(world: World) -> Iterator[str]:
-    """Nobody who has just been woken wants it again at once: a real driver would spin."""
+    """Nobody who has just been woken twice wants it again at once: a real driver would spin."""
     if world.spins:
-        yield f"peers that had just been woken wanted it again at once, {world.spins} times"
+        yield f"peers that had just been woken twice wanted it again at once, {world.spins} times"
 
 
 def _seal_key(ledger: Ledger, worker: bytes) -> bytes:

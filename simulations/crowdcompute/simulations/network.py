@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 _TRACED = struct.Struct("<dIB")
 _WAKE_AGAIN_S = 1e-3
-"""A peer that was just woken and wants it again at once is woken this much later, so that a bug cannot stop time."""
+"""A peer that wants to be woken at once again and again is woken this much later, so that a bug cannot stop time."""
 
 
 _DIAL_FAILS_AFTER_S = 15.0
@@ -174,6 +174,8 @@ class Node:
     wires: dict[PeerId, Wire] = field(default_factory=dict)
     dialling: set[int] = field(default_factory=set)
     wake_at: float = math.inf
+    woken_again: bool = False
+    """Whether, when it was last woken, it wanted that again at once."""
     upload_clear_at: list[float] = field(default_factory=lambda: [0.0, 0.0])
     waiting: list[Execute] = field(default_factory=list)
     running: dict[int, Job] = field(default_factory=dict)
@@ -241,7 +243,7 @@ class World:
         self.work_s = 0.0
         """What machines were busy for, in the time of one of speed 1: the work that was lost included."""
         self.spins = 0
-        """How often a peer that had just been woken wanted to be woken at once: none should."""
+        """How often a peer that had just been woken twice wanted it again at once: none should."""
         self.closed_at: float | None = None
         self.observers: list[Observer] = []
         self.rng = self._generator("world")
@@ -482,9 +484,13 @@ class World:
     def _schedule_wake(self, node: Node, *, woken: bool = False) -> None:
         # What is due has not been missed: frames that come at that very moment may be handled before the wake.
         due = max(node.peer.wake_at, self.now)
-        if woken and due <= self.now:
+        again = woken and due <= self.now
+        if again and node.woken_again:
             self.spins += 1
             due = self.now + _WAKE_AGAIN_S
+        if woken:
+            # Once is nothing: it may have begun something, such as a fetch, for which it now wants more links.
+            node.woken_again = again
         if due < node.wake_at:
             node.wake_at = due
             self._push(due, node.index, node.life, _WAKE)
