@@ -208,6 +208,9 @@ def _root(span: Span) -> Span:
 
 def _angle(y: Span, x: Span) -> Span:
     _within(x, SMALLEST_NORMAL)
+    if y.low < SMALLEST_NORMAL and y.high > -SMALLEST_NORMAL:
+        # WGSL says nothing of a y that may be zero; SwiftShader made pi of one.
+        raise Undecided
     low, high = _corners(y, x, math.atan2)
     return widened(low, high, 4096, 0.0, y, x)
 
