@@ -142,6 +142,7 @@ def make_bundle(creator: Creator, name: str, module: bytes, chunks: int, items: 
         epochs=None,
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=now_s,
         expires_s=now_s + 86_400,
     )

@@ -123,6 +123,7 @@ def make_bundle(creator: Creator, size: int) -> Bundle:
         epochs=None,
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=now_s,
         expires_s=now_s + 86_400,
     )

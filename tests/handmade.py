@@ -34,6 +34,7 @@ def signed_manifest(creator: Identity, module: bytes, *, created_s: int = 1, exp
         epochs=None,
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=created_s,
         expires_s=expires_s,
     )

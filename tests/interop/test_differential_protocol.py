@@ -169,6 +169,7 @@ manifests = st.builds(
     epochs=st.none() | st.builds(Epochs, seconds=st.integers(1, 86_400), anchor=digests),
     onward=st.booleans(),
     permissions=st.just(()),
+    vouches=st.just(()),
     created_s=u53s,
     expires_s=u53s,
 )
@@ -506,6 +507,7 @@ def signed_task(pow_bits: int) -> tuple[Signed, Manifest]:
         epochs=None,
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=0,
         expires_s=1,
     )

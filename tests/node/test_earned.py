@@ -42,6 +42,7 @@ def credited(*, seq: int = 3, created_s: int = 1_800_000_000, **amounts: int) ->
         epochs=None,
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=created_s,
         expires_s=created_s + 86_400,
     )

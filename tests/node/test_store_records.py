@@ -45,6 +45,7 @@ def manifest_of(creator: Identity, name: str) -> Signed:
             epochs=None,
             onward=False,
             permissions=(),
+            vouches=(),
             created_s=0,
             expires_s=1,
         )

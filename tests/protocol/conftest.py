@@ -48,6 +48,7 @@ def make_manifest(creator: Identity) -> Callable[..., Manifest]:
                 "epochs": None,
                 "onward": False,
                 "permissions": (),
+                "vouches": (),
                 "created_s": 1_800_000_000,
                 "expires_s": 1_800_086_400,
                 **fields,

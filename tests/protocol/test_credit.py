@@ -166,7 +166,7 @@ def small_proof() -> str:
     return write_proof(proof_of(world, 1)).hex()
 
 
-def closed(extra: str, *, peers: int = 6, chunks: int = 30, seed: int = 1) -> World:
+def closed(extra: str, *, peers: int = 6, chunks: int = 30) -> World:
     """A job that is done."""
     world = World(
         parse_scenario(
@@ -178,7 +178,7 @@ def closed(extra: str, *, peers: int = 6, chunks: int = 30, seed: int = 1) -> Wo
             {extra}
             """
         ),
-        seed=seed,
+        seed=1,
     )
     faults.schedule(world)
     world.run()
@@ -198,19 +198,19 @@ PROOF = small_proof()
 
 
 def test_workers_prove_what_they_earned_and_liars_earn_nothing_for_lies() -> None:
-    # How many chunks the creator executes alone is chance: of twelve seeds 75 to 100 % of the reward are earned.
-    world = closed('liars = [{kind = "alone", count = 1}]', seed=8)
-    reward = 1_000 * world.manifest.reward * 30
+    world = closed('liars = [{kind = "alone", count = 1}]')
     total = 0
-    for index in range(1, 6):
-        node = world.nodes[index]
+    for index, node in enumerate(world.nodes[1:], start=1):
         if node.signer.public_key in world.role.ledger.verdicts:
             tables = latest_tables(node.peer.ledgers[world.task].records(), node.blobs).values()
             assert prove(world.role.ledger.signed, node.signer.public_key, tables) is None
             continue
         total += check_proof(write_proof(proof_of(world, index)), verify).millicredits
-    # Chunks that the creator had to execute alone earn nobody anything.
-    assert 0.8 * reward < total <= reward
+    # Chunks that the creator had to execute alone earn nobody anything. What three share leaves a fraction over.
+    by_workers = [chunk for chunk in range(30) if set(world.role.result(chunk).agreed) != {world.manifest.creator}]
+    reward = 1_000 * world.manifest.reward * len(by_workers)
+    assert len(by_workers) > 15
+    assert reward - 30 < total <= reward
 
 
 class Asked:

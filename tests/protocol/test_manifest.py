@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.epochs import Epochs
 from crowdcompute.protocol.errors import LocalProtocolError, RemoteProtocolError
 from crowdcompute.protocol.identity import Identity, content_id, verify
 from crowdcompute.protocol.manifest import (
@@ -28,6 +29,7 @@ from crowdcompute.protocol.manifest import (
     time_refusal,
 )
 from crowdcompute.protocol.records import Signed
+from crowdcompute.protocol.vouching import Vouch, sign_vouch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +62,14 @@ def test_any_msgpack_tool_reads_the_signed_body(creator: Identity, make_manifest
 
 
 # Both languages refuse these, whoever signed them (protocol/vectors/manifest.json).
+PERMISSION = "net:https://data.example.org/pages/"
+FETCHING: dict[str, Any] = {
+    "runtime": "net",
+    "split": Items(),
+    "inputs": msgspec.structs.replace(BLOB, size=64),
+    "permissions": (PERMISSION, "net:https://data.example.org/index?format=csv"),
+}
+VOUCH = sign_vouch(STRANGER, Vouch(Identity(bytes(range(32))).public_key, "A lab", (PERMISSION,), 1, 9))
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("another creator", {"creator": STRANGER.public_key}, "another key"),
     ("no chunks", {"chunks": 0}, "chunks"),
@@ -97,7 +107,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("expiry before creation", {"expires_s": 1_800_000_000}, "expires before"),
     ("another schema", {"schema": 2}, "schema"),
     ("another runtime", {"runtime": "x86"}, "runtime"),
-    ("a permission", {"permissions": ("network",)}, "permissions"),
+    ("a permission of a task that computes", {"permissions": (PERMISSION,)}, "permissions"),
+    ("fetching without a permission", {**FETCHING, "permissions": ()}, "permissions"),
+    ("fetching with epochs", {**FETCHING, "epochs": Epochs(seconds=60, anchor=bytes(32))}, "no epochs"),
+    ("a permission of another kind", {**FETCHING, "permissions": ("file:///etc/passwd",)}, "net:https"),
+    ("a permission that climbs", {**FETCHING, "permissions": (PERMISSION + "../",)}, "net:https"),
+    ("a permission of 501 characters", {**FETCHING, "permissions": (PERMISSION.ljust(501, "a"),)}, "permissions"),
+    ("seventeen permissions", {**FETCHING, "permissions": (PERMISSION,) * 17}, "permissions"),
+    ("five vouches", {"vouches": (VOUCH,) * 5}, "vouches"),
+    ("a vouch that is no record", {"vouches": (b"operator",)}, "vouches"),
     ("a short digest", {"code": msgspec.structs.replace(BLOB, sha256=b"short")}, "sha256"),
     ("infinite eps", {"policy": {"replication": 2, "eps": float("inf"), "liars": 0.1, "pow_bits": 0}}, "eps"),
     ("eps that is no number", {"policy": {"replication": 2, "eps": float("nan"), "liars": 0.1, "pow_bits": 0}}, "eps"),
@@ -267,6 +285,7 @@ DAMAGEABLE = encode(
         "reward": 1,
         "onward": False,
         "permissions": [],
+        "vouches": [],
         "created_s": 1,
         "expires_s": 2,
     }
@@ -289,6 +308,7 @@ def test_the_manifest_vectors_hold(
             "inputs": msgspec.structs.replace(BLOB, size=64),
             "onward": True,
         },
+        "net": {**FETCHING, "vouches": (VOUCH,)},
     }
     for name, change in changes.items():
         signed = sign_manifest(creator, make_manifest(**change))
@@ -319,7 +339,7 @@ def test_the_manifest_vectors_hold(
             open_manifest(record, verify)
         refused.append({"name": name, "record": encode(record).hex()})
     twice = encode(make_manifest())
-    twice = b"\xde\x00\x14" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
+    twice = b"\xde\x00\x15" + twice[3:] + msgpack.packb("reward") + msgpack.packb(9)
     assert open_manifest(signed_body(creator, twice), verify).reward == 9
     expect_vectors(
         "manifest",

@@ -63,6 +63,12 @@ def test_after_every_step_the_referee_says_what_the_whole_set_says(sequence: lis
 
 
 @settings(max_examples=300)
+@given(steps(leaves), st.integers(1, 3))
+def test_so_it_does_of_what_was_observed(sequence: list[Step], replication: int) -> None:
+    step_by_step(sequence, replication, None, observed=True)
+
+
+@settings(max_examples=300)
 @given(steps(numbers), st.integers(1, 3))
 def test_so_it_does_where_results_are_compared_as_numbers(sequence: list[Step], replication: int) -> None:
     step_by_step(sequence, replication, COMPARISON)
@@ -81,8 +87,10 @@ def class_of(chunk: int, value: bytes) -> bytes:
     return WITHIN.class_of(DATA[value])
 
 
-def step_by_step(sequence: list[Step], replication: int, comparison: Comparison | None) -> None:
-    referee = Referee(CREATOR, replication, comparison=comparison)
+def step_by_step(
+    sequence: list[Step], replication: int, comparison: Comparison | None, *, observed: bool = False
+) -> None:
+    referee = Referee(CREATOR, replication, comparison=comparison, observed=observed)
 
     def are_close(chunk: int, one: bytes, other: bytes) -> bool:
         return comparison is not None and comparison.are_close(DATA[one], DATA[other])
@@ -110,7 +118,7 @@ def step_by_step(sequence: list[Step], replication: int, comparison: Comparison 
                     for chunk in named:
                         referee.judge(rest.savepoint, chunk, true=True)
                 # The creator's role convicts whoever contradicts itself, itself included should it ever happen.
-                assert referee.contradictors == equivocators(cast, same)
+                assert referee.contradictors == equivocators(cast, same, observed=observed)
                 for contradictor in referee.contradictors:
                     touched.update(referee.make_void(contradictor, EVERYTHING))
             case "admit":
@@ -135,6 +143,7 @@ def step_by_step(sequence: list[Step], replication: int, comparison: Comparison 
             assigned=assigned,
             same=same,
             kin=kin,
+            observed=observed,
         )
         assert referee.void == whole.void
         nothing = ChunkTally(ChunkState.OPEN, None, replication, (), 0)

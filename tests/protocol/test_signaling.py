@@ -325,6 +325,7 @@ def test_a_join_link_says_where_and_which_network(text: str, link: JoinLink, web
         ("http://host/j#n=main" + 9 * "&s=http://other", "at most 8"),
         ("http://host/j#n=main&b=10.0.0.1:4001", "not a peer's address"),
         (f"http://host/j#n=main&b=/ip4/10.0.0.1/tcp/4001/p2p/{'1' * 45}", "names no peer"),
+        ("http://host/j#n=main&v=operator", "nobody who could vouch"),
         ("n=", "names no network"),
         ("n=main&s=http://other", "begins without a server"),
     ],

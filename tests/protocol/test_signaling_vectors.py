@@ -175,6 +175,8 @@ JOIN_LINKS = [
     f"http://10.0.0.1:8765/j#n=main&t={'0a' * 32}&s=http://10.0.0.2:8765&b=/ip4/10.0.0.3/tcp/4001/p2p/{PEER}",
     f"n=main&b=/dns/node.example.org/tcp/4001/p2p/{PEER}&b=/ip6/::1/tcp/4001/p2p/{PEER}",
     "n=main",
+    f"http://10.0.0.1:8765/j#n=main&v={PEER}",
+    f"n=main&b=/dns/node.example.org/tcp/4001/p2p/{PEER}&v={PEER}&v={PEER}",
 ]
 
 
@@ -199,6 +201,7 @@ def vectors() -> dict[str, Any]:
                 "task": None if (task := JoinLink.parse(text).task_id) is None else task.hex(),
                 "invite": JoinLink.parse(text).invite,
                 "bootstrap": list(JoinLink.parse(text).bootstrap),
+                "vouchers": list(JoinLink.parse(text).vouchers),
             }
             for text in JOIN_LINKS
         ],

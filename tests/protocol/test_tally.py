@@ -49,6 +49,7 @@ def count(
     assigned: Collection[tuple[bytes, int]] = (),
     close: Collection[tuple[bytes, bytes]] = (),
     kin: Mapping[bytes, bytes] = MappingProxyType({}),
+    observed: bool = False,
 ) -> Tally:
     return tally(
         ballots,
@@ -59,6 +60,7 @@ def count(
         assigned=assigned,
         same=(lambda _, one, other: (one, other) in close or (other, one) in close) if close else differ,
         kin=(lambda _, value: kin[value]) if kin else None,
+        observed=observed,
     )
 
 
@@ -537,6 +539,24 @@ CASES: dict[str, dict[str, Any]] = {
         "ballots": [ballot(ALICE, 1, c0=RIGHT), after(ballot(ALICE, 2, c0=RIGHT), (BOB, 4)), ballot(BOB, 5, c0=RIGHT)],
         "assigned": [(ALICE, 0), (BOB, 0)],
     },
+    "an answer that the creator did not get": {
+        "ballots": [ballot(ALICE, 1, c0=WRONG), ballot(BOB, 1, c0=RIGHT), ballot(CREATOR, 1, c0=RIGHT)],
+        "observed": True,
+    },
+    "two answers, and nobody to say which": {
+        "ballots": [ballot(ALICE, 1, c0=WRONG), ballot(BOB, 1, c0=RIGHT)],
+        "assigned": [(BOB, 0)],
+        "observed": True,
+    },
+    "one worker that looked twice": {
+        "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=WRONG), ballot(BOB, 1, c0=RIGHT)],
+        "assigned": [(BOB, 0)],
+        "observed": True,
+    },
+    "two batches of one number, of what was observed": {
+        "ballots": [ballot(ALICE, 1, c0=RIGHT), ballot(ALICE, 1, c0=WRONG)],
+        "observed": True,
+    },
     "a result after none": {
         "ballots": [ballot(ALICE, 2, c0=RIGHT), ballot(ALICE, 1, c0=NO_RESULT)],
         "replication": 1,
@@ -558,7 +578,16 @@ def test_a_case_says_what_its_vector_says_in_any_order(name: str) -> None:
 def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
     vectors = []
     for name, case in CASES.items():
-        full = {"replication": 2, "admitted": WORKERS, "convicted": {}, "assigned": [], "close": (), "kin": {}, **case}
+        full = {
+            "replication": 2,
+            "admitted": WORKERS,
+            "convicted": {},
+            "assigned": [],
+            "close": (),
+            "kin": {},
+            "observed": False,
+            **case,
+        }
         cast = full.pop("ballots")
         result = count(*cast, **full)
         vectors.append(
@@ -569,6 +598,7 @@ def test_the_vectors_hold(expect_vectors: ExpectVectors) -> None:
                 "admitted": [worker.hex() for worker in full["admitted"]],
                 "convicted": [[worker.hex(), void_to] for worker, void_to in full["convicted"].items()],
                 "assigned": [[worker.hex(), chunk] for worker, chunk in full["assigned"]],
+                "observed": full["observed"],
                 "close": [[one.hex(), other.hex()] for one, other in full["close"]],
                 "kin": [[value.hex(), its.hex()] for value, its in full["kin"].items()],
                 "ballots": [

@@ -143,6 +143,7 @@ def _manifest(replication: int, chunks: int, liars: float) -> Manifest:
         epochs=Epochs(60, BEACONS.value(0)),
         onward=False,
         permissions=(),
+        vouches=(),
         created_s=CREATED_S,
         expires_s=CREATED_S + 86_400,
     )

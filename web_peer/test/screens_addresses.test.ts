@@ -12,6 +12,7 @@ const joins = fc.record({
   taskId: fc.option(fc.stringMatching(/^[0-9a-f]{64}$/)),
   invite: fc.option(fc.string({ minLength: 1 })),
   servers: fc.array(fc.webUrl(), { maxLength: 3 }),
+  vouchers: fc.array(fc.string(), { maxLength: 3 }),
 });
 
 describe("a path", () => {

@@ -12,6 +12,7 @@ import { cases as identity } from "./vectors/identity";
 import { cases as ledger } from "./vectors/ledger";
 import { cases as manifest } from "./vectors/manifest";
 import { cases as onward } from "./vectors/onward";
+import { cases as permissions } from "./vectors/permissions";
 import { cases as policy } from "./vectors/policy";
 import { cases as records } from "./vectors/records";
 import { cases as split } from "./vectors/split";
@@ -34,6 +35,7 @@ const FILES = {
   batches,
   ledger,
   tally,
+  permissions,
   policy,
   credit,
   evidence,

@@ -319,6 +319,7 @@ export class World {
       epochs: null,
       onward: false,
       permissions: [],
+      vouches: [],
       createdS: EPOCH_S,
       expiresS: EPOCH_S + 86_400,
     };

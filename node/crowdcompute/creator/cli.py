@@ -42,6 +42,8 @@ app.command("crowdcompute.creator.export:export", name="export")
 app.command("crowdcompute.creator.leaderboard:show_leaderboard", name="leaderboard")
 app.command("crowdcompute.creator.stewards:delegate", name="delegate")
 app.command("crowdcompute.creator.stewards:revoke", name="revoke")
+app.command("crowdcompute.creator.vouching:vouch", name="vouch")
+app.command("crowdcompute.creator.vouching:unvouch", name="unvouch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -60,6 +60,8 @@ def examine(runtime: Runtime, code: bytes) -> CodeFacts:
                 "fallback_bytes": len(module),
             },
         )
+    if runtime == "net":
+        return CodeFacts(words="none: nodes fetch what its chunks name", report={"module_bytes": len(code)})
     facts = admit(code)
     imports = f"imports {', '.join(facts.imports)}" if facts.imports else "no imports"
     shape = facts.shape.name.lower()

@@ -14,6 +14,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from crowdcompute.node.executors.fetching import FetchingExecutor
 from crowdcompute.node.executors.pool import SAVE_EVERY_S, WorkerPool
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.events import ChunkInput, Status
@@ -191,7 +192,8 @@ async def _execute(
 ) -> tuple[ChunkOutcome, ...]:
     digest = sha256(work.module).digest()
     numbers = is_numbers(work.split)
-    return await pool.execute(digest, work.module, work.limits, numbers, inputs, work.runtime, savepoints)
+    executor = FetchingExecutor(pool, loopback=True) if work.runtime == "net" else pool
+    return await executor.execute(digest, work.module, work.limits, numbers, inputs, work.runtime, savepoints)
 
 
 def describe_outcome(outcome: ChunkOutcome) -> str:

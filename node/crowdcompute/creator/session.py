@@ -210,6 +210,7 @@ async def online(
     Raises:
         CommandError: The network cannot be joined, or this machine has no working sandbox.
     """
+    from crowdcompute.node.executors.fetching import FetchingExecutor
     from crowdcompute.node.executors.pool import WorkerPool
     from crowdcompute.node.runtime import Runtime, protocol_config
 
@@ -234,7 +235,8 @@ async def online(
         link,
         creator.home.records,
         creator.home.blobs,
-        pool,
+        # Where volunteers' answers differ, what a creator gets itself counts. Its own addresses are its own affair.
+        FetchingExecutor(pool, loopback=True),
         hosts=hosts,
         native=native_options(link),
         stack=stack,

@@ -23,6 +23,7 @@ from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.gpu.compare import Comparator, Exact
 from crowdcompute.protocol.gpu.package import Field, Output
 from crowdcompute.protocol.manifest import Blocks, Grid, Handed, Items, Limits, Lines, Policy, Range, Runtime, Split
+from crowdcompute.protocol.permissions import is_address, is_permission
 from crowdcompute.protocol.split import pack_items
 
 from .assurance import EPS_MIN, LIARS_BELOW
@@ -52,7 +53,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CodeTable(Table, frozen=True):
-    module: str
+    module: str | None = None
     runtime: Runtime = "wasm"
     source: str | None = None
     stack: Quantity = "1MiB"
@@ -101,6 +102,7 @@ class SplitTable(Table, frozen=True):
     lines: LinesTable | None = None
     blocks: BlocksTable | None = None
     results: ResultsTable | None = None
+    urls: str | None = None
 
 
 class LimitsTable(Table, frozen=True):
@@ -143,6 +145,8 @@ class TaskTable(Table, frozen=True):
     verify: VerifyTable = VerifyTable()
     publish: PublishTable = PublishTable()
     assemble: AssembleTable | None = None
+    permissions: tuple[str, ...] = ()
+    vouches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,10 @@ class TaskFile:
     lifetime_s: int
     plan: Plan
     """What the creator does with results. No volunteer sees it."""
+    permissions: tuple[str, ...] = ()
+    """What volunteers' nodes may fetch for this task."""
+    vouches: tuple[Path, ...] = ()
+    """Files of those who answer for its creator."""
 
 
 def read_task_file(folder: Path) -> TaskFile:
@@ -213,6 +221,7 @@ def read_task_file(folder: Path) -> TaskFile:
             raise TaskFileError("code.source: JavaScript is signed as it is written; name it in code.module alone")
         if (task.code.runtime == "gpu") != (task.gpu is not None):
             raise TaskFileError('the table [gpu] belongs to code.runtime = "gpu", and the other way round')
+        _check_fetching(task)
         split, inputs, earlier = _split(task.split, folder)
         return TaskFile(
             folder=folder,
@@ -220,7 +229,7 @@ def read_task_file(folder: Path) -> TaskFile:
             description=task.description,
             link=task.link,
             runtime=task.code.runtime,
-            module=folder / task.code.module,
+            module=folder / (task.code.module or ""),
             source=None if task.code.source is None else folder / task.code.source,
             stack_bytes=_size("code.stack", task.code.stack),
             kernel=None if task.gpu is None else _kernel(task.gpu, split, folder),
@@ -239,9 +248,11 @@ def read_task_file(folder: Path) -> TaskFile:
             policy=_policy(task.verify),
             reward=task.publish.reward,
             onward=task.publish.onward,
-            epoch_s=_epoch_s(task.verify.epoch, task.limits.seconds),
+            epoch_s=0 if task.code.runtime == "net" else _epoch_s(task.verify.epoch, task.limits.seconds),
             lifetime_s=_quantity("publish.expires", task.publish.expires, _DURATION_UNITS, '"7d" or "12h"'),
             plan=_plan(task, split, folder),
+            permissions=task.permissions,
+            vouches=tuple(folder / each for each in task.vouches),
         )
     except (msgspec.ValidationError, TaskFileError) as error:
         raise TaskFileError(f"{path}: {_in_toml_words(str(error))}") from None
@@ -300,8 +311,45 @@ def _plain_split(table: SplitTable, folder: Path) -> tuple[Split, bytes | LargeI
         return blocks, _read_inputs("split.blocks.file", folder / table.blocks.file)
     if table.results is not None:
         return Handed(of=(NOBODYS,)), None
+    if table.urls is not None:
+        return Items(), _addresses(folder / table.urls)
     assert table.items is not None
     return Items(), _pack_folder(folder / table.items)
+
+
+def _check_fetching(task: TaskTable) -> None:
+    """What belongs together in a task whose chunks are addresses to fetch."""
+    is_fetched = task.code.runtime == "net"
+    if not is_fetched and task.code.module is None:
+        raise TaskFileError("code.module: name the file with the task's code")
+    if is_fetched and task.code.module is not None:
+        raise TaskFileError("code.module: a task that fetches has no code; a second one computes with what it fetched")
+    if is_fetched != (task.split.urls is not None) or is_fetched != bool(task.permissions):
+        raise TaskFileError(
+            'permissions, split.urls and code.runtime = "net" belong together: the node fetches, no code is executed'
+        )
+    for permission in task.permissions:
+        if not is_permission(permission):
+            raise TaskFileError(
+                f"permissions: {permission!r} is not understood: write it like net:https://example.org/data/, in lower "
+                "case, with a name and not a number, and without dots that climb"
+            )
+
+
+def _addresses(path: Path) -> bytes:
+    """The lines of a file, each the address that a chunk fetches; empty ones and those after # are left out."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskFileError(f"split.urls: {path} cannot be read: {error}") from None
+    addresses = [line for line in lines if line and not line.startswith("#")]
+    for address in addresses:
+        if not is_address(address):
+            raise TaskFileError(
+                f"split.urls: {address!r} is not an address that may be fetched: https, a name in lower case, escapes "
+                "in upper case, no user, no #"
+            )
+    return pack_items(address.encode() for address in addresses)
 
 
 def _plan(task: TaskTable, split: Split, folder: Path) -> Plan:

@@ -17,6 +17,7 @@ from crowdcompute.protocol.gpu import read_comparison
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
 from crowdcompute.protocol.manifest import CHUNKS_MAX, Calls, Handed, Manifest, sign_manifest, with_task_key
+from crowdcompute.protocol.permissions import FETCH_RULES
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
 
@@ -25,6 +26,7 @@ from .gpu_package import check_package
 from .large_inputs import LargeInputs
 from .plan import Plan
 from .task_file import TASK_FILE, read_task_file
+from .vouch_files import read_vouches
 
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
@@ -131,6 +133,8 @@ def read_module(task: TaskFile) -> bytes:
         CommandError: There is no such file.
         ModuleRefused: The code breaks a rule of admission.
     """
+    if task.runtime == "net":
+        return FETCH_RULES
     try:
         code = task.module.read_bytes()
         if task.runtime == "js":
@@ -201,7 +205,8 @@ def make_manifest(task: TaskFile, module: bytes, creator: Signer | None, *, crea
         reward=task.reward,
         epochs=epochs,
         onward=task.onward,
-        permissions=(),
+        permissions=task.permissions,
+        vouches=() if creator is None else read_vouches(task.vouches, creator.public_key),
         created_s=created_s,
         expires_s=expires_s,
     )

@@ -7,7 +7,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -77,6 +77,8 @@ def run(
     disk: str | None = None,
     upload: str | None = None,
     accept: list[str] | None = None,
+    allow: list[Literal["net"]] | None = None,
+    trust: list[str] | None = None,
     no_js: Flag = False,
     strict_js: Flag = False,
     no_gpu: Flag = False,
@@ -91,6 +93,7 @@ def run(
     yes: Yes = False,
     quiet: Quiet = False,
     lie: Annotated[bool, Parameter(negative="", show=False)] = False,
+    fetch_loopback: Annotated[bool, Parameter(negative="", show=False)] = False,
 ) -> int:
     """Volunteer: join the network of LINK and compute chunks until Ctrl+C.
 
@@ -106,6 +109,11 @@ def run(
         Bytes a second given to other peers at most, like 500kB (default: no cap).
     accept
         Work only for this creator, by peer id; may be given again.
+    allow
+        net: fetch addresses that a task lists, in this node and never in the sandbox, for creators that somebody you
+        trust vouches for. They see this machine's IP address.
+    trust
+        Whose vouch counts, by peer id, besides those of the join link; may be given again.
     no_js
         Take no JavaScript tasks (the setting javascript = "off").
     strict_js
@@ -131,6 +139,9 @@ def run(
         disk=disk,
         upload=upload,
         accept=tuple(accept) if accept else None,
+        allow=tuple(allow) if allow else None,
+        trust=tuple(trust) if trust else None,
+        fetch_loopback=True if fetch_loopback else None,
         javascript="off" if no_js else "strict" if strict_js else None,
         gpu="off" if no_gpu else None,
         steward=True if steward else None,

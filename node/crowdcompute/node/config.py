@@ -89,6 +89,14 @@ class NodeConfig(BaseSettings):
     """Bytes a second of blobs given to other peers, at most; nothing said means no cap."""
     accept: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
     """Peer ids of the creators to work for; nobody named means everybody."""
+    allow: tuple[Literal["net"], ...] = ()
+    """What tasks of verified creators may have done outside of the sandbox: `net`, fetch addresses that they list."""
+    trust: Annotated[tuple[str, ...], AfterValidator(_peer_ids)] = ()
+    """Peer ids of those whose vouch makes a creator a verified one, besides those of the join link; or a creator."""
+    fetches: Annotated[float, Field(gt=0)] = 120
+    """Addresses fetched a minute, at most."""
+    fetch_loopback: bool = False
+    """Fetch from this machine, too. For tests."""
     steward: bool = False
     """Whether to act for absent creators that ask for it, in tasks this node has joined."""
     javascript: Literal["fast", "strict", "off"] = "fast"

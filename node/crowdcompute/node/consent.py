@@ -29,6 +29,14 @@ def ask_consent(config: NodeConfig, *, yes: bool) -> None:
         raise CommandError("which network? Give its join link: `cc-node run 'http://host/j#n=NETWORK'`", Exit.USAGE)
     link = JoinLink.parse(config.link)
     where = f"{link.base_url} {link.network}"
+    if config.allow:
+        vouchers = whose_vouch_counts(config, link)
+        if not vouchers:
+            raise CommandError(
+                "--allow net needs somebody whose vouch counts: --trust PEERID, or a join link that names one (&v=…)",
+                Exit.USAGE,
+            )
+        where = f"{where} net {' '.join(vouchers)}"  # Another question than whether to compute.
     file = paths().data / "consent.json"
     try:
         given = json.loads(file.read_text())
@@ -49,6 +57,11 @@ def ask_consent(config: NodeConfig, *, yes: bool) -> None:
         ) from None
 
 
+def whose_vouch_counts(config: NodeConfig, link: JoinLink) -> tuple[str, ...]:
+    """Peer ids of those who make a creator a verified one for this node."""
+    return tuple(sorted({*config.trust, *link.vouchers}))
+
+
 def _ask(config: NodeConfig, link: JoinLink) -> None:
     if not sys.stdin.isatty():
         raise CommandError(
@@ -62,6 +75,7 @@ def _ask(config: NodeConfig, link: JoinLink) -> None:
         f" of memory; {config.disk / 2**30:.1f} GiB of disk\n"
         "  the code runs in a sandbox without access to your files or network\n"
         "  other peers see this machine's IP address\n"
+        f"{_fetching(config, link)}"
         "Ctrl+C stops it at any time. Go ahead? [y/N] ",
         end="",
         file=sys.stderr,
@@ -69,3 +83,13 @@ def _ask(config: NodeConfig, link: JoinLink) -> None:
     )
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError("nothing was started", Exit.REFUSED)
+
+
+def _fetching(config: NodeConfig, link: JoinLink) -> str:
+    if not config.allow:
+        return ""
+    return (
+        "  this node itself fetches addresses that tasks list, for creators that one of these vouches for:\n"
+        + "".join(f"    {voucher}\n" for voucher in whose_vouch_counts(config, link))
+        + "  the servers see this machine's IP address, and do not see whom it is for\n"
+    )

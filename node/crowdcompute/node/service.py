@@ -15,6 +15,7 @@ from crowdcompute.protocol.join_link import MEETING_PLACES_MAX, JoinLink
 
 from .account_files import own_statement, own_statement_file
 from .account_login import log_in
+from .consent import whose_vouch_counts
 from .control import ControlError
 from .control_server import ControlServer
 from .earned import earned
@@ -61,6 +62,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
 
         async def serve() -> None:
             from .executors.engine import has_v8
+            from .executors.fetching import FetchingExecutor
             from .executors.pool import WorkerPool
             from .runtime import Runtime, protocol_config
 
@@ -76,14 +78,16 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
                 gpu=config.gpu,
                 save_every_s=config.savepoint,
             )
-            executor: Executor = LyingExecutor(pool) if lie else pool
+            fetching = FetchingExecutor(pool, per_minute=config.fetches, loopback=config.fetch_loopback)
+            executor: Executor = LyingExecutor(fetching) if lie else fetching
             runtime = Runtime(
                 protocol_config(
                     network=link.network,
                     slots=config.jobs,
                     memory_bytes_max=config.memory,
                     seconds_max=config.seconds,
-                    runtimes=frozenset({"wasm", "js", "gpu"} if takes_javascript else {"wasm", "gpu"}),
+                    runtimes=frozenset({"wasm", "gpu", *(("js",) if takes_javascript else ()), *config.allow}),
+                    vouchers=frozenset(map(public_key_of, whose_vouch_counts(config, link))),
                     upload_bytes_per_s=config.upload,
                     # One creator's tasks leave room for another's.
                     creator_bytes_max=config.disk * 3 // 4,
@@ -233,6 +237,8 @@ class _Teller:
                 self(f"task{task} {notice.detail!r} by {notice.peer_id}")
             case Notable.TASK_CLOSED:
                 self(f"task{task} is closed")
+            case Notable.CREATOR_VOUCHED:
+                self(f"{notice.peer_id} answers for {notice.detail}")
             case Notable.STEWARD_NAMED:
                 self(f"task{task} {notice.detail!r}: its creator lets this node act for it while it is away")
             case Notable.TASK_SETTLED:

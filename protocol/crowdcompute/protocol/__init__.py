@@ -18,6 +18,8 @@ wants one error class should not wait for the whole peer.
     manifest     Manifest and its parts, signing and opening it
     split        from a manifest to each chunk's input and seed
     onward       results of one task as inputs of the next
+    permissions  which addresses a task may have fetched
+    vouching     who answers for a creator, and for what
     bundle       a task as one file
     blobs        bytes by their SHA-256, and their pieces
     exchange     which pieces of which blobs to ask of whom; simulated alone, as is

@@ -99,7 +99,11 @@ class ProtocolConfig:
     """Whether this peer executes chunks of other people's tasks."""
 
     runtimes: frozenset[Runtime] = frozenset({"wasm", "js", "gpu"})
-    """What this peer can and may execute; tasks of another runtime are passed on and not worked on."""
+    """What this peer can and may execute; tasks of another runtime are passed on and not worked on. `net`, fetching, is
+    for drivers that can, and whose person allows it."""
+
+    vouchers: frozenset[bytes] = frozenset()
+    """Public keys of those whose word makes a creator a verified one. Only such creators' tasks are fetched for."""
 
     accept_creators: frozenset[bytes] | None = None
     """Public keys of the creators we work for; None means everybody."""

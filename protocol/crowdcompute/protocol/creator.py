@@ -34,6 +34,7 @@ from .lineage import rests_of
 from .named import Held, Named
 from .onward import Gathering
 from .opening import Shown, check_compared, is_named, shown_records
+from .permissions import is_fetched
 from .records import (
     EVERYTHING,
     LEAVING_TTL_S,
@@ -120,6 +121,7 @@ class CreatorRole:
             asked=self._entrusted.asked_for_us,
             steward=signer.public_key,
             read=self._named.read,
+            observed=is_fetched(manifest),
         )
         """The opened votes, also for whoever checks us."""
         self._results = Results(manifest, self.referee, blobs)

@@ -162,6 +162,13 @@ class StewardRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class VouchMade:
+    """We answer for somebody (vouching.py), for longer than before or no more: others are to hear of it."""
+
+    vouch: Signed
+
+
+@dataclass(frozen=True, slots=True)
 class TaskGivenUp:
     """We, its creator, want no more chunks of this task computed (spec/ledger.md, "Giving up").
 
@@ -243,6 +250,7 @@ Input: TypeAlias = (
     | Woke
     | TaskPublished
     | TaskGivenUp
+    | VouchMade
     | StewardNamed
     | StewardRevoked
     | RecordsRestored
@@ -344,6 +352,8 @@ class Notable(Enum):
     CHUNK_FAILED = "chunk failed"
     DISPUTE = "dispute"
     WORKER_CONVICTED = "worker convicted"
+    CREATOR_VOUCHED = "creator vouched for"
+    """Somebody we trust answers for a creator, as the detail says who, for longer than before or no more."""
     STEWARD_NAMED = "steward named"
     TASK_SETTLED = "task settled"
     """A steward has done all it can: the creator closes the task when it is back."""

@@ -24,8 +24,8 @@ class JoinLink:
     """Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
 
     `http://host:port/j#n=NETWORK`, `&t=TASK` (hex) to open one task's page, `&i=INVITE` where the network asks for it,
-    `&s=URL` for each further server and `&b=MULTIADDR` for each native peer that can be dialled without any. What
-    begins with `n=` is a link too: that of a network which needs no server.
+    `&s=URL` for each further server, `&b=MULTIADDR` for each native peer that can be dialled without any, `&v=PEERID`
+    for whoever vouches for creators. What begins with `n=` is a link too: that of a network which needs no server.
     """
 
     base_url: str
@@ -38,6 +38,8 @@ class JoinLink:
     """Further signaling servers of the same network, like `base_url`."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs of native peers, each with a peer id."""
+    vouchers: tuple[PeerId, ...] = ()
+    """Who runs the network, or whoever else vouches for creators in it (spec/permissions.md)."""
 
     @classmethod
     def parse(cls, text: str) -> JoinLink:
@@ -67,25 +69,29 @@ class JoinLink:
             check_invite(invite)
         others = tuple(value.rstrip("/") for name, value in pairs if name == "s")
         bootstrap = tuple(value for name, value in pairs if name == "b")
-        if max(len(others), len(bootstrap)) > MEETING_PLACES_MAX:
+        vouchers = tuple(PeerId(value) for name, value in pairs if name == "v")
+        if max(len(others), len(bootstrap), len(vouchers)) > MEETING_PLACES_MAX:
             raise LocalProtocolError(f"a join link names at most {MEETING_PLACES_MAX} further servers or peers")
         for url in others:
             check_server(url)
         for address in bootstrap:
             check_bootstrap(address)
+        for voucher in vouchers:
+            check_voucher(voucher)
         if others and not has_server:
             raise LocalProtocolError(
                 f"the join link {text[:200]!r} begins without a server and names another: begin with http://host:port/j#"
             )
-        return cls(base_url, network, task_id, invite, others, bootstrap)
+        return cls(base_url, network, task_id, invite, others, bootstrap, vouchers)
 
     def __str__(self) -> str:
         task = f"&t={self.task_id.hex()}" if self.task_id is not None else ""
         invite = f"&i={self.invite}" if self.invite else ""
         others = "".join(f"&s={quote(url, safe=':/')}" for url in self.others)
         bootstrap = "".join(f"&b={quote(address, safe=':/')}" for address in self.bootstrap)
+        vouchers = "".join(f"&v={voucher}" for voucher in self.vouchers)
         server = f"{self.base_url}/j#" if self.base_url else ""
-        return f"{server}n={quote(self.network)}{task}{invite}{others}{bootstrap}"
+        return f"{server}n={quote(self.network)}{task}{invite}{others}{bootstrap}{vouchers}"
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -142,6 +148,18 @@ def check_bootstrap(address: str) -> None:
         public_key_of(PeerId(address.rpartition("/")[2]))
     except RemoteProtocolError as error:
         raise LocalProtocolError(f"the address {address[:200]!r} names no peer: {error}") from None
+
+
+def check_voucher(peer_id: str) -> None:
+    """Check the peer id of somebody who vouches for creators.
+
+    Raises:
+        LocalProtocolError: It is none.
+    """
+    try:
+        public_key_of(PeerId(peer_id))
+    except RemoteProtocolError as error:
+        raise LocalProtocolError(f"{peer_id[:80]!r} is nobody who could vouch for creators: {error}") from None
 
 
 _INVITE = re.compile(r"[A-Za-z0-9_-]{8,64}")

@@ -16,6 +16,7 @@ from msgspec import Meta
 from .codec import U32, U53, Bytes32, decode, encode
 from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
+from .permissions import PERMISSION_CHARACTERS_MAX, PERMISSIONS_MAX, check_permissions
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
 from .split import CHUNKS_MAX, Blocks, Calls, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
 
@@ -26,6 +27,7 @@ __all__ = [
     "CHUNKS_MAX",
     "CLOCK_SKEW_S",
     "CODE_BYTES_MAX",
+    "VOUCHES_MAX",
     "BlobRef",
     "Blocks",
     "Calls",
@@ -62,9 +64,12 @@ _UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 _NAME_REFUSED = re.compile(f"[{_UNPRINTABLE}]")
 _LINK = re.compile(f"https?://[^ {_UNPRINTABLE}]+")
 
-Runtime = Literal["wasm", "js", "gpu"]
+Runtime = Literal["wasm", "js", "gpu", "net"]
 """What executes the code blob: a WebAssembly module (modules.md), JavaScript source (javascript.md), or a kernel with
-all it needs (gpu.md)."""
+all it needs (gpu.md). `net` executes nothing: the node fetches what the chunks name (permissions.md)."""
+
+VOUCHES_MAX = 4
+"""Vouches that one manifest brings along."""
 
 
 class BlobRef(Part, frozen=True):
@@ -111,7 +116,10 @@ class Manifest(Part, frozen=True):
     reward: U32
     epochs: Epochs | None
     onward: bool
-    permissions: Annotated[tuple[str, ...], Meta(max_length=0)]
+    permissions: Annotated[
+        tuple[Annotated[str, Meta(max_length=PERMISSION_CHARACTERS_MAX)], ...], Meta(max_length=PERMISSIONS_MAX)
+    ]
+    vouches: Annotated[tuple[Signed, ...], Meta(max_length=VOUCHES_MAX)]
     created_s: U53
     expires_s: U53
 
@@ -204,6 +212,7 @@ def _check_fields(manifest: Manifest) -> None:
     if last_epoch(manifest) > EPOCHS_MAX:
         raise RemoteProtocolError(f"the task has more than {EPOCHS_MAX} epochs: make them longer")
     check_chunk_count(manifest)
+    check_permissions(manifest)
 
 
 def _duration(seconds: float) -> str:

@@ -45,6 +45,7 @@ from .events import (
     TaskPublished,
     TasksChosen,
     UploadCapped,
+    VouchMade,
     Woke,
     WorkBegun,
 )
@@ -77,6 +78,7 @@ from .lineage import rests_of
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
 from .office import CreatorsOffice, StewardsOffice
+from .permissions import is_fetched
 from .pieces import pieces_of
 from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import (
@@ -101,10 +103,11 @@ from .session import Session, SessionState
 from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .slots import Slots
 from .stewarding import creators_signer, stewards_signer
+from .vouching import Vouches
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from random import Random
 
     from .config import ProtocolConfig
@@ -172,6 +175,7 @@ class Peer:
         """Those of them whose tasks are not over: of thousands of tasks most are."""
         self.stewards: dict[bytes, CreatorRole] = {}
         """Tasks of others that we are steward of."""
+        self.vouches = Vouches(verifier, config.vouchers | {signer.public_key})
         self._verifier = verifier
         self._rng = rng
         self._blobs = blobs
@@ -240,6 +244,8 @@ class Peer:
             case TaskGivenUp(task_id=task_id, decisive=decisive):
                 if task_id in self.creators:
                     self.creators[task_id].give_up(now, decisive=decisive)
+            case VouchMade(vouch=vouch):
+                self._vouch_made(vouch)
             case StewardNamed(task_id=task_id, steward=steward, until_s=until_s, trusted=trusted):
                 self._own_task(task_id).delegate(public_key_of(steward), until_s, now, trusted=trusted)
             case StewardRevoked(task_id=task_id, steward=steward):
@@ -260,10 +266,10 @@ class Peer:
                     worker.finish()
             case TasksChosen(tasks=tasks):
                 self._chosen = tasks
-                self._choose_workers()
+                self._choose_workers(self.ledgers.values())
             case SlotsChanged(slots=slots):
                 self._slots.count = slots
-                self._choose_workers()
+                self._choose_workers(self.ledgers.values())
             case UploadCapped(bytes_per_s=bytes_per_s):
                 self._serving.cap(bytes_per_s, now)
         self._advance_roles()
@@ -321,7 +327,8 @@ class Peer:
 
     def record_ids(self, topic: bytes) -> Iterator[bytes]:
         if topic == NETWORK_TOPIC:
-            return iter(list(self.ledgers))
+            # Tasks first: what is said of a creator whose task a newcomer does not hold is nothing to it.
+            return iter([*self.ledgers, *self.vouches.ids()])
         ledger = self.ledgers.get(topic[:32])
         return ledger.record_ids(topic) if ledger is not None else iter(())
 
@@ -330,7 +337,7 @@ class Peer:
             signed = ledger.record(record_id)
             if signed is not None:
                 return signed
-        return None
+        return self.vouches.record(record_id)
 
     # ---- the desk roles work at
 
@@ -514,6 +521,9 @@ class Peer:
         if signed.kind == "manifest":
             self._manifest_received(source, signed, record_id)
             return
+        if signed.kind == "vouch":
+            self._vouch_received(source, signed)
+            return
         record = parse(signed)
         ledger = self.ledgers.get(record.task)
         if ledger is None or ledger.is_void(signed.author):
@@ -576,6 +586,29 @@ class Peer:
         if self._acceptable(ledger):
             self._start_worker(ledger)
 
+    def _vouch_received(self, source: PeerId | None, signed: Signed) -> None:
+        if not self.vouches.add(signed, (ledger.manifest for ledger in self.ledgers.values())):
+            return  # Not marked as seen: the task that makes it matter may come yet.
+        self._gossip.mark_seen(signed.record_id)
+        self._saved.append(signed)
+        self._gossip.publish(NETWORK_TOPIC, signed.record_id, signed, self._now, source)
+        if signed.author in self.config.vouchers:
+            detail = self.vouches.words(signed, self._now + self.config.epoch_offset_s)
+            self._outputs.append(Notice(Notable.CREATOR_VOUCHED, None, None, peer_id_of(signed.author), detail))
+        self._mind_vouches()
+
+    def _vouch_made(self, signed: Signed) -> None:
+        if signed.author != self.signer.public_key:
+            raise LocalProtocolError("only who signed a vouch can make it known: use that key")
+        self._vouch_received(None, signed)
+        if self.vouches.record(signed.record_id) is None:
+            raise LocalProtocolError("we have said something newer of this creator: look whether the clock is right")
+
+    def _mind_vouches(self) -> None:
+        """Begin to fetch, or stop, where what is said of a creator has changed or has run out."""
+        if "net" in self.config.runtimes and not self._finishing:
+            self._choose_workers([ledger for ledger in self.ledgers.values() if is_fetched(ledger.manifest)])
+
     def _has_room_for_task(self) -> bool:
         """Whether one more task can be held; of those that are over the oldest is forgotten for it."""
         if len(self.ledgers) < TASKS_MAX:
@@ -636,6 +669,7 @@ class Peer:
             and not self._finishing
             and manifest.creator != self.signer.public_key
             and manifest.runtime in config.runtimes
+            and (not is_fetched(manifest) or self._is_verified(manifest))
             and (config.accept_creators is None or manifest.creator in config.accept_creators)
             and manifest.limits.memory_bytes <= config.memory_bytes_max
             and manifest.limits.seconds <= config.seconds_max
@@ -643,6 +677,9 @@ class Peer:
             and manifest.policy.pow_bits <= config.pow_bits_max
             and self._bytes_for(ledger) <= config.creator_bytes_max
         )
+
+    def _is_verified(self, manifest: Manifest) -> bool:
+        return self.vouches.verified(manifest, self._now + self.config.epoch_offset_s) is not None
 
     def _bytes_for(self, ledger: Ledger) -> int:
         """Code and inputs of this task and of the others we work on for the same creator."""
@@ -667,9 +704,9 @@ class Peer:
         self.workers[ledger.task] = self._working[ledger.task] = role
         return role
 
-    def _choose_workers(self) -> None:
+    def _choose_workers(self, ledgers: Iterable[Ledger]) -> None:
         """After a change of what or how much to work: begin, go on or rest, task by task."""
-        for ledger in self.ledgers.values():
+        for ledger in ledgers:
             role, wanted = self.workers.get(ledger.task), self._acceptable(ledger)
             if role is None and wanted and ledger.certificate is None:
                 own = [signed for signed in ledger.records() if signed.author == self.signer.public_key]
@@ -709,7 +746,10 @@ class Peer:
                 self.ledgers[signed.record_id] = self._ledger(signed, manifest)
                 self._gossip.mark_seen(signed.record_id)
         for signed in records:
-            if signed.kind == "manifest":
+            if signed.kind == "vouch":
+                self.vouches.add(signed, (ledger.manifest for ledger in self.ledgers.values()))
+        for signed in records:
+            if signed.kind in ("manifest", "vouch"):
                 continue
             record = parse(signed)
             ledger = self.ledgers.get(record.task)
@@ -812,6 +852,7 @@ class Peer:
             self._saving = True
             for ledger in self.ledgers.values():
                 ledger.expire(now)
+            self._mind_vouches()
 
     def _advance_sessions(self, now: float) -> None:
         for peer_id, link in list(self._links.items()):

@@ -72,6 +72,7 @@ Kind = Literal[
     "revoke",
     "savepoint",
     "resumed",
+    "vouch",
 ]
 
 Run: TypeAlias = tuple[U32, U32]
@@ -348,7 +349,9 @@ def sign(signer: Signer, record: Record) -> Signed:
 
 
 def parse(signed: Signed) -> Record:
-    """The typed body of a record (not of a manifest: see manifest.py). The signature is not looked at.
+    """The typed body of a record, but not of a manifest or a vouch (manifest.py, vouching.py).
+
+    The signature is not looked at.
 
     Raises:
         RemoteProtocolError: The body is not what its kind says, or its runs are not in canonical order.

@@ -22,6 +22,7 @@ from .ledger import Ledger, bit
 from .lineage import is_void, rests_of
 from .manifest import Manifest, open_manifest
 from .opening import counted_value, opened_chunks, opened_votes
+from .permissions import is_fetched
 from .policy import CONFIDENCE, CONFIDENCE_AFTER_CONVICTION, audit_strength, error_bound
 from .records import EVERYTHING, SHARD_CHUNKS, Assign, CertificateBody, Commit, Verdict, parse, verify_signature
 from .tally import Ballot, ChunkState, ChunkTally, Tally, differ, equivocators, tally
@@ -140,6 +141,7 @@ class _Evidence:
         self.withheld = False
         self.close: dict[tuple[bytes, bytes], bool] = {}
         self.same = differ if self.comparison is None else self._are_close
+        self.observed = is_fetched(self.manifest)
         self.ledger = Ledger(first.signed, self.manifest, keep_commits=True)
         self.certificate: CertificateBody | None = None
         self.certificate_signed = first.signed
@@ -168,6 +170,7 @@ class _Evidence:
             drawn=self._drawn(),
             same=self.same,
             kin=self._class_of if self.comparison is not None and self.comparison.has_classes else None,
+            observed=self.observed,
         )
         self.votes: dict[int, dict[bytes, set[bytes]]] = {}
         """Chunk -> worker -> the results it voted for, void or not: one, none, or of an equivocator several."""
@@ -261,7 +264,7 @@ class _Evidence:
 
     def check_void(self) -> None:
         """Whoever contradicted itself or kept its votes from being counted was convicted."""
-        for worker in sorted(self.ledger.equivocators | equivocators(self.ballots, self.same)):
+        for worker in sorted(self.ledger.equivocators | equivocators(self.ballots, self.same, observed=self.observed)):
             if not self._is_out(worker):
                 raise DoesNotHold(
                     "a worker signed two things that exclude each other, and was not convicted", worker=worker
@@ -272,7 +275,7 @@ class _Evidence:
 
     def check_verdicts(self) -> None:
         """The records show what every convicted worker did, as far as others can see it."""
-        caught = equivocators(self.ballots, self.same) | self.ledger.equivocators
+        caught = equivocators(self.ballots, self.same, observed=self.observed) | self.ledger.equivocators
         for worker, strike in sorted(self.ledger.strikes.items()):
             if not any((worker, strike.void_to) in _signed_by(ballot) for ballot in self.ballots):
                 raise DoesNotHold("a strike voids commits up to one that its worker did not sign", worker=worker)

@@ -29,6 +29,7 @@ class Referee:
     Args:
         comparison: How results are compared, where not by their bytes.
         read: The result of a vote, where results are compared; None of one that is not here, which then is none.
+        observed: Whether votes say what a server answered, which may differ without a lie.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Referee:
         asked: Callable[[int], frozenset[bytes]] = lambda _: frozenset(),
         steward: bytes | None = None,
         read: Callable[[Leaf], bytes | None] = lambda leaf: leaf.data,
+        observed: bool = False,
     ) -> None:
         self._creator = creator
+        self._observed = observed
         self._comparison = comparison
         self._read = read
         self._same = differ if comparison is None else self._are_close
@@ -126,7 +129,7 @@ class Referee:
                 self._leaves.setdefault(chunk, {}).setdefault(value, leaf)
                 if self._comparison is not None and data is not None and leaf.status is Status.OK:
                     self._classes[value] = self._last_class[worker] = self._comparison.class_of(data)
-            if previous is not None and value:
+            if previous is not None and value and not self._observed:
                 before = self._several.get((chunk, worker), (previous,))
                 if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
                     self.contradictors.add(worker)
@@ -180,6 +183,7 @@ class Referee:
                 same=self._same,
                 kin=self._kin,
                 truth=self._truths.get,
+                observed=self._observed,
             )
             self._cache[chunk] = cached
         return cached

@@ -22,6 +22,7 @@ from .codec import Bytes32
 from .errors import LocalProtocolError, RemoteProtocolError
 from .identity import content_id
 from .onward import ResultRef, open_refs
+from .permissions import is_fetched, open_address
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -175,6 +176,14 @@ def check_inputs(manifest: Manifest, inputs: Inputs) -> None:
     Raises:
         RemoteProtocolError: It does not. The message is one sentence.
     """
+    _check_cuts(manifest, inputs)
+    if is_fetched(manifest) and not isinstance(manifest.split, Handed):
+        reader = ChunkReader(manifest, inputs)
+        for index in range(manifest.chunks):
+            reader.read(index)
+
+
+def _check_cuts(manifest: Manifest, inputs: Inputs) -> None:
     size = 0 if manifest.inputs is None else manifest.inputs.size
     match manifest.split:
         case Range() | Grid() | Calls() | Blocks():
@@ -212,6 +221,12 @@ class ChunkReader:
             RemoteProtocolError: The inputs do not hold what the manifest says: the creator's fault. Other chunks
                 may still be fine.
         """
+        data = self._input(index)
+        if is_fetched(self._manifest):
+            open_address(data, self._manifest.permissions)
+        return data
+
+    def _input(self, index: int) -> bytes:
         split = self._manifest.split
         self._expect_index(index)
         if isinstance(split, Range):

@@ -117,10 +117,13 @@ def tally_chunk(
     same: Same = differ,
     kin: Kin | None = None,
     truth: Callable[[bytes], bool | None] = _is_true,
+    observed: bool = False,
 ) -> ChunkTally:
     """The state of one chunk from the votes that count on it. The order of `votes` does not matter.
 
     `truth` says whether a savepoint is true, or None while nobody has seen.
+
+    Of what was `observed` instead of computed two honest workers may say two things: then nobody is an offender.
     """
     needed = votes_needed(replication, tainted=tainted)
     by_value: dict[bytes, list[Vote]] = {}
@@ -138,6 +141,8 @@ def tally_chunk(
     if trusted is not None:
         if trusted == NO_RESULT:
             return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
+        if observed:
+            return ChunkTally(ChunkState.AGREED, trusted, 0, (), 0)
         others = (value for value in by_value if value != trusted and not same(chunk, value, trusted))
         blame = (blamed(vote, truth) for value in others for vote in by_value[value])
         offenders = sorted({found[0] for found in blame if found is not None})
@@ -225,8 +230,11 @@ class Tally(NamedTuple):
     chunks: Mapping[int, ChunkTally]
 
 
-def equivocators(ballots: Iterable[Ballot], same: Same = differ) -> frozenset[bytes]:
-    """Stratum 2: workers that signed two commits with one seq, or two different results of one chunk."""
+def equivocators(ballots: Iterable[Ballot], same: Same = differ, *, observed: bool = False) -> frozenset[bytes]:
+    """Stratum 2: workers that signed two commits with one seq, or two different results of one chunk.
+
+    Who looked twice (`observed`) may have seen two things.
+    """
     commits: dict[tuple[bytes, int], bytes] = {}
     values: dict[tuple[bytes, int], set[bytes]] = {}
     found = set()
@@ -234,7 +242,7 @@ def equivocators(ballots: Iterable[Ballot], same: Same = differ) -> frozenset[by
         if commits.setdefault((ballot.worker, ballot.seq), ballot.commit) != ballot.commit:
             found.add(ballot.worker)
         for chunk, value in ballot.values.items():
-            if not value:
+            if not value or observed:
                 continue
             said = values.setdefault((ballot.worker, chunk), {value})
             if value not in said:
@@ -255,13 +263,14 @@ def tally(
     drawn: Collection[tuple[bytes, int]] = (),
     same: Same = differ,
     kin: Kin | None = None,
+    observed: bool = False,
 ) -> Tally:
     """All strata at once, from nothing but the set: the definition that every incremental ledger must agree with.
 
     `convicted` says of each worker with a verdict up to which seq its commits are void.
     """
     admitted = frozenset(admitted)
-    void = dict(convicted) | dict.fromkeys(equivocators(ballots, same), EVERYTHING)
+    void = dict(convicted) | dict.fromkeys(equivocators(ballots, same, observed=observed), EVERYTHING)
     votes: dict[int, dict[bytes, Vote]] = {}
     tainted: set[int] = set()
     for ballot in ballots:
@@ -290,7 +299,15 @@ def tally(
     return Tally(
         void,
         {
-            chunk: tally_chunk(counted(chunk), replication, tainted=chunk in tainted, chunk=chunk, same=same, kin=kin)
+            chunk: tally_chunk(
+                counted(chunk),
+                replication,
+                tainted=chunk in tainted,
+                chunk=chunk,
+                same=same,
+                observed=observed,
+                kin=kin,
+            )
             for chunk in sorted(touched)
         },
     )

@@ -46,6 +46,7 @@ def serve(
     invite: str | None = None,
     public_url: str | None = None,
     also: list[str] | None = None,
+    voucher: list[str] | None = None,
     stun: list[str] | None = None,
     turn: list[str] | None = None,
     turn_secret: str | None = None,
@@ -69,6 +70,9 @@ def serve(
         What others type to reach this server, when a proxy stands before it.
     also
         Another signaling server of this network, http://host:port, named in the join link too; may be given again.
+    voucher
+        Peer id of whoever vouches for creators in this network (`cc-task vouch`), named in the join link; may be given
+        again.
     stun
         STUN server told to clients, stun:host:port (default none); may be given again.
     turn
@@ -90,6 +94,7 @@ def serve(
         invite=invite,
         public_url=public_url,
         also=tuple(also) if also else None,
+        voucher=tuple(voucher) if voucher else None,
         stun=tuple(stun) if stun else None,
         turn=tuple(turn) if turn else None,
         turn_secret=turn_secret,

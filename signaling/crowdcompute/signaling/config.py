@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crowdcompute.protocol.errors import LocalProtocolError
-from crowdcompute.protocol.join_link import JoinLink, check_invite, check_network_name, check_server
+from crowdcompute.protocol.identity import PeerId
+from crowdcompute.protocol.join_link import JoinLink, check_invite, check_network_name, check_server, check_voucher
 from crowdcompute.protocol.rendezvous import RendezvousConfig
 from crowdcompute.protocol.signaling import ICE_SERVERS_MAX, IceServer
 
@@ -44,6 +45,15 @@ def _servers(values: tuple[str, ...]) -> tuple[str, ...]:
         except LocalProtocolError as error:
             raise ValueError(str(error)) from None
     return tuple(value.rstrip("/") for value in values)
+
+
+def _vouchers(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            check_voucher(value)
+        except LocalProtocolError as error:
+            raise ValueError(str(error)) from None
+    return values
 
 
 def _http_url(value: str) -> str:
@@ -91,6 +101,8 @@ class SignalingConfig(BaseSettings):
     """What others type to reach this server, when a proxy stands before it."""
     also: Annotated[tuple[str, ...], AfterValidator(_servers)] = ()
     """Further signaling servers of the same network, named in the join link: peers are present on all of them."""
+    voucher: Annotated[tuple[str, ...], AfterValidator(_vouchers)] = ()
+    """Peer ids of those who vouch for creators in this network, named in the join link."""
     stun: Urls = ()
     """STUN servers told to clients, `stun:host:port`. None on a LAN: an unreachable one delays every connection."""
     turn: Urls = ()
@@ -141,7 +153,13 @@ class SignalingConfig(BaseSettings):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def join_link(self, port: int) -> JoinLink:
-        return JoinLink(self.url(port), self.network, invite=self.invite or "", others=self.also)
+        return JoinLink(
+            self.url(port),
+            self.network,
+            invite=self.invite or "",
+            others=self.also,
+            vouchers=tuple(map(PeerId, self.voucher)),
+        )
 
 
 def load(**flags: Any) -> SignalingConfig:

@@ -763,6 +763,7 @@ class World:
             epochs=epochs,
             onward=False,
             permissions=(),
+            vouches=(),
             created_s=created_s,
             expires_s=expires_s,
         )

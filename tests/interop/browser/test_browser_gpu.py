@@ -57,7 +57,7 @@ def bundled(package: bytes, start: int, count: int) -> bytes:
         runtime="gpu", code=describe(package), split=Range(start=start, stop=start + count, step=count), chunks=1,
         inputs=None, limits=LIMITS, policy=Policy(replication=1, eps=0.5, liars=0.2, pow_bits=0), reward=0, epochs=None,
         onward=False,
-        permissions=(), created_s=now, expires_s=now + 3_600,
+        permissions=(), vouches=(), created_s=now, expires_s=now + 3_600,
     )  # fmt: skip
     return write_bundle(sign_manifest(CREATOR, manifest), {manifest.code.sha256: package})
 

@@ -51,15 +51,17 @@ export interface TaskView {
   readonly description: string;
   readonly link: string;
   readonly creator: string;
+  /** Who answers for the creator, of those whom the join link names, and who that says it is; null: nobody. */
+  readonly verified: { readonly by: string; readonly name: string } | null;
   /** True once the manifest's Ed25519 signature has been checked on this device. */
   readonly signatureOk: boolean;
-  readonly runtime: "wasm" | "js" | "gpu";
+  readonly runtime: "wasm" | "js" | "gpu" | "net";
   readonly codeSha256: string;
   readonly codeBytes: number;
   /** Data that every worker fetches whole. */
   readonly inputBytes: number;
   /** What of it is more than this tab gives to any task. */
-  readonly exceeds: "memory" | "time" | "inputs" | "proof of work" | null;
+  readonly exceeds: "fetches" | "memory" | "time" | "inputs" | "proof of work" | null;
   readonly memoryBytes: number;
   readonly outputBytes: number;
   readonly chunkSeconds: number;

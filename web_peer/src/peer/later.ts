@@ -27,6 +27,7 @@ import type { GpuChoice } from "../sandbox/gpu_messages";
 import type { Keys } from "./keys";
 import type { Savepoints } from "./savepoints";
 import type { Store } from "./store";
+import type { Vouched } from "./vouched";
 
 const UNREACHABLE = "A part of this page could not be fetched: its server does not answer. Load the page again.";
 
@@ -43,18 +44,20 @@ export class Later implements Roles {
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
   savepoints: Savepoints | null = null;
+  vouches: Vouched | null = null;
   private readonly fetching = new Map<Runtime, Promise<void>>();
 
   constructor(
     private readonly keys: Keys,
     private readonly openSandbox: () => Promise<MessagePort>,
     private readonly store: Store,
+    private readonly vouching: ConstructorParameters<typeof Vouched>,
   ) {}
 
   /** Whether tasks of these kinds can be worked on now. */
   isReadyFor(runtimes: Iterable<Runtime>): boolean {
     const { client } = this;
-    const isHere = { wasm: true, js: client?.js !== null, gpu: client?.kernelScript !== "" };
+    const isHere = { wasm: true, js: client?.js !== null, gpu: client?.kernelScript !== "", net: false };
     return client !== null && [...runtimes].every((runtime) => isHere[runtime]);
   }
 
@@ -65,7 +68,7 @@ export class Later implements Roles {
    *   life which scripts failed.
    */
   async prepare(runtimes: Iterable<Runtime>): Promise<void> {
-    const fetch = { wasm: this.fetchWorking, js: this.fetchScripts, gpu: this.fetchKernels };
+    const fetch = { wasm: this.fetchWorking, js: this.fetchScripts, gpu: this.fetchKernels, net: async () => {} };
     const fetchOnce = (runtime: Runtime): Promise<void> => {
       let part = this.fetching.get(runtime);
       if (part === undefined) {
@@ -85,7 +88,7 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox, saved] = await reached(
+    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox, vouched, saved] = await reached(
       Promise.all([
         import("../protocol/worker"),
         import("../protocol/absence"),
@@ -95,6 +98,7 @@ export class Later implements Roles {
         import("../protocol/sealing"),
         import("../protocol/slots"),
         import("../sandbox/client"),
+        import("./vouched"),
         import("./savepoints").then(({ Savepoints }) => Savepoints.open(this.store)),
       ]),
     );
@@ -106,6 +110,7 @@ export class Later implements Roles {
     this.slotsPart = slots.Slots;
     this.keys.sealWith(sealing.SealKeys);
     this.savepoints = saved;
+    this.vouches = new vouched.Vouched(...this.vouching);
     this.client = new sandbox.SandboxClient(this.slotCount, this.openSandbox);
   }
 

@@ -75,7 +75,7 @@ async function begin(address: string): Promise<Station> {
   const verifying = new Verifying();
   const { signer } = keys;
   if (keys.kind === "software key") await verifying.loadSoftware();
-  const later = new Later(keys, openSandbox, store);
+  const later = new Later(keys, openSandbox, store, [verifying, link.vouchers, () => onChanged()]);
   const told = (event: SignalingEvent): void => connector.signaled(event);
   // Most links name one server: what stands on several is not part of the first load.
   const signaling: Signaling =
@@ -150,6 +150,7 @@ function linkOf(address: string): JoinLink {
     invite: fields.get("i") ?? "",
     others: fields.getAll("s"),
     bootstrap: [],
+    vouchers: fields.getAll("v"),
   };
 }
 

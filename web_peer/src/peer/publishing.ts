@@ -73,6 +73,7 @@ export function fromDraft(draft: Draft, signer: Signer, unixS: number): Prepared
     epochs: makeEpochs(signer, ref.sha256, createdS, createdS + LIFETIME_S, Math.max(EPOCH_S, Math.ceil(draft.seconds))),
     onward: false,
     permissions: [],
+    vouches: [],
     createdS,
     expiresS: createdS + LIFETIME_S,
   };
@@ -89,6 +90,9 @@ export function openBundle(bytes: Uint8Array, verifier: Verifier): Bundle {
   const bundle = readBundle(bytes, verifier);
   if (bundle.manifest.runtime === "wasm") admit(bundle.module);
   if (bundle.manifest.runtime === "gpu") openPackage(bundle.module);
+  if (bundle.manifest.runtime === "net") {
+    throw new LocalProtocolError("no browser can fetch for a task: publish it with cc-task");
+  }
   return bundle;
 }
 
@@ -97,7 +101,8 @@ export function asOurs(bundle: Bundle, signer: Signer, unixS: number): Prepared 
   const createdS = Math.floor(unixS);
   const lifetimeS = bundle.manifest.expiresS - bundle.manifest.createdS;
   const { publicKey: creator, sealKey } = signer;
-  const manifest = { ...bundle.manifest, creator, sealKey, createdS, expiresS: createdS + lifetimeS };
+  // Who answers for its author answers for nobody else.
+  const manifest = { ...bundle.manifest, creator, sealKey, vouches: [], createdS, expiresS: createdS + lifetimeS };
   return { manifest, blobs: bundle.blobs };
 }
 
@@ -177,6 +182,7 @@ function checked<T>(check: () => T): T {
 export function bundleView(manifest: Manifest, taskId: Hex, unixS: number): TaskView {
   return {
     ...manifestView(manifest, taskId),
+    verified: null,
     signatureOk: true,
     exceeds: null,
     accepted: 0,

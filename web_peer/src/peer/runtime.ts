@@ -295,7 +295,7 @@ export class Runtime {
   }
 }
 
-function claimOf(signed: Signed): { author: Uint8Array; domain: string; body: Uint8Array; signature: Uint8Array } {
+export function claimOf(signed: Signed): { author: Uint8Array; domain: string; body: Uint8Array; signature: Uint8Array } {
   return { author: signed.author, domain: domainOf(signed.kind), body: signed.body, signature: signed.signature };
 }
 

@@ -484,6 +484,7 @@ export class Station {
     for (const [taskId, ledger] of peer.ledgers) {
       tasks.push(
         taskView(ledger, peer.creators.get(taskId), {
+          verified: parts.later.vouches?.shown(ledger.manifest, parts.unixS()) ?? null,
           consent: parts.consents.stateOf(taskId),
           isChosen: this.isChosen(taskId),
           voted: this.votedOn(taskId),

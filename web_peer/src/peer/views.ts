@@ -12,6 +12,7 @@ import type { CertificateView, ConsentState, GridView, Tally, TaskView } from ".
 
 /** What only this device knows about a task. */
 export interface Ours {
+  readonly verified: TaskView["verified"];
   readonly consent: ConsentState;
   readonly isChosen: boolean;
   /** Chunks this device has voted on. */
@@ -30,6 +31,7 @@ export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours:
   const expired = ours.unixS >= manifest.expiresS;
   return {
     ...manifestView(manifest, ledger.taskKey),
+    verified: ours.verified,
     signatureOk: true,
     // What is ours runs as far as it is needed here, whatever it asks for.
     exceeds: creator === undefined ? exceeded(ours.config, manifest) : null,
@@ -48,7 +50,7 @@ export function taskView(ledger: Ledger, creator: CreatorRole | undefined, ours:
 
 type Described = Omit<
   TaskView,
-  "signatureOk" | "exceeds" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
+  "verified" | "signatureOk" | "exceeds" | "accepted" | "begun" | "failed" | "workers" | "consent" | "isChosen" | "isMine" | "state" |
   "certificate" | "mine"
 >;
 

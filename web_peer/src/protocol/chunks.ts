@@ -11,6 +11,7 @@
  * In Python this is a part of split.py; here it is apart because who only looks at a task needs none of it.
  */
 
+import { openAddress } from "./addresses";
 import { concat } from "./bytes";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { contentId } from "./identity";
@@ -77,6 +78,13 @@ export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null):
  * @throws RemoteProtocolError when it does not. The message is one sentence.
  */
 export function checkInputs(manifest: Manifest, inputs: Inputs): void {
+  checkCuts(manifest, inputs);
+  if (manifest.runtime !== "net" || manifest.split.kind === "results") return;
+  const reader = new ChunkReader(manifest, inputs);
+  for (let index = 0; index < manifest.chunks; index++) reader.read(index);
+}
+
+function checkCuts(manifest: Manifest, inputs: Inputs): void {
   const size = manifest.inputs?.size ?? 0;
   const split = manifest.split;
   if (split.kind !== "items" && split.kind !== "lines" && split.kind !== "results") {
@@ -126,6 +134,12 @@ export class ChunkReader {
    *   may still be fine.
    */
   read(index: number): Uint8Array {
+    const data = this.input(index);
+    if (this.manifest.runtime === "net") openAddress(data, this.manifest.permissions);
+    return data;
+  }
+
+  private input(index: number): Uint8Array {
     const split = this.manifest.split;
     this.expectIndex(index);
     if (split.kind === "range") {

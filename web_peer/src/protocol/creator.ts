@@ -124,7 +124,7 @@ export class CreatorRole implements Custodial {
     const comparison = this.package.length > 0 ? readComparison(this.package) : null;
     this.named = new Named(this.me, stewards, desk, blobs);
     const read = (leaf: Leaf): Uint8Array | null => this.named.read(leaf);
-    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked, read);
+    this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked, read, manifest.runtime === "net");
     this.results = new Results(manifest, this.referee, blobs);
     this.admitting = new Admitting(config, this.signer, rng, ledger, desk, stewards);
     this.certifying = new Certifying(config, ledger, desk, blobs, this.referee, this.results, stewards);

@@ -17,8 +17,8 @@ const BOOTSTRAP =
  * Where to meet: a signaling server's page, and after `#` (which browsers keep to themselves) the network.
  *
  * `http://host:port/j#n=NETWORK`, `&t=TASK` (hex) to open one task's page, `&i=INVITE` where the network asks for it,
- * `&s=URL` for each further server and `&b=MULTIADDR` for each native peer that can be dialled without any. What begins
- * with `n=` is a link too: that of a network which needs no server.
+ * `&s=URL` for each further server, `&b=MULTIADDR` for each native peer that can be dialled without any, `&v=PEERID` for
+ * whoever vouches for creators. What begins with `n=` is a link too: that of a network which needs no server.
  */
 export interface JoinLink {
   /** `http://host:port` or `https://…`, without a slash at the end; empty where there is no server. */
@@ -31,6 +31,8 @@ export interface JoinLink {
   readonly others: readonly string[];
   /** Multiaddrs of native peers, each with a peer id. */
   readonly bootstrap: readonly string[];
+  /** Peer ids of those who vouch for creators in the network (permissions.md). */
+  readonly vouchers: readonly string[];
 }
 
 /**
@@ -60,7 +62,8 @@ export function parseJoinLink(pasted: string): JoinLink {
   const others = fields.getAll("s").map((url) => url.replace(/\/+$/, ""));
   checkServers(others);
   const bootstrap = fields.getAll("b");
-  if (bootstrap.length > MEETING_PLACES_MAX) {
+  const vouchers = fields.getAll("v");
+  if (Math.max(bootstrap.length, vouchers.length) > MEETING_PLACES_MAX) {
     throw new LocalProtocolError(`a join link names at most ${MEETING_PLACES_MAX} further servers or peers`);
   }
   for (const address of bootstrap) {
@@ -70,12 +73,17 @@ export function parseJoinLink(pasted: string): JoinLink {
       );
     }
   }
+  for (const voucher of vouchers) {
+    if (!isPeerId(voucher)) {
+      throw new LocalProtocolError(`'${voucher.slice(0, 80)}' is nobody who could vouch for creators`);
+    }
+  }
   if (others.length > 0 && !hasServer) {
     throw new LocalProtocolError(
       `the join link ${shown} begins without a server and names another: begin with http://host:port/j#`,
     );
   }
-  return { baseUrl, network, taskId, invite, others, bootstrap };
+  return { baseUrl, network, taskId, invite, others, bootstrap, vouchers };
 }
 
 function parseBaseUrl(link: string): string {
@@ -119,9 +127,12 @@ export function checkServers(others: readonly string[]): void {
 
 function isBootstrap(address: string): boolean {
   const match = BOOTSTRAP.exec(address);
-  if (match === null) return false;
+  return match !== null && isPeerId(match[1]!);
+}
+
+function isPeerId(text: string): boolean {
   try {
-    publicKeyOf(match[1]!);
+    publicKeyOf(text);
   } catch {
     return false;
   }
@@ -133,8 +144,9 @@ export function formatJoinLink(link: JoinLink): string {
   const invite = link.invite === "" ? "" : `&i=${link.invite}`;
   const others = link.others.map((url) => `&s=${plainly(url)}`).join("");
   const bootstrap = link.bootstrap.map((address) => `&b=${plainly(address)}`).join("");
+  const vouchers = link.vouchers.map((voucher) => `&v=${voucher}`).join("");
   const server = link.baseUrl === "" ? "" : `${link.baseUrl}/j#`;
-  return `${server}n=${encodeURIComponent(link.network)}${task}${invite}${others}${bootstrap}`;
+  return `${server}n=${encodeURIComponent(link.network)}${task}${invite}${others}${bootstrap}${vouchers}`;
 }
 
 /** Percent-encoded but for what makes an address readable. */

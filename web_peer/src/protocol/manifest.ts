@@ -23,7 +23,8 @@ import {
 } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import type { Verifier } from "./identity";
-import { recordId, type Signed, verifySignature } from "./records";
+import { isPermission, PERMISSION_CHARACTERS_MAX } from "./permissions";
+import { recordId, Signed, verifySignature } from "./records";
 import { checkChunkCount, CHUNKS_MAX, Split } from "./split";
 
 /** The largest module admission lets through (DESIGN section 7). */
@@ -39,8 +40,8 @@ const NAME_REFUSED = new RegExp(`[${UNPRINTABLE}]`);
 const LINK = new RegExp(`^https?://[^ ${UNPRINTABLE}]+$`);
 
 /** What executes the code blob: a WebAssembly module (modules.md), JavaScript source (javascript.md), or a kernel with
- * all it needs (gpu.md). */
-export const Runtime = literal("wasm", "js", "gpu");
+ * all it needs (gpu.md). `net` executes nothing: nodes fetch what the chunks name (permissions.md). */
+export const Runtime = literal("wasm", "js", "gpu", "net");
 export type Runtime = Infer<typeof Runtime>;
 
 /** A blob by name: SHA-256 of its bytes, its size, and the Merkle root over its 64 KiB pieces (blobs.ts). */
@@ -93,7 +94,8 @@ export const Manifest = part("Manifest", {
   reward: u32,
   epochs: nullable(Epochs),
   onward: bool,
-  permissions: array(text(), { max: 0 }),
+  permissions: array(text({ max: PERMISSION_CHARACTERS_MAX }), { max: 16 }),
+  vouches: array(Signed, { max: 4 }),
   createdS: u53,
   expiresS: u53,
 });
@@ -154,6 +156,12 @@ export function checkFields(manifest: Manifest): void {
     throw new RemoteProtocolError(`the task has more than ${EPOCHS_MAX} epochs: make them longer`);
   }
   checkChunkCount(manifest);
+  const { permissions, runtime, epochs } = manifest;
+  const isFetched = runtime === "net";
+  // While a creator is away whoever differs counts as a liar; and a server may tell two peers two things.
+  if (!permissions.every(isPermission) || isFetched !== permissions.length > 0 || (isFetched && epochs !== null)) {
+    throw new RemoteProtocolError("a task has permissions, net:https://host/path, if it fetches, and then no epochs");
+  }
 }
 
 const UNITS: readonly (readonly [string, number])[] = [

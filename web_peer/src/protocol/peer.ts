@@ -31,6 +31,7 @@ import { Session, type SessionState } from "./session";
 import type { Pace } from "./sizing";
 import type { Slots } from "./slots";
 import type { BlobStore } from "./storage";
+import type { Vouches } from "./vouching";
 import type { WorkerRole } from "./worker";
 
 export const NETWORK_TOPIC: Hex = "";
@@ -80,6 +81,8 @@ export interface Roles {
    * @throws RemoteProtocolError when it may not.
    */
   check(ledger: Ledger, signed: Signed, record: LedgerRecord): boolean;
+  /** Who answers for whom; null while that is not looked at: then nothing of it is held or passed on. */
+  readonly vouches: Vouches | null;
   /** Have a ledger take beacons and reveals, before a role in its task is made. */
   attend(ledger: Ledger): void;
 }
@@ -271,7 +274,8 @@ export class Peer implements Desk, Shelf {
   // ---- the shelf gossip asks
 
   recordIds(topic: Hex): Iterable<Hex> {
-    if (topic === NETWORK_TOPIC) return this.ledgers.keys();
+    // Tasks first: what is said of a creator whose task a newcomer does not hold is nothing to it.
+    if (topic === NETWORK_TOPIC) return [...this.ledgers.keys(), ...(this.roles.vouches?.ids() ?? NO_IDS)];
     return this.ledgers.get(topic.slice(0, TASK_CHARS))?.recordIds(topic) ?? NO_IDS;
   }
 
@@ -280,7 +284,7 @@ export class Peer implements Desk, Shelf {
       const signed = ledger.record(recordId);
       if (signed !== null) return signed;
     }
-    return null;
+    return this.roles.vouches?.record(recordId) ?? null;
   }
 
   // ---- the desk roles work at
@@ -534,6 +538,12 @@ export class Peer implements Desk, Shelf {
       this.manifestReceived(source, signed);
       return;
     }
+    if (signed.kind === "vouch") {
+      if (!this.takeVouch(signed)) return; // Not marked as seen: the task that makes it matter may come yet.
+      this.saved.push(signed);
+      this.gossip.publish(NETWORK_TOPIC, recordKey(signed), signed, this.now, source);
+      return;
+    }
     const record = parse(signed);
     const ledger = this.ledgers.get(hex(record.task));
     if (ledger === undefined) return;
@@ -558,6 +568,12 @@ export class Peer implements Desk, Shelf {
     verifySignature(this.verifier, signed);
     if (ledger.add(signed, record, this.now)) this.added(ledger, signed, record, source);
     else this.gossip.markSeen(recordKey(signed));
+  }
+
+  private takeVouch(signed: Signed): boolean {
+    const isTaken = this.roles.vouches?.add(signed, [...this.ledgers.values()].map(({ manifest }) => manifest)) === true;
+    if (isTaken) this.gossip.markSeen(recordKey(signed));
+    return isTaken;
   }
 
   private added(ledger: Ledger, signed: Signed, record: LedgerRecord, source: PeerId): void {
@@ -741,6 +757,10 @@ export class Peer implements Desk, Shelf {
     const byTask = new Map<Hex, [Signed, LedgerRecord][]>();
     for (const signed of records) {
       if (signed.kind === "manifest") continue;
+      if (signed.kind === "vouch") {
+        this.takeVouch(signed);
+        continue;
+      }
       const record = parse(signed);
       const ledger = this.ledgers.get(hex(record.task));
       if (ledger === undefined || !ledger.add(signed, record, this.now)) continue;
@@ -851,14 +871,15 @@ export class Peer implements Desk, Shelf {
 }
 
 /** Of what a task asks a worker for more than our configuration gives; null when it fits. */
-export function exceeded(config: ProtocolConfig, { limits, inputs, policy }: Manifest): Exceeded | null {
+export function exceeded(config: ProtocolConfig, { limits, inputs, policy, runtime }: Manifest): Exceeded | null {
+  if (runtime === "net") return "fetches";
   if (limits.memoryBytes > config.memoryBytesMax) return "memory";
   if (limits.seconds > config.secondsMax) return "time";
   if (inputs !== null && inputs.size > config.blobBytesMax) return "inputs";
   return policy.powBits > config.powBitsMax ? "proof of work" : null;
 }
 
-export type Exceeded = "memory" | "time" | "inputs" | "proof of work";
+export type Exceeded = "fetches" | "memory" | "time" | "inputs" | "proof of work";
 
 function heldKey(ledger: Ledger, awaited: Hex): string {
   return `${ledger.taskKey} ${awaited}`;

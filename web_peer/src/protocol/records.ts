@@ -76,6 +76,7 @@ const KINDS = [
   "revoke",
   "savepoint",
   "resumed",
+  "vouch",
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -366,13 +367,15 @@ export function sign(signer: Signer, record: LedgerRecord): Signed {
 }
 
 /**
- * The typed body of a record (not of a manifest: see manifest.ts). The signature is not looked at, nor what it rests on
+ * The typed body of a record (not of a manifest or a vouch). The signature is not looked at, nor what it rests on
  * (`checkLineage`).
  *
  * @throws RemoteProtocolError when the body is not what its kind says, or its runs are not in canonical order.
  */
 export function parse(record: Signed): LedgerRecord {
-  if (record.kind === "manifest") throw new RemoteProtocolError("a manifest is not a ledger record");
+  if (record.kind === "manifest" || record.kind === "vouch") {
+    throw new RemoteProtocolError(`a ${record.kind} is not a ledger record`);
+  }
   const parsed: LedgerRecord =
     record.kind === "resumed"
       ? { ...decode(Resumed, record.body), kind: "commit" }

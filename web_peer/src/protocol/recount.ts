@@ -157,6 +157,7 @@ class Evidence {
   private isWithheld = false;
   private readonly close = new Map<string, boolean>();
   private readonly same: Same;
+  private readonly isObserved: boolean;
 
   constructor(shown: Iterable<Shown>, verifier: Verifier) {
     const entries = shown[Symbol.iterator]();
@@ -164,6 +165,7 @@ class Evidence {
     if (first.done === true) throw new RemoteProtocolError("the file holds no records");
     this.manifest = openManifest(first.value.signed, verifier);
     this.creator = hex(this.manifest.creator);
+    this.isObserved = this.manifest.runtime === "net";
     const comparison = first.value.opened.length > 0 ? comparisonOf(this.manifest, first.value.opened) : null;
     this.comparison = comparison;
     this.results = comparison === null ? null : new Map([[hex(sha256(new Uint8Array())), new Uint8Array()]]);
@@ -186,6 +188,7 @@ class Evidence {
       isDrawn: (worker, chunk) => this.drawn.has(`${worker} ${chunk}`) || lots.workers(chunk, true).has(worker),
       same: this.same,
       kin: comparison?.hasClasses === true ? (_, value) => this.classOf(comparison, value) : null,
+      isObserved: this.isObserved,
     });
     for (const ballot of this.ballots) this.look(ballot);
     for (const [chunk, { value }] of this.tally.chunks) if (value !== null) this.values.set(chunk, value);
@@ -297,7 +300,7 @@ class Evidence {
 
   /** Whoever contradicted itself or kept its votes from being counted was convicted. */
   checkVoid(): void {
-    for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots, this.same)])].sort()) {
+    for (const worker of [...new Set([...this.ledger.equivocators, ...equivocators(this.ballots, this.same, this.isObserved)])].sort()) {
       if (this.isOut(worker)) continue;
       throw new DoesNotHold("a worker signed two things that exclude each other, and was not convicted", { worker });
     }
@@ -321,7 +324,7 @@ class Evidence {
         throw new DoesNotHold("a worker has a strike, and the records do not show what for", where);
       }
     }
-    const caught = new Set([...equivocators(this.ballots, this.same), ...this.ledger.equivocators]);
+    const caught = new Set([...equivocators(this.ballots, this.same, this.isObserved), ...this.ledger.equivocators]);
     for (const [worker, verdict] of sorted(this.ledger.verdicts)) {
       if (!this.isBanned(worker)) continue;
       if (this.shows(worker, verdict, caught)) continue;

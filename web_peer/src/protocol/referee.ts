@@ -71,6 +71,8 @@ export class Referee {
     private readonly asked: (chunk: number) => ReadonlySet<Hex> = () => NO_WORKERS,
     /** The result of a vote, where results are compared; null of one that is not here, which then is none. */
     private readonly read: (leaf: Leaf) => Uint8Array | null = ({ data }) => data,
+    /** Whether votes say what a server answered, which may differ without a lie. */
+    private readonly isObserved = false,
   ) {
     this.kin = comparison?.hasClasses === true ? (_, value) => this.classes.get(value) ?? "" : null;
     this.same = comparison === null ? differ : (chunk, one, other) => this.areClose(comparison, chunk, one, other);
@@ -137,7 +139,7 @@ export class Referee {
           this.lastClass.set(worker, its);
         }
       }
-      if (previous !== undefined && value !== NO_RESULT) {
+      if (previous !== undefined && value !== NO_RESULT && !this.isObserved) {
         const before = this.several.get(chunk)?.get(worker) ?? [previous];
         if (before.some((vote) => vote.value && !this.isSame(chunk, vote.value, value))) this.contradictors.add(worker);
       }

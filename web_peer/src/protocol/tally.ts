@@ -92,7 +92,10 @@ function told(state: ChunkState, value: Hex | null, missing: number, extra = 0):
   return { state, value, missing, offenders: NOBODY, extra };
 }
 
-/** The state of one chunk from the votes that count on it. The order of `votes` does not matter. */
+/**
+ * The state of one chunk from the votes that count on it. The order of `votes` does not matter. Of what was observed
+ * instead of computed two honest workers may say two things: then nobody is an offender.
+ */
 export function tallyChunk(
   votes: Iterable<Vote>,
   replication: number,
@@ -102,6 +105,7 @@ export function tallyChunk(
   kin: Kin | null = null,
   /** Whether a wrong vote that rests on a savepoint is its author's fault. Of records alone it is. */
   isBlamed: (vote: Vote) => boolean = () => true,
+  isObserved = false,
 ): ChunkTally {
   const needed = votesNeeded(replication, tainted);
   const cast: Vote[] = [];
@@ -116,6 +120,7 @@ export function tallyChunk(
   }
   if (trusted !== null) {
     if (trusted === NO_RESULT) return told("failed", null, 0);
+    if (isObserved) return told("agreed", trusted, 0);
     const own = trusted;
     const others = cast.filter(({ value }) => value !== own && !same(chunk, value!, own));
     const offenders = new Set(others.filter(isBlamed).map((vote) => vote.worker));
@@ -232,7 +237,7 @@ export interface Tally {
 }
 
 /** Stratum 2: workers that signed two commits with one seq, or two different results of one chunk. */
-export function equivocators(ballots: Iterable<Ballot>, same: Same = differ): Set<Hex> {
+export function equivocators(ballots: Iterable<Ballot>, same: Same = differ, isObserved = false): Set<Hex> {
   const said = new Map<Hex, { readonly commits: Map<number, Hex>; readonly values: Map<number, Hex[]> }>();
   const found = new Set<Hex>();
   for (const ballot of ballots) {
@@ -242,7 +247,7 @@ export function equivocators(ballots: Iterable<Ballot>, same: Same = differ): Se
     if (commit === undefined) before.commits.set(ballot.seq, ballot.commit);
     else if (commit !== ballot.commit) found.add(ballot.worker);
     for (const [chunk, value] of ballot.values) {
-      if (value === null || value === NO_RESULT) continue;
+      if (value === null || value === NO_RESULT || isObserved) continue;
       const results = before.values.get(chunk);
       if (results === undefined) before.values.set(chunk, [value]);
       else if (!results.includes(value)) {
@@ -269,13 +274,15 @@ export interface Electorate {
   readonly same?: Same;
   /** In which class of devices a value was computed; all in one, if not given. */
   readonly kin?: Kin | null;
+  /** Whether votes say what a server answered, which may differ without a lie; not, if not given. */
+  readonly isObserved?: boolean;
 }
 
 /** All strata at once, from nothing but the set: the definition that every incremental ledger must agree with. */
 export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally {
-  const { replication, creator, admitted, same = differ, kin = null } = electorate;
+  const { replication, creator, admitted, same = differ, kin = null, isObserved = false } = electorate;
   const voided = new Map(electorate.convicted);
-  for (const worker of equivocators(ballots, same)) voided.set(worker, EVERYTHING);
+  for (const worker of equivocators(ballots, same, isObserved)) voided.set(worker, EVERYTHING);
   const votes = new Map<number, Map<Hex, Vote>>();
   const tainted = new Set<number>();
   for (const ballot of ballots) {
@@ -304,7 +311,7 @@ export function tally(ballots: readonly Ballot[], electorate: Electorate): Tally
     const isChosen = (worker: Hex): boolean =>
       electorate.isAssigned(worker, chunk) || (electorate.isDrawn?.(worker, chunk) ?? false);
     const counted = [...(votes.get(chunk)?.values() ?? [])].map((vote) => asCounted(vote, isChosen));
-    chunks.set(chunk, tallyChunk(counted, replication, tainted.has(chunk), chunk, same, kin));
+    chunks.set(chunk, tallyChunk(counted, replication, tainted.has(chunk), chunk, same, kin, undefined, isObserved));
   }
   return { void: voided, chunks };
 }

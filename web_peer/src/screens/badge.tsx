@@ -15,7 +15,7 @@ export function Badge({ snapshot }: ScreenProps) {
   const [taskId, setTaskId] = useState("");
   const [theme, setTheme] = useState("auto");
   const [limit, setLimit] = useState("50");
-  const fragment = joinFragment({ network: snapshot.network, taskId: taskId === "" ? null : taskId, invite: null, servers: [] });
+  const fragment = joinFragment({ network: snapshot.network, taskId: taskId === "" ? null : taskId, invite: null, servers: [], vouchers: [] });
   const address = `${location.origin}/embed?theme=${theme}&limit=${limit}${fragment}`;
   const open = snapshot.tasks.filter((task) => task.state === "open");
   const example = open.find((task) => taskId === "" || task.taskId === taskId);

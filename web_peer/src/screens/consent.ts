@@ -44,6 +44,7 @@ export function refusalOf(task: TaskView): string | null {
 }
 
 const EXCEEDS: Record<NonNullable<TaskView["exceeds"]>, (task: TaskView) => string> = {
+  fetches: () => "For this task nodes fetch from servers that its creator lists, and no browser can",
   memory: (task) => `A chunk of this task may use ${bytes(task.memoryBytes)} of memory`,
   time: (task) => `A chunk of this task may take ${duration(task.chunkSeconds)}`,
   inputs: (task) => `This task comes with ${bytes(task.inputBytes)} of data that every device must fetch`,
@@ -60,7 +61,7 @@ export function limitsOf(task: TaskView): readonly string[] {
 }
 
 export function languageOf(task: TaskView): string {
-  return { wasm: "WebAssembly", js: "JavaScript", gpu: "a kernel for GPUs" }[task.runtime];
+  return { wasm: "WebAssembly", js: "JavaScript", gpu: "a kernel for GPUs", net: "no code, but rules of fetching" }[task.runtime];
 }
 
 /** The person pressed Start on the card: remember it, work on this task, go. */

@@ -31,7 +31,7 @@ export function Embed({ peer, snapshot, linkedTaskId }: EmbedProps) {
         state={isOn(snapshot) ? { kind: "on", reason: reasonOf(snapshot) } : faceOf(asked, canStart(snapshot))}
         today={today}
         connection={connectionOf(snapshot)}
-        about={`/about${joinFragment({ network: snapshot.network, taskId: null, invite: null, servers: [] })}`}
+        about={`/about${joinFragment({ network: snapshot.network, taskId: null, invite: null, servers: [], vouchers: [] })}`}
         start={start}
         pause={() => peer.ask("pause", {})}
       />

@@ -41,6 +41,8 @@ export interface Join {
   readonly invite: string | null;
   /** Further signaling servers of the network. */
   readonly servers: readonly string[];
+  /** Who vouches for creators in it. */
+  readonly vouchers: readonly string[];
 }
 
 export type JoinReading =
@@ -63,13 +65,16 @@ export function readJoin(fragment: string): JoinReading {
   if (taskId !== null && !TASK_ID.test(taskId)) {
     return { kind: "refused", sentence: "This link names a task that is not 64 hexadecimal digits: is it complete?" };
   }
-  return { kind: "join", join: { network, taskId, invite: fields.get("i"), servers: fields.getAll("s") } };
+  return { kind: "join", join: { network, taskId, invite: fields.get("i"), servers: fields.getAll("s"), vouchers: fields.getAll("v") } };
 }
 
 /** The fragment that `readJoin` reads back, with its `#`. */
-export function joinFragment({ network, taskId, invite, servers }: Join): string {
+export function joinFragment({ network, taskId, invite, servers, vouchers }: Join): string {
   const task = taskId === null ? "" : `&t=${taskId}`;
-  return `#n=${encodeURIComponent(network)}${task}${invite === null ? "" : `&i=${encodeURIComponent(invite)}`}${servers.map((url) => `&s=${encodeURIComponent(url)}`).join("")}`;
+  const several = (name: string, values: readonly string[]): string =>
+    values.map((value) => `&${name}=${encodeURIComponent(value)}`).join("");
+  const invited = several("i", invite === null ? [] : [invite]);
+  return `#n=${encodeURIComponent(network)}${task}${invited}${several("s", servers)}${several("v", vouchers)}`;
 }
 
 export function joinLink(origin: string, join: Join): string {

@@ -100,6 +100,10 @@ function proofOf(task: TaskView): readonly (readonly [string, preact.ComponentCh
   return [
     ["Task id", key(task.taskId)],
     ["Creator's key", key(task.creator)],
+    [
+      "Creator verified",
+      task.verified === null ? "by nobody whom this network's link names" : `as ${task.verified.name}, by ${task.verified.by}`,
+    ],
     ["Code", `${languageOf(task)}, ${bytes(task.codeBytes)}`],
     ["Code SHA-256", key(task.codeSha256)],
     ["Signed", date(task.createdS)],
@@ -151,6 +155,7 @@ function assuranceOf({ bound, confidence, eps }: CertificateView): string {
 
 function linkTo(snapshot: Snapshot, task: TaskView): string {
   const reading = readJoin(location.hash);
-  const { invite, servers } = reading.kind === "join" ? reading.join : { invite: null, servers: [] };
-  return joinLink(location.origin, { network: snapshot.network, taskId: task.taskId, invite, servers });
+  const { invite, servers, vouchers } =
+    reading.kind === "join" ? reading.join : { invite: null, servers: [], vouchers: [] };
+  return joinLink(location.origin, { network: snapshot.network, taskId: task.taskId, invite, servers, vouchers });
 }

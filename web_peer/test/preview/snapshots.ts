@@ -18,6 +18,7 @@ const TASK: TaskView = {
   description: "A satellite of the Mandelbrot set, magnified fifty thousand million times: 1024 x 1024 points.",
   link: "https://en.wikipedia.org/wiki/Mandelbrot_set",
   creator: CREATOR,
+  verified: null,
   signatureOk: true,
   runtime: "wasm",
   codeSha256: "3f9a".repeat(16),

@@ -12,11 +12,17 @@ export function open(record: string): Manifest {
   return openManifest(decode(Signed, fromHex(record)), verify);
 }
 
+/** As any MessagePack tool shows it: records are arrays. */
+function shown(manifest: Manifest): unknown {
+  const vouches = manifest.vouches.map(({ kind, author, body, signature }) => [kind, author, body, signature]);
+  return plain({ ...manifest, vouches });
+}
+
 export const cases: Case[] = [];
 
 for (const { name, body, record, task_id, fields } of accepted) {
   cases.push(
-    { name: `${name} opens`, check: () => expect(plain(open(record))).toEqual(fields) },
+    { name: `${name} opens`, check: () => expect(shown(open(record))).toEqual(fields) },
     { name: `${name} is encoded again`, check: () => expectBytes(encode(Manifest, open(record)), body) },
     { name: `${name} names its task`, check: () => expectBytes(taskId(decode(Signed, fromHex(record))), task_id) },
   );

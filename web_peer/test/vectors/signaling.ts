@@ -85,13 +85,14 @@ for (const [name, vector] of each<SignalVector>(signals)) {
     },
   );
 }
-for (const { link, websocket_urls, network, task, invite, bootstrap } of join_links) {
+for (const { link, websocket_urls, network, task, invite, bootstrap, vouchers } of join_links) {
   cases.push({
     name: `the join link ${link}`,
     check: () => {
       const parsed = parseJoinLink(link);
       expect([websocketUrls(parsed), parsed.network, parsed.taskId]).toEqual([websocket_urls, network, task]);
       expect(parsed.bootstrap).toEqual(bootstrap);
+      expect(parsed.vouchers).toEqual(vouchers);
       expect(parsed.invite).toBe(invite);
       expect(formatJoinLink(parsed)).toBe(link);
     },

@@ -7,7 +7,7 @@ import { type Case, vectors } from "./read";
 export const cases: Case[] = [];
 
 for (const election of vectors("tally")) {
-  const { name, creator, replication, admitted, convicted, assigned, close, kin, ballots } = election;
+  const { name, creator, replication, admitted, convicted, assigned, close, kin, observed, ballots } = election;
   const { void: voided, chunks } = election;
   const asked = new Set(assigned.map(([worker, chunk]: [Hex, number]) => `${worker} ${chunk}`));
   const near = new Set(close.flatMap(([one, other]: [Hex, Hex]) => [`${one} ${other}`, `${other} ${one}`]));
@@ -24,6 +24,7 @@ for (const election of vectors("tally")) {
       admitted: new Set(admitted),
       convicted,
       isAssigned: (worker, chunk) => asked.has(`${worker} ${chunk}`),
+      isObserved: observed,
       same: (_, one, other) => near.has(`${one} ${other}`),
       kin: classes.size > 0 ? (_, value) => classes.get(value)! : null,
     });
