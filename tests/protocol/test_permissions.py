@@ -134,6 +134,13 @@ NOT_COVERED = [
     ("net:https://data.example.org/one", "net:https://data.example.org/one?q=1"),
     ("net:https://data.example.org/s?q=1", "net:https://data.example.org/s?q=12"),
     ("net:https://data.example.org/s?q=/", "net:https://data.example.org/s?q=/a"),
+    ("net:https:/", PAGES + "1"),
+    ("net:https://", PAGES + "1"),
+    ("net:", PAGES + "1"),
+    ("/", PAGES + "1"),
+    ("", ""),
+    ("net:https://data.example.org/pages/../", "net:https://data.example.org/pages/../1"),
+    (PAGES, PAGES + "../secret"),
 ]
 
 

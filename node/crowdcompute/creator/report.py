@@ -38,6 +38,8 @@ def bundle_words(manifest: Manifest, task_id: bytes, facts: CodeFacts) -> list[t
         ("inputs", "none" if manifest.inputs is None else f"{manifest.inputs.size:,} bytes"),
         ("chunks", f"{manifest.chunks:,}, split by {_split_words(manifest)}"),
         ("limits", _limits_words(manifest)),
+        *(("fetches", permission) for permission in manifest.permissions),
+        *(("vouched", f"by {peer_id_of(vouch.author)}") for vouch in manifest.vouches),
         ("checking", explain(manifest.policy, manifest.chunks)),
         ("created", _date(manifest.created_s)),
         ("expires", _date(manifest.expires_s)),
@@ -63,6 +65,8 @@ def bundle_report(manifest: Manifest, task_id: bytes, facts: CodeFacts) -> dict[
         "output_bytes": manifest.limits.output_bytes,
         "seconds": manifest.limits.seconds,
         "replication": manifest.policy.replication,
+        "permissions": list(manifest.permissions),
+        "vouchers": [peer_id_of(vouch.author) for vouch in manifest.vouches],
         "created_s": manifest.created_s,
         "expires_s": manifest.expires_s,
     }

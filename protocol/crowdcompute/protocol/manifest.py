@@ -16,7 +16,7 @@ from msgspec import Meta
 from .codec import U32, U53, Bytes32, decode, encode
 from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
-from .permissions import PERMISSION_CHARACTERS_MAX, PERMISSIONS_MAX, check_permissions
+from .permissions import PERMISSION_CHARACTERS_MAX, PERMISSIONS_MAX, is_fetched
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
 from .split import CHUNKS_MAX, Blocks, Calls, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
 
@@ -212,7 +212,10 @@ def _check_fields(manifest: Manifest) -> None:
     if last_epoch(manifest) > EPOCHS_MAX:
         raise RemoteProtocolError(f"the task has more than {EPOCHS_MAX} epochs: make them longer")
     check_chunk_count(manifest)
-    check_permissions(manifest)
+    permissions, fetched = manifest.permissions, is_fetched(manifest)
+    # While a creator is away whoever differs counts as a liar; and a server may tell two peers two things.
+    if not all(map(is_printable, permissions)) or fetched != bool(permissions) or (fetched and manifest.epochs):
+        raise RemoteProtocolError("the task's permissions are not what they may be: it fetches, and then has no epochs")
 
 
 def _duration(seconds: float) -> str:

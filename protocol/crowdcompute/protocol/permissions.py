@@ -56,7 +56,12 @@ def is_permission(text: str) -> bool:
 
 
 def covers(permission: str, wanted: str) -> bool:
-    """Whether one permission includes another: it is the same, or names all below it. No address below has a query."""
+    """Whether one permission includes another: it is the same, or names all below it. No address below has a query.
+
+    What is not written as a permission includes nothing, and nothing includes it.
+    """
+    if not (is_permission(permission) and is_permission(wanted)):
+        return False
     if permission == wanted:
         return True
     names_all = permission.endswith("/") and "?" not in permission
@@ -72,18 +77,6 @@ def all_covered(wanted: Iterable[str], permissions: Iterable[str]) -> bool:
 def is_fetched(manifest: Manifest) -> bool:
     """Whether a task's chunks are addresses to fetch, instead of inputs to compute with."""
     return manifest.runtime == "net"
-
-
-def check_permissions(manifest: Manifest) -> None:
-    """The rules about a manifest's permissions.
-
-    Raises:
-        RemoteProtocolError: They are not written as they must be, or do not fit the task.
-    """
-    permissions, fetched = manifest.permissions, is_fetched(manifest)
-    # While a creator is away whoever differs counts as a liar; and a server may tell two peers two things.
-    if not all(map(is_permission, permissions)) or fetched != bool(permissions) or (fetched and manifest.epochs):
-        raise RemoteProtocolError("a task has permissions, net:https://host/path, if it fetches, and then no epochs")
 
 
 def open_address(data: bytes, permissions: Iterable[str]) -> str:

@@ -11,7 +11,7 @@
  * In Python this is a part of split.py; here it is apart because who only looks at a task needs none of it.
  */
 
-import { openAddress } from "./addresses";
+import { openAddress } from "./permissions";
 import { concat } from "./bytes";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { contentId } from "./identity";

@@ -23,7 +23,6 @@ import {
 } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import type { Verifier } from "./identity";
-import { isPermission, PERMISSION_CHARACTERS_MAX } from "./permissions";
 import { recordId, Signed, verifySignature } from "./records";
 import { checkChunkCount, CHUNKS_MAX, Split } from "./split";
 
@@ -94,7 +93,7 @@ export const Manifest = part("Manifest", {
   reward: u32,
   epochs: nullable(Epochs),
   onward: bool,
-  permissions: array(text({ max: PERMISSION_CHARACTERS_MAX }), { max: 16 }),
+  permissions: array(text({ max: 500 }), { max: 16 }),
   vouches: array(Signed, { max: 4 }),
   createdS: u53,
   expiresS: u53,
@@ -159,8 +158,8 @@ export function checkFields(manifest: Manifest): void {
   const { permissions, runtime, epochs } = manifest;
   const isFetched = runtime === "net";
   // While a creator is away whoever differs counts as a liar; and a server may tell two peers two things.
-  if (!permissions.every(isPermission) || isFetched !== permissions.length > 0 || (isFetched && epochs !== null)) {
-    throw new RemoteProtocolError("a task has permissions, net:https://host/path, if it fetches, and then no epochs");
+  if (!permissions.every(isPrintable) || isFetched !== permissions.length > 0 || (isFetched && epochs !== null)) {
+    throw new RemoteProtocolError("the task's permissions are not what they may be");
   }
 }
 

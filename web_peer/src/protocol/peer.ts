@@ -539,9 +539,7 @@ export class Peer implements Desk, Shelf {
       return;
     }
     if (signed.kind === "vouch") {
-      if (!this.takeVouch(signed)) return; // Not marked as seen: the task that makes it matter may come yet.
-      this.saved.push(signed);
-      this.gossip.publish(NETWORK_TOPIC, recordKey(signed), signed, this.now, source);
+      this.takeVouch(signed, source);
       return;
     }
     const record = parse(signed);
@@ -570,10 +568,13 @@ export class Peer implements Desk, Shelf {
     else this.gossip.markSeen(recordKey(signed));
   }
 
-  private takeVouch(signed: Signed): boolean {
-    const isTaken = this.roles.vouches?.add(signed, [...this.ledgers.values()].map(({ manifest }) => manifest)) === true;
-    if (isTaken) this.gossip.markSeen(recordKey(signed));
-    return isTaken;
+  private takeVouch(signed: Signed, source: PeerId | null): void {
+    // Not marked as seen otherwise: the task that makes it matter may come yet.
+    if (this.roles.vouches?.add(signed, this.ledgers.values()) !== true) return;
+    this.gossip.markSeen(recordKey(signed));
+    if (source === null) return;
+    this.saved.push(signed);
+    this.gossip.publish(NETWORK_TOPIC, recordKey(signed), signed, this.now, source);
   }
 
   private added(ledger: Ledger, signed: Signed, record: LedgerRecord, source: PeerId): void {
@@ -758,7 +759,7 @@ export class Peer implements Desk, Shelf {
     for (const signed of records) {
       if (signed.kind === "manifest") continue;
       if (signed.kind === "vouch") {
-        this.takeVouch(signed);
+        this.takeVouch(signed, null);
         continue;
       }
       const record = parse(signed);

@@ -2,9 +2,10 @@
  * Which addresses a task may have fetched (spec/permissions.md).
  *
  * A permission names one address, or, ending in "/", all below it. Both are written in one form only, so that whoever
- * compares them need not know what a server makes of another form. No browser fetches: a page only checks. Apart from
- * addresses.ts because of this every page has need at once.
+ * compares them need not know what a server makes of another form. No browser fetches: a page only checks.
  */
+
+import { RemoteProtocolError } from "./errors";
 
 /** Before an address it is the permission to fetch it. */
 export const SCHEME = "net:";
@@ -23,10 +24,40 @@ const ADDRESS = new RegExp(
 /** Whether this is an address that may be fetched at all, in the one form it has. */
 export function isAddress(text: string): boolean {
   const found = ADDRESS.exec(text);
-  return found !== null && text.length <= ADDRESS_BYTES_MAX && (found[1] === undefined || (+found[1] >= 1024 && +found[1] < 65_536));
+  // Without a port it is not a number, which is neither.
+  const port = +found?.[1]!;
+  return found !== null && text.length <= ADDRESS_BYTES_MAX && !(port < 1024 || port > 65_535);
 }
 
 /** Whether this names addresses to fetch. */
 export function isPermission(text: string): boolean {
   return text.startsWith(SCHEME) && isAddress(text.slice(SCHEME.length));
+}
+
+/**
+ * Whether each of `wanted` is the same as, or below, one of the permissions. What is below has no query. What is not
+ * written as a permission includes nothing, and nothing includes it.
+ */
+export function areCovered(wanted: readonly string[], permissions: readonly string[]): boolean {
+  return wanted.every((each) => isPermission(each) && permissions.some((given) => includes(given, each)));
+}
+
+function includes(given: string, wanted: string): boolean {
+  if (!isPermission(given)) return false;
+  const isBelow = given.endsWith("/") && !given.includes("?") && !wanted.includes("?") && wanted.startsWith(given);
+  return given === wanted || isBelow;
+}
+
+/**
+ * The address that is a chunk's input.
+ *
+ * @throws RemoteProtocolError when it is none, or not among those that the task names.
+ */
+export function openAddress(data: Uint8Array, permissions: readonly string[]): string {
+  const address = String.fromCharCode(...data.subarray(0, ADDRESS_BYTES_MAX + 1));
+  if (!isAddress(address)) throw new RemoteProtocolError("an item is no address that may be fetched");
+  if (!areCovered([SCHEME + address], permissions)) {
+    throw new RemoteProtocolError("an item is an address that the task's permissions do not name");
+  }
+  return address;
 }

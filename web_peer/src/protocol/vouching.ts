@@ -7,7 +7,7 @@
  * A page fetches nothing for anybody. It passes on what it hears, and shows who answers for a creator.
  */
 
-import { areCovered } from "./addresses";
+import { areCovered } from "./permissions";
 import { equal, hex, type Hex } from "./bytes";
 import { array, decode, type Infer, struct, text, u53, bytes32 } from "./codec";
 import { RemoteProtocolError } from "./errors";
@@ -90,14 +90,14 @@ export class Vouches {
    *
    * @throws RemoteProtocolError when it is no vouch.
    */
-  add(signed: Signed, manifests: Iterable<Manifest>): boolean {
+  add(signed: Signed, tasks: Iterable<{ readonly manifest: Manifest }>): boolean {
     const vouch = decode(Vouch, signed.body);
     const author = hex(signed.author);
     const key = `${author} ${hex(vouch.creator)}`;
     const known = this.held.get(key);
     const found = { signed, vouch };
     if (known !== undefined && !isNewer(found, known)) return false;
-    if (!this.trusted.has(author) && !isNamed(signed, vouch, manifests)) return false;
+    if (!this.trusted.has(author) && !isNamed(signed, vouch, tasks)) return false;
     openVouch(signed, this.verifier);
     if (known === undefined && this.held.size >= HELD_MAX) this.held.delete(this.held.keys().next().value!);
     this.held.delete(key);
@@ -150,8 +150,8 @@ export class Vouches {
 }
 
 /** Whether a task of this creator brings along what this voucher said before. */
-function isNamed({ author }: Signed, { creator }: Vouch, manifests: Iterable<Manifest>): boolean {
-  for (const manifest of manifests) {
+function isNamed({ author }: Signed, { creator }: Vouch, tasks: Iterable<{ readonly manifest: Manifest }>): boolean {
+  for (const { manifest } of tasks) {
     if (equal(manifest.creator, creator) && manifest.vouches.some((each) => equal(each.author, author))) return true;
   }
   return false;

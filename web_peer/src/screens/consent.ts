@@ -44,7 +44,7 @@ export function refusalOf(task: TaskView): string | null {
 }
 
 const EXCEEDS: Record<NonNullable<TaskView["exceeds"]>, (task: TaskView) => string> = {
-  fetches: () => "For this task nodes fetch from servers that its creator lists, and no browser can",
+  fetches: () => "This task has data fetched from other servers",
   memory: (task) => `A chunk of this task may use ${bytes(task.memoryBytes)} of memory`,
   time: (task) => `A chunk of this task may take ${duration(task.chunkSeconds)}`,
   inputs: (task) => `This task comes with ${bytes(task.inputBytes)} of data that every device must fetch`,

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 
-import { areCovered } from "../../src/protocol/addresses";
+import { areCovered } from "../../src/protocol/permissions";
 import { hex } from "../../src/protocol/bytes";
 import { decode, encode } from "../../src/protocol/codec";
 import { Manifest } from "../../src/protocol/manifest";
@@ -52,7 +52,7 @@ for (const { name, manifest: encoded, heard, verified } of said.cases) {
       const manifest = decode(Manifest, fromHex(encoded));
       for (const order of [heard, [...heard].reverse()]) {
         const vouches = new Vouches(verify, new Set([trusted]));
-        for (const record of order) vouches.add(signed(record), [manifest]);
+        for (const record of order) vouches.add(signed(record), [{ manifest }]);
         const found = vouches.verified(manifest, now_s);
         expect(found === null ? null : hex(found.voucher)).toBe(verified ? trusted : null);
       }
