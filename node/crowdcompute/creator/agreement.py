@@ -66,7 +66,10 @@ def proposals(seen: Sequence[Agreement]) -> tuple[str, ...]:
         those = [each for each in seen if each.output == name]
         scale, off = max(each.scale for each in those), max(each.off for each in those)
         absolute = _rounded_up(max(ROOM * off, LEAST * scale) or LEAST)
-        room = f"{ROOM} times what the machines here need" if ROOM * off >= LEAST * scale else "a few roundings"
+        if ROOM * off >= LEAST * scale:
+            room = f"{ROOM} times what the machines here need"
+        else:
+            room = "a few roundings: the machines here hardly differ, which says little of others"
         said.append(
             f'{name}: compare = {{ kind = "tol", absolute = {absolute:g}, relative = 0, outliers = 0 }} leaves {room}'
         )
