@@ -269,8 +269,8 @@ MUTANTS = (
     Mutant(
         "who was asked after its vote came counts as a volunteer",
         "referee",
-        "self._votes[chunk][worker] = vote._replace(assigned=True)",
-        "pass",
+        "self._assigned.setdefault(chunk, set()).add(worker)",
+        "worker in self._votes.get(chunk, {}) or self._assigned.setdefault(chunk, set()).add(worker)",
         REFEREE,
     ),
     Mutant(

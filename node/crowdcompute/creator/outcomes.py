@@ -61,7 +61,7 @@ def vote_rows(role: CreatorRole) -> Iterator[Row]:
                 "sha256": digest.hex() if digest is not None else None,
                 "agrees": (said, digest) == accepted if accepted is not None and digest is not None else None,
                 "counts": referee.counts(vote),
-                "chosen": _chosen(vote, lots=worker in drawn),
+                "chosen": _chosen(vote, asked=referee.is_assigned(chunk, worker), lots=worker in drawn),
                 "batch": vote.seq,
             }
 
@@ -100,7 +100,7 @@ def _said(vote: Vote) -> tuple[str, bytes | None]:
     return "ok" if vote.value[0] == Status.OK else "task error", vote.value[1:]
 
 
-def _chosen(vote: Vote, *, lots: bool) -> str:
+def _chosen(vote: Vote, *, asked: bool, lots: bool) -> str:
     if vote.trusted:
         return "creator's own"
-    return "creator" if vote.assigned else "lots" if lots else "itself"
+    return "creator" if asked else "lots" if lots else "itself"

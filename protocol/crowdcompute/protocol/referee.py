@@ -107,11 +107,6 @@ class Referee:
         touched = list(chunks)
         for chunk in touched:
             self._assigned.setdefault(chunk, set()).add(worker)
-            vote = self._votes.get(chunk, {}).get(worker)
-            if vote is not None:
-                self._votes[chunk][worker] = vote._replace(assigned=True)
-                several = self._several.get((chunk, worker), [])
-                several[:] = [each._replace(assigned=True) for each in several]
         return self._touched(touched)
 
     def cast(self, worker: bytes, leaves: Iterable[Leaf], seq: int, rests: tuple[Rest, ...] = ()) -> Iterable[int]:
@@ -133,8 +128,7 @@ class Referee:
                 before = self._several.get((chunk, worker), (previous,))
                 if not all(self.is_same(chunk, vote.value, value) for vote in before if vote.value):
                     self.contradictors.add(worker)
-            assigned = worker in self._assigned.get(chunk, ())
-            vote = cast[worker] = Vote(worker, value, assigned, worker in self._trusted, seq, rests=rests)
+            vote = cast[worker] = Vote(worker, value, trusted=worker in self._trusted, seq=seq, rests=rests)
             for rest in rests:
                 self._rested_on.setdefault(rest.maker, set()).add(chunk)
             if previous is not None:
@@ -213,6 +207,10 @@ class Referee:
         voters = self.voters(chunk)
         return {*voters, *(rest.maker for vote in voters.values() for rest in vote.rests)}
 
+    def is_assigned(self, chunk: int, worker: bytes) -> bool:
+        """Whether the creator asked this worker for this chunk."""
+        return worker in self._assigned.get(chunk, ())
+
     def look_again(self, chunks: Iterable[int]) -> Iterable[int]:
         """Votes on these chunks may count for more, or less, than they did."""
         return self._touched(chunks)
@@ -222,7 +220,7 @@ class Referee:
         return self._votes.keys()
 
     def voters(self, chunk: int) -> dict[bytes, Vote]:
-        """All votes on a chunk, void ones included."""
+        """All votes on a chunk, void ones included, as they were cast: who chose whom, the tally adds."""
         return self._votes.get(chunk, {})
 
     def counts(self, vote: Vote) -> bool:

@@ -108,13 +108,6 @@ export class Referee {
       const asked = this.assigned.get(chunk);
       if (asked === undefined) this.assigned.set(chunk, new Set([worker]));
       else asked.add(worker);
-      const cast = this.votes.get(chunk);
-      const vote = cast?.get(worker);
-      if (cast === undefined || vote === undefined) continue;
-      cast.set(worker, { ...vote, assigned: true });
-      const votes = this.several.get(chunk);
-      const those = votes?.get(worker);
-      if (those !== undefined) votes!.set(worker, those.map((each) => ({ ...each, assigned: true })));
     }
     return this.touch(chunks);
   }
@@ -143,8 +136,7 @@ export class Referee {
         const before = this.several.get(chunk)?.get(worker) ?? [previous];
         if (before.some((vote) => vote.value && !this.isSame(chunk, vote.value, value))) this.contradictors.add(worker);
       }
-      const assigned = this.assigned.get(chunk)?.has(worker) ?? false;
-      const vote: Vote = { worker, value, assigned, trusted: worker === this.creator, seq, ...(rests.length > 0 && { rests }) };
+      const vote: Vote = { worker, value, assigned: false, trusted: worker === this.creator, seq, ...(rests.length > 0 && { rests }) };
       for (const { maker } of rests) inner(this.restedOn, maker, () => new Set<number>()).add(chunk);
       if (previous === undefined) {
         cast.set(worker, vote);
