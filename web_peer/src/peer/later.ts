@@ -3,7 +3,7 @@
  *
  *     first load    keys, links, gossip, ledgers            what shows a task and asks
  *     working       a worker's role, blobs, sealing, the     fetched while the person reads
- *                   sandbox
+ *                   sandbox and its lanes
  *     scripts       what JavaScript tasks run in             with the first such task
  *     kernels       what checks and runs GPU tasks           likewise
  *     creating      a creator's role                         with a task of one's own
@@ -25,6 +25,7 @@ import type { WorkerRole } from "../protocol/worker";
 import type { SandboxClient } from "../sandbox/client";
 import type { GpuChoice } from "../sandbox/gpu_messages";
 import type { Keys } from "./keys";
+import type { Lanes } from "./lanes";
 import type { Savepoints } from "./savepoints";
 import type { Store } from "./store";
 import type { Vouched } from "./vouched";
@@ -43,6 +44,7 @@ export class Later implements Roles {
   private slotsPart: typeof Slots | null = null;
   private creatorRole: typeof CreatorRole | null = null;
   private client: SandboxClient | null = null;
+  private lanesPart: typeof Lanes | null = null;
   savepoints: Savepoints | null = null;
   vouches: Vouched | null = null;
   private readonly fetching = new Map<Runtime, Promise<void>>();
@@ -88,7 +90,7 @@ export class Later implements Roles {
   }
 
   private async fetchWorking(): Promise<void> {
-    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox, vouched, saved] = await reached(
+    const [worker, absence, checking, custody, exchange, sealing, slots, sandbox, lanes, vouched, saved] = await reached(
       Promise.all([
         import("../protocol/worker"),
         import("../protocol/absence"),
@@ -98,6 +100,7 @@ export class Later implements Roles {
         import("../protocol/sealing"),
         import("../protocol/slots"),
         import("../sandbox/client"),
+        import("./lanes"),
         import("./vouched"),
         import("./savepoints").then(({ Savepoints }) => Savepoints.open(this.store)),
       ]),
@@ -111,6 +114,7 @@ export class Later implements Roles {
     this.keys.sealWith(sealing.SealKeys);
     this.savepoints = saved;
     this.vouches = new vouched.Vouched(...this.vouching);
+    this.lanesPart = lanes.Lanes;
     this.client = new sandbox.SandboxClient(this.slotCount, this.openSandbox);
   }
 
@@ -157,6 +161,11 @@ export class Later implements Roles {
   }
 
   // ---- the sandbox: nothing runs in it before it is here
+
+  /** What runs jobs in it; null before that. */
+  lanes(onDone: ConstructorParameters<typeof Lanes>[1]): Lanes | null {
+    return this.lanesPart && new this.lanesPart(this, onDone);
+  }
 
   resize(slots: number): void {
     this.slotCount = slots;

@@ -33,7 +33,7 @@ import type {
 import type { Consents } from "./consents";
 import type { Counting } from "./counting";
 import type { Keys } from "./keys";
-import { Lanes } from "./lanes";
+import type { Lanes } from "./lanes";
 import type { Later } from "./later";
 import type { Prepared } from "./publishing";
 import type { Runtime } from "./runtime";
@@ -92,7 +92,8 @@ export interface Parts {
 
 export class Station {
   signalingDetail = "";
-  private readonly lanes: Lanes;
+  /** Null until what works is here: then nothing can have been begun. */
+  private lanes: Lanes | null = null;
   private readonly me: Hex;
   private readonly voted = new Map<Hex, Set<number>>();
   private readonly happenings: Happening[] = [];
@@ -111,7 +112,6 @@ export class Station {
     this.me = hex(parts.keys.signer.publicKey);
     this.settings = parts.settings;
     this.unchosen = new Set(parts.unchosen);
-    this.lanes = new Lanes(parts.later, (order, outcomes, seconds) => this.executed(order, outcomes, seconds));
   }
 
   /** Say which runtime is meant: it tells this station, and this station drives it, so neither can be made first. */
@@ -132,11 +132,11 @@ export class Station {
   // ---- what the runtime tells
 
   execute(order: Execute, module: Uint8Array): void {
-    this.lanes.add(order, module);
+    this.lanes!.add(order, module);
   }
 
   cancel(job: number): void {
-    this.lanes.cancel(job);
+    this.lanes?.cancel(job);
   }
 
   /** Records have been kept: among them, our own votes. */
@@ -174,7 +174,7 @@ export class Station {
   failed(error: Error): void {
     this.failure = error.message;
     this.wish = "paused";
-    this.lanes.pace(0, 1);
+    this.lanes?.pace(0, 1);
     this.happened("stopped", { detail: error.message });
   }
 
@@ -204,15 +204,16 @@ export class Station {
   private adjust(): void {
     this.parts.later.gpu = this.settings.gpu;
     const isComputing = this.wish === "on" && this.heeded() === null && this.isEquipped();
-    const wasExecuting = this.lanes.executing > 0;
+    this.lanes ??= this.parts.later.lanes((order, outcomes, seconds) => this.executed(order, outcomes, seconds));
+    const wasExecuting = this.executing > 0;
     const slots = isComputing || (this.wish === "off" && this.hasOpenTaskOfOurs) ? this.settings.slots : 0;
     if (this.wish !== "finishing") {
-      this.lanes.undrain();
+      this.lanes?.undrain();
       this.runtime.feed({ kind: "tasksChosen", tasks: isComputing ? this.chosen() : new Set() });
       for (const begun of this.parts.later.savepoints?.begun() ?? []) this.runtime.feed(begun);
       this.runtime.feed({ kind: "slotsChanged", slots });
       this.runtime.feed({ kind: "uploadCapped", bytesPerS: this.settings.uploadBytesPerS ?? Infinity });
-      this.lanes.pace(slots, this.settings.power);
+      this.lanes?.pace(slots, this.settings.power);
       if (slots === 0 && wasExecuting) this.clearSandbox();
       this.fitSandbox();
     }
@@ -246,7 +247,7 @@ export class Station {
 
   /** Paused, there is still a slot for a trial. */
   private fitSandbox(): void {
-    this.parts.later.resize(Math.max(this.lanes.slots, Math.min(1, this.trialsRunning)));
+    this.parts.later.resize(Math.max(this.lanes?.slots ?? 0, Math.min(1, this.trialsRunning)));
   }
 
   /** The jobs are cancelled; this ends what they cost. A trial of the person's own goes on. */
@@ -276,6 +277,11 @@ export class Station {
     const runtime = this.runtime.peer.ledgers.get(taskId)?.manifest.runtime;
     const isAllowed = runtime !== "js" || this.settings.allowJs;
     return isAllowed && !this.unchosen.has(taskId) && this.parts.consents.isGiven(taskId);
+  }
+
+  /** Chunks being executed at this moment. */
+  private get executing(): number {
+    return this.lanes?.executing ?? 0;
   }
 
   private get hasOpenTaskOfOurs(): boolean {
@@ -311,9 +317,11 @@ export class Station {
   async finish(): Promise<void> {
     if (this.wish !== "on") return;
     await this.want("finishing");
-    this.lanes.drain(() => {
+    const drained = (): void => {
       if (this.wish === "finishing") void this.want("paused");
-    });
+    };
+    if (this.lanes === null) drained();
+    else this.lanes.drain(drained);
   }
 
   async consent({ taskId, give }: Commands["consent"]["args"]): Promise<void> {
@@ -504,7 +512,7 @@ export class Station {
       iceServers: parts.signaling.iceServers.map(({ url, username, credential }) => ({ urls: url, username, credential })),
       mode,
       reason,
-      executing: this.lanes.executing,
+      executing: this.executing,
       peers: [...peer.neighbours].map(([peerId, state]) => ({ peerId, state, dialled: runtime.hasDialled(peerId) })),
       tasks,
       settings: this.settings,
@@ -533,7 +541,7 @@ export class Station {
       return ["waiting", isRefused && !this.settings.allowJs ? "the browser cannot run this task" : "no task chosen"];
     }
     if (!this.parts.later.isReadyFor(chosen.map(({ runtime }) => runtime))) return ["waiting", "fetching a part of the page"];
-    if (this.lanes.executing > 0 || !this.runtime.peer.idle) return ["running", null];
+    if (this.executing > 0 || !this.runtime.peer.idle) return ["running", null];
     if (this.runtime.linkCount === 0) return ["waiting", "no peers yet"];
     return ["waiting", "nothing left to compute"];
   }

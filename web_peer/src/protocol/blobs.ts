@@ -11,8 +11,9 @@ import { concat, equal } from "./bytes";
 import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import type { BlobRef } from "./manifest";
 import * as merkle from "./merkle";
+import { PIECE_BYTES } from "./storage";
 
-export const PIECE_BYTES = 64 * 1024;
+export { PIECE_BYTES };
 
 /** How many pieces a blob of `size` bytes has. */
 export function pieceCount(size: number): number {
