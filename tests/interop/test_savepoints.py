@@ -57,8 +57,8 @@ def test_another_node_goes_on_with_the_chunk_of_one_that_was_killed(desk: Signal
     taker = bob.joined().peer_id
 
     def task_of_bob() -> dict[str, Any]:
-        (task,) = bob.status()["tasks"] or [{"running": 0, "savepoints": ()}]
-        return task
+        tasks: list[dict[str, Any]] = bob.status()["tasks"]
+        return tasks[0] if tasks else {"running": 0, "savepoints": ()}
 
     until(lambda: task_of_bob()["running"], "bob is busy")
     alice = place.node(join, "alice", **settings)
