@@ -82,9 +82,10 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def make_ledger(make_manifest: Callable[..., Manifest]) -> Callable[..., Ledger]:
-    def make(name: str = "squares") -> Ledger:
+    def make(name: str = "squares", *, onward: bool = False) -> Ledger:
         manifest = make_manifest(
             name=name,
+            onward=onward,
             split=Range(start=0, stop=CHUNKS, step=1),
             chunks=CHUNKS,
             limits=Limits(memory_bytes=1 << 20, output_bytes=OUTPUT_BYTES, seconds=1.0),
@@ -230,6 +231,29 @@ def test_what_is_accepted_is_let_go_and_equal_results_share_one_blob(ledger: Led
     maker.giving.release_all()
     assert maker.blobs.size(other.digest) is None
     assert maker.blobs.size(other.sealed) is None
+
+
+def test_what_goes_onward_is_kept_after_a_restart_and_let_go_when_its_task_expires(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    before = Maker(make_ledger(onward=True))
+    taken, waiting, lost = before.make(7), before.make(8), before.make(9)
+    small = Leaf(10, Status.OK, inline=True, size=5, data=b"small")
+    before.blobs.put(small.digest, b"small")
+    close(before.ledger, [7])
+    before.giving.release(now=0)
+    before.blobs.discard(lost.digest)
+    before.blobs.discard(lost.sealed)
+    after = Maker(before.ledger)
+    after.blobs = before.blobs
+    after.giving = Giving(ProtocolConfig(), Random(1), after.ledger, after.desk, after.blobs, 0.0)  # type: ignore[arg-type]
+    for leaf in (taken, waiting, lost, small):
+        after.giving.made_before(leaf, 0.0)
+    assert [after.giving.holds(leaf.digest) for leaf in (taken, waiting, lost, small)] == [True, True, False, True]
+    assert after.giving.needs(waiting.sealed)
+    assert not after.giving.needs(taken.digest)
+    after.giving.expire()
+    assert not any(after.blobs.size(leaf.digest) for leaf in (taken, waiting, small))
 
 
 def test_a_result_that_is_the_code_itself_is_not_taken_away(ledger: Ledger) -> None:

@@ -172,6 +172,23 @@ describe("a maker", () => {
     maker.giving.release(0);
     expect([maker.blobs.size(same.sealed), maker.blobs.size(same.digest)]).toEqual([null, null]);
   });
+
+  test("keeps what goes onward after a restart, and lets it go when its task expires", () => {
+    const made = task();
+    (made.ledger.manifest as { onward: boolean }).onward = true;
+    const before = new Maker(made.ledger, [alice]);
+    const [taken, waiting, lost] = [before.make(7), before.make(8), before.make(9)];
+    made.close([7]);
+    before.giving.release(0);
+    before.blobs.discard(lost.digest);
+    before.blobs.discard(lost.sealed);
+    const after = new Giving(protocolConfig(), new SeededRng(1), made.ledger, before.office.desk, before.blobs, 0);
+    for (const leaf of [taken, waiting, lost]) after.madeBefore(leaf, 0);
+    expect([taken, waiting, lost].map(({ digest }) => after.holds(digest))).toEqual([true, true, false]);
+    expect([taken, waiting].map(({ sealed }) => after.holds(sealed))).toEqual([false, true]);
+    after.expire();
+    expect([taken, waiting].map(({ digest }) => before.blobs.size(digest))).toEqual([null, null]);
+  });
 });
 
 describe("a custodian", () => {

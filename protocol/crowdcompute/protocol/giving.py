@@ -108,6 +108,13 @@ class Giving:
         self._uses[leaf.digest] += 1
         self._review_at = min(self._review_at, now)
 
+    def made_before(self, leaf: Leaf, now: float) -> None:
+        """A vote of an earlier life of ours: what is still here of its result is given, and let go, as ever."""
+        if leaf.sealed and not self._ledger.is_accepted(leaf.chunk) and self._blobs.size(leaf.sealed) is not None:
+            self.made(leaf, now)
+        elif leaf.status is Status.OK and self._ledger.manifest.onward and self._blobs.size(leaf.digest) is not None:
+            self._keep_on(leaf)
+
     def creator_heard(self, now: float) -> None:
         """The creator is there: it takes results itself."""
         self._creator_heard_at = now

@@ -635,8 +635,7 @@ class WorkerRole:
         except RemoteProtocolError:
             return  # Not as we seal: another program's, that had our keys before.
         for leaf in leaves:
-            if leaf.sealed and not self.ledger.is_accepted(leaf.chunk) and self._blobs.size(leaf.sealed) is not None:
-                self._giving.made(leaf, now)
+            self._giving.made_before(leaf, now)
 
     def _next_seq(self, now: float) -> int:
         # Milliseconds since 1970: a worker that lost its store does not sign an old seq again.

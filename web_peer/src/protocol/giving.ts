@@ -103,6 +103,13 @@ export class Giving {
     this.reviewAt = Math.min(this.reviewAt, now);
   }
 
+  /** A vote of an earlier life of ours: what is still here of its result is given, and let go, as ever. */
+  madeBefore(leaf: Leaf, now: number): void {
+    const isHere = (digest: Uint8Array): boolean => this.blobs.size(digest) !== null;
+    if (leaf.sealed.length > 0 && !this.ledger.isAccepted(leaf.chunk) && isHere(leaf.sealed)) this.made(leaf, now);
+    else if (leaf.status === Status.OK && this.ledger.manifest.onward && isHere(leaf.digest)) this.keepOn(leaf);
+  }
+
   /** The creator is there: it takes results itself. */
   creatorHeard(now: number): void {
     this.creatorHeardAt = now;

@@ -655,10 +655,7 @@ export class WorkerRole implements Custodial {
       if (error instanceof RemoteProtocolError) return; // Not as we seal: another program's, that had our keys before.
       throw error;
     }
-    for (const leaf of leaves) {
-      const isHere = leaf.sealed.length > 0 && this.blobs.size(leaf.sealed) !== null;
-      if (isHere && !this.ledger.isAccepted(leaf.chunk)) this.giving.made(leaf, now);
-    }
+    for (const leaf of leaves) this.giving.madeBefore(leaf, now);
   }
 
   private nextSeq(now: number): number {
