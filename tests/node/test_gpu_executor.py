@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import importlib.util
 import math
+import os
+import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ from crowdcompute.protocol.manifest import Limits
 from crowdcompute.protocol.wasm import rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from crowdcompute.node.executors.gpu import GpuChoice
 
@@ -40,6 +42,8 @@ class Machine:
     def __init__(self, gpu: GpuChoice) -> None:
         self._runner = asyncio.Runner()
         self.pool = self._runner.run(self._start(gpu))
+        self.most_running = 0
+        """How many jobs ran when one of several had ended and others waited."""
 
     async def _start(self, gpu: GpuChoice) -> WorkerPool:
         pool = WorkerPool(1, gpu=gpu)
@@ -52,6 +56,22 @@ class Machine:
 
     def compute(self, package: bytes, *ranges: tuple[int, int], limits: Limits = LIMITS) -> tuple[ChunkOutcome, ...]:
         return self.execute(package, *(struct.pack("<2q", *each) for each in ranges), limits=limits)
+
+    def compute_at_once(self, package: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[list[bytes], list[bytes]]:
+        """The results of one job after another, and of all of them at the same time."""
+        alone = [self.compute(package, each)[0].data for each in ranges]
+        digest = hashlib.sha256(package).digest()
+
+        async def one(number: int, first: int, last: int) -> bytes:
+            chunk = ChunkInput(number, struct.pack("<2q", first, last), 0)
+            (outcome,) = await self.pool.execute(digest, package, LIMITS, True, [chunk], "gpu")  # noqa: FBT003
+            self.most_running = max(self.most_running, self.pool.describe().running)
+            return outcome.data
+
+        async def all_of_them() -> list[bytes]:
+            return await asyncio.gather(*(one(number, *each) for number, each in enumerate(ranges)))
+
+        return alone, self._runner.run(all_of_them())
 
     def execute(self, package: bytes, *inputs: bytes, limits: Limits = LIMITS) -> tuple[ChunkOutcome, ...]:
         chunks = [ChunkInput(number, data, 0) for number, data in enumerate(inputs)]
@@ -308,6 +328,34 @@ def test_a_kernel_that_takes_too_long_is_killed_and_the_next_one_runs(machine: M
     ]
     assert machine.pool.gpu.takes(hashlib.sha256(slow).digest())
     assert machine.compute(COLLATZ, (1, 50))[0].data == reference(1, 50)
+
+
+@pytest.fixture
+def two_devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """One processor that plays two devices."""
+    monkeypatch.setenv("POCL_DEVICES", "pthread basic")
+    machine = Machine("software")
+    yield machine
+    machine.close()
+
+
+def test_each_device_has_a_worker_and_they_share_what_is_queued(two_devices: Machine) -> None:
+    assert sorted(name.split("-")[0] for name in two_devices.pool.gpu.devices) == ["basic", "pthread"]
+    slow = kernel("for (var i = 0u; i < 4000u; i++) { out[id.x] ^= i * start; } out[id.x] = 7u;", fuel=5_000)
+    alone, at_once = two_devices.compute_at_once(slow, [(number, number + 2**14) for number in range(1, 9)])
+    assert alone == at_once == [struct.pack("<I", 7) * 2**14] * 8
+    assert two_devices.most_running == 2
+
+
+def test_when_a_device_is_lost_the_other_one_goes_on(two_devices: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_devices.compute(COLLATZ, (1, 50))
+    # A driver that is gone: whoever starts anew sees one device.
+    monkeypatch.setenv("POCL_DEVICES", "pthread")
+    for pid in two_devices.pool.describe().pids:
+        os.kill(pid, signal.SIGKILL)
+    alone, at_once = two_devices.compute_at_once(COLLATZ, [(number, number + 50) for number in range(1, 9)])
+    assert alone == at_once == [reference(number, number + 50) for number in range(1, 9)]
+    assert [name.split("-")[0] for name in two_devices.pool.gpu.devices] == ["pthread"]
 
 
 def test_memory_is_empty_before_a_kernel_sees_it(machine: Machine) -> None:

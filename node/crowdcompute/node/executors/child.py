@@ -54,10 +54,13 @@ class Child:
         self._scratch = scratch
         self.layers: tuple[str, ...] = ()
         self.device = ""
+        self.devices = 1
 
     @classmethod
-    async def start(cls, engine: EngineName, niceness: int) -> Child:
+    async def start(cls, engine: EngineName, niceness: int, device: int = 0) -> Child:
         """Spawn a worker with `engine` inside and wait until it is locked down.
+
+        `device` numbers those that the engine can compute on, if there are such.
 
         Raises:
             WorkerLost: It did not get that far. Nothing is left running.
@@ -71,10 +74,12 @@ class Child:
             scratch = tempfile.TemporaryDirectory(prefix="crowdcompute-", ignore_cleanup_errors=True)
             environment |= {name: scratch.name for name in ("CROWDCOMPUTE_SCRATCH", "HOME", "TMPDIR", "POCL_CACHE_DIR")}
             environment["PATH"] = "/usr/bin:/bin"  # pocl links with ld
-            # Which Vulkan drivers there are is for whoever runs the node to say.
-            environment |= {name: os.environ[name] for name in ("VK_DRIVER_FILES",) if name in os.environ}
+            # Which drivers and devices there are is for whoever runs the node to say.
+            environment |= {
+                name: os.environ[name] for name in ("VK_DRIVER_FILES", "POCL_DEVICES") if name in os.environ
+            }
         module = "crowdcompute.node.executors.worker"
-        command = (sys.executable, "-P", "-m", module, str(os.getpid()), str(niceness), engine)
+        command = (sys.executable, "-P", "-m", module, str(os.getpid()), str(niceness), engine, str(device))
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -90,7 +95,7 @@ class Child:
         child = cls(process, scratch)
         try:
             ready = await child.receive(Ready, START_S_MAX)
-            child.layers, child.device = ready.layers, ready.device
+            child.layers, child.device, child.devices = ready.layers, ready.device, ready.devices
         except BaseException as error:
             await child.kill()
             if isinstance(error, WorkerSilent):

@@ -82,6 +82,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
     layers: tuple[str, ...]
     device: str = ""
     """What computes, where that is not the processor."""
+    devices: int = 1
+    """How many of its kind there are here; each has a worker of its own."""
 
 
 class Loaded(msgspec.Struct, frozen=True, array_like=True, tag="loaded"):

@@ -27,14 +27,18 @@ what a machine without OpenCL has."""
 REFUSALS_KEPT = 256
 
 
+DEVICES_MAX = 8
+"""Of one machine: each has a worker process with a driver inside."""
+
+
 class GpuPlace:
-    """What is known of this machine's GPU."""
+    """What is known of this machine's GPUs."""
 
     def __init__(self, choice: GpuChoice) -> None:
         self.engines = _engines(choice)
         """Looked at in this order for a device."""
-        self.device = ""
-        """Its name, once its worker is ready."""
+        self.devices: list[str] = []
+        """Their names, once their workers are ready."""
         self.missing = ""
         """Why there is none, as far as it is known."""
         if choice == "off":
@@ -43,9 +47,14 @@ class GpuPlace:
             self.missing = "pip install 'crowdcompute[gpu]' to use one, or 'crowdcompute[wgpu]' where OpenCL is missing"
         self._refusals: OrderedDict[bytes, str] = OrderedDict()
 
+    @property
+    def device(self) -> str:
+        """What computes kernels here; empty when nothing does."""
+        return " and ".join(self.devices)
+
     def takes(self, package: bytes) -> bool:
         """Whether kernels of the package of this digest go to the GPU."""
-        return self.device != "" and package not in self._refusals
+        return bool(self.devices) and package not in self._refusals
 
     def refuses(self, package: bytes, why: str) -> None:
         """The driver does not compile the kernel, or the device gets a golden vector wrong."""
@@ -57,9 +66,10 @@ class GpuPlace:
         """Why the GPU does not take the package; empty when nothing speaks against it."""
         return self._refusals.get(package, "")
 
-    def lost(self, why: str) -> None:
-        """Its worker died and none starts any more: a driver was updated, a card unplugged."""
-        self.device, self.missing = "", why
+    def lost(self, device: str, why: str) -> None:
+        """A device's worker died and none starts any more: a driver was updated, a card unplugged."""
+        self.devices.remove(device)
+        self.missing = why
 
 
 def _engines(choice: GpuChoice) -> tuple[EngineName, ...]:

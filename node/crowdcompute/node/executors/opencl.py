@@ -27,13 +27,16 @@ class OpenCl:
     Args:
         software: Take a processor that plays a device, instead of a GPU. It computes the same, more slowly than a
             module would: for tests.
+        number: Which of them, the one that computes most at a time being 0.
     """
 
     is_spent = False
 
-    def __init__(self, *, software: bool) -> None:
+    def __init__(self, *, software: bool, number: int = 0) -> None:
+        self._number = number
         self._kind = cl.device_type.CPU if software else cl.device_type.GPU | cl.device_type.ACCELERATOR
         self.device = ""
+        self.devices = 0
 
     def start(self) -> None:
         """Open the device; its driver starts threads.
@@ -46,13 +49,12 @@ class OpenCl:
         except cl.Error as error:
             raise SystemExit(f"no OpenCL driver answers: {error}") from None
         usable = [each for each in devices if each.available and each.compiler_available and each.endian_little]
-        # The one that computes most at a time comes first: a laptop may have two.
-        for device in sorted(usable, key=lambda each: -each.max_compute_units * each.max_clock_frequency):
-            context = cl.Context([device])
-            if _compiles(context):
-                break
-        else:
+        usable.sort(key=lambda each: -each.max_compute_units * each.max_clock_frequency)
+        found = [(each, context) for each in usable if (context := _context(each)) is not None]
+        if len(found) <= self._number:
             raise SystemExit("there is no OpenCL device of this kind that compiles anything")
+        device, context = found[self._number]
+        self.devices = len(found)
         self.device = f"{device.name.strip()}, {device.platform.name.strip()} {device.driver_version.strip()}"
         self.context = context
         self.queue = cl.CommandQueue(self.context)
@@ -71,13 +73,14 @@ class OpenCl:
         return Program(self, load)
 
 
-def _compiles(context: cl.Context) -> bool:
-    """Whether the driver is what it says: one was seen that does not know its own processor."""
+def _context(device: cl.Device) -> cl.Context | None:
+    """To work with a device whose driver is what it says: one was seen that does not know its own processor."""
     try:
+        context = cl.Context([device])
         cl.Program(context, "__kernel void f(__global uint *a) { a[0] = 1u; }").build(cache_dir=False)  # type: ignore[arg-type]
     except cl.Error:
-        return False
-    return True
+        return None
+    return context
 
 
 class Program(KernelProgram[OpenCl]):

@@ -6,8 +6,8 @@
 Batches wait in the order they came; each runs on one slot, served by one worker process at a time.
 
 A worker has one engine inside. A slot's first worker has wasmtime; one for JavaScript joins it when the first such
-batch comes, and only one of the two works at a time. Kernels go to the GPU, which is a slot and a queue of its own
-(gpu.py); where there is none, or it refuses one, to the slots as the module that the package brings for that.
+batch comes, and only one of the two works at a time. Kernels go to GPUs, which have a queue of their own (gpu.py) and a
+slot each; where there is none, or one refuses a kernel, to the other slots as the module that the package brings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crowdcompute.protocol.wasm import admit
 
 from .child import WorkerLost
 from .engine import has_v8
-from .gpu import GpuPlace, as_a_kernels, read_package, reproduces
+from .gpu import DEVICES_MAX, GpuPlace, as_a_kernels, read_package, reproduces
 from .slot import Job, Program, Slot, no_results
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PoolDescription:
     resumed: int
     """Chunks that went on from a savepoint."""
     gpu: str
-    """The GPU's name, or why there is none."""
+    """The names of its GPUs, or why there is none."""
 
 
 class WorkerPool:
@@ -91,7 +91,8 @@ class WorkerPool:
         self._save_every_s = save_every_s
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self.gpu = GpuPlace(gpu)
-        self._gpu_slots = [Slot(engine, niceness) for engine in self.gpu.engines]
+        self._niceness = niceness
+        self._gpu_slots: list[Slot] = []
         self._gpu_jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._unanswered: set[asyncio.Future[tuple[ChunkOutcome, ...]]] = set()
         self._serving: list[asyncio.Task[None]] = []
@@ -116,21 +117,30 @@ class WorkerPool:
                 await self.close()
                 raise RuntimeError(f"the sandbox does not start: {error}") from error
         self._serving = [asyncio.create_task(self._serve(self._jobs, slots)) for slots in self._slots]
-        if self.gpu.device:
-            self._serving.append(asyncio.create_task(self._serve(self._gpu_jobs, {"gpu": self._gpu_slots[0]})))
+        self._serving += [
+            asyncio.create_task(self._serve_device(slot, device))
+            for slot, device in zip(self._gpu_slots, self.gpu.devices, strict=True)
+        ]
 
     async def _start_gpu(self) -> None:
         if self.gpu.missing:
             return
         lacking = []
-        while self._gpu_slots:
+        for engine in self.gpu.engines:
+            first = Slot(engine, self._niceness)
+            self._gpu_slots = [first]
             try:
-                self.gpu.device = (await self._gpu_slots[0].ready()).device
-                return
+                count = (await first.ready()).devices
             except WorkerLost as lost:
                 # A worker that finds none says so and ends.
                 lacking.append(str(lost).removeprefix("worker died: exit code 1 "))
-                del self._gpu_slots[0]
+                self._gpu_slots = []
+                continue
+            self._gpu_slots += [Slot(engine, self._niceness, number) for number in range(1, min(count, DEVICES_MAX))]
+            await asyncio.gather(*(slot.ready() for slot in self._gpu_slots), return_exceptions=True)
+            self._gpu_slots = [slot for slot in self._gpu_slots if slot.child is not None]
+            self.gpu.devices = [slot.child.device for slot in self._gpu_slots if slot.child is not None]
+            return
         self.gpu.missing = "; ".join(lacking)
 
     async def execute(
@@ -273,13 +283,26 @@ class WorkerPool:
             slot = slots[job.program.runtime]
             job.answer.add_done_callback(slot.abandon)
             outcomes, refusal = await slot.execute(job)
-            if job.program.runtime == "gpu":
-                if refusal:
-                    self.gpu.refuses(job.program.digest, refusal)
-                elif slot.child is None and not slot.is_starting:
-                    self.gpu.lost(outcomes[-1].detail)
-            elif refusal:
+            if refusal:
                 self._remember((job.program.runtime, job.program.digest), refusal)
+            if not job.answer.done():
+                job.answer.set_result(outcomes)
+
+    async def _serve_device(self, slot: Slot, device: str) -> None:
+        """Run job after job on one device, while its driver starts; others go on with what it leaves."""
+        while True:
+            job = await self._gpu_jobs.get()
+            if job.answer.done():
+                continue
+            job.answer.add_done_callback(slot.abandon)
+            outcomes, refusal = await slot.execute(job)
+            if refusal:
+                self.gpu.refuses(job.program.digest, refusal)
+            elif slot.child is None and not slot.is_starting and device in self.gpu.devices:
+                self.gpu.lost(device, outcomes[-1].detail)
+                if self.gpu.devices:
+                    self._gpu_jobs.put_nowait(job)
+                    return
             if not job.answer.done():
                 job.answer.set_result(outcomes)
 

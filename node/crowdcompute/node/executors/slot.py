@@ -74,8 +74,9 @@ class Job:
 class Slot:
     """A place for one worker at a time, which is replaced when it is lost."""
 
-    def __init__(self, engine: EngineName, niceness: int) -> None:
+    def __init__(self, engine: EngineName, niceness: int, device: int = 0) -> None:
         self._engine: EngineName = engine
+        self._device = device
         self._niceness = niceness
         self._loaded: OrderedDict[Program, int] = OrderedDict()
         self._numbers_given = 0
@@ -102,7 +103,7 @@ class Slot:
         return self.child
 
     def _start(self) -> None:
-        self._starting = asyncio.create_task(Child.start(self._engine, self._niceness))
+        self._starting = asyncio.create_task(Child.start(self._engine, self._niceness, self._device))
 
     @property
     def is_starting(self) -> bool:

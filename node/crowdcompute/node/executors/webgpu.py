@@ -32,13 +32,16 @@ class WebGpu:
 
     Args:
         software: Take a processor that plays a device, instead of a GPU: for tests.
+        number: Which of them, those with memory of their own being first.
     """
 
     is_spent = False
 
-    def __init__(self, *, software: bool) -> None:
+    def __init__(self, *, software: bool, number: int = 0) -> None:
         self._software = software
+        self._number = number
         self.device = ""
+        self.devices = 0
 
     def start(self) -> None:
         """Open the device; its driver starts threads.
@@ -47,10 +50,13 @@ class WebGpu:
             SystemExit: There is none.
         """
         adapters = [each for each in wgpu.gpu.enumerate_adapters_sync() if self._is_wanted(each.info)]
-        if not adapters:
+        adapters.sort(key=lambda each: each.info["adapter_type"] != "DiscreteGPU")
+        # One device may be there by two of the system's interfaces: those of the first one are counted.
+        adapters = [each for each in adapters if each.info["backend_type"] == adapters[0].info["backend_type"]]
+        if len(adapters) <= self._number:
             raise SystemExit("there is no Vulkan, Metal or Direct3D device of this kind")
-        # A laptop may have two.
-        adapter = min(adapters, key=lambda each: each.info["adapter_type"] != "DiscreteGPU")
+        adapter = adapters[self._number]
+        self.devices = len(adapters)
         try:
             self.gpu = adapter.request_device_sync()
         except RuntimeError as error:

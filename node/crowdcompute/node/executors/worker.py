@@ -1,8 +1,8 @@
 """A worker: the child process in which strangers' code is compiled and runs.
 
-Started by the pool as `python -m crowdcompute.node.executors.worker PARENT_PID NICENESS ENGINE`. It makes its engine,
-locks itself down, and serves frames (frames.py) on stdin and stdout until its stdin closes. It holds no key, no file
-and no socket.
+Started by the pool as `python -m crowdcompute.node.executors.worker PARENT_PID NICENESS ENGINE DEVICE`. It makes its
+engine, locks itself down, and serves frames (frames.py) on stdin and stdout until its stdin closes. It holds no key, no
+file and no socket.
 """
 
 from __future__ import annotations
@@ -161,8 +161,11 @@ def _load(engine: Engine, programs: dict[int, Program], load: Load) -> str:
     return ""
 
 
-def make_engine(name: str) -> Engine:
-    """The engine `name`. No other is imported: what a worker does not have inside, nobody breaks out through."""
+def make_engine(name: str, device: int = 0) -> Engine:
+    """The engine `name`, on the device of this number where it has some.
+
+    No other is imported: what a worker does not have inside, nobody breaks out through.
+    """
     if name == "v8":
         from .v8 import V8
 
@@ -174,11 +177,11 @@ def make_engine(name: str) -> Engine:
     if name in ("opencl", "opencl-software"):
         from .opencl import OpenCl
 
-        return OpenCl(software=name == "opencl-software")
+        return OpenCl(software=name == "opencl-software", number=device)
     if name in ("webgpu", "webgpu-software"):
         from .webgpu import WebGpu
 
-        return WebGpu(software=name == "webgpu-software")
+        return WebGpu(software=name == "webgpu-software", number=device)
     from .wasm import Wasmtime
 
     return Wasmtime()
@@ -197,7 +200,7 @@ def main() -> None:
         os.nice(niceness)
     source = open(0, "rb", buffering=1 << 16, closefd=False)  # noqa: SIM115  # for the life of the process
     reporter = Reporter(1)
-    engine = make_engine(name)
+    engine = make_engine(name, int(sys.argv[4]))
 
     def start_threads() -> None:
         reporter.start()
@@ -206,7 +209,7 @@ def main() -> None:
     scratch = os.environ.get("CROWDCOMPUTE_SCRATCH")
     driver = None if scratch is None else lockdown.Driver(scratch)
     layers = lockdown.apply(parent_pid=parent_pid, start_threads=start_threads, driver=driver)
-    reporter.say(Ready(layers, getattr(engine, "device", "")))
+    reporter.say(Ready(layers, getattr(engine, "device", ""), getattr(engine, "devices", 1)))
     serve(source, reporter, engine)
 
 
