@@ -319,7 +319,7 @@ class Place:
         folder = self.folder / into
         ended = self.cc_task("results", task, "-o", folder, home=home)
         assert ended.code == 0, ended.err
-        files = {int(file.stem): file.read_bytes() for file in folder.glob("*.bin")}
+        files = {int(file.stem): file.read_bytes() for file in folder.glob("[0-9]*.bin")}
         return files, [json.loads(line) for line in (folder / "results.ndjson").read_text().splitlines()]
 
     def stored(self, kind: str, home: str = "creator") -> list[Signed]:

@@ -264,9 +264,15 @@ class TypescriptCreator:
             for tally in self._ask("tallies")
         ]
         voters = [
-            {bytes.fromhex(worker): SimpleNamespace(seq=seq) for worker, seq in voted} for voted in self._ask("voters")
+            {bytes.fromhex(worker): SimpleNamespace(counts=counts) for worker, counts in voted}
+            for voted in self._ask("voters")
         ]
-        return SimpleNamespace(void=void, chunk=tallies.__getitem__, voters=voters.__getitem__)
+        return SimpleNamespace(
+            void=void,
+            chunk=tallies.__getitem__,
+            voters=voters.__getitem__,
+            counts=lambda vote: vote.counts,
+        )
 
     @cached_property
     def _results(self) -> list[tuple[ChunkResult, bytes | None]]:

@@ -168,7 +168,7 @@ export class Referee {
       const asked = this.asked(chunk);
       for (const vote of this.voters(chunk).values()) {
         if (!vote.trusted && !this.admitted.has(vote.worker)) continue;
-        if (this.doesCount(vote)) {
+        if (this.counts(vote)) {
           const isAssigned = (worker: Hex): boolean => asked.has(worker) || (this.assigned.get(chunk)?.has(worker) ?? false);
           const isChosen = (worker: Hex): boolean => isAssigned(worker) || drawn.has(worker);
           const { worker } = vote;
@@ -235,7 +235,7 @@ export class Referee {
         vote.value &&
         this.isSame(chunk, vote.value, value) &&
         !vote.trusted &&
-        this.doesCount(vote),
+        this.counts(vote),
     );
     return counting.map(({ worker }) => worker);
   }
@@ -281,7 +281,7 @@ export class Referee {
   }
 
   /** Whether the tally heeds one of `voters`. */
-  private doesCount(vote: Vote): boolean {
+  counts(vote: Vote): boolean {
     return this.isAdmitted(vote) && !this.isVoid(vote);
   }
 
@@ -301,7 +301,7 @@ export class Referee {
   /** Of one worker's votes on one chunk the one that counts: the one that says most of those that are not void. */
   private counting(votes: readonly Vote[]): Vote {
     return votes.reduce((best, vote) =>
-      !this.doesCount(best) || (this.doesCount(vote) && countsBefore(vote, best)) ? vote : best,
+      !this.counts(best) || (this.counts(vote) && countsBefore(vote, best)) ? vote : best,
     );
   }
 

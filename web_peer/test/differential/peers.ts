@@ -139,7 +139,9 @@ function answer({ ask, machine: number, ...question }: Question): unknown {
     case "void":
       return [...role!.referee.void];
     case "voters":
-      return chunksOf(role!).map((chunk) => [...role!.referee.voters(chunk)].map(([worker, { seq }]) => [worker, seq]));
+      return chunksOf(role!).map((chunk) =>
+        [...role!.referee.voters(chunk)].map(([worker, vote]) => [worker, role!.referee.counts(vote)]),
+      );
   }
   throw new Error(`nobody knows the answer to ${ask}`);
 }
