@@ -6,6 +6,7 @@ With `--software` a processor plays the GPU (pocl), which says whether this scri
 nothing about GPUs. What is measured, all in one run:
 
 - the example gpu_collatz, golden vectors and a chunk, against its fallback and against Python;
+- the class of each device by the probe of floats, by OpenCL and by Vulkan: those of one class are alike to the bit;
 - seconds for the same numbers: the kernel as nodes run it, the same text without fuel and bounds, a kernel written by
   hand in OpenCL C with 64-bit numbers, and the fallback on one core;
 - SHA-256 of 2^18 words and a product of matrices of floats (gpu_kernels.py), likewise;
@@ -25,6 +26,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyopencl as cl
 from benchmarks.gpu_kernels import HASHES, measure, unguarded
@@ -32,8 +34,10 @@ from benchmarks.gpu_vulkan import measure as vulkan_kernels
 
 from crowdcompute.node.executors.opencl import OpenCl
 from crowdcompute.node.executors.pool import WorkerPool
+from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.events import ChunkInput, Status
-from crowdcompute.protocol.gpu import open_package
+from crowdcompute.protocol.gpu import CLASS_BYTES, open_package
+from crowdcompute.protocol.gpu.compare import Within
 from crowdcompute.protocol.gpu.opencl import ENTRY
 from crowdcompute.protocol.manifest import Limits
 
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "gpu_collatz"
 PACKAGE = (EXAMPLE / "gpu_collatz.kernel").read_bytes()
+FLOATS = (EXAMPLE.parent / "gpu_path_trace" / "gpu_path_trace.kernel").read_bytes()
 LIMITS = Limits(memory_bytes=1 << 28, output_bytes=1 << 24, seconds=120)
 FIRST, NUMBERS = 10**12, 2**20
 REPEATS = 5
@@ -110,6 +115,28 @@ async def through_the_pool(choice: GpuChoice) -> dict[str, Any]:
         return found
     finally:
         await pool.close()
+
+
+async def device_class(choice: GpuChoice) -> str:
+    """The class in which a device would vote on floats, as its worker measures it; or why it would not."""
+    pool = WorkerPool(1, gpu=choice)
+    await pool.start()
+    try:
+        return await _class_in(pool) if pool.gpu.device else f"no device: {pool.gpu.missing}"
+    finally:
+        await pool.close()
+
+
+async def _class_in(pool: WorkerPool) -> str:
+    package = open_package(FLOATS).package
+    within = Within(absolute=0.01, relative=0.0, outliers=0.02)
+    outputs = tuple(msgspec.structs.replace(output, compare=within) for output in package.outputs)
+    code = encode(msgspec.structs.replace(package, outputs=outputs))
+    digest, chunk = hashlib.sha256(code).digest(), ChunkInput(0, package.golden[0].input, 0)
+    (outcome,) = await pool.execute(digest, code, LIMITS, True, [chunk], "gpu")  # noqa: FBT003
+    if not pool.gpu.takes(digest):
+        return f"refused: {pool.gpu.refusal(digest)}"
+    return outcome.data[-CLASS_BYTES:].hex() if outcome.status is Status.OK else outcome.detail
 
 
 def arranged(task: Task, numbers: int) -> Arrangement:
@@ -185,6 +212,8 @@ def main() -> None:
     task = open_package(PACKAGE)
     numbers, hashes = (2**16, 2**15) if arguments.software else (NUMBERS, HASHES)
 
+    choices: tuple[GpuChoice, ...] = ("software", "vulkan-software") if arguments.software else ("on", "vulkan")
+
     def by_opencl() -> dict[str, Any]:
         return compared(in_process(arguments.software, clock))
 
@@ -199,6 +228,7 @@ def main() -> None:
         "is_a_gpu": not arguments.software,
         "device": pooled,
         "fallback": module,
+        "classes": {choice: asyncio.run(device_class(choice)) for choice in choices},
         "opencl": unless_missing(by_opencl),
         "vulkan": unless_missing(by_vulkan),
         "device_against_one_core": module["seconds"] / pooled["seconds"],
