@@ -64,7 +64,7 @@ async def kill(place: Place, devtools: Devtools, victim: Any) -> tuple[float, fl
 
         def on_it() -> set[bytes]:
             now = asyncio.get_running_loop().time()
-            return {lease.worker for lease in role.ledger.live_leases(0, now)} - {us}
+            return {lease.worker for lease in role.ledger.leases.on(0, now)} - {us}
 
         async with victim(network, bundle) as murder:
             await network.until(lambda: len(on_it()) == 1)

@@ -608,7 +608,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
             ledger.expire(step[1])
             went.append(None)
         elif step[0] == "release":
-            went.append(ledger.release_leases(bytes.fromhex(step[1])))
+            went.append(ledger.leases.release(bytes.fromhex(step[1])))
         else:
             went.append(outcome(lambda step=step: added(step[1], step[2])))  # type: ignore[misc]  # a lambda's default
     shards = range(ledger.shards)
@@ -628,8 +628,8 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
         "records": [record.record_id.hex() for record in ledger.records()],
         "open": [ledger.open_count(shard) for shard in shards],
         "unbegun": [ledger.unbegun_count(shard) for shard in shards],
-        "leased": [sorted(ledger.leased_chunks(shard, now)) for shard in shards],
-        "atHome": [ledger.workers_at_home(shard) for shard in shards],
+        "leased": [sorted(ledger.leases.chunks(shard, now)) for shard in shards],
+        "atHome": [ledger.leases.workers_at_home(shard) for shard in shards],
         "leases": sorted(
             [
                 [
@@ -641,7 +641,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
                     lease.expires_at,
                     [list(at) for at in lease.since.items()],
                 ]
-                for (worker, shard), lease in ledger.leases.items()
+                for (worker, shard), lease in ledger.leases.live.items()
             ]
         ),
         "votes": [
@@ -650,7 +650,7 @@ def ledger_says(signed: Signed, manifest: Manifest, steps: list[tuple[Any, ...]]
                 hexed(ledger.voters(chunk)),
                 ledger.is_closed(chunk),
                 ledger.is_accepted(chunk),
-                len(ledger.live_leases(chunk, now)),
+                len(ledger.leases.on(chunk, now)),
             ]
             for chunk in voted
         ],

@@ -448,7 +448,7 @@ def test_workers_that_pause_or_choose_another_task_stop_at_once_and_go_on_later(
         assert not node.waiting
     world.step_until(7.0)
     names = {node.signer.public_key for node in resting}
-    leases = world.role.ledger.leases.values()
+    leases = world.role.ledger.leases.live.values()
     assert not any(lease.since for lease in leases if lease.worker in names)
     votes = [world.votes_of(node) for node in resting]
     world.step_until(15.0)

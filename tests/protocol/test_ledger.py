@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import Identity
-from crowdcompute.protocol.ledger import (
-    LEASES_PER_WORKER_MAX,
-    Ledger,
-    bit,
-    find_work,
-    joining_work,
-    task_topic,
-)
+from crowdcompute.protocol.leases import LEASES_PER_WORKER_MAX
+from crowdcompute.protocol.ledger import Ledger, bit, find_work, joining_work, task_topic
 from crowdcompute.protocol.manifest import Manifest, Policy, Range, sign_manifest
 from crowdcompute.protocol.records import (
     EVERYTHING,
@@ -248,19 +242,19 @@ def test_what_cannot_be_true_is_refused(ledger: Ledger) -> None:
 def test_a_lease_lasts_its_time_from_arrival_and_is_then_let_go(ledger: Ledger) -> None:
     lease = Lease(ledger.task, 0, 0, 1, 15, ((3, 2),))
     assert add(ledger, ALICE, lease, now=100.0)
-    assert [live.worker for live in ledger.live_leases(4, 114.9)] == [ALICE.public_key]
-    assert ledger.leased_chunks(0, 114.9) == [3, 4]
-    assert ledger.live_leases(4, 115.0) == []
+    assert [live.worker for live in ledger.leases.on(4, 114.9)] == [ALICE.public_key]
+    assert ledger.leases.chunks(0, 114.9) == [3, 4]
+    assert ledger.leases.on(4, 115.0) == []
     ledger.expire(115.0)
     assert list(ledger.record_ids(ledger.shard_topic(0))) == []
-    assert not ledger.leases
+    assert not ledger.leases.live
 
 
 def test_a_newer_lease_replaces_the_older_one_whole(ledger: Ledger) -> None:
     add(ledger, ALICE, Lease(ledger.task, 0, 0, 1, 15, ((3, 2),)), now=0.0)
     add(ledger, ALICE, Lease(ledger.task, 0, 0, 2, 15, ((4, 1),)), now=5.0)
-    assert ledger.leased_chunks(0, 6.0) == [4]
-    assert ledger.live_leases(4, 6.0)[0].since[4] == 0.0
+    assert ledger.leases.chunks(0, 6.0) == [4]
+    assert ledger.leases.on(4, 6.0)[0].since[4] == 0.0
     assert not add(ledger, ALICE, Lease(ledger.task, 0, 0, 1, 15, ((9, 1),)), now=6.0)
     assert len(list(ledger.record_ids(ledger.shard_topic(0)))) == 1
 
@@ -270,7 +264,7 @@ def test_leases_of_two_shards_stand_side_by_side_but_not_of_hundreds(
 ) -> None:
     add(ledger, ALICE, Lease(ledger.task, 0, 0, 1, 15, ((3, 1),)))
     add(ledger, ALICE, Lease(ledger.task, 1, 0, 2, 15, ((SHARD_CHUNKS, 1),)))
-    assert ledger.leased_chunks(0, 1.0) == [3]
+    assert ledger.leases.chunks(0, 1.0) == [3]
     chunks = 100 * SHARD_CHUNKS
     signed = sign_manifest(CREATOR, make_manifest(split=Range(start=0, stop=chunks, step=1), chunks=chunks))
     large = Ledger(signed, msgspec.msgpack.decode(signed.body, type=Manifest))
@@ -283,11 +277,11 @@ def test_leases_of_two_shards_stand_side_by_side_but_not_of_hundreds(
 
 def test_a_void_or_silent_worker_holds_no_lease(ledger: Ledger) -> None:
     add(ledger, ALICE, Lease(ledger.task, 0, 0, 1, 15, ((3, 1),)))
-    ledger.release_leases(ALICE.public_key)
-    assert ledger.leased_chunks(0, 1.0) == []
+    ledger.leases.release(ALICE.public_key)
+    assert ledger.leases.chunks(0, 1.0) == []
     add(ledger, BOB, Lease(ledger.task, 0, 0, 1, 15, ((3, 1),)))
     add(ledger, CREATOR, Verdict(ledger.task, BOB.public_key, "malformed", 0, bytes(32), EVERYTHING))
-    assert ledger.leased_chunks(0, 1.0) == []
+    assert ledger.leases.chunks(0, 1.0) == []
     assert not add(ledger, BOB, Lease(ledger.task, 0, 0, 2, 15, ((3, 1),)))
 
 
@@ -328,11 +322,13 @@ def test_what_is_leased_is_what_the_live_leases_say(
             case "expire":
                 ledger.expire(float(now))
             case _:
-                ledger.release_leases(worker.public_key)
-        live = {chunk for lease in ledger.leases.values() if lease.expires_at > now for chunk in lease.since}
-        assert sorted(ledger.leased_chunks(0, float(now))) == sorted(live)
+                ledger.leases.release(worker.public_key)
+        live = {chunk for lease in ledger.leases.live.values() if lease.expires_at > now for chunk in lease.since}
+        assert sorted(ledger.leases.chunks(0, float(now))) == sorted(live)
         held = {ledger.record(record_id) for record_id in ledger.record_ids(ledger.shard_topic(0))}
-        assert {signed.record_id for signed in held if signed} == {lease.record_id for lease in ledger.leases.values()}
+        assert {signed.record_id for signed in held if signed} == {
+            lease.record_id for lease in ledger.leases.live.values()
+        }
 
 
 # ---- commits and checkpoints

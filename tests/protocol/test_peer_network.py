@@ -223,7 +223,7 @@ def test_a_paused_worker_stops_at_once_and_its_work_is_done_by_others_or_after_t
     assert not any(
         lease.worker == key and lease.since
         for node in small.nodes
-        for lease in node.peer.ledgers[small.task].leases.values()
+        for lease in node.peer.ledgers[small.task].leases.live.values()
     ), f"somebody still waits for {begun}"
     small.step_until(30.0)
     votes = sleeper.peer.workers[small.task].votes

@@ -207,7 +207,7 @@ def test_nothing_a_revoked_steward_ever_said_counts(ledger: Ledger) -> None:
     assert not ledger.admits
     assert not ledger.is_settled(0)
     assert not ledger.has_voter(0)
-    assert not ledger.leases
+    assert not ledger.leases.live
     assert ledger.is_void(STEWARD.public_key)
     assert not ledger.may_act(STEWARD.public_key, 0.0)
     assert {signed.kind for signed in ledger.records()} == {"manifest", "commit", "revoke"}

@@ -38,7 +38,9 @@ def test_what_a_stopped_machine_was_on_begins_again_within_five_seconds_though_e
 
     def stop() -> None:
         ledger = world.role.ledger
-        left.extend(chunk for (author, _), lease in ledger.leases.items() if author == worker for chunk in lease.since)
+        left.extend(
+            chunk for (author, _), lease in ledger.leases.live.items() if author == worker for chunk in lease.since
+        )
         victim.silent = True
 
     world.observers.append(see)

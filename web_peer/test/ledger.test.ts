@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { ASSIGN_KEPT_S, LEASES_PER_WORKER_MAX } from "../src/protocol/ledger";
+import { LEASES_PER_WORKER_MAX } from "../src/protocol/leases";
+import { ASSIGN_KEPT_S } from "../src/protocol/ledger";
 import { EVERYTHING, SHARD_CHUNKS } from "../src/protocol/records";
 import { alice, bob, carol, creator, keyOf, Task } from "./task";
 import { workersAtHome } from "../src/protocol/shards";
@@ -11,20 +12,20 @@ test("a lease lasts its time from arrival and is then let go", () => {
   const task = new Task(CHUNKS);
   const { ledger } = task;
   task.lease(alice, [3, 4], 100);
-  expect(ledger.liveLeases(4, 114.9).map((lease) => lease.worker)).toEqual([keyOf(alice)]);
-  expect(ledger.leasedChunks(0, 114.9)).toEqual([3, 4]);
-  expect(ledger.liveLeases(4, 115)).toEqual([]);
+  expect(ledger.leases.on(4, 114.9).map((lease) => lease.worker)).toEqual([keyOf(alice)]);
+  expect(ledger.leases.chunks(0, 114.9)).toEqual([3, 4]);
+  expect(ledger.leases.on(4, 115)).toEqual([]);
   ledger.expire(115);
   expect([...ledger.recordIds(ledger.shardTopic(0))]).toEqual([]);
-  expect([...ledger.leases()]).toEqual([]);
+  expect([...ledger.leases.all()]).toEqual([]);
 });
 
 test("a newer lease replaces the older one whole, and remembers since when", () => {
   const task = new Task(CHUNKS);
   task.lease(alice, [3, 4], 0);
   task.lease(alice, [4], 5, 2);
-  expect(task.ledger.leasedChunks(0, 6)).toEqual([4]);
-  expect(task.ledger.lease(keyOf(alice), 0)?.since.get(4)).toBe(0);
+  expect(task.ledger.leases.chunks(0, 6)).toEqual([4]);
+  expect(task.ledger.leases.of(keyOf(alice), 0)?.since.get(4)).toBe(0);
   expect(task.lease(alice, [9], 6, 1)).toBe(false);
   expect(task.lease(alice, [9], 6, 2)).toBe(false);
   expect(workersAtHome(task.ledger, 0)).toBe(1);
@@ -42,14 +43,14 @@ test("a void or silent worker holds no lease", () => {
   const task = new Task(CHUNKS);
   const { ledger } = task;
   task.lease(alice, [3], 0);
-  ledger.releaseLeases(keyOf(alice));
-  expect(ledger.leasedChunks(0, 1)).toEqual([]);
+  ledger.leases.release(keyOf(alice));
+  expect(ledger.leases.chunks(0, 1)).toEqual([]);
   task.lease(bob, [3], 0);
   const commit = new Uint8Array(32);
   const worker = bob.publicKey;
   const ban = { kind: "verdict", task: ledger.task, worker, reason: "malformed", chunk: 0, commit } as const;
   task.add(creator, { ...ban, voidTo: EVERYTHING });
-  expect(ledger.leasedChunks(0, 1)).toEqual([]);
+  expect(ledger.leases.chunks(0, 1)).toEqual([]);
   expect(task.lease(bob, [3], 1, 2)).toBe(false);
 });
 

@@ -140,7 +140,7 @@ describe("a person", () => {
     world.tell(worker, { kind: "slotsChanged", slots: 0 });
     expect(worker.running.size).toBe(0);
     world.stepUntil(8);
-    const leases = [...world.role.ledger.leases()].filter((lease) => lease.worker === nameOf(worker));
+    const leases = [...world.role.ledger.leases.all()].filter((lease) => lease.worker === nameOf(worker));
     expect(leases.flatMap(({ since }) => [...since.keys()])).toEqual([]);
     world.tell(worker, { kind: "slotsChanged", slots: 1 });
     world.stepUntil(14);

@@ -39,6 +39,7 @@ wants one error class should not wait for the whole peer.
     tally        what a set of votes says
     lineage      votes that rest on others' savepoints
     ledger       what a set of records says in public
+    leases       which chunks its workers say that they are on
     credit       what workers earned, and proofs of it
     accounts     which devices are whose, and leaderboards
     login        logging in to a server, and the statements it keeps

@@ -87,7 +87,7 @@ class Certifying:
         first, size = shard * SHARD_CHUNKS, self._ledger.shard_size(shard)
         accepted, failed = bytearray((size + 7) // 8), bytearray((size + 7) // 8)
         hashes = []
-        begun = set(self._ledger.leased_chunks(shard, now))
+        begun = set(self._ledger.leases.chunks(shard, now))
         for index in range(size):
             if self._referee.chunk(first + index).state is not ChunkState.OPEN:
                 begun.add(first + index)

@@ -174,7 +174,7 @@ class Dispatch:
     def committed(self, worker: bytes, commit: Commit, chunks: list[int], now: float) -> None:
         """A worker answers."""
         self._heard_at[worker] = now
-        lease = self._ledger.leases.get((worker, commit.shard))
+        lease = self._ledger.leases.live.get((worker, commit.shard))
         last = self._answers.get(worker)
         # Between two answers it may have been idle, and what it leased may have waited behind other work: the shorter.
         took_s = self._config.batch_s if last is None else now - last.at
@@ -373,7 +373,7 @@ class Dispatch:
             age_s = now - at
             if age_s < self._config.accept_assignment_s:
                 continue
-            leased = any(lease.worker == worker for lease in self._ledger.live_leases(chunk, now))
+            leased = any(lease.worker == worker for lease in self._ledger.leases.on(chunk, now))
             if not leased or age_s >= patience_s:
                 self._assignments.withdraw(worker, [chunk])
                 # Who says that it is on a chunk, and never finishes, will not do so the next time.

@@ -242,7 +242,7 @@ class Handover:
             and makers.isdisjoint(self._ledger.parties(chunk))
             and all(self._ledger.is_admitted(maker) for maker in makers)
             and all(rest.seq > self._ledger.void_to(rest.maker) for rest in rests)
-            and all(lease.worker != signed.author for lease in self._ledger.live_leases(chunk, now))
+            and all(lease.worker != signed.author for lease in self._ledger.leases.on(chunk, now))
         )
 
 

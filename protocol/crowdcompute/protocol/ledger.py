@@ -11,7 +11,6 @@ offers them to nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from .credit import check_credits
 from .drawing import Absence, Lots
 from .epochs import NO_VALUE, ChainView, last_epoch
 from .errors import RemoteProtocolError
+from .leases import Leases
 from .lineage import rests_of
 from .opening import shown_votes
 from .records import (
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 WORKERS_MAX = 100_000
-LEASES_PER_WORKER_MAX = 64
-"""Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory."""
-
 SAVEPOINTS_PER_WORKER_MAX = 16
 """Chunks of which one worker's savepoints are held: an honest one is on as many as it has cores, mostly."""
 
@@ -108,20 +105,6 @@ def mask(shard: int, runs: Iterable[Run]) -> int:
     return bits
 
 
-@dataclass(slots=True, eq=False)
-class LiveLease:
-    """What one worker says it is on in one shard. Its next lease replaces this one whole."""
-
-    worker: bytes
-    home: int
-    seq: int
-    record_id: bytes
-    expires_at: float
-    ttl_s: int
-    since: dict[int, float]
-    """Chunk -> when this worker first leased it, on our clock."""
-
-
 class Ledger:
     """The public set of one task's records, and the answers a worker needs from it."""
 
@@ -148,8 +131,7 @@ class Ledger:
         """The last one of each of the creator's presences, by its epoch."""
         self.version = 0
         """Changes with every record that may change what votes say."""
-        self.leases: dict[tuple[bytes, int], LiveLease] = {}
-        self._leases_by_ttl: dict[int, dict[tuple[bytes, int], LiveLease]] = {}  # each in order of expiry
+        self.leases = Leases(self.remove)
         self.savepoints: dict[int, dict[bytes, Signed]] = {}
         """Chunk -> worker -> how far it says it was: of each worker the newest, of chunks that are not closed."""
         self.creator_equivocated = False
@@ -163,8 +145,6 @@ class Ledger:
         self._by_topic: dict[bytes, dict[bytes, None]] = {}
         self._checkpoint_ids: dict[int, bytes] = {}
         self._assigned_at: dict[bytes, float] = {}  # id of an assignment -> when it came, oldest first
-        self._leased: dict[int, list[LiveLease]] = {}
-        self._shards_leased: dict[bytes, int] = {}
         self._savepoints_of: dict[bytes, dict[int, int]] = {}  # worker -> chunk -> seq
         self._seqs: dict[tuple[bytes, int], bytes] = {}
         self._voters: dict[int, tuple[tuple[tuple[bytes, int], ...], ...]] = {}
@@ -297,7 +277,7 @@ class Ledger:
                 self.lots.revealed(signed.author, self.commits[commit_id][1], record)
                 self._charge_guest(signed)
             case Lease():
-                if not self._add_lease(record_id, signed.author, record, now):
+                if self.is_void(signed.author) or not self.leases.add(record_id, signed.author, record, now):
                     return False
             case Savepoint():
                 if not self._add_savepoint(signed, record):
@@ -438,7 +418,7 @@ class Ledger:
 
     def is_untouched(self, chunk: int) -> bool:
         """Whether nobody ever voted on this chunk and no lease names it: the usual case, told quickly."""
-        return chunk not in self._voters and chunk not in self._leased
+        return chunk not in self._voters and chunk not in self.leases.by_chunk
 
     def unbegun_count(self, shard: int) -> int:
         """Chunks of a shard that, at its last checkpoint, nobody had voted on or leased."""
@@ -452,30 +432,6 @@ class Ledger:
             return self.shard_size(shard)
         closed = int.from_bytes(checkpoint.accepted) | int.from_bytes(checkpoint.failed)
         return self.shard_size(shard) - closed.bit_count()
-
-    def live_leases(self, chunk: int, now: float) -> list[LiveLease]:
-        """Leases on a chunk that have not expired."""
-        return [lease for lease in self._leased.get(chunk, ()) if lease.expires_at > now]
-
-    def workers_at_home(self, shard: int) -> int:
-        """Workers that say they work in this shard; others only lease what they were asked for."""
-        return sum(key[1] == shard == lease.home for key, lease in self.leases.items())
-
-    def leased_chunks(self, shard: int, now: float) -> list[int]:
-        """Chunks of a shard under a live lease."""
-        first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
-        return [chunk for chunk in self._leased if first <= chunk < end and self.live_leases(chunk, now)]
-
-    def release_leases(self, worker: bytes) -> list[int]:
-        """Forget a worker's leases: it is suspected or void. Leases are only hints.
-
-        The chunks that it was on, those first that it leased first: the others it had not begun.
-        """
-        since: list[tuple[float, int]] = []
-        for key in [key for key in self.leases if key[0] == worker]:
-            since += [(at, chunk) for chunk, at in self.leases[key].since.items()]
-            self._end_lease(key)
-        return [chunk for _, chunk in sorted(since)]
 
     def record_ids(self, topic: bytes) -> Iterator[bytes]:
         """Ids of what is held in a topic."""
@@ -491,12 +447,7 @@ class Ledger:
 
     def expire(self, now: float) -> None:
         """Let go of leases that have run out and of assignments that nobody waits for any more."""
-        for leases in list(self._leases_by_ttl.values()):
-            while leases:
-                key, lease = next(iter(leases.items()))
-                if lease.expires_at > now:
-                    break
-                self._end_lease(key)
+        self.leases.expire(now)
         while self._assigned_at:
             record_id, came_at = next(iter(self._assigned_at.items()))
             if now - came_at < ASSIGN_KEPT_S:
@@ -518,7 +469,7 @@ class Ledger:
     def make_void(self, worker: bytes) -> None:
         """Nothing that a worker voted or will vote counts."""
         self._void_to[worker] = EVERYTHING
-        self.release_leases(worker)
+        self.leases.release(worker)
         self.lots.look_again()
 
     def let_go(self, record_id: bytes) -> None:
@@ -599,7 +550,7 @@ class Ledger:
             if current is not None and current.is_ban:
                 return False
             self.verdicts[worker] = verdict
-            self.release_leases(worker)
+            self.leases.release(worker)
         else:
             strike = self.strikes.get(worker)
             if strike is not None:
@@ -645,56 +596,3 @@ class Ledger:
                     self.reveals.pop(commit_id, None)
                     self.lots.forget(commit_id, entry[1])
         return True
-
-    def _add_lease(self, record_id: bytes, author: bytes, lease: Lease, now: float) -> bool:
-        key = (author, lease.shard)
-        current = self.leases.get(key)
-        if self.is_void(author) or (current is not None and current.seq >= lease.seq):
-            return False
-        if current is None and self._shards_leased.get(author, 0) >= LEASES_PER_WORKER_MAX:
-            return False
-        chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
-        if current is None:
-            self._shards_leased[author] = self._shards_leased.get(author, 0) + 1
-            live = LiveLease(
-                author, lease.home, lease.seq, record_id, now + lease.ttl_s, lease.ttl_s, dict.fromkeys(chunks, now)
-            )
-            self.leases[key] = live
-            added = chunks
-        else:
-            # Renewed in place: most of its chunks are those that it had.
-            live, before = current, current.since
-            added = [chunk for chunk in chunks if chunk not in before]
-            self._unschedule(key, live)
-            self.remove(live.record_id)
-            live.home, live.seq, live.record_id = lease.home, lease.seq, record_id
-            live.expires_at, live.ttl_s = now + lease.ttl_s, lease.ttl_s
-            live.since = {chunk: before.get(chunk, now) for chunk in chunks}
-            self._let_go(live, [chunk for chunk in before if chunk not in live.since])
-        self._leases_by_ttl.setdefault(lease.ttl_s, {})[key] = live
-        for chunk in added:
-            self._leased.setdefault(chunk, []).append(live)
-        return True
-
-    def _end_lease(self, key: tuple[bytes, int]) -> None:
-        lease = self.leases.pop(key)
-        self._unschedule(key, lease)
-        self.remove(lease.record_id)
-        self._shards_leased[lease.worker] -= 1
-        if not self._shards_leased[lease.worker]:
-            del self._shards_leased[lease.worker]
-        self._let_go(lease, lease.since)
-
-    def _unschedule(self, key: tuple[bytes, int], lease: LiveLease) -> None:
-        alike = self._leases_by_ttl[lease.ttl_s]
-        del alike[key]
-        if not alike:
-            del self._leases_by_ttl[lease.ttl_s]
-
-    def _let_go(self, lease: LiveLease, chunks: Iterable[int]) -> None:
-        for chunk in chunks:
-            leases = self._leased[chunk]
-            if len(leases) > 1:
-                leases.remove(lease)
-            else:
-                del self._leased[chunk]

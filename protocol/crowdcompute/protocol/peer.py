@@ -434,7 +434,7 @@ class Peer:
     def _silent(self, peer_id: PeerId, reason: str) -> None:
         """A neighbour is gone or suspected: its leases may be re-run. Only we think so; others see for themselves."""
         key = public_key_of(peer_id)
-        left = {task: ledger.release_leases(key) for task, ledger in self.ledgers.items()}
+        left = {task: ledger.leases.release(key) for task, ledger in self.ledgers.items()}
         for worker in self.workers.values():
             worker.look_again(self._now)
         for task, creator in [*self.creators.items(), *self.stewards.items()]:

@@ -66,12 +66,12 @@ def pick_open(
 
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:
     """Whether nobody has computed this chunk and nobody says to be on it."""
-    return not ledger.has_voter(chunk) and not ledger.is_settled(chunk) and not ledger.live_leases(chunk, now)
+    return not ledger.has_voter(chunk) and not ledger.is_settled(chunk) and not ledger.leases.on(chunk, now)
 
 
 def is_free(ledger: Ledger, chunk: int, now: float) -> bool:
     """Whether nobody has voted on this chunk and nobody says to be on it."""
-    return not ledger.has_voter(chunk) and not ledger.live_leases(chunk, now)
+    return not ledger.has_voter(chunk) and not ledger.leases.on(chunk, now)
 
 
 def pick_endgame(
@@ -80,10 +80,10 @@ def pick_endgame(
     """An outstanding chunk worth a second copy: on the fewest workers, then leased longest ago. Or None."""
     best: tuple[int, float, float] | None = None
     choice = None
-    for chunk in ledger.leased_chunks(shard, now):
+    for chunk in ledger.leases.chunks(shard, now):
         if chunk in mine or ledger.has_voter(chunk) or ledger.is_settled(chunk):
             continue
-        leases = ledger.live_leases(chunk, now)
+        leases = ledger.leases.on(chunk, now)
         since = min(lease.since[chunk] for lease in leases)
         if len(leases) >= COPIES_MAX or now - since < leased_for_s:
             continue

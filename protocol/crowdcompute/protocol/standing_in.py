@@ -117,7 +117,7 @@ class StandingIn:
         chunks: list[int] = []
         for looked in range(count):
             chunk = shard * SHARD_CHUNKS + (start + looked) % count
-            if chunk in mine or ledger.live_leases(chunk, now):
+            if chunk in mine or ledger.leases.on(chunk, now):
                 continue
             if self._is_for_us(counted, chunk, epoch, absence, link):
                 chunks.append(chunk)

@@ -538,7 +538,7 @@ class WorkerRole:
             if now < settled_at and not self._desk.synced(self.ledger.shard_topic(shard)):
                 self._look_again_at = settled_at
                 return []
-            sharing = BATCHES_LEFT * max(1, self.ledger.workers_at_home(shard))
+            sharing = BATCHES_LEFT * max(1, self.ledger.leases.workers_at_home(shard))
             chunks, left = pick_open(self.ledger, shard, size_max, mine, self._rng, now, sharing=sharing)
             if left >= sharing * self._worthwhile():
                 self._few_since = None
@@ -576,7 +576,7 @@ class WorkerRole:
             for chunk in self._begun
             if chunk not in mine
             and shard_of(chunk) == shard
-            and all(lease.worker == me for lease in self.ledger.live_leases(chunk, now))
+            and all(lease.worker == me for lease in self.ledger.leases.on(chunk, now))
         ][:size_max]
         for chunk in chunks:
             del self._begun[chunk]

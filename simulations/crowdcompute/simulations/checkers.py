@@ -54,7 +54,7 @@ def machine_failures(world: World, node: Node) -> Iterator[str]:
     for shard, checkpoint in ledger.checkpoints.items():
         if int.from_bytes(checkpoint.accepted) & int.from_bytes(checkpoint.failed):
             yield f"the checkpoint of shard {shard} says of a chunk that it is both accepted and failed"
-    for worker, shard in ledger.leases:
+    for worker, shard in ledger.leases.live:
         if ledger.is_void(worker):
             yield f"a void worker has a live lease in shard {shard}"
     if ledger.creator_equivocated:

@@ -22,5 +22,5 @@ function stateOf(ledger: Ledger, chunk: number, mine: boolean, now: number): Chu
   if (ledger.isAccepted(chunk)) return "accepted";
   if (ledger.isClosed(chunk)) return "failed";
   if (mine || ledger.hasVoter(chunk)) return "voted";
-  return ledger.isLeased(chunk, now) ? "begun" : null;
+  return ledger.leases.isLeased(chunk, now) ? "begun" : null;
 }

@@ -83,7 +83,7 @@ export class Certifying {
     const accepted = new Uint8Array(Math.ceil(size / 8));
     const failed = new Uint8Array(accepted.length);
     const hashes: Uint8Array[] = [];
-    const begun = new Set(ledger.leasedChunks(shard, now));
+    const begun = new Set(ledger.leases.chunks(shard, now));
     const number = new Uint8Array(4);
     const view = new DataView(number.buffer);
     for (let index = 0; index < size; index++) {

@@ -166,7 +166,7 @@ export class Dispatch {
   /** A worker answers. */
   committed(worker: Hex, commit: Commit, chunks: readonly number[], now: number): void {
     this.heardAt.set(worker, now);
-    const since = this.ledger.lease(worker, commit.shard)?.since.get(chunks[0]!);
+    const since = this.ledger.leases.of(worker, commit.shard)?.since.get(chunks[0]!);
     const last = this.answers.get(worker);
     // Between two answers it may have been idle, and what it leased may have waited behind other work: the shorter.
     let tookS = last === undefined ? this.config.batchS : now - last.at;
@@ -378,7 +378,7 @@ export class Dispatch {
     for (const [worker, chunk, at] of this.assignments.outstanding()) {
       const ageS = now - at;
       if (ageS < this.config.acceptAssignmentS) continue;
-      const isLeased = this.ledger.liveLeases(chunk, now).some((lease) => lease.worker === worker);
+      const isLeased = this.ledger.leases.on(chunk, now).some((lease) => lease.worker === worker);
       if (!isLeased || ageS >= patienceS) {
         this.assignments.withdraw(worker, [chunk]);
         // Who says that it is on a chunk, and never finishes, will not do so the next time.

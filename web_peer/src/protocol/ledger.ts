@@ -14,6 +14,7 @@
 
 import type { Absences } from "./absence";
 import { hex, type Hex } from "./bytes";
+import { Leases } from "./leases";
 import { restsOf } from "./lineage";
 import type { Manifest } from "./manifest";
 import {
@@ -23,7 +24,6 @@ import {
   type Checkpoint,
   type Commit,
   type Join,
-  type Lease,
   type LedgerRecord,
   recordId,
   recordKey,
@@ -35,9 +35,6 @@ import {
 } from "./records";
 
 export const WORKERS_MAX = 100_000;
-/** Shards one worker can have live leases in: an honest one is in a few, a hostile one would fill our memory. */
-export const LEASES_PER_WORKER_MAX = 64;
-
 /** Chunks of which one worker's savepoints are held: an honest one is on as many as it has cores, mostly. */
 const SAVEPOINTS_PER_WORKER_MAX = 16;
 
@@ -62,18 +59,6 @@ export function bit(bitmap: Uint8Array, index: number): boolean {
   return (((bitmap[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
 }
 
-/** What one worker says it is on in one shard. Its next lease replaces this one whole. */
-export interface LiveLease {
-  readonly worker: Hex;
-  readonly shard: number;
-  readonly home: number;
-  readonly seq: number;
-  readonly recordId: Hex;
-  readonly expiresAt: number;
-  /** Chunk -> when this worker first leased it, on our clock. */
-  readonly since: ReadonlyMap<number, number>;
-}
-
 /** A commit and whose it is. */
 export interface HeldCommit {
   readonly author: Hex;
@@ -90,7 +75,6 @@ type Party = readonly [Hex, number];
 type Parties = readonly [Party, ...Party[]];
 
 const NOBODY: readonly never[] = [];
-const NO_LEASES: readonly LiveLease[] = [];
 
 /** The public set of one task's records, and the answers a worker needs from it. */
 export class Ledger {
@@ -106,6 +90,7 @@ export class Ledger {
   readonly equivocators = new Set<Hex>();
   readonly checkpoints = new Map<number, Checkpoint>();
   readonly commits = new Map<Hex, HeldCommit>();
+  readonly leases = new Leases((id) => this.remove(id));
   /** Beacons and reveals; null until a role attaches what takes them. */
   absences: Absences | null = null;
   certificate: CertificateBody | null = null;
@@ -116,9 +101,6 @@ export class Ledger {
   private readonly held = new Map<Hex, Held>();
   private readonly byTopic = new Map<Hex, Set<Hex>>();
   private readonly checkpointIds = new Map<number, Hex>();
-  /** Worker -> shard -> its lease there. */
-  private readonly leasesOf = new Map<Hex, Map<number, LiveLease>>();
-  private readonly leased = new Map<number, readonly LiveLease[]>();
   /** Author -> seq -> the first commit seen with it. */
   private readonly seqs = new Map<Hex, Map<number, Hex>>();
   /** Of each commit on a chunk whose work it is. */
@@ -238,50 +220,6 @@ export class Ledger {
     return checkpoint !== undefined && (bit(checkpoint.accepted, index) || bit(checkpoint.failed, index));
   }
 
-  /** All leases that were not replaced, released or expired. */
-  *leases(): IterableIterator<LiveLease> {
-    for (const leases of this.leasesOf.values()) yield* leases.values();
-  }
-
-  /** What a worker says it is on in one shard. */
-  lease(worker: Hex, shard: number): LiveLease | undefined {
-    return this.leasesOf.get(worker)?.get(shard);
-  }
-
-  /** Leases on a chunk that have not expired. */
-  liveLeases(chunk: number, now: number): LiveLease[] {
-    return (this.leased.get(chunk) ?? NO_LEASES).filter((lease) => lease.expiresAt > now);
-  }
-
-  /** Whether `liveLeases` names any. */
-  isLeased(chunk: number, now: number): boolean {
-    return (this.leased.get(chunk) ?? NO_LEASES).some((lease) => lease.expiresAt > now);
-  }
-
-  /** Chunks of a shard under a live lease. */
-  leasedChunks(shard: number, now: number): number[] {
-    const first = shard * SHARD_CHUNKS;
-    const chunks: number[] = [];
-    for (const chunk of this.leased.keys()) {
-      if (chunk >= first && chunk < first + SHARD_CHUNKS && this.isLeased(chunk, now)) chunks.push(chunk);
-    }
-    return chunks;
-  }
-
-  /**
-   * Forget a worker's leases: it is suspected or void. Leases are only hints.
-   *
-   * The chunks that it was on, those first that it leased first: the others it had not begun.
-   */
-  releaseLeases(worker: Hex): number[] {
-    const since: [number, number][] = [];
-    for (const lease of [...(this.leasesOf.get(worker)?.values() ?? [])]) {
-      since.push(...lease.since);
-      this.endLease(lease);
-    }
-    return since.sort(([a, aSince], [b, bSince]) => aSince - bSince || a - b).map(([chunk]) => chunk);
-  }
-
   /** Ids of what is held in a topic. */
   recordIds(topic: Hex): Iterable<Hex> {
     return this.byTopic.get(topic) ?? NOBODY;
@@ -303,7 +241,7 @@ export class Ledger {
       this.assignedAt.delete(id);
       this.letGo(id);
     }
-    for (const lease of [...this.leases()]) if (lease.expiresAt <= now) this.endLease(lease);
+    this.leases.expire(now);
   }
 
   // ---- inside
@@ -334,7 +272,7 @@ export class Ledger {
         this.countGuest(signed);
         return true;
       case "lease":
-        return this.addLease(id, hex(signed.author), record, now);
+        return !this.isVoid(hex(signed.author)) && this.leases.add(id, hex(signed.author), record, now);
       case "assign":
         this.assignedAt.set(id, now);
         return true;
@@ -386,7 +324,7 @@ export class Ledger {
       // The two signed commits are the proof: everybody who holds both comes to this line.
       this.equivocators.add(author);
       this.voidTos.set(author, EVERYTHING);
-      this.releaseLeases(author);
+      this.leases.release(author);
     }
     const ballot: Parties = [[author, commit.seq], ...restsOf(commit).map(({ maker, seq }): Party => [maker, seq])];
     for (const [start, count] of commit.runs) {
@@ -417,7 +355,7 @@ export class Ledger {
     const held = (isBan ? this.verdicts : this.strikes).get(worker);
     if (held !== undefined && held.voidTo >= verdict.voidTo) return false;
     if (isBan) {
-      this.releaseLeases(worker);
+      this.leases.release(worker);
     } else {
       this.remove(this.strikeIds.get(worker) ?? "");
       this.strikeIds.set(worker, id);
@@ -472,46 +410,5 @@ export class Ledger {
       for (let chunk = start; chunk < start + count; chunk++) if (!this.isClosed(chunk)) return false;
     }
     return true;
-  }
-
-  private addLease(id: Hex, author: Hex, lease: Lease, now: number): boolean {
-    const shard = lease.shard;
-    const current = this.lease(author, shard);
-    if (this.isVoid(author) || (current !== undefined && current.seq >= lease.seq)) return false;
-    if (current === undefined && (this.leasesOf.get(author)?.size ?? 0) >= LEASES_PER_WORKER_MAX) return false;
-    if (current !== undefined) this.endLease(current);
-    const since = new Map<number, number>();
-    const live: LiveLease = {
-      worker: author,
-      shard,
-      home: lease.home,
-      seq: lease.seq,
-      recordId: id,
-      expiresAt: now + lease.ttlS,
-      since,
-    };
-    for (const [start, count] of lease.runs) {
-      for (let chunk = start; chunk < start + count; chunk++) {
-        since.set(chunk, current?.since.get(chunk) ?? now);
-        const others = this.leased.get(chunk);
-        this.leased.set(chunk, others === undefined ? [live] : [...others, live]);
-      }
-    }
-    let leases = this.leasesOf.get(author);
-    if (leases === undefined) this.leasesOf.set(author, (leases = new Map()));
-    leases.set(shard, live);
-    return true;
-  }
-
-  private endLease(lease: LiveLease): void {
-    const leases = this.leasesOf.get(lease.worker)!;
-    leases.delete(lease.shard);
-    if (leases.size === 0) this.leasesOf.delete(lease.worker);
-    this.remove(lease.recordId);
-    for (const chunk of lease.since.keys()) {
-      const left = this.leased.get(chunk)!.filter((other) => other !== lease);
-      if (left.length > 0) this.leased.set(chunk, left);
-      else this.leased.delete(chunk);
-    }
   }
 }

@@ -415,7 +415,7 @@ export class Peer implements Desk, Shelf {
   private silent(peerId: PeerId, reason: string): void {
     const worker = hex(publicKeyOf(peerId));
     const left = new Map<Hex, number[]>();
-    for (const [task, ledger] of this.ledgers) left.set(task, ledger.releaseLeases(worker));
+    for (const [task, ledger] of this.ledgers) left.set(task, ledger.leases.release(worker));
     for (const role of this.workers.values()) role.lookAgain(this.now);
     for (const [task, role] of this.creators) role.workerSilent(worker, left.get(task)!, this.now);
     this.outputs.push({ kind: "notice", what: "peer suspected", taskId: null, chunk: null, peerId, detail: reason });

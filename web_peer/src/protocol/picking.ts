@@ -62,7 +62,7 @@ export function pickOpen(
 
 /** Whether nobody has computed this chunk and nobody says to be on it. */
 export function isOpen(ledger: Ledger, chunk: number, now: number): boolean {
-  return !isSettled(ledger, chunk) && !ledger.hasVoter(chunk) && !ledger.isLeased(chunk, now);
+  return !isSettled(ledger, chunk) && !ledger.hasVoter(chunk) && !ledger.leases.isLeased(chunk, now);
 }
 
 /** An outstanding chunk worth a second copy: on the fewest workers, then leased longest ago. Or null. */
@@ -75,9 +75,9 @@ export function pickEndgame(
   leasedForS: number,
 ): number | null {
   let choice: { chunk: number; copies: number; since: number; chance: number } | null = null;
-  for (const chunk of ledger.leasedChunks(shard, now)) {
+  for (const chunk of ledger.leases.chunks(shard, now)) {
     if (mine.has(chunk) || ledger.hasVoter(chunk) || isSettled(ledger, chunk)) continue;
-    const leases = ledger.liveLeases(chunk, now);
+    const leases = ledger.leases.on(chunk, now);
     const copies = leases.length;
     const since = Math.min(...leases.map((lease) => lease.since.get(chunk)!));
     if (copies >= COPIES_MAX || now - since < leasedForS) continue;

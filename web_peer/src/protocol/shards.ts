@@ -24,6 +24,6 @@ export function openCount(ledger: Ledger, shard: number): number {
 /** Workers that say they work in this shard; others only lease what they were asked for. */
 export function workersAtHome(ledger: Ledger, shard: number): number {
   let count = 0;
-  for (const lease of ledger.leases()) if (lease.shard === shard && lease.home === shard) count++;
+  for (const lease of ledger.leases.all()) if (lease.shard === shard && lease.home === shard) count++;
   return count;
 }

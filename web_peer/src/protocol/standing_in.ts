@@ -119,7 +119,7 @@ export class StandingIn {
     const chunks: number[] = [];
     for (let looked = 0; looked < count && chunks.length < size; looked++) {
       const chunk = shard * SHARD_CHUNKS + ((start + looked) % count);
-      if (mine.has(chunk) || this.ledger.isLeased(chunk, now)) continue;
+      if (mine.has(chunk) || this.ledger.leases.isLeased(chunk, now)) continue;
       if (this.isForUs(counted, chunk, epoch, absence, link)) chunks.push(chunk);
     }
     if (chunks.length > 0) return { epoch, link, chunks: chunks.sort((a, b) => a - b) };

@@ -150,7 +150,7 @@ export class Stewards {
     this.delegationIds.delete(steward);
     for (const [worker, admits] of this.admits) if (admits.delete(steward)) this.elect(worker, admits);
     this.ledger.voidTos.set(steward, EVERYTHING);
-    this.ledger.releaseLeases(steward);
+    this.ledger.leases.release(steward);
     return true;
   }
 

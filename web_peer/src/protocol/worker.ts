@@ -594,7 +594,7 @@ export class WorkerRole implements Custodial {
     const topic = ledger.shardTopic(shard);
     const isTold = this.desk.followers(topic).length > 0 && this.desk.synced(topic);
     if (now < this.following.settledAt && !isTold) return null;
-    const isOurs = (chunk: number): boolean => ledger.liveLeases(chunk, now).every(({ worker }) => worker === this.me);
+    const isOurs = (chunk: number): boolean => ledger.leases.on(chunk, now).every(({ worker }) => worker === this.me);
     const free = [...this.begun].filter((chunk) => !mine.has(chunk) && shardOf(chunk) === shard && isOurs(chunk));
     const chunks = free.slice(0, sizeMax).sort((left, right) => left - right);
     for (const chunk of chunks) this.begun.delete(chunk);

@@ -84,7 +84,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
   const of = new Ledger(signed, openManifest(signed, trusting), { keepCommits: keep });
   const went = steps.map((step) => {
     if (step[0] === "expire") return of.expire(step[1]);
-    if (step[0] === "release") return of.releaseLeases(step[1]);
+    if (step[0] === "release") return of.leases.release(step[1]);
     return outcome(() => {
       const record = signedOf(step[1]);
       const parsed = records.parse(record);
@@ -109,9 +109,9 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
     records: [...of.records()].map((record) => records.recordKey(record)),
     open: shards.map((shard) => openCount(of, shard)),
     unbegun: shards.map((shard) => unbegunCount(of, shard)),
-    leased: shards.map((shard) => of.leasedChunks(shard, now).sort((left, right) => left - right)),
+    leased: shards.map((shard) => of.leases.chunks(shard, now).sort((left, right) => left - right)),
     atHome: shards.map((shard) => workersAtHome(of, shard)),
-    leases: [...of.leases()]
+    leases: [...of.leases.all()]
       .map((each) => [each.worker, each.shard, each.home, each.seq, each.recordId, each.expiresAt, [...each.since]])
       .sort(),
     votes: [...new Set(voted)]
@@ -121,7 +121,7 @@ function ledger(question: { manifest: Hex; keep: boolean; steps: readonly Step[]
         of.voters(chunk),
         of.isClosed(chunk),
         of.isAccepted(chunk),
-        of.liveLeases(chunk, now).length,
+        of.leases.on(chunk, now).length,
       ]),
   };
 }
