@@ -129,7 +129,7 @@ class CreatorRole:
         self._certifying = Certifying(config, ledger, desk, blobs, self.referee, self._results, office)
         self._closing = Closing(manifest, self.referee, self._results.needless, rng)
         self._gathering = Gathering(desk, blobs)
-        self._executing = Executing(config, ledger, self._read_inputs, self._gathering, self.referee.rests)
+        self._executing = Executing(config, ledger, desk, self._read_inputs, self._gathering, self.referee.rests)
         capacity = desk.pace(ledger).capacity
         self._dispatch = Dispatch(
             config,
@@ -141,12 +141,10 @@ class CreatorRole:
             self._assign,
             capacity,
             self._named.voters,
+            picked=office.is_final,
         )
         self._collecting = Collecting(signer, ledger, desk, blobs, self.referee, self._named)
         self._settling = Settling(
-            ledger,
-            desk,
-            office,
             self.referee,
             self._results,
             self._closing,
@@ -154,6 +152,7 @@ class CreatorRole:
             self._executing,
             self._collecting,
             self._certifying,
+            self._notice,
         )
         self._votes = 0
         self._seq = office.first_seq(now)
@@ -329,8 +328,7 @@ class CreatorRole:
             return
         left = self._results.left()
         self._dispatch.forget(left)
-        for job in self._executing.forget(left):
-            self._desk.cancel(job)
+        self._executing.forget(left)
         self._vote(tuple(ChunkOutcome(chunk, Status.NO_RESULT, b"", CANCELLED) for chunk in left), now)
         self._stirred = True
 
@@ -618,6 +616,9 @@ class CreatorRole:
         sealed = seal_assignment(self._signer, seal_key, self.ledger.task, chunks, self._rng, urgent=urgent)
         self.referee.assign(worker, chunks)
         self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
+
+    def _notice(self, what: Notable, chunk: int, detail: str) -> None:
+        self._desk.notice(what, self.ledger, chunk=chunk, peer=None, detail=detail)
 
     # ---- the end
 

@@ -67,6 +67,8 @@ class Dispatch:
         ask: Signs an assignment of chunks to a worker that listens in a shard; the last argument says: urgent.
         capacity: How many chunks each worker may be asked for at a time, so far.
         coming: Who has voted on a chunk without its vote being counted yet (named.py).
+        picked: Whether workers pick the chunks that are open to us. Those that only a steward knows to be open they
+            take for voted on.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Dispatch:
         ask: Callable[[bytes, int, list[int], bool], None],
         capacity: dict[bytes, int],
         coming: Callable[[int], Collection[bytes]] = lambda _: (),
+        *,
+        picked: bool = True,
     ) -> None:
         self._config = config
         self._rng = rng
@@ -89,6 +93,7 @@ class Dispatch:
         self._executing = executing
         self._ask = ask
         self._coming = coming
+        self._picked = picked
         self._assignments = Assignments(rng, config.batch_s, capacity)
         self._members: set[bytes] = set()
         """Admitted workers that are not void."""
@@ -189,6 +194,19 @@ class Dispatch:
 
     # ---- chunks
 
+    def voted(self, chunk: int, now: float) -> None:
+        """The votes on a chunk say something else: whether more of them are wanted, and of whom."""
+        if self._referee.chunk(chunk).state is ChunkState.OPEN:
+            if not self._picked:
+                self.deal(chunk, now)
+                return
+            self._hungry.pop(chunk, None)
+            self._dealt.pop(chunk, None)
+        elif self._votes_wanted(chunk):
+            self.want(chunk, now)
+        else:
+            self.satisfied(chunk)
+
     def want(self, chunk: int, now: float) -> None:
         """Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already."""
         if not self._members or self._members - self._unasked(chunk):
@@ -214,11 +232,6 @@ class Dispatch:
                 self._assignments.withdraw(worker, [chunk])
         for chunk in unwanted:
             self._hungry.pop(chunk, None)
-
-    def reopened(self, chunk: int) -> None:
-        """Nobody has voted on a chunk (any more): workers pick it themselves."""
-        self._hungry.pop(chunk, None)
-        self._dealt.pop(chunk, None)
 
     def review(self, now: float) -> None:
         """Look for what was asked and not answered."""

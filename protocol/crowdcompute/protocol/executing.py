@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .config import ProtocolConfig
+    from .desk import Desk
     from .events import ChunkOutcome
     from .ledger import Ledger
     from .lineage import Rest
@@ -29,11 +30,13 @@ class Executing:
         self,
         config: ProtocolConfig,
         ledger: Ledger,
+        desk: Desk,
         read_inputs: Callable[[int, int], bytes],
         gathering: Gathering,
         rests: Callable[[int], list[Rest]],
     ) -> None:
         self._task = ledger.task
+        self._desk = desk
         self._gathering = gathering
         self._reader = ChunkReader(ledger.manifest, read_inputs, gathering.read)
         self._sizer = BatchSizer(config.batch_s)
@@ -59,15 +62,15 @@ class Executing:
         """Execute these chunks as well."""
         self._wanted.update(dict.fromkeys(chunks))
 
-    def forget(self, chunks: Iterable[int]) -> list[int]:
-        """Do not execute these chunks after all; the jobs that are of no use any more, to be cancelled."""
+    def forget(self, chunks: Iterable[int]) -> None:
+        """Do not execute these chunks after all: jobs that are of no use any more are cancelled."""
         unwanted = set(chunks)
         for chunk in unwanted:
             self._wanted.pop(chunk, None)
         useless = [job for job, running in self._jobs.items() if unwanted.issuperset(running)]
         for job in useless:
             del self._jobs[job]
-        return useless
+            self._desk.cancel(job)
 
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch, or None. `job_started` must follow. What takes results that are not here waits for them."""

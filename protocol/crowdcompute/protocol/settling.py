@@ -12,27 +12,34 @@ from .events import Notable
 from .tally import ChunkState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .certifying import Certifying
     from .closing import Closing
     from .collecting import Collecting
-    from .desk import Desk
     from .dispatching import Dispatch
     from .executing import Executing
-    from .ledger import Ledger
-    from .office import Office
     from .referee import Referee
     from .results import Results
     from .tally import ChunkTally
 
 
 class Settling:
-    """The chunks of one task, as the creator or its steward settles them."""
+    """The chunks of one task, as the creator or its steward settles them.
+
+    Args:
+        referee: Says what the votes say.
+        results: Keeps what holds, which only this module changes while the task runs.
+        closing: Draws the audits of what agrees, and counts them.
+        dispatch: Has others execute what wants votes.
+        executing: Has our own node execute what is in dispute.
+        collecting: Gets the bytes of a result that counts.
+        certifying: Says in the next checkpoint what has changed.
+        notice: Tells whoever watches what became of a chunk.
+    """
 
     def __init__(
         self,
-        ledger: Ledger,
-        desk: Desk,
-        office: Office,
         referee: Referee,
         results: Results,
         closing: Closing,
@@ -40,12 +47,10 @@ class Settling:
         executing: Executing,
         collecting: Collecting,
         certifying: Certifying,
+        notice: Callable[[Notable, int, str], None],
     ) -> None:
         self.mismatches = 0
         """Accepted results that turned out wrong."""
-        self._ledger = ledger
-        self._desk = desk
-        self._office = office
         self._referee = referee
         self._results = results
         self._closing = closing
@@ -53,6 +58,7 @@ class Settling:
         self._executing = executing
         self._collecting = collecting
         self._certifying = certifying
+        self._notice = notice
         self._disputed: set[int] = set()
         """Chunks that we execute for no other reason than that their votes differ."""
         self._retracted: dict[int, bytes] = {}
@@ -64,28 +70,20 @@ class Settling:
         tally = self._referee.chunk(chunk)
         self._take_back(chunk, tally, now)
         match tally.state:
-            case ChunkState.OPEN if not self._office.is_final:
-                # Only we know that no vote on it counts: nobody would pick it.
-                self._dispatch.deal(chunk, now)
-            case ChunkState.OPEN:
-                self._dispatch.reopened(chunk)
-            case ChunkState.SEALED:
-                self._dispatch.want(chunk, now)
-            case ChunkState.DISPUTED:
-                self._dispatch.satisfied(chunk)
-                if chunk not in self._executing:
-                    self._disputed.add(chunk)
-                    self._executing.want([chunk])
-                    self._notice(Notable.DISPUTE, chunk)
-            case ChunkState.FAILED:
-                self._dispatch.satisfied(chunk)
-                if chunk not in self._results.failed:
-                    self._results.fail(chunk)
-                    self._certifying.changed(chunk, now)
-                    self._notice(Notable.CHUNK_FAILED, chunk, "; ".join(self._results.reasons(chunk)))
+            case ChunkState.DISPUTED if chunk not in self._executing:
+                self._disputed.add(chunk)
+                self._executing.want([chunk])
+                self._notice(Notable.DISPUTE, chunk, "")
+            case ChunkState.FAILED if chunk not in self._results.failed:
+                self._results.fail(chunk)
+                self._certifying.changed(chunk, now)
+                self._notice(Notable.CHUNK_FAILED, chunk, "; ".join(self._results.reasons(chunk)))
             case ChunkState.AGREED:
                 assert tally.value is not None
                 self._agreed(chunk, tally.value, now)
+            case _:
+                pass
+        self._dispatch.voted(chunk, now)
 
     def _take_back(self, chunk: int, tally: ChunkTally, now: float) -> None:
         """Hold no longer to what the votes do not say any more."""
@@ -99,25 +97,20 @@ class Settling:
             del results.accepted[chunk]
             self._retracted[chunk] = value
             self._certifying.changed(chunk, now)
-            self._notice(Notable.CHUNK_REOPENED, chunk)
+            self._notice(Notable.CHUNK_REOPENED, chunk, "")
         if chunk in results.failed and tally.state is not ChunkState.FAILED:
             results.fails_no_more(chunk)
             self._certifying.changed(chunk, now)
         if tally.state is not ChunkState.DISPUTED and chunk in self._disputed:
             # A conviction on another chunk has settled this one.
             self._disputed.discard(chunk)
-            for job in self._executing.forget([chunk]):
-                self._desk.cancel(job)
+            self._executing.forget([chunk])
 
     def _agreed(self, chunk: int, value: bytes, now: float) -> None:
         if not self._referee.is_same(chunk, self._retracted.pop(chunk, value), value):
             self.mismatches += 1
             self._closing.mistaken()
         self._closing.agreed(chunk)
-        if self._closing.due(chunk):
-            self._dispatch.want(chunk, now)
-        else:
-            self._dispatch.satisfied(chunk)
         if chunk in self._results.accepted:
             return
         leaf = self._referee.leaf(chunk, value)
@@ -127,6 +120,3 @@ class Settling:
         self._results.accepted[chunk] = value
         self._certifying.changed(chunk, now)
         self._notice(Notable.CHUNK_ACCEPTED, chunk, leaf.status.name.lower())
-
-    def _notice(self, what: Notable, chunk: int, detail: str = "") -> None:
-        self._desk.notice(what, self._ledger, chunk=chunk, peer=None, detail=detail)

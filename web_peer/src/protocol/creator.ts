@@ -144,8 +144,6 @@ export class CreatorRole implements Custodial {
     this.dispatch = new Dispatch(config, rng, ledger, referee, closing, executing, ask, capacity, coming);
     this.collecting = new Collecting(this.signer, ledger, desk, blobs, referee, stewards, named);
     this.settling = new Settling(
-      ledger,
-      desk,
       this.referee,
       this.results,
       this.closing,
@@ -153,6 +151,7 @@ export class CreatorRole implements Custodial {
       this.executing,
       this.collecting,
       this.certifying,
+      (what, chunk, detail = "") => desk.notice(what, ledger, { chunk, detail }),
     );
     desk.custody.takePart(ledger.taskKey, this);
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(ledger.shardTopic(shard));

@@ -182,6 +182,20 @@ export class Dispatch {
 
   // ---- chunks
 
+  /** The votes on a chunk say something else: whether more of them are wanted, and of whom. */
+  voted(chunk: number, now: number): void {
+    if (this.referee.chunk(chunk).state === "open") {
+      // Workers pick it themselves.
+      this.hungry.delete(chunk);
+      this.dealt.delete(chunk);
+    } else if (this.votesWanted(chunk) > 0) {
+      this.want(chunk, now);
+    } else {
+      this.hungry.delete(chunk);
+      this.hedged.delete(chunk);
+    }
+  }
+
   /** Have a chunk executed again: by a worker, or by ourselves where every member has voted on it already. */
   want(chunk: number, now: number): void {
     if (this.members.size === 0 || this.isAnyLeft(this.members, chunk)) this.starve([chunk], now);
@@ -192,18 +206,6 @@ export class Dispatch {
   deal(chunk: number, now: number): void {
     this.dealt.set(chunk, 1);
     this.starve([chunk], now);
-  }
-
-  /** Nothing more is wanted of a chunk. */
-  satisfied(chunk: number): void {
-    this.hungry.delete(chunk);
-    this.hedged.delete(chunk);
-  }
-
-  /** Nobody has voted on a chunk (any more): workers pick it themselves. */
-  reopened(chunk: number): void {
-    this.hungry.delete(chunk);
-    this.dealt.delete(chunk);
   }
 
   /** Look for what was asked and not answered. */

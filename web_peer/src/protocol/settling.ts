@@ -9,11 +9,9 @@ import type { Hex } from "./bytes";
 import type { Certifying } from "./certifying";
 import type { Closing } from "./closing";
 import type { Collecting } from "./collecting";
-import type { Desk } from "./desk";
 import type { Dispatch } from "./dispatching";
-import { Status } from "./events";
+import { type Notable, Status } from "./events";
 import type { Executing } from "./executing";
-import type { Ledger } from "./ledger";
 import type { Referee } from "./referee";
 import type { Results } from "./results";
 import type { ChunkTally } from "./tally";
@@ -28,15 +26,22 @@ export class Settling {
   private readonly retracted = new Map<number, Hex>();
 
   constructor(
-    private readonly ledger: Ledger,
-    private readonly desk: Desk,
+    /** Says what the votes say. */
     private readonly referee: Referee,
+    /** Keeps what holds, which only this module changes. */
     private readonly results: Results,
+    /** Draws the audits of what agrees, and counts them. */
     private readonly closing: Closing,
+    /** Has others execute what wants votes. */
     private readonly dispatch: Dispatch,
+    /** Has our own slots execute what is in dispute. */
     private readonly executing: Executing,
+    /** Gets the bytes of a result that counts. */
     private readonly collecting: Collecting,
+    /** Says in the next checkpoint what has changed. */
     private readonly certifying: Certifying,
+    /** Tells whoever watches what became of a chunk. */
+    private readonly notice: (what: Notable, chunk: number, detail?: string) => void,
   ) {}
 
   /** The votes on a chunk, or what is here of its result, have changed. */
@@ -45,33 +50,25 @@ export class Settling {
     const tally = this.referee.chunk(chunk);
     this.takeBack(chunk, tally, now);
     switch (tally.state) {
-      case "open":
-        this.dispatch.reopened(chunk);
-        break;
-      case "sealed":
-        this.dispatch.want(chunk, now);
-        break;
       case "disputed":
-        this.dispatch.satisfied(chunk);
         if (!this.executing.has(chunk)) {
           this.disputed.add(chunk);
           this.executing.want([chunk]);
-          this.desk.notice("dispute", this.ledger, { chunk });
+          this.notice("dispute", chunk);
         }
         break;
       case "failed":
-        this.dispatch.satisfied(chunk);
         if (!this.results.failed.has(chunk)) {
           this.results.failed.add(chunk);
           this.certifying.changed(chunk, now);
-          const detail = this.results.reasons(chunk).join("; ");
-          this.desk.notice("chunk failed", this.ledger, { chunk, detail });
+          this.notice("chunk failed", chunk, this.results.reasons(chunk).join("; "));
         }
         break;
       case "agreed":
         this.agreed(chunk, tally.value!, now);
         break;
     }
+    this.dispatch.voted(chunk, now);
   }
 
   /** Hold no longer to what the votes do not say any more. */
@@ -85,7 +82,7 @@ export class Settling {
       accepted.delete(chunk);
       this.retracted.set(chunk, value);
       this.certifying.changed(chunk, now);
-      this.desk.notice("chunk reopened", this.ledger, { chunk });
+      this.notice("chunk reopened", chunk);
     }
     if (tally.state !== "failed" && failed.delete(chunk)) this.certifying.changed(chunk, now);
     if (tally.state !== "disputed" && this.disputed.delete(chunk)) {
@@ -100,8 +97,6 @@ export class Settling {
     }
     this.retracted.delete(chunk);
     this.closing.agreed(chunk);
-    if (this.closing.due(chunk) > 0) this.dispatch.want(chunk, now);
-    else this.dispatch.satisfied(chunk);
     if (this.results.accepted.has(chunk)) return;
     const leaf = this.referee.leaf(chunk, value);
     if (!this.collecting.has(leaf)) {
@@ -110,9 +105,6 @@ export class Settling {
     }
     this.results.accepted.set(chunk, value);
     this.certifying.changed(chunk, now);
-    this.desk.notice("chunk accepted", this.ledger, {
-      chunk,
-      detail: leaf.status === Status.OK ? "ok" : "task error",
-    });
+    this.notice("chunk accepted", chunk, leaf.status === Status.OK ? "ok" : "task error");
   }
 }
