@@ -13,15 +13,16 @@ creator and sealed to itself: what it has accepted can be rebuilt from the recor
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from .admitting import Admitting
-from .assigning import open_assignment, seal_assignment
-from .batch import custodians_of, open_commit
+from .agenda import Agenda
+from .asking import Asking
 from .certifying import Certifying
 from .closing import Certify, Closing, Confirm, ExecuteOurselves, TaskState
 from .collecting import Collecting
+from .convicting import Convicting
+from .counting import Counting
 from .dispatching import Dispatch
 from .entrusting import Entrusted
 from .errors import LocalProtocolError, ModuleRefused, RemoteProtocolError
@@ -30,10 +31,9 @@ from .executing import Executing
 from .frames import Keep, Kept
 from .gpu import read_comparison
 from .identity import peer_id_of
-from .lineage import rests_of
 from .named import Held, Named
 from .onward import Gathering
-from .opening import Shown, check_compared, is_named, shown_records
+from .opening import Shown, is_named, shown_records
 from .permissions import is_fetched
 from .records import (
     EVERYTHING,
@@ -78,15 +78,6 @@ if TYPE_CHECKING:
     from .storage import BlobStore
 
 
-REVIEW_S = 0.5
-"""How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run."""
-
-
-HEAR_OUT_S = 5.0
-"""A creator that was away asks nobody for anything for this long: what it would ask for may have been done meanwhile,
-and is on its way to it. A guess; simulations/scenarios/unattended.toml."""
-
-
 class CreatorRole:
     """One task of ours, or, in a steward's office, one of somebody else's. `signer` opens with the task's keys."""
 
@@ -102,11 +93,12 @@ class CreatorRole:
         now: float,
     ) -> None:
         self.ledger = ledger
-        self.state = TaskState.RUNNING
         manifest = ledger.manifest
         self._config = config
         self._signer = signer
         self._rng = rng
+        self._agenda = Agenda()
+        self._state = TaskState.RUNNING
         self._desk = desk
         self._blobs = blobs
         self._package = _package_that_compares(manifest, blobs)
@@ -125,11 +117,23 @@ class CreatorRole:
         )
         """The opened votes, also for whoever checks us."""
         self._results = Results(manifest, self.referee, blobs)
+        self._convicting = Convicting(ledger, desk, office, self.referee)
         self._admitting = Admitting(config, signer, rng, ledger, desk)
         self._certifying = Certifying(config, ledger, desk, blobs, self.referee, self._results, office)
         self._closing = Closing(manifest, self.referee, self._results.needless, rng)
         self._gathering = Gathering(desk, blobs)
         self._executing = Executing(config, ledger, desk, self._read_inputs, self._gathering, self.referee.rests)
+        self._asking = Asking(
+            signer,
+            rng,
+            ledger,
+            desk,
+            office,
+            self.referee,
+            self._admitting,
+            self._entrusted,
+            office.first_seq(now),
+        )
         capacity = desk.pace(ledger).capacity
         self._dispatch = Dispatch(
             config,
@@ -138,12 +142,13 @@ class CreatorRole:
             self.referee,
             self._closing,
             self._executing,
-            self._assign,
+            self._asking.ask,
             capacity,
             self._named.voters,
             picked=office.is_final,
         )
         self._collecting = Collecting(signer, ledger, desk, blobs, self.referee, self._named)
+        self._counting = Counting(signer, ledger, self._named, self._collecting, compared=bool(self._package))
         self._settling = Settling(
             self.referee,
             self._results,
@@ -154,18 +159,15 @@ class CreatorRole:
             self._certifying,
             self._notice,
         )
-        self._votes = 0
-        self._seq = office.first_seq(now)
         self._decisive: int | None = None
         """The chunk that ends the task once our own execution has confirmed it."""
-        self._review_at: float | None = None
-        self._restoring = False
-        self._asking_from = -math.inf
-        """When we have heard what was done in our absence."""
-        self._stirred = True
         office.take_up(self)
         for shard in range(ledger.shards):
             desk.follow(ledger.shard_topic(shard))
+
+    @property
+    def state(self) -> TaskState:
+        return TaskState.CLOSED if self._agenda.is_closed else self._state
 
     @property
     def acts(self) -> bool:
@@ -182,21 +184,22 @@ class CreatorRole:
 
     def restored(self, records: Iterable[tuple[Signed, Record]], now: float) -> None:
         """Take up a task again from the records of an earlier life."""
-        self._restoring = True
+        agenda = self._agenda
+        agenda.is_restoring = True
         if self._office.was_away(now):
-            self._asking_from = now + HEAR_OUT_S
+            agenda.hear_out(now)
         for signed, record in records:
             if isinstance(record, CertificateBody):
                 # It certifies what was settled by then: votes that came later change nothing, as they did not before.
-                self._restoring = False
+                agenda.is_restoring = False
                 self._review(list(self.referee.touched_chunks()), now)
-                self._restoring = True
+                agenda.is_restoring = True
             self.record_added(signed, record, now)
-        self._restoring = False
+        agenda.is_restoring = False
         for worker in self._admitting.not_admitted():
             self._admitting.joined(worker)
         self._review(list(self.referee.touched_chunks()), now)
-        if self.state is not TaskState.CLOSED:
+        if not agenda.is_closed:
             self._named.fetch()
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
@@ -205,7 +208,7 @@ class CreatorRole:
         match record:
             case Join():
                 self._dispatch.heard(author, now)
-                if not self._restoring:
+                if not self._agenda.is_restoring:
                     self._admitting.joined(author)
                     self._admit(now)
             case Admit(worker=worker) if worker in self.ledger.admits:
@@ -215,14 +218,16 @@ class CreatorRole:
             case Lease():
                 self._dispatch.leased(author, record, now)
                 if not record.runs:
-                    self._review_at = now  # See at once what there is for it.
+                    self._agenda.review_soon(now)
             case Commit():
                 self._count(signed, record, now)
             case Reveal(commit=commit_id):
                 shown = self.ledger.commits[commit_id][1]
                 self._review(self.referee.look_again(chunks_of(shown.shard, shown.runs)), now)
             case Assign():
-                self._asked(author, record, now)
+                chunks = self._asking.asked(author, record)
+                if chunks is not None:
+                    self._review(chunks, now)
             case Verdict():
                 self._void(record, now)
             case Checkpoint() if not self._office.is_final and author == self.ledger.manifest.creator:
@@ -230,12 +235,12 @@ class CreatorRole:
             case Checkpoint() | Beacon() | Savepoint():
                 pass
             case CertificateBody():
-                self.state = TaskState.CLOSED
+                self._agenda.is_closed = True
             case Delegate(steward=steward):
                 self._delegated(steward, now)
             case Revoke(steward=steward):
                 self._revoked(steward, now)
-        if not self._restoring and author in self.ledger.equivocators and not self._is_banned(author):
+        if author in self.ledger.equivocators and not self._agenda.is_restoring:
             commit = signed.record_id if isinstance(record, Commit) else bytes(32)
             self._convict(author, "equivocated", 0, commit, now)
 
@@ -243,7 +248,7 @@ class CreatorRole:
         """A neighbour is suspected: what it was asked for, and had picked (`left`), goes to others before all else."""
         self._dispatch.silent(worker, left, now)
         self._admitting.forget(worker)
-        self._stirred = True
+        self._agenda.stir()
 
     def blob_arrived(self, digest: bytes, here: bool, now: float) -> None:
         """A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it."""
@@ -267,7 +272,7 @@ class CreatorRole:
         Raises:
             LocalProtocolError: It cannot be; the sentence says why.
         """
-        if self.state is TaskState.CLOSED:
+        if self._agenda.is_closed:
             raise LocalProtocolError("this task is closed: there is nothing left to do for a steward")
         if until_s <= now + self._config.epoch_offset_s:
             raise LocalProtocolError("a delegation ends in the future: choose a longer time")
@@ -320,7 +325,7 @@ class CreatorRole:
         With `decisive`, an accepted chunk, it is executed here first. Should the result be another one, nothing is
         given up: the chunk is accepted anew, or not, as after any dispute.
         """
-        if self.state is TaskState.CLOSED:
+        if self._agenda.is_closed:
             return
         if decisive is not None and self._config.slots and self._creator_missing(decisive):
             self._decisive = decisive
@@ -330,7 +335,7 @@ class CreatorRole:
         self._dispatch.forget(left)
         self._executing.forget(left)
         self._vote(tuple(ChunkOutcome(chunk, Status.NO_RESULT, b"", CANCELLED) for chunk in left), now)
-        self._stirred = True
+        self._agenda.stir()
 
     def _creator_missing(self, chunk: int) -> bool:
         return self._signer.public_key not in self.referee.voters(chunk)
@@ -340,7 +345,7 @@ class CreatorRole:
             self._office.voter,
             self.ledger.manifest.seal_key,
             self.ledger.task,
-            self._next_seq,
+            self._asking.next_seq,
             outcomes,
             self._blobs,
             self._rng,
@@ -348,7 +353,7 @@ class CreatorRole:
         )
         for commit, leaves in commits:
             self._desk.publish(self.ledger, commit)
-            self._votes += len(leaves)
+            self._counting.votes += len(leaves)
             self._review(self.referee.cast(self._signer.public_key, leaves, commit.seq), now)
             for leaf in leaves if self._package else ():
                 if is_named(leaf):
@@ -356,29 +361,30 @@ class CreatorRole:
 
     def advance(self, now: float) -> None:
         """Let time pass: overdue assignments, hungry chunks, checkpoints, the end."""
-        if self.state is TaskState.CLOSED:
+        agenda = self._agenda
+        if agenda.is_closed:
             return
         acted = self.acts
         self._office.look(now)
         if self.acts and not acted:
             self._review(list(self.referee.touched_chunks()), now)
-        reviewing = self._review_at is None or now >= self._review_at
+        reviewing = agenda.is_review_due(now)
         if not self.acts:
-            self._review_at = now + REVIEW_S if reviewing else self._review_at
+            if reviewing:
+                agenda.reviewed(now)
             return
         if reviewing:
-            self._stirred = True
+            agenda.stir()
             self._office.be_there(now, self._dispatch.members)
             self._admit(now)
-            self._review_at = now + REVIEW_S
+            agenda.reviewed(now)
             self._dispatch.review(now)
             for chunk in self._named.overdue(now):
                 self._settling.settle(chunk, now)
                 if self.referee.chunk(chunk).state is ChunkState.OPEN:
                     self._dispatch.deal(chunk, now)  # A commit names it, so nobody picks it.
-        if self._stirred and now >= self._asking_from:
-            self._stirred = False
-            self._dispatch.dispatch(now, auditing=self.state is TaskState.AUDITING, employing=reviewing)
+        if agenda.takes_turn(now):
+            self._dispatch.dispatch(now, auditing=self._state is TaskState.AUDITING, employing=reviewing)
             self._finish(now)
         checkpoint_at = self._certifying.checkpoint_at
         if checkpoint_at is not None and now >= checkpoint_at:
@@ -386,7 +392,7 @@ class CreatorRole:
 
     def take_job(self) -> list[ChunkInput] | None:
         """The next batch for our own node, or None. `job_started` must follow."""
-        if self.state is TaskState.CLOSED or not self.acts or not self._office.has_inputs():
+        if self._agenda.is_closed or not self.acts or not self._office.has_inputs():
             return None
         return self._executing.take_job()
 
@@ -398,10 +404,10 @@ class CreatorRole:
         return self._executing.jobs_running
 
     def wake_at(self) -> float | None:
-        if self.state is TaskState.CLOSED:
+        if self._agenda.is_closed:
             return None
-        due = [at for at in (self._certifying.checkpoint_at if self.acts else None, self._review_at) if at is not None]
-        return min(due, default=None)
+        checkpoint_at = self._certifying.checkpoint_at if self.acts else None
+        return min((at for at in (checkpoint_at, self._agenda.review_at) if at is not None), default=None)
 
     # ---- what a person asks
 
@@ -413,7 +419,7 @@ class CreatorRole:
             self.ledger.manifest.chunks,
             len(self._results.accepted),
             len(self._results.failed),
-            self._votes,
+            self._counting.votes,
             self._admitting.count(),
             len(self._office.verdicts),
             assurance.worker_audits,
@@ -460,7 +466,7 @@ class CreatorRole:
     def _admitted(self, worker: bytes, now: float) -> None:
         if not self.ledger.is_void(worker):
             self._dispatch.admitted(worker)
-            self._review_at = now  # There may be something for it at once.
+            self._agenda.review_soon(now)
         self._recredit(worker, now)
         self._review(self.referee.admit(worker), now)
 
@@ -473,31 +479,21 @@ class CreatorRole:
         author = signed.author
         chunks = chunks_of(commit.shard, commit.runs)
         self._dispatch.committed(author, commit, chunks, now)
-        if author == self._signer.public_key:
-            self._seq = max(self._seq, commit.seq)
-        if author == self.ledger.manifest.creator:
-            seal_key = self.ledger.manifest.seal_key
-        else:
-            join = self.ledger.joins.get(author)
-            if join is None:
-                return
-            seal_key = join.seal_key
+        self._asking.used(author, commit.seq)
+        seal_key = self._counting.seal_key(author)
+        if seal_key is None:
+            return
+        restoring = self._agenda.is_restoring
         try:
-            leaves = open_commit(self._signer, seal_key, author, commit)
-            if self._package:
-                check_compared(leaves)
+            ready = self._counting.open(signed, commit, seal_key, now, fetch=not restoring)
         except RemoteProtocolError:
-            if not self._restoring:
+            if not restoring:
                 self._convict(author, "malformed", chunks[0], signed.record_id, now)
             self._review(chunks, now)  # It may have been what we asked for: then others are asked.
             return
-        self._votes += len(leaves)
-        if not self._restoring:
+        if not restoring:
             self._admitting.heard(author, now)
-        if any(leaf.sealed for leaf in leaves):
-            self._collecting.kept_by(author, custodians_of(self._signer, seal_key, commit))
-        whole = Held(author, commit.seq, signed.record_id, tuple(leaves), rests_of(commit))
-        self._counted(self._named.take(whole, now, fetch=not self._restoring) if self._package else [whole], now)
+        self._counted(ready, now)
         if commit.link and not self.ledger.lots.is_linked(author):
             self._review(self.referee.look_again(self.referee.voted_chunks(author)), now)
 
@@ -512,33 +508,20 @@ class CreatorRole:
         author, first = held.author, held.leaves[0].chunk
         touched = self.referee.cast(author, held.leaves, held.seq, held.rests)
         self._certifying.changed(first, now)
-        if author in self.referee.contradictors and not self._restoring and not self.ledger.is_void(author):
+        if author in self.referee.contradictors and not self._agenda.is_restoring and not self.ledger.is_void(author):
             self._convict(author, "equivocated", first, held.commit, now)
         self._review(touched, now)
 
     def _convict(
         self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float, rest: Rest | None = None
     ) -> None:
-        if not self.acts or self._is_banned(worker):
+        if not self.acts or self._convicting.is_banned(worker):
             return
         if worker in self._office.stewards:
             self.revoke(worker, now)
-            self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail="steward revoked")
+            self._convicting.notice(worker, chunk, "steward revoked")
             return
-        assert reason in ("wrong", "malformed", "equivocated")
-        # Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
-        is_strike = reason == "wrong" and worker not in self._office.strikes
-        last_seq = max(self.referee.last_seq(worker), -1 if rest is None else rest.seq)
-        void_to = last_seq if is_strike else EVERYTHING
-        verdict = Verdict(self.ledger.task, worker, reason, chunk, commit, void_to)  # type: ignore[arg-type]
-        self._office.convict(verdict)
-        detail = "a strike" if is_strike else reason
-        self._desk.notice(Notable.WORKER_CONVICTED, self.ledger, chunk=chunk, peer=worker, detail=detail)
-        self._void(verdict, now)
-
-    def _is_banned(self, worker: bytes) -> bool:
-        verdict = self._office.verdicts.get(worker)
-        return verdict is not None and verdict.is_ban
+        self._void(self._convicting.convict(worker, reason, chunk, commit, rest), now)
 
     def _void(self, verdict: Verdict, now: float) -> None:
         if verdict.is_ban:
@@ -549,23 +532,6 @@ class CreatorRole:
         self._review(self.referee.make_void(verdict.worker, verdict.void_to), now)
 
     # ---- stewards
-
-    def _asked(self, author: bytes, assign: Assign, now: float) -> None:
-        """Somebody who may has asked a worker for chunks: we in an earlier life, a steward, or its creator."""
-        if author == self._signer.public_key:
-            self._seq = max(self._seq, assign.seq)
-        join = self.ledger.joins.get(assign.worker)
-        if join is None:
-            return
-        try:
-            chunks = open_assignment(self._signer, join.seal_key, assign).chunks
-        except RemoteProtocolError:
-            return  # A steward sealed nonsense.
-        if self._office.asks_for_us(author):
-            self.referee.assign(assign.worker, chunks)
-            return
-        self._entrusted.asked(author, assign.worker, chunks)
-        self._review(self.referee.look_again(chunks), now)
 
     def _delegated(self, steward: bytes, now: float) -> None:
         asked = self._entrusted.chunks(steward)
@@ -580,7 +546,7 @@ class CreatorRole:
             chunks += self.referee.unadmit(worker)
             if worker != steward:
                 self._admitting.waits_again(worker)
-        if not self._restoring:
+        if not self._agenda.is_restoring:
             self._admit(now)
         self._recredit(steward, now)
         self._review(list(dict.fromkeys(self.referee.look_again(chunks))), now)
@@ -596,9 +562,9 @@ class CreatorRole:
     # ---- chunk by chunk
 
     def _review(self, chunks: Iterable[int], now: float) -> None:
-        if self._restoring or self.state is TaskState.CLOSED:
+        if self._agenda.is_at_rest:
             return
-        self._stirred = True
+        self._agenda.stir()
         for chunk in chunks:
             if chunk in self._results.elsewhere:
                 continue
@@ -611,12 +577,6 @@ class CreatorRole:
                 self._executing.want([chunk])
             self._settling.settle(chunk, now)
 
-    def _assign(self, worker: bytes, home: int, chunks: list[int], urgent: bool) -> None:
-        seal_key = self._admitting.seal_key(worker)
-        sealed = seal_assignment(self._signer, seal_key, self.ledger.task, chunks, self._rng, urgent=urgent)
-        self.referee.assign(worker, chunks)
-        self._desk.publish(self.ledger, Assign(self.ledger.task, home, self._next_seq(), worker, sealed))
-
     def _notice(self, what: Notable, chunk: int, detail: str) -> None:
         self._desk.notice(what, self.ledger, chunk=chunk, peer=None, detail=detail)
 
@@ -625,14 +585,14 @@ class CreatorRole:
     def _finish(self, now: float) -> None:
         is_complete = self._results.are_complete()
         if not is_complete or self._executing or self._dispatch.is_waiting or self._named.is_waiting:
-            self.state = TaskState.RUNNING if not is_complete else TaskState.AUDITING
+            self._state = TaskState.RUNNING if not is_complete else TaskState.AUDITING
             return
-        was_settled = self.state is TaskState.SETTLED
-        self.state = TaskState.AUDITING
+        was_settled = self._state is TaskState.SETTLED
+        self._state = TaskState.AUDITING
         by_workers = self._dispatch.members > self.ledger.manifest.policy.replication
         match self._closing.next_step(convicted=bool(self._office.verdicts), by_workers=by_workers):
             case Certify() if not self._office.is_final:
-                self.state = TaskState.SETTLED
+                self._state = TaskState.SETTLED
                 if not was_settled:
                     self._certifying.checkpoint(now)
                     self._desk.notice(Notable.TASK_SETTLED, self.ledger, chunk=None, peer=None, detail="")
@@ -648,14 +608,10 @@ class CreatorRole:
         self._certifying.checkpoint(now)
         assurance = self._closing.assurance(convicted=bool(self._office.verdicts), all_closed=True)
         mismatches = self._settling.mismatches
-        certificate = self._certifying.certificate(assurance, executions=self._votes, mismatches=mismatches)
-        self.state = TaskState.CLOSED
+        certificate = self._certifying.certificate(assurance, executions=self._counting.votes, mismatches=mismatches)
+        self._agenda.is_closed = True
         self._desk.publish(self.ledger, certificate)
         self._desk.notice(Notable.TASK_CLOSED, self.ledger, chunk=None, peer=None, detail="")
-
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
 
     def _read_inputs(self, start: int, length: int) -> bytes:
         inputs = self.ledger.manifest.inputs

@@ -12,13 +12,16 @@
 
 import { Absences } from "./absence";
 import { Admitting } from "./admitting";
-import { openAssignment, sealAssignment } from "./assigning";
-import { custodiansOf, type Leaf, openCommit } from "./batch";
+import { Agenda } from "./agenda";
+import { Asking } from "./asking";
+import type { Leaf } from "./batch";
 import { fromHex, hex, type Hex } from "./bytes";
 import { Certifying } from "./certifying";
 import { Closing, type TaskState } from "./closing";
 import { Collecting } from "./collecting";
 import type { ProtocolConfig } from "./config";
+import { Convicting } from "./convicting";
+import { Counting } from "./counting";
 import { type Custodial, refusal } from "./custody";
 import type { Desk } from "./desk";
 import { Dispatch } from "./dispatching";
@@ -31,14 +34,12 @@ import type { Keep, Kept } from "./frames";
 import { readComparison } from "./gpu/package";
 import type { PeerId, Signer } from "./identity";
 import { type Ledger } from "./ledger";
-import { restsOf } from "./lineage";
 import type { Manifest } from "./manifest";
 import { type Held, Named } from "./named";
 import { Gathering } from "./onward";
-import { checkCompared, isNamed, type Shown, shownRecords } from "./opening";
+import { isNamed, type Shown, shownRecords } from "./opening";
 import { Presence } from "./presence";
 import {
-  type Assign,
   EVERYTHING,
   type Commit,
   LEAVING_TTL_S,
@@ -59,23 +60,15 @@ import { creatorsSigner } from "./stewarding";
 import type { Stewards } from "./stewards";
 import { commitsOf } from "./voting";
 
-/**
- * A creator that was away asks nobody for anything for this long: what it would ask for may have been done meanwhile, and
- * is on its way to it. A guess; simulations/scenarios/unattended.toml.
- */
-const HEAR_OUT_S = 5;
-
-/** How often overdue assignments are looked for: a tenth of the 5 s in which a silent worker's work must be re-run. */
-const REVIEW_S = 0.5;
-
 const NO_RECORD = new Uint8Array(32);
 
 /** One task of ours. */
 export class CreatorRole implements Custodial {
-  state: TaskState = "running";
   /** The opened votes, also for whoever checks us. */
   readonly referee: Referee;
   private readonly me: Hex;
+  private readonly agenda = new Agenda();
+  private phase: TaskState = "running";
   /** Our task's code, if that has results compared as numbers; else empty. */
   private readonly package: Uint8Array;
   private readonly named: Named;
@@ -86,21 +79,17 @@ export class CreatorRole implements Custodial {
   private readonly entrusted: Entrusted;
   private readonly presence: Presence;
   private readonly results: Results;
+  private readonly convicting: Convicting;
   private readonly admitting: Admitting;
   private readonly certifying: Certifying;
   private readonly closing: Closing;
   private readonly gathering: Gathering;
   private readonly executing: Executing;
+  private readonly asking: Asking;
   private readonly dispatch: Dispatch;
   private readonly collecting: Collecting;
+  private readonly counting: Counting;
   private readonly settling: Settling;
-  private votes = 0;
-  private seq = 0;
-  private reviewAt = -Infinity;
-  private isRestoring = false;
-  /** When we have heard what was done in our absence. */
-  private askingFrom = -Infinity;
-  private isStirred = true;
 
   constructor(
     private readonly config: ProtocolConfig,
@@ -126,6 +115,7 @@ export class CreatorRole implements Custodial {
     const read = (leaf: Leaf): Uint8Array | null => this.named.read(leaf);
     this.referee = new Referee(this.me, manifest.policy.replication, drawn, comparison, asked, read, manifest.runtime === "net");
     this.results = new Results(manifest, this.referee, blobs);
+    this.convicting = new Convicting(ledger, desk, this.referee);
     this.admitting = new Admitting(config, this.signer, rng, ledger, desk, stewards);
     this.certifying = new Certifying(config, ledger, desk, blobs, this.referee, this.results, stewards);
     this.closing = new Closing(manifest, this.referee, this.results.failed, rng);
@@ -136,13 +126,14 @@ export class CreatorRole implements Custodial {
       (start, length) => this.readInputs(start, length),
       this.gathering,
     );
-    const ask = (worker: Hex, home: number, chunks: readonly number[], isUrgent: boolean): void =>
-      this.assign(worker, home, chunks, isUrgent);
+    this.asking = new Asking(this.signer, rng, ledger, desk, this.referee, this.entrusted);
+    const ask: Asking["ask"] = (...what) => this.asking.ask(...what);
     const { capacity } = desk.pace(ledger);
     const { referee, closing, executing, named } = this;
     const coming = (chunk: number): readonly Hex[] => named.voters(chunk);
     this.dispatch = new Dispatch(config, rng, ledger, referee, closing, executing, ask, capacity, coming);
     this.collecting = new Collecting(this.signer, ledger, desk, blobs, referee, stewards, named);
+    this.counting = new Counting(this.signer, ledger, named, this.collecting, this.package.length > 0);
     this.settling = new Settling(
       this.referee,
       this.results,
@@ -157,25 +148,30 @@ export class CreatorRole implements Custodial {
     for (let shard = 0; shard < ledger.shards; shard++) desk.follow(ledger.shardTopic(shard));
   }
 
+  get state(): TaskState {
+    return this.agenda.isClosed ? "closed" : this.phase;
+  }
+
   // ---- what happens
 
   /** Take up a task again from the records of an earlier life. */
   restored(records: Iterable<readonly [Signed, LedgerRecord]>, now: number): void {
-    this.isRestoring = true;
-    if (this.presence.wasAway(now)) this.askingFrom = now + HEAR_OUT_S;
+    const { agenda } = this;
+    agenda.isRestoring = true;
+    if (this.presence.wasAway(now)) agenda.hearOut(now);
     for (const [signed, record] of records) {
       if (record.kind === "certificate") {
         // It certifies what was settled by then: votes that came later change nothing, as they did not before.
-        this.isRestoring = false;
+        agenda.isRestoring = false;
         this.review([...this.referee.touchedChunks()], now);
-        this.isRestoring = true;
+        agenda.isRestoring = true;
       }
       this.recordAdded(signed, record, now);
     }
-    this.isRestoring = false;
+    agenda.isRestoring = false;
     for (const worker of this.admitting.notAdmitted()) this.admitting.joined(worker);
     this.review([...this.referee.touchedChunks()], now);
-    if (this.state !== "closed") this.named.fetch();
+    if (!agenda.isClosed) this.named.fetch();
   }
 
   /** The ledger has taken a record, our own included when they are restored. */
@@ -184,7 +180,7 @@ export class CreatorRole implements Custodial {
     switch (record.kind) {
       case "join":
         this.dispatch.heard(author, now);
-        if (!this.isRestoring) {
+        if (!this.agenda.isRestoring) {
           this.admitting.joined(author);
           this.admit(now);
         }
@@ -197,7 +193,7 @@ export class CreatorRole implements Custodial {
           this.workerSilent(author, [], now);
         } else {
           this.dispatch.leased(author, record, now);
-          if (record.runs.length === 0) this.reviewAt = now; // See at once what there is for it.
+          if (record.runs.length === 0) this.agenda.reviewSoon(now);
         }
         break;
       case "commit":
@@ -208,9 +204,11 @@ export class CreatorRole implements Custodial {
         this.review(this.referee.lookAgain(chunksOf(commit.shard, commit.runs)), now);
         break;
       }
-      case "assign":
-        this.asked(author, record, now);
+      case "assign": {
+        const chunks = this.asking.asked(author, record);
+        if (chunks !== null) this.review(chunks, now);
         break;
+      }
       case "delegate":
         this.delegated(hex(record.steward), now);
         break;
@@ -225,10 +223,10 @@ export class CreatorRole implements Custodial {
       case "savepoint":
         break;
       case "certificate":
-        this.state = "closed";
+        this.agenda.isClosed = true;
         break;
     }
-    if (!this.isRestoring && this.ledger.equivocators.has(author) && !this.isBanned(author)) {
+    if (this.ledger.equivocators.has(author) && !this.agenda.isRestoring) {
       this.convict(author, "equivocated", 0, record.kind === "commit" ? recordId(signed) : NO_RECORD, now);
     }
   }
@@ -236,7 +234,7 @@ export class CreatorRole implements Custodial {
   /** A neighbour is suspected: what it was asked for, and had picked (`left`), goes to others before all else. */
   workerSilent(worker: Hex, left: readonly number[], now: number): void {
     this.dispatch.silent(worker, left, now);
-    this.isStirred = true;
+    this.agenda.stir();
   }
 
   /** A result we fetched is here, or nobody who voted for it delivers it: then others may have kept it. */
@@ -278,7 +276,7 @@ export class CreatorRole implements Custodial {
       this.signer,
       this.signer.sealKey,
       this.ledger.task,
-      () => this.nextSeq(),
+      () => this.asking.nextSeq(),
       outcomes,
       this.blobs,
       this.rng,
@@ -286,7 +284,7 @@ export class CreatorRole implements Custodial {
     );
     for (const { commit, leaves } of commits) {
       this.desk.publish(this.ledger, commit);
-      this.votes += leaves.length;
+      this.counting.votes += leaves.length;
       this.review(this.referee.cast(this.me, leaves, commit.seq), now);
       for (const leaf of leaves) if (isNamed(leaf)) this.counted(this.named.settled(hex(leaf.data), true), now);
     }
@@ -294,13 +292,14 @@ export class CreatorRole implements Custodial {
 
   /** Let time pass: overdue assignments, hungry chunks, checkpoints, the end. */
   advance(now: number): void {
-    if (this.state === "closed") return;
-    const isReviewing = now >= this.reviewAt;
+    const { agenda } = this;
+    if (agenda.isClosed) return;
+    const isReviewing = agenda.isReviewDue(now);
     if (isReviewing) {
-      this.isStirred = true;
+      agenda.stir();
       this.presence.advance(now, this.dispatch.memberCount);
       this.admit(now);
-      this.reviewAt = now + REVIEW_S;
+      agenda.reviewed(now);
       this.dispatch.review(now);
       for (const chunk of this.named.overdue(now)) {
         this.settling.settle(chunk, now);
@@ -308,9 +307,8 @@ export class CreatorRole implements Custodial {
         if (this.referee.chunk(chunk).state === "open") this.dispatch.deal(chunk, now);
       }
     }
-    if (this.isStirred && now >= this.askingFrom) {
-      this.isStirred = false;
-      this.dispatch.dispatch(now, this.state === "auditing", isReviewing);
+    if (agenda.takesTurn(now)) {
+      this.dispatch.dispatch(now, this.phase === "auditing", isReviewing);
       this.finish(now);
     }
     if (now >= this.certifying.checkpointAt) this.certifying.checkpoint(now);
@@ -318,7 +316,7 @@ export class CreatorRole implements Custodial {
 
   /** The next batch for our own slots, or null. `jobStarted` must follow. */
   takeJob(): readonly ChunkInput[] | null {
-    return this.state === "closed" ? null : this.executing.takeJob();
+    return this.agenda.isClosed ? null : this.executing.takeJob();
   }
 
   jobStarted(job: number, batch: readonly ChunkInput[]): void {
@@ -330,8 +328,8 @@ export class CreatorRole implements Custodial {
   }
 
   wakeAt(): number | null {
-    if (this.state === "closed") return null;
-    const due = Math.min(this.certifying.checkpointAt, this.reviewAt);
+    if (this.agenda.isClosed) return null;
+    const due = Math.min(this.certifying.checkpointAt, this.agenda.reviewAt);
     return Number.isFinite(due) ? due : null;
   }
 
@@ -339,13 +337,13 @@ export class CreatorRole implements Custodial {
 
   progress(): Progress {
     const { ledger, results } = this;
-    const { workerAudits, creatorAudits, bound } = this.closing.assurance(this.isConvicted, results.areComplete);
+    const { workerAudits, creatorAudits, bound } = this.closing.assurance(this.convicting.hasAny, results.areComplete);
     return {
       state: this.state,
       chunks: ledger.manifest.chunks,
       accepted: results.accepted.size,
       failed: results.failed.size,
-      votes: this.votes,
+      votes: this.counting.votes,
       workers: ledger.admits.size,
       convicted: ledger.verdicts.size,
       workerAudits,
@@ -377,7 +375,7 @@ export class CreatorRole implements Custodial {
   private admitted(worker: Hex, now: number): void {
     if (!this.ledger.isVoid(worker)) {
       this.dispatch.admitted(worker);
-      this.reviewAt = now; // There may be something for it at once.
+      this.agenda.reviewSoon(now);
     }
     this.recredit(worker, now);
     this.review(this.referee.admit(worker), now);
@@ -392,31 +390,21 @@ export class CreatorRole implements Custodial {
   private count(signed: Signed, author: Hex, commit: Commit, now: number): void {
     const chunks = chunksOf(commit.shard, commit.runs);
     this.dispatch.committed(author, commit, chunks, now);
-    let sealKey = this.signer.sealKey;
-    if (author === this.me) {
-      this.seq = Math.max(this.seq, commit.seq);
-    } else {
-      const join = this.ledger.joins.get(author);
-      if (join === undefined) return;
-      sealKey = join.sealKey;
-    }
-    let leaves;
+    this.asking.used(author, commit.seq);
+    const sealKey = this.counting.sealKey(author);
+    if (sealKey === undefined) return;
+    const { isRestoring } = this.agenda;
+    let ready;
     try {
-      leaves = openCommit(this.signer, sealKey, signed.author, commit);
-      if (this.package.length > 0) checkCompared(leaves);
+      ready = this.counting.open(signed, commit, sealKey, !isRestoring, now);
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error;
-      if (!this.isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
+      if (!isRestoring) this.convict(author, "malformed", chunks[0]!, recordId(signed), now);
       // It may have been what we asked for: then others are asked.
       this.review(chunks, now);
       return;
     }
-    this.votes += leaves.length;
-    if (leaves.some((leaf) => leaf.sealed.length > 0)) {
-      this.collecting.keptBy(author, custodiansOf(this.signer, sealKey, commit));
-    }
-    const whole: Held = { author, seq: commit.seq, commit: recordId(signed), leaves, rests: restsOf(commit) };
-    this.counted(this.package.length > 0 ? this.named.take(whole, !this.isRestoring, now) : [whole], now);
+    this.counted(ready, now);
     if (commit.link.length > 0 && !this.lots.isLinked(author)) {
       this.review(this.referee.lookAgain(this.referee.votedChunks(author)), now);
     }
@@ -432,7 +420,7 @@ export class CreatorRole implements Custodial {
     const first = leaves[0]!.chunk;
     const touched = this.referee.cast(author, leaves, seq, rests);
     this.certifying.changed(first, now);
-    if (!this.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
+    if (!this.agenda.isRestoring && this.referee.contradictors.has(author) && !this.ledger.isVoid(author)) {
       this.convict(author, "equivocated", first, commit, now);
     }
     this.review(touched, now);
@@ -440,24 +428,14 @@ export class CreatorRole implements Custodial {
 
   private convict(worker: Hex, reason: Verdict["reason"], chunk: number, commit: Uint8Array, now: number): void {
     const { ledger } = this;
-    if (this.isBanned(worker)) return;
-    const peer = fromHex(worker);
+    if (this.convicting.isBanned(worker)) return;
     if (this.stewards.has(worker)) {
-      this.desk.publish(ledger, { kind: "revoke", task: ledger.task, steward: peer });
+      this.desk.publish(ledger, { kind: "revoke", task: ledger.task, steward: fromHex(worker) });
       this.revoked(worker, now);
-      this.desk.notice("worker convicted", ledger, { chunk, peer, detail: "steward revoked" });
+      this.convicting.notice(worker, chunk, "steward revoked");
       return;
     }
-    // Honest machines err, too: the first wrong result costs what was done until then, the second one everything.
-    const isStrike = reason === "wrong" && !ledger.strikes.has(worker);
-    const voidTo = isStrike ? this.referee.lastSeq(worker) : EVERYTHING;
-    this.desk.publish(ledger, { kind: "verdict", task: ledger.task, worker: peer, reason, chunk, commit, voidTo });
-    this.desk.notice("worker convicted", ledger, { chunk, peer, detail: isStrike ? "a strike" : reason });
-    this.makeVoid(worker, voidTo, now);
-  }
-
-  private isBanned(worker: Hex): boolean {
-    return this.ledger.verdicts.get(worker)?.voidTo === EVERYTHING;
+    this.makeVoid(worker, this.convicting.convict(worker, reason, chunk, commit), now);
   }
 
   private makeVoid(worker: Hex, voidTo: number, now: number): void {
@@ -468,27 +446,6 @@ export class CreatorRole implements Custodial {
   }
 
   // ---- stewards
-
-  /** We in an earlier life, or a steward, have asked a worker for chunks. */
-  private asked(author: Hex, assign: Assign, now: number): void {
-    if (author === this.me) this.seq = Math.max(this.seq, assign.seq);
-    const worker = hex(assign.worker);
-    const join = this.ledger.joins.get(worker);
-    if (join === undefined) return;
-    let chunks;
-    try {
-      chunks = openAssignment(this.signer, join.sealKey, assign).chunks;
-    } catch (error) {
-      if (error instanceof RemoteProtocolError) return; // A steward sealed nonsense.
-      throw error;
-    }
-    if (author === this.me) {
-      this.referee.assign(worker, chunks);
-      return;
-    }
-    this.entrusted.asked(author, worker, chunks);
-    this.review(this.referee.lookAgain(chunks), now);
-  }
 
   private delegated(steward: Hex, now: number): void {
     const asked = this.entrusted.chunks(steward);
@@ -504,7 +461,7 @@ export class CreatorRole implements Custodial {
       chunks.push(...this.referee.unadmit(worker));
       if (worker !== steward) this.admitting.waitsAgain(worker);
     }
-    if (!this.isRestoring) this.admit(now);
+    if (!this.agenda.isRestoring) this.admit(now);
     this.recredit(steward, now);
     this.review(this.referee.lookAgain(new Set(chunks)), now);
   }
@@ -512,8 +469,8 @@ export class CreatorRole implements Custodial {
   // ---- chunk by chunk
 
   private review(chunks: readonly number[], now: number): void {
-    if (this.isRestoring || this.state === "closed") return;
-    this.isStirred = true;
+    if (this.agenda.isAtRest) return;
+    this.agenda.stir();
     for (const chunk of chunks) {
       for (const worker of this.referee.chunk(chunk).offenders) {
         // A conviction reviews this chunk as well, and may have convicted the next of them.
@@ -524,27 +481,15 @@ export class CreatorRole implements Custodial {
     }
   }
 
-  private assign(worker: Hex, shard: number, chunks: readonly number[], isUrgent: boolean): void {
-    const { ledger } = this;
-    const sealed = sealAssignment(this.signer, this.rng, ledger.joins.get(worker)!.sealKey, ledger.task, chunks, isUrgent);
-    this.referee.assign(worker, chunks);
-    const peer = fromHex(worker);
-    this.desk.publish(ledger, { kind: "assign", task: ledger.task, shard, seq: this.nextSeq(), worker: peer, sealed });
-  }
-
   // ---- the end
-
-  private get isConvicted(): boolean {
-    return this.ledger.verdicts.size > 0;
-  }
 
   private finish(now: number): void {
     const isComplete = this.results.areComplete;
-    this.state = isComplete ? "auditing" : "running";
+    this.phase = isComplete ? "auditing" : "running";
     const isBusy = !this.executing.isEmpty || this.dispatch.isWaiting;
     if (!isComplete || isBusy || this.named.isWaiting) return;
     const byWorkers = this.dispatch.memberCount > this.ledger.manifest.policy.replication;
-    const step = this.closing.nextStep(this.isConvicted, byWorkers);
+    const step = this.closing.nextStep(this.convicting.hasAny, byWorkers);
     if (step.kind === "certify") this.close(now);
     else if (step.kind === "confirm") for (const chunk of step.chunks) this.dispatch.want(chunk, now);
     else this.executing.want(step.chunks);
@@ -552,16 +497,11 @@ export class CreatorRole implements Custodial {
 
   private close(now: number): void {
     this.certifying.checkpoint(now);
-    const assurance = this.closing.assurance(this.isConvicted, true);
-    const certificate = this.certifying.certificate(assurance, this.votes, this.settling.mismatches);
-    this.state = "closed";
+    const assurance = this.closing.assurance(this.convicting.hasAny, true);
+    const certificate = this.certifying.certificate(assurance, this.counting.votes, this.settling.mismatches);
+    this.agenda.isClosed = true;
     this.desk.publish(this.ledger, certificate);
     this.desk.notice("task closed", this.ledger);
-  }
-
-  private nextSeq(): number {
-    this.seq += 1;
-    return this.seq;
   }
 
   private readInputs(start: number, length: number): Uint8Array {
