@@ -1,11 +1,12 @@
-"""libp2p links beside WebRTC links in one run: what they carry, at what cost, and how soon a network works.
+"""What carries links side by side in one run: aiortc, wrtc, libp2p and direct links; and how soon a network works.
 
     python benchmarks/links.py
 
-Two processes on loopback for each kind of link: bulk frames of 64 KiB one way under the link's own backpressure, then
-single control frames there and back while nothing else is sent. Then whole networks: two volunteers start, the creator
-is there already, and the clock runs until its first accepted chunk (two votes), with a signaling server, without one by
-mDNS, and without one by the creator's address.
+Two processes on loopback for each kind of link. Small frames, 200 bytes there and back, with 1, 16 and 64 in flight:
+the round trip of one, and the CPU time of both processes for each. Then payloads of 64 KiB to 4 MiB in bulk frames of
+64 KiB, each acknowledged before the next begins, and as many as fit in one go, under the link's own backpressure. Then
+whole networks: two volunteers start, the creator is there already, and the clock runs until its first accepted chunk
+(two votes), with a signaling server, without one by mDNS, and without one by the creator's address.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +51,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SENDER, RECEIVER = (Identity(bytes([seed]) * 32) for seed in (1, 2))
+KINDS = ("aiortc", "wrtc", "libp2p", "direct")
 FRAME = bytes(64 * 1024)
-ROUND_TRIPS = 300
+SMALL = bytes(200)
+IN_FLIGHT = (1, 16, 64)
+ROUND_TRIPS = 2_000
+PAYLOADS = (64 << 10, 256 << 10, 1 << 20, 4 << 20)
+PAYLOAD_BYTES = 64 << 20
+"""Of each size, in all."""
 WITHIN_S = 120.0
 """A link or a network that takes longer has failed."""
 
@@ -59,6 +67,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     arguments.add_argument("--megabytes", type=int, default=100, help="bulk carried by each link")
     arguments.add_argument("--repeat", type=int, default=3)
+    arguments.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    arguments.add_argument("--links-only", action="store_true")
     arguments.add_argument("--receive", help=argparse.SUPPRESS)
     arguments.add_argument("--at", help=argparse.SUPPRESS)
     arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "links.json")
@@ -66,27 +76,27 @@ def main() -> None:
     if options.receive:
         uvloop.run(receive(options.receive, options.at))
         return
-    links: dict[str, list[dict[str, float]]] = {"webrtc": [], "libp2p": []}
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in options.kinds}
     with tempfile.TemporaryDirectory(prefix="cc-links-") as folder, signaling_server(Path(folder)) as server:
         url = JoinLink.parse(server["join"]).websocket_urls[0]
         for _ in range(options.repeat):
-            for kind, rows in links.items():
-                rows.append(uvloop.run(asyncio.wait_for(send(kind, url, options.megabytes), WITHIN_S)))
-    carried = {
-        kind: {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
-        for kind, rows in links.items()
+            for kind, found in rows.items():
+                found.append(uvloop.run(asyncio.wait_for(send(kind, url, options.megabytes), WITHIN_S)))
+    links = {
+        kind: {name: round(statistics.median(row[name] for row in found), 3) for name in found[0]}
+        for kind, found in rows.items()
     }
-    first = {way: round(statistics.median(first_result(way) for _ in range(options.repeat)), 2) for way in WAYS}
-    print(f"\n{'link':8} {'MB/s':>8} {'CPU-s/GB':>9} {'RTT ms':>8}")
-    for kind, row in carried.items():
-        print(f"{kind:8} {row['mb_per_s']:8.1f} {row['cpu_s_per_gb']:9.1f} {row['rtt_ms']:8.2f}")
-    print(f"{'ratio':8} {carried['libp2p']['mb_per_s'] / carried['webrtc']['mb_per_s']:8.1f}")
+    print(f"{'':26}" + "".join(f"{kind:>10}" for kind in links))
+    for name in next(iter(links.values())):
+        print(f"{name:26}" + "".join(f"{row[name]:10.3f}" for row in links.values()))
+    ways = () if options.links_only else WAYS
+    first = {way: round(statistics.median(first_result(way) for _ in range(options.repeat)), 2) for way in ways}
     for way, seconds in first.items():
         print(f"from the start of two volunteers to the first verified chunk, {way}: {seconds:.1f} s")
     report = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load_average": os.getloadavg()[0],
-        "links": carried,
+        "links": links,
         "first_verified_chunk_s": first,
     }
     options.output.write_text(json.dumps(report, indent=2) + "\n")
@@ -136,6 +146,7 @@ async def opened(
             on_signaling=lambda state, detail: None,
             hosts=(LOOPBACK,),
             ice_servers=(),
+            stack="auto" if kind == "direct" else "aiortc" if kind == "aiortc" else "wrtc",
         )
         ends.start()
         await entered.wait()
@@ -154,49 +165,72 @@ async def send(kind: str, url: str, megabytes: int) -> dict[str, float]:
         assert process.stdout is not None
         addresses = tuple(json.loads(await process.stdout.readline()))
         link, ends = await opened(kind, SENDER, url, (RECEIVER.peer_id, addresses), lambda what: None)
+        assert link.over == ("webrtc" if kind.endswith("rtc") else kind)
         answers: asyncio.Queue[bytes] = asyncio.Queue()
         link.attach(lambda channel, frame: answers.put_nowait(frame), lambda reason: None)
-        trips = []
-        for _ in range(ROUND_TRIPS):
-            started = time.perf_counter()
-            link.send(Channel.CONTROL, b"ping")
+
+        async def used_s() -> float:
+            link.send(Channel.CONTROL, CPU)
+            return cpu_s() + float(await answers.get())
+
+        row: dict[str, float] = {}
+        for in_flight in IN_FLIGHT:
+            trips: list[float] = []
+            before, started = await used_s(), time.perf_counter()
+            sent = deque[float]()
+            while len(trips) < ROUND_TRIPS:
+                while len(sent) < in_flight:
+                    sent.append(time.perf_counter())
+                    link.send(Channel.CONTROL, SMALL)
+                await answers.get()
+                trips.append(time.perf_counter() - sent.popleft())
+            seconds = time.perf_counter() - started
+            while sent:
+                await answers.get()
+                sent.popleft()
+            row[f"{in_flight} in flight, trip ms"] = statistics.median(trips) * 1e3
+            row[f"{in_flight} in flight, trips/s"] = ROUND_TRIPS / seconds
+            row[f"{in_flight} in flight, CPU ms"] = (await used_s() - before) / ROUND_TRIPS * 1e3
+
+        async def carry(frames: int) -> None:
+            for _ in range(frames):
+                link.send(Channel.BULK, FRAME)
+                if link.buffered > BUFFERED_HIGH_BYTES:
+                    await link.drained()
+            link.send(Channel.BULK, ALL)
             await answers.get()
-            trips.append(time.perf_counter() - started)
-        count = megabytes * 1_000_000 // len(FRAME)
-        before = cpu_s()
-        started = time.perf_counter()
-        for _ in range(count):
-            link.send(Channel.BULK, FRAME)
-            if link.buffered > BUFFERED_HIGH_BYTES:
-                await link.drained()
-        link.send(Channel.BULK, b"all")
-        theirs_s = float(await answers.get())
-        seconds = time.perf_counter() - started
-        used_s = cpu_s() - before + theirs_s
+
+        for size in (*PAYLOADS, megabytes * 1_000_000):
+            name = f"{size >> 10} KiB" if size in PAYLOADS else "in one go"
+            count = PAYLOAD_BYTES // size or 1
+            if kind == "aiortc" and size in PAYLOADS:
+                count //= 8
+            before, started = await used_s(), time.perf_counter()
+            for _ in range(count):
+                await carry(size // len(FRAME))
+            gigabytes = count * (size // len(FRAME)) * len(FRAME) / 1e9
+            row[f"{name}, MB/s"] = gigabytes * 1e3 / (time.perf_counter() - started)
+            row[f"{name}, CPU-s/GB"] = (await used_s() - before) / gigabytes
         await ends.close()
     finally:
         process.kill()
         await process.wait()
-    carried = count * len(FRAME)
-    return {
-        "mb_per_s": carried / 1e6 / seconds,
-        "cpu_s_per_gb": used_s / (carried / 1e9),
-        "rtt_ms": statistics.median(trips) * 1e3,
-    }
+    return row
+
+
+CPU = b"how much CPU time have you used?"
+ALL = b"have you all of it?"
 
 
 async def receive(kind: str, url: str) -> None:
-    """The other process, until it is killed: echo control frames, swallow bulk, say in the end what that took."""
+    """The other process, until it is killed: echo small frames, swallow bulk, say when it is there and what it took."""
     link, _ = await opened(kind, RECEIVER, url, None, lambda what: print(json.dumps(what), flush=True))
-    begun: list[float] = []
 
     def came(channel: Channel, frame: bytes) -> None:
-        if channel is Channel.CONTROL:
+        if frame == CPU:
+            link.send(Channel.CONTROL, str(cpu_s()).encode())
+        elif frame == ALL or channel is Channel.CONTROL:
             link.send(Channel.CONTROL, frame)
-        elif frame == b"all":
-            link.send(Channel.CONTROL, str(cpu_s() - begun[0]).encode())
-        elif not begun:
-            begun.append(cpu_s())
 
     link.attach(came, lambda reason: None)
     await asyncio.Event().wait()

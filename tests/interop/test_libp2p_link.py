@@ -81,7 +81,7 @@ async def test_the_dialled_peer_is_told_where_the_dialler_listens() -> None:
     async with nodes(alice, bob):
         bob.host.dial(ALICE.peer_id, alice.host.addresses)
         await alice.until(lambda: alice.links)
-        assert alice.links[0].addresses == bob.host.addresses  # type: ignore[attr-defined]
+        assert alice.links[0].addresses == bob.host.addresses
         assert bob.host.addresses[0].endswith(f"/p2p/{BOB.peer_id}")
 
 

@@ -1,9 +1,10 @@
-"""What every link promises (transports/link.py), over WebRTC and over libp2p: two real ends on loopback."""
+"""What every link promises (transports/link.py), over WebRTC, libp2p and direct ones: two real ends on loopback."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,13 @@ import pytest
 from crowdcompute.node.signaling_client import SignalingClient
 from crowdcompute.node.transports.connector import Connector
 from crowdcompute.node.transports.libp2p_host import Libp2pHost
-from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES, BUFFERED_LOW_BYTES, BUFFERED_MAX_BYTES, Link
+from crowdcompute.node.transports.link import (
+    BUFFERED_HIGH_BYTES,
+    BUFFERED_LOW_BYTES,
+    BUFFERED_MAX_BYTES,
+    Link,
+    StackName,
+)
 from crowdcompute.protocol.config import FRAME_BYTES_MAX
 from crowdcompute.protocol.errors import LocalProtocolError
 from crowdcompute.protocol.events import Channel
@@ -77,7 +84,7 @@ class End:
 
 
 @contextlib.asynccontextmanager
-async def over_webrtc(alice: End, bob: End) -> AsyncIterator[Callable[[], None]]:
+async def introduced(alice: End, bob: End, stack: StackName) -> AsyncIterator[Callable[[], None]]:
     """Two connectors that hand each other's signals over, as a neighbour of both would."""
     nobody = Identity(bytes(32)).peer_id
     connectors: dict[str, Connector] = {}
@@ -93,6 +100,8 @@ async def over_webrtc(alice: End, bob: End) -> AsyncIterator[Callable[[], None]]
             on_signaling=lambda state, detail: None,
             hosts=LOOPBACK,
             ice_servers=(),
+            stack=stack,
+            meet_within_s=30,
         )
     try:
         yield lambda: connectors[BOB.peer_id].dial(ALICE.peer_id, nobody)
@@ -125,19 +134,26 @@ async def over_libp2p(alice: End, bob: End) -> AsyncIterator[Callable[[], None]]
             await host.close()
 
 
+KINDS: dict[str, Callable[[End, End], contextlib.AbstractAsyncContextManager[Callable[[], None]]]] = {
+    "webrtc": partial(introduced, stack="wrtc"),
+    "direct": partial(introduced, stack="auto"),
+    "libp2p": over_libp2p,
+}
+
+
 @contextlib.asynccontextmanager
 async def linked(kind: str, *, alice_attaches: bool = True) -> AsyncIterator[tuple[End, End]]:
     """Alice and Bob, who has dialled her."""
     alice, bob = End(), End()
     alice.attaches = alice_attaches
-    async with (over_webrtc if kind == "webrtc" else over_libp2p)(alice, bob) as dial:
+    async with KINDS[kind](alice, bob) as dial:
         dial()
         await bob.until(lambda: bob.links)
         await alice.until(lambda: alice.links)
         yield alice, bob
 
 
-kinds = pytest.mark.parametrize("kind", ["webrtc", "libp2p"])
+kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 @kinds

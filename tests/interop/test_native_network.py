@@ -94,7 +94,7 @@ def test_a_native_peer_brings_a_task_to_peers_that_have_only_webrtc(
     server = place.signaling()
     join = server.join("bridged")
     bridge = listening(place, join, "bridge", "--no-mdns")
-    (webrtc_only,) = place.nodes(join, "webrtc")
+    webrtc_only = place.node(join, "webrtc", "--stack", "wrtc").joined()
     webrtc_only.is_connected_to(1)
     address = bridge.status()["listening"][0]
     # The creator has no server: it reaches the bridge and, through it, offers to the other.

@@ -121,11 +121,13 @@ def test_a_healthy_machine_has_a_row_for_everything_and_exit_code_0(tmp_path: Pa
     with signaling() as join:
         code, out = doctor(tmp_path, join, "--json", "--host", "127.0.0.1")
     states = {name: row["state"] for name, row in rows(out).items()}
-    assert list(states) == ["WebSocket", "Clock", "UDP", "STUN", "TURN", "NAT", "mDNS", "DHT", "Disk", "Sandbox", "GPU"]
+    assert list(states) == [
+        *("WebSocket", "Clock", "UDP", "TCP", "STUN", "TURN", "NAT", "mDNS", "DHT", "Disk", "Sandbox", "GPU")
+    ]
     # Machines without multicast exist, and the exit code says so; all else must be well where tests run.
     assert (code, json.loads(out)["ok"]) == ((1, False) if states["mDNS"] == "failed" else (0, True))
     assert {name for name, state in states.items() if state == "failed"} <= {"mDNS"}
-    assert {states[name] for name in ("WebSocket", "Clock", "UDP", "Disk", "Sandbox")} == {"ok"}
+    assert {states[name] for name in ("WebSocket", "Clock", "UDP", "TCP", "Disk", "Sandbox")} == {"ok"}
 
 
 def test_a_server_that_is_gone_is_a_cross_with_help_and_exit_code_1(tmp_path: Path) -> None:

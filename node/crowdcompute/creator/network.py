@@ -46,7 +46,10 @@ Link = Annotated[str | None, Parameter(env_var="CC_LINK", help="Join link of the
 Host = Annotated[tuple[str, ...], Parameter(help="Offer only this local address to other peers; may be given again")]
 Stack = Annotated[
     StackName,
-    Parameter(env_var="CC_STACK", help="What makes links: aiortc, wrtc (the extra [fast]), or the faster of the two"),
+    Parameter(
+        env_var="CC_STACK",
+        help="What makes links: auto, or WebRTC only by this engine: aiortc, wrtc (the extra [fast])",
+    ),
 ]
 Upload = Annotated[
     str | None,

@@ -58,8 +58,8 @@ NoMdns = Annotated[bool, Parameter(negative="", help="Do not look for native nod
 Stack = Annotated[
     StackName | None,
     Parameter(
-        help="What makes links: aiortc, wrtc (Chrome's engine, the extra [fast]), or auto, the faster of what is "
-        "installed."
+        help="What makes links: auto is direct ones by TCP where that leads to the other node, else WebRTC by the "
+        "faster engine that is installed; aiortc or wrtc (Chrome's, the extra [fast]) is WebRTC only."
     ),
 ]
 Yes = Annotated[bool, Parameter(negative="", help="Agree to compute for this network without being asked.")]

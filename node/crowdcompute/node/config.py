@@ -112,7 +112,8 @@ class NodeConfig(BaseSettings):
     grace: Annotated[float, Field(ge=0)] = 15.0
     """Seconds that running chunks get to finish after the first Ctrl+C."""
     stack: StackName = "auto"
-    """What makes WebRTC links: `wrtc` (Chrome's engine) where it is installed, else `aiortc`."""
+    """What makes links: `auto` is a direct one by TCP where the other node can be reached so, else WebRTC by `wrtc`
+    (Chrome's engine) where it is installed, else by `aiortc`. Either name means WebRTC only, by that engine."""
     host: tuple[str, ...] = ()
     """Local addresses to offer to other peers; none named means all."""
     listen: Annotated[int, Field(ge=0, le=65_535)] | None = None

@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     from .store.blobs import DiskBlobStore
     from .store.records import RecordStore
     from .store.savepoints import SavepointStore
-    from .transports.libp2p_link import Libp2pLink
     from .transports.link import Link, StackName
     from .transports.native import Native, NativeOptions
 
@@ -168,6 +167,7 @@ class Runtime:
             on_signaling=self._signaling_changed,
             hosts=hosts,
             stack=stack,
+            addresses=lambda: self.native.addresses if self.native is not None else (),
         )
         self.native: Native | None = None
         if native is not None:
@@ -179,7 +179,7 @@ class Runtime:
                 native,
                 hosts=hosts,
                 remembered=records.remembered_peers(link.network),
-                on_link=self._native_link_opened,
+                on_link=self._link_opened,
                 on_dial_failed=self._native_dial_failed,
                 on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
             )
@@ -389,6 +389,11 @@ class Runtime:
 
     def _link_opened(self, link: Link, dialled: bool) -> None:
         peer_id, now = link.peer_id, self._loop.time()
+        if link.addresses:
+            try:
+                self._records.remember_peer(self.link.network, peer_id, link.addresses)
+            except Exception as failure:
+                self._failure = failure
         older = self._links.get(peer_id)
         if older is not None:
             older_dialled, since = self._opened[peer_id]
@@ -419,14 +424,6 @@ class Runtime:
                 self.feed(LinkClosed(peer_id, reason))
 
         link.attach(on_frame, on_closed)
-
-    def _native_link_opened(self, link: Libp2pLink, dialled: bool) -> None:
-        if link.addresses:
-            try:
-                self._records.remember_peer(self.link.network, link.peer_id, link.addresses)
-            except Exception as failure:
-                self._failure = failure
-        self._link_opened(link, dialled)
 
     def _native_dial_failed(self, peer_id: PeerId, through: PeerId | None, reason: str) -> None:
         if through is None and self.signaling.state is not SignalingState.ENTERED:

@@ -50,6 +50,7 @@ wants one error class should not wait for the whole peer.
     join_link    where to meet, as a person pastes it
     signaling    how strangers meet: what the signaling server hears and says
     signals      offers, answers and candidates, signed end to end
+    direct       a TCP way offered in an SDP, and the proof of who takes it
     rendezvous   the signaling server's state machine
     streams      links on a plain stream of bytes: framing, and what is said first
 

@@ -1,4 +1,4 @@
-"""Frames on a plain stream of bytes, and what is said first there (spec/libp2p.md).
+"""Frames on a plain stream of bytes, and what is said first there (spec/libp2p.md, spec/direct.md).
 
     OPENING --`listening`--> FRAMES
 
@@ -84,7 +84,8 @@ class FrameReader:
                 raise RemoteProtocolError(f"the peer sent a frame on a channel {channel}")
             if len(buffer) < end:
                 break
-            body = bytes(buffer[start:end])
+            with memoryview(buffer) as view:
+                body = bytes(view[start:end])
             at = end
             if self.addresses is None:
                 self._opened(decode(body, Listening))

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crowdcompute.protocol.direct import PROOF_BYTES
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.signals import fingerprint_of
 
@@ -51,6 +52,38 @@ async def udp(hosts: Sequence[str], stack: StackName) -> Finding:
         for link in (one, other):
             link.close("the doctor is done")
         await asyncio.gather(one.wait_closed(), other.wait_closed())
+
+
+async def tcp(hosts: Sequence[str], stack: StackName) -> Finding:
+    """Make a direct link inside this process over its own addresses, as two native peers of one LAN would."""
+    from crowdcompute.node.transports import direct
+
+    if stack != "auto":
+        return note(f"No direct links are made: all are WebRTC, by {stack}, as --stack says.")
+    one, other = (Identity(bytes([seed]) * 32).peer_id for seed in (1, 2))
+    certificate, loop = direct.Certificate(), asyncio.get_running_loop()
+    listener = direct.Listener(certificate, direct.Ends("doctor", one, ()), lambda proof: True)
+    way = await listener.start(direct.own_addresses(hosts))
+    started = loop.time()
+    try:
+        if way is None:
+            return bad("This machine has no address at which others could reach it by TCP.")
+        link = await direct.dial(
+            certificate,
+            direct.Ends("doctor", other, ()),
+            way,
+            bytes(PROOF_BYTES),
+            within_s=LINK_WITHIN_S,
+        )
+        link.close("the doctor is done")
+        return good(f"A direct link inside this machine was made in {(loop.time() - started) * 1000:.0f} ms.")
+    except ConnectionError as error:
+        return bad(
+            f"No direct link inside this machine can be made ({error}): native peers near by are linked by WebRTC, "
+            "which carries a tenth. A firewall blocks TCP between programs."
+        )
+    finally:
+        listener.close()
 
 
 async def mdns() -> Finding:

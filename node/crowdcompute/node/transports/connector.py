@@ -2,11 +2,13 @@
 
 One attempt per peer at a time:
 
-    offering --answer--> connecting --open, certificate is the signed one--> link
-    answering ---------> connecting        |
+    offering --answer--> dialling directly --not within 1 s--> connecting --open, certificate is the signed one--> link
+    offered -----------> dialling directly --not within 1 s--> answering -----------'
+         |                       '--- met by TCP (direct.py), also where the other side dials us ---> link
          '---- 15 s, refused, peer absent, superseded ---> failed
 
-When both sides offer at once (glare), the offer of the smaller peer id wins: the other side drops its own and answers.
+Two native peers that reach each other by TCP get a direct link, and no WebRTC connection is made then. When both sides
+offer at once (glare), the offer of the smaller peer id wins: the other side drops its own and answers.
 Whom to connect to is not decided here. Nothing a signaling server does can put anybody but the holder of the dialled
 key at the other end: signals are signed for one network, one pair of peers and one certificate (protocol.signals),
 and that certificate is compared with the one in use before a link is handed out.
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from asyncio import FIRST_COMPLETED
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from crowdcompute.node.signaling_client import PeerAbsent, PeersNamed, SignalReceived, StateChanged
 from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.direct import Meeting, direct_way_of, is_proof_of, prove_meeting, with_direct_way
 from crowdcompute.protocol.errors import RemoteProtocolError
 from crowdcompute.protocol.identity import peer_id_of, public_key_of, verify
 from crowdcompute.protocol.signaling import IceServer
@@ -38,6 +42,8 @@ from crowdcompute.protocol.signals import (
     parse_signal,
     sign_signal,
 )
+
+from . import direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -70,6 +76,7 @@ class _Attempt:
     dialled: bool
     """Whether the offer is ours."""
     link: WebRtcLink
+    """What is tried when there is no direct way."""
     asked: bool
     """Whether our side wants to hear of a failure."""
     through: PeerId | None
@@ -80,13 +87,21 @@ class _Attempt:
     """Those that came before the description they belong to."""
     candidates_left: int = CANDIDATES_MAX
     described: bool = False
+    listener: direct.Listener | None = None
+    """Where the other side may come to us directly, once we have told it."""
 
     def fail(self, reason: str) -> None:
         """End the attempt now; its task reports why."""
         self.link.close(reason)
+        self.stop_listening()
         if self.dialled and not self.answer.done():
             self.answer.set_exception(ConnectionError(reason))
             self.answer.exception()  # Marks it as seen: nobody may be waiting yet.
+
+    def stop_listening(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
 
 
 class Connector:
@@ -113,15 +128,21 @@ class Connector:
         hosts: Sequence[str] = (),
         ice_servers: Sequence[IceServer] | None = None,
         stack: StackName = "auto",
+        meet_within_s: float = direct.CONNECT_WITHIN_S,
+        addresses: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         """`hosts` limits which local addresses are offered (`("127.0.0.1",)` for peers of one machine; empty: all but
         loopback). `ice_servers` overrides what the signaling server recommends; `()` means none.
-        `stack` names the engine of our links.
+        `stack` names what makes our links. Within `meet_within_s` a direct way leads to a link, or is given up.
+        `addresses`: where we can be dialled by libp2p, which native peers are told.
         """
         # An engine takes up to 0.4 s and 64 MB to import (m): only who connects pays that.
         from .webrtc import link_class
 
         self._link_class = link_class(stack)
+        self._certificate = direct.Certificate() if stack == "auto" else None
+        self._meet_within_s = meet_within_s
+        self._addresses = addresses
         self._identity = identity
         self._network = network
         self._signaling = signaling
@@ -134,7 +155,7 @@ class Connector:
         self._ice_servers = ice_servers
         self._attempts: dict[PeerId, _Attempt] = {}
         self._attempts_made = 0
-        self._links: dict[PeerId, WebRtcLink] = {}
+        self._links: dict[PeerId, Link] = {}
         self._seen_offers: deque[bytes] = deque(maxlen=REMEMBERED_OFFERS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._reception: asyncio.Task[None] | None = None
@@ -283,20 +304,27 @@ class Connector:
 
     async def _run(self, attempt: _Attempt, offer: Offer | None) -> None:
         """Carry one attempt through, answering `offer` or making our own; then stay until the link is closed."""
-        peer_id, link = attempt.peer_id, attempt.link
+        peer_id = attempt.peer_id
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
-                fingerprint = await (self._offer(attempt) if offer is None else self._answer(attempt, offer))
-                await link.opened(fingerprint)
+                link = await (self._offer(attempt) if offer is None else self._answer(attempt, offer))
         except (RemoteProtocolError, ConnectionError, TimeoutError) as error:
             reason = str(error) or f"no connection within {CONNECT_WITHIN_S:g} s"
             log.info("no link to %s: %s", peer_id, reason)
             if self._attempts.get(peer_id) is attempt:
                 del self._attempts[peer_id]
-            link.close(reason)
+            attempt.link.close(reason)
             if attempt.asked:
                 self._on_dial_failed(peer_id, reason)
-            await link.wait_closed()
+            await attempt.link.wait_closed()
+            return
+        finally:
+            attempt.stop_listening()
+        if link is not attempt.link:
+            attempt.link.close("there is a direct link")
+        if self._attempts.get(peer_id) is not attempt:
+            link.close("another offer took its place")
+            await asyncio.gather(link.wait_closed(), attempt.link.wait_closed())
             return
         del self._attempts[peer_id]
         older = self._links.get(peer_id)
@@ -307,21 +335,35 @@ class Connector:
         await link.wait_closed()
         if self._links.get(peer_id) is link:
             del self._links[peer_id]
+        await attempt.link.wait_closed()
 
-    async def _offer(self, attempt: _Attempt) -> bytes:
-        """Offer, and take the answer. Returns the certificate fingerprint the other side signed."""
-        sdp = await attempt.link.make_offer()
+    async def _offer(self, attempt: _Attempt) -> Link:
+        """Offer; the link that comes of it."""
         ours, theirs = self._identity.public_key, public_key_of(attempt.peer_id)
+        sdp = await self._with_our_way(attempt, await attempt.link.make_offer(), offerer=ours, answerer=theirs)
         offer = Offer(self._network, attempt.connection, ours, theirs, fingerprint_of(sdp), sdp)
         attempt.offer_id = self._send(attempt, offer)
-        answer = await attempt.answer
+        met = await self._met_before(attempt, attempt.answer)
+        if met is not None:
+            return met
+        answer = attempt.answer.result()
+        attempt.stop_listening()  # Who has answered comes no more.
+        met = await self._meet(attempt, answer.sdp, offerer=ours, answerer=theirs)
+        if met is not None:
+            return met
         await attempt.link.accept_answer(answer.sdp)
         await self._described(attempt)
-        return answer.fingerprint
+        await attempt.link.opened(answer.fingerprint)
+        return attempt.link
 
-    async def _answer(self, attempt: _Attempt, offer: Offer) -> bytes:
-        """Answer an offer. Returns the certificate fingerprint the other side signed."""
+    async def _answer(self, attempt: _Attempt, offer: Offer) -> Link:
+        """Take an offer's direct way, or answer it; the link that comes of it."""
+        met = await self._meet(attempt, offer.sdp, offerer=offer.offerer, answerer=offer.answerer)
+        if met is not None:
+            return met
         sdp = await attempt.link.accept_offer(offer.sdp)
+        if direct_way_of(offer.sdp) is not None:
+            sdp = await self._with_our_way(attempt, sdp, offerer=offer.offerer, answerer=offer.answerer)
         self._send(
             attempt,
             Answer(
@@ -335,7 +377,57 @@ class Connector:
             ),
         )
         await self._described(attempt)
-        return offer.fingerprint
+        opening = asyncio.ensure_future(attempt.link.opened(offer.fingerprint))
+        try:
+            met = await self._met_before(attempt, opening)
+            if met is not None:
+                return met
+            await opening
+        finally:
+            opening.cancel()
+        return attempt.link
+
+    # ---- the direct way
+
+    async def _with_our_way(self, attempt: _Attempt, sdp: str, *, offerer: bytes, answerer: bytes) -> str:
+        """Our description, which tells where we listen for this peer from now on."""
+        if self._certificate is None:
+            return sdp
+        certificate, theirs = self._certificate, public_key_of(attempt.peer_id)
+        meeting = Meeting(self._network, attempt.connection, offerer, answerer, certificate.fingerprint)
+        attempt.listener = direct.Listener(
+            certificate, self._ends(attempt), lambda proof: is_proof_of(verify, meeting, theirs, proof)
+        )
+        way = await attempt.listener.start(direct.own_addresses(self._hosts))
+        return sdp if way is None else with_direct_way(sdp, way)
+
+    async def _met_before(self, attempt: _Attempt, other: asyncio.Future[Any]) -> Link | None:
+        """The direct link by which the other side has come; None when something else has happened first."""
+        if attempt.listener is None:
+            await asyncio.wait({other})
+            return None
+        listener = attempt.listener
+        await asyncio.wait({listener.came, other}, return_when=FIRST_COMPLETED)
+        return listener.take()
+
+    async def _meet(self, attempt: _Attempt, sdp: str, *, offerer: bytes, answerer: bytes) -> Link | None:
+        """Go the direct way that the other side's description offers; None when there is none, or it leads nowhere."""
+        way = direct_way_of(sdp)
+        if way is None or self._certificate is None:
+            return None
+        way = direct.reachable(way, self._hosts)
+        if not way.addresses:
+            return None
+        meeting = Meeting(self._network, attempt.connection, offerer, answerer, way.certificate)
+        proof = prove_meeting(self._identity, meeting)
+        try:
+            return await direct.dial(self._certificate, self._ends(attempt), way, proof, within_s=self._meet_within_s)
+        except ConnectionError as error:
+            log.info("no direct way to %s: %s", attempt.peer_id, error)
+            return None
+
+    def _ends(self, attempt: _Attempt) -> direct.Ends:
+        return direct.Ends(self._network, attempt.peer_id, self._addresses())
 
     def _send(self, attempt: _Attempt, body: SignalBody) -> bytes:
         """Sign and send one signal; returns its id."""

@@ -27,7 +27,11 @@ BUFFERED_MAX_BYTES = 16 * 1024 * 1024
 GLARE_S = 5.0
 """Two links of one kind that both sides dialled within this time are taken for one meeting."""
 StackName = Literal["auto", "aiortc", "wrtc"]
-"""What makes WebRTC links."""
+"""What makes links by introduction: `auto` a direct one where there is a way, else WebRTC by the fastest engine that is
+installed; or WebRTC only, by the engine named."""
+
+_RANK = {"webrtc": 0, "libp2p": 1, "direct": 2}
+"""Each carries many times what the one before does, for a part of the CPU time (benchmarks/stacks.py)."""
 
 
 class Link(Protocol):
@@ -35,10 +39,14 @@ class Link(Protocol):
 
     @property
     def over(self) -> str:
-        """What carries it, for a person: `webrtc` or `libp2p`."""
+        """What carries it, for a person: `webrtc`, `libp2p` or `direct`."""
 
     @property
     def peer_id(self) -> PeerId: ...
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the peer says it can be dialled by libp2p, without an introduction."""
 
     @property
     def buffered(self) -> int:
@@ -73,12 +81,13 @@ def outlives(
 ) -> bool:
     """Whether the older of two links to one peer stays. Both sides answer the same, in whatever order they open.
 
-    libp2p stays before WebRTC, since it carries many times as much (benchmarks/links.py). Of one kind the newer stays:
-    the older one's other end may have died. Only when both sides dialled at once, the one dialled by the smaller peer
-    id stays. `smaller`: whether that is ours; `age_s`: how long ago the older one opened.
+    A direct link stays before libp2p's, and that before WebRTC. Of one kind the newer stays: the older one's other end
+    may have died. Only when both sides dialled libp2p at once, the one dialled by the smaller peer id stays; the others
+    are made from one offer only (connector.py). `smaller`: whether that is ours; `age_s`: how long ago the older one
+    opened.
     """
     if older.over != newer.over:
-        return older.over == "libp2p"
-    if older.over == "webrtc" or older_dialled == newer_dialled or age_s > GLARE_S:
+        return _RANK[older.over] > _RANK[newer.over]
+    if older.over != "libp2p" or older_dialled == newer_dialled or age_s > GLARE_S:
         return False
     return older_dialled == smaller

@@ -74,6 +74,7 @@ class WebRtcLink(ABC):
     """
 
     over = "webrtc"
+    addresses: tuple[str, ...] = ()
 
     def __init__(
         self,
