@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,16 @@ export default function ([start, stop]) {
 }
 """
 CHUNKS = 20
+
+STACKED = """
+export default function ([start]) {
+  let deep = 0;
+  const dig = () => { deep += 1; dig(); };
+  try { dig(); } catch { }
+  return { start, deep: start < 500 ? deep : 0 };
+}
+"""
+"""How deep functions may call each other is the engine's own business: its first chunks differ."""
 
 
 def js_task(place: Place, source: str = SOURCE) -> Path:
@@ -53,13 +64,31 @@ def test_two_nodes_verify_a_javascript_task_and_agree_with_this_machine(
     assert all(node.process.poll() is None for node in nodes)
 
 
+def test_the_creator_of_code_that_differs_from_engine_to_engine_is_told_which_chunk_does(
+    place: Place, join: str
+) -> None:
+    folder = js_task(place, STACKED)
+    # The creator's own node has the other engine.
+    nodes = [place.node(join, name, "--strict-js").joined() for name in "ab"]
+    for node in nodes:
+        node.is_connected_to(1)
+    ended = place.start_publish(folder, join).ended()
+    assert ended.code == 0, ended.err
+    (told,) = [line for line in ended.err.splitlines() if line.startswith("beware ")]
+    assert "2 workers voted otherwise on chunk " in told
+    again = place.cc_task(*shlex.split(told.rpartition(": ")[2])[1:], "-o", place.folder / "again")
+    assert again.code == 0, again.err
+
+
 def test_a_node_without_javascript_leaves_such_tasks_to_others(
     place: Place, join: str, task_id: Callable[[Running], str]
 ) -> None:
     folder = js_task(place)
     refusing = place.node(join, "refusing", "--no-js").joined()
-    willing = place.nodes(join, "a", "b")
     publishing = place.start_publish(folder, join, "--json")
+    refusing.says("'Waves' is left to others: it is JavaScript")
+    publishing.says("peers are connected, and none takes the task: nodes execute JavaScript with ")
+    willing = place.nodes(join, "a", "b")
     ended = publishing.ended()
     assert ended.code == 0, ended.err
     _, rows = place.results(task_id(publishing), "results")

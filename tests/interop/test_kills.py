@@ -81,8 +81,10 @@ def test_a_job_ends_without_its_signaling_server_and_a_new_one_lets_others_in(
     server.kill()
     check(place, publishing.ended(), task_id(publishing), expected)
     assert nodes[0].status()["signaling"]["state"] in ("unreachable", "connecting")
+    nodes[0].says("no signaling server answers .*: work goes on with the peers connected")
 
     place.signaling(server.port)
+    nodes[0].says("the signaling server answers again")
     newcomer = place.node(join, "c").joined()
     newcomer.is_connected_to(2)
 

@@ -47,6 +47,9 @@ def test_a_lying_node_changes_nothing_and_is_convicted(
     assert (report["state"], report["accepted"], report["failed"], report["chunks"]) == ("closed", TILES, 0, TILES)
     assert report["convicted"] == [liar]
     assert set(report["wrong_votes"]) <= {liar}
+    for node in nodes[:2]:
+        node.says(f"strikes out votes of {liar}: wrong")
+        node.says(f"'Deep zoom' is complete: its creator has certified {TILES} results")
 
     # The signaling server carried introductions and nothing else: their number and size leave no room for a job.
     pairs = 4 * 3 // 2

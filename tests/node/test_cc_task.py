@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -345,9 +346,24 @@ def test_a_chunk_that_traps_fails_the_check_and_the_run_but_not_the_other_chunks
     ran = cc_task("run", "--local", folder, "-o", tmp_path / "out")
     assert ran.code == 1
     assert "1 of 2 chunks" in ran.out
-    assert "1 chunks have no result" in ran.err
+    assert "1 chunk without a result" in ran.err
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.ndjson").read_text().splitlines()]
     assert {line["index"]: line["status"] for line in lines} == {0: "ok", 1: "no_result"}
+
+
+def test_a_chunk_between_the_edges_that_traps_fails_the_check(cc_task: CcTask, folder: Path) -> None:
+    task = folder / "task.toml"
+    task.write_text(task.read_text().replace("350", "7_000"))
+    # Of 40 chunks the eighth.
+    set_module(folder, "(if (i64.eq (i64.load (local.get 0)) (i64.const 1225)) (then unreachable)) (i64.const 1)")
+    ended = cc_task("check", folder)
+    assert ended.code == 1
+    assert [line.split()[:2] for line in ended.out.splitlines() if line.startswith("chunk ")] == [
+        ["chunk", "0"],
+        ["chunk", "39"],
+        ["chunk", "7"],
+    ]
+    assert "a chunk has no result" in one_sentence(ended)
 
 
 def test_a_chunk_over_its_time_limit_is_told(cc_task: CcTask, folder: Path) -> None:
@@ -411,6 +427,22 @@ def test_other_mistakes_are_one_sentence_too(
     ended = cc_task(*arguments)
     assert ended.code == code
     assert message in one_sentence(ended)
+
+
+def test_a_full_disk_is_told(cc_task: CcTask, folder: Path) -> None:
+    ended = cc_task("pack", folder, "-o", "/dev/full")
+    assert ended.code == 1
+    assert "the disk is full: free some space" in ended.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("program", ["crowdcompute.creator.cli", "crowdcompute.node.cli"])
+def test_the_list_of_commands_says_what_each_is_for(program: str) -> None:
+    # In a process of its own: here other tests may have loaded some already.
+    start = f"from {program} import main; raise SystemExit(main())"
+    shown = subprocess.run([sys.executable, "-c", start, "--help"], capture_output=True, text=True, check=True).stdout
+    rows = [line.strip("│ ").split(maxsplit=1) for line in shown.splitlines() if re.match("│ [a-z]", line)]
+    assert len(rows) >= 8
+    assert [row for row in rows if len(row) < 2] == []
 
 
 def test_unknown_commands_and_options_are_usage_errors(cc_task: CcTask) -> None:

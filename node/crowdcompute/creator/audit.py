@@ -23,7 +23,7 @@ from crowdcompute.protocol.opening import MAGIC, read_shown
 from crowdcompute.protocol.recount import DoesNotHold, recount
 
 from .commands import Json
-from .report import show
+from .report import count_of, show
 from .results import CERTIFICATE_FILE, RECORDS_FILE, SCHEMA, chunk_file, document, statement
 from .sources import check_sources
 
@@ -291,11 +291,12 @@ def _words(counted: Recount, files: int | None, sources: Sources | None) -> list
     convicted = [
         (
             "convicted",
-            f"{peer_id_of(worker)}  {verdict.reason}, {counted.wrong_votes.get(worker, 0):,} wrong votes; "
+            f"{peer_id_of(worker)}  {verdict.reason}, {count_of(counted.wrong_votes.get(worker, 0), 'wrong vote')}; "
             + ("banned, all it did is void" if verdict.is_ban else "a strike, what it did until then is void"),
         )
         for worker, verdict in sorted(counted.verdicts.items())
     ]
+    earners = count_of(len(counted.credit), "worker")
     compared = "not compared: --results FOLDER does" if files is None else f"{files:,} files, each the certified one"
     return [
         ("task", f"{manifest.name}, {manifest.chunks:,} chunks, {counted.signed.record_id.hex()}"),
@@ -305,10 +306,7 @@ def _words(counted: Recount, files: int | None, sources: Sources | None) -> list
         *_compared(counted.comparison),
         ("results", f"{body.accepted:,} accepted and {body.failed:,} failed, as the votes say; {compared}"),
         ("audits", f"{body.worker_audits:,} by workers, {body.creator_audits:,} by the creator, as certified"),
-        (
-            "credit",
-            f"{sum(counted.credit.values()) / 1_000:,.10g} credits to {len(counted.credit):,} workers, as earned",
-        ),
+        ("credit", f"{sum(counted.credit.values()) / 1_000:,.10g} credits to {earners}, as earned"),
         *(convicted or [("convicted", "nobody")]),
         *_deciders(counted),
         ("holds", statement(manifest, body, counted.cancelled)),

@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors that users can cause end the process with theirs."""
     with speaking("cc-task"):
         try:
-            result = app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False)
+            given = sys.argv[1:] if arguments is None else arguments
+            if not given or given[0] in app.help_flags:
+                app.resolved_commands()  # What is loaded only when it is called can say then what it is for.
+            result = app(given, exit_on_error=False)
         except CycloptsError:
             # It has printed its sentence already.
             return Exit.USAGE

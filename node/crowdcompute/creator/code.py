@@ -37,7 +37,7 @@ def examine(runtime: Runtime, code: bytes) -> CodeFacts:
         source = decode_source(code)
         lines = source.count("\n") + (not source.endswith("\n"))
         return CodeFacts(
-            words=f"{len(code):,} bytes, {lines:,} lines of JavaScript",
+            words=f"{len(code):,} bytes, {lines:,} line{'s' if lines != 1 else ''} of JavaScript",
             report={"module_bytes": len(code), "shape": "javascript", "imports": [], "lines": lines},
             warnings=tuple(lint(source)),
         )

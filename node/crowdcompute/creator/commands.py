@@ -32,7 +32,7 @@ from .local import cores, describe_outcome, numbers_of, reproduce_words
 from .local import run as run_chunks
 from .local import sample as sample_chunks
 from .plan import assemble
-from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, show
+from .report import SCHEMA, bundle_report, bundle_words, check_report, check_words, count_of, show
 from .task_file import TASK_FILE, read_task_file
 from .work import bundle_work, make_manifest, open_bundle, open_work, read_module
 
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 HERE = Path()
 CHUNKS_BETWEEN = 8
 """Of a kernel for GPUs: how far apart devices are differs from chunk to chunk."""
+FURTHER_MAX = 100
+"""Chunks between the edges that are tried out if they are quick: all of a small task."""
+GOLDEN = 0.6180339887498949
 _TASK_ID = re.compile(r"[0-9a-f]{6,64}")
 Key = Annotated[Path | None, Parameter(env_var="CC_CREATOR_KEY", help="Key file; default: creator.key in the data dir")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document")]
@@ -101,6 +104,8 @@ def build(folder: Path = HERE, /) -> None:
         return
     if task.source is None:
         raise CommandError(f"{folder / TASK_FILE} names no source in [code]: there is nothing to build", Exit.USAGE)
+    if sys.stderr.isatty():
+        print(f"compiling {task.source.name}; a compiler's first time can take a minute", file=sys.stderr)
     module = build_module(task.source, task.stack_bytes)
     task.module.parent.mkdir(parents=True, exist_ok=True)
     task.module.write_bytes(module)
@@ -113,11 +118,24 @@ def _looked_at(work: Work) -> list[int]:
     return sorted({step * (work.chunks - 1) // max(1, steps) for step in range(steps + 1)})
 
 
+def _further(work: Work) -> Iterator[int]:
+    """Other chunks of what runs in a sandbox, as many as there may be, the first few of them far apart already."""
+    if work.runtime not in ("wasm", "js"):
+        return
+    seen = set(_looked_at(work))
+    # Multiples of the golden ratio leave no large gap, wherever one stops.
+    for number in range(1, 2 * FURTHER_MAX):
+        chunk = int(number * GOLDEN % 1 * work.chunks)
+        if chunk not in seen and len(seen) < FURTHER_MAX:
+            seen.add(chunk)
+            yield chunk
+
+
 def check(path: Path = HERE, /, *, as_json: Json = False) -> int:
     """Check a task (folder or bundle) as volunteers will, run a few chunks twice, and estimate what all of it costs."""
     work = open_work(path)
     facts = examine(work.runtime, work.module)
-    sampled = asyncio.run(sample_chunks(work, _looked_at(work)))
+    sampled = asyncio.run(sample_chunks(work, _looked_at(work), _further(work)))
     report = check_report(work, facts, sampled)
     show(report, check_words(work, facts, sampled, report), as_json=as_json)
     if sampled.differing:
@@ -204,7 +222,7 @@ def run(
         print("stopped at the first solution")
         return Exit.OK
     if counts[Status.OK] < work.chunks:
-        raise CommandError(f"{work.chunks - counts[Status.OK]:,} chunks have no result: see above")
+        raise CommandError(f"{count_of(work.chunks - counts[Status.OK], 'chunk')} without a result: see above")
     return Exit.OK
 
 

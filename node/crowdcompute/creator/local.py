@@ -35,6 +35,10 @@ BATCH_S = 0.5
 """Chunks are sent in batches of about this length: long enough to hide the pipe, short enough to show progress."""
 BATCH_CHUNKS_MAX = 512
 TEXT_CHARACTERS = 500
+FURTHER_S = 1.0
+"""How long chunks between the edges are looked at, in each engine: a person waits for it."""
+FURTHER_BYTES_MAX = 16 * 2**20
+"""Of their inputs, which are compared once more when all is done."""
 
 
 Report: TypeAlias = "Callable[[ChunkOutcome], bool | None]"
@@ -45,6 +49,7 @@ class Sample:
     """What two executions of a few chunks showed."""
 
     outcomes: tuple[ChunkOutcome, ...]
+    """Those that had to be looked at; then, as far as time allowed, others."""
     differing: tuple[int, ...]
     """Chunks whose two executions did not end alike."""
     seconds_per_chunk: float
@@ -59,6 +64,9 @@ class Sample:
 
     strayed: frozenset[int] = frozenset()
     """Those of them that wrote other savepoints then than from scratch."""
+
+    further: frozenset[int] = frozenset()
+    """Of `outcomes`, those that were looked at because there was time."""
 
     @property
     def diverging(self) -> tuple[int, ...]:
@@ -81,8 +89,8 @@ class Sample:
         )
 
 
-async def sample(work: Work, chunks: Iterable[int]) -> Sample:
-    """Execute `chunks` twice, the second time in reverse order, and compare.
+async def sample(work: Work, chunks: Iterable[int], further: Iterable[int] = ()) -> Sample:
+    """Execute `chunks` twice, the second time in reverse order, and compare; and `further` ones, while a second lasts.
 
     JavaScript also in its strict engine, kernels also on every device there is; what writes savepoints also from one of
     them on.
@@ -95,20 +103,65 @@ async def sample(work: Work, chunks: Iterable[int]) -> Sample:
         started = time.monotonic()
         second = await _execute(pool, work, inputs[::-1])
         elapsed = time.monotonic() - started
+        pairs = list(zip(first, second[::-1], strict=True))
         kept.is_read = True
         resumable = [chunk for chunk in inputs if chunk.chunk in kept.states]
         resumed = await _execute(pool, work, resumable, kept)
+        is_fine = all(outcome.status == Status.OK for outcome in first)
+        more = await _look_further(pool, work, further) if is_fine else []
+        inputs += [chunk for chunk, _, _ in more]
+        pairs += [(before, after) for _, before, after in more]
     differing = tuple(
-        before.chunk
-        for before, after in zip(first, second[::-1], strict=True)
-        if (before.status, before.data) != (after.status, after.data)
+        before.chunk for before, after in pairs if (before.status, before.data) != (after.status, after.data)
     )
     strictly: tuple[ChunkOutcome, ...] = ()
     if work.runtime == "js":
         async with open_pool(1, "quickjs") as pool:
-            strictly = await _execute(pool, work, inputs)
+            strictly = await _execute(pool, work, inputs[: len(first)])
+            strictly += await _for_a_while(pool, work, inputs[len(first) :])
     devices = await on_devices(work, inputs) if work.runtime == "gpu" else ()
-    return Sample(first, differing, elapsed / max(1, len(first)), strictly, devices, resumed, frozenset(kept.strayed))
+    outcomes = tuple(before for before, _ in pairs)
+    per_chunk = elapsed / max(1, len(first))
+    return Sample(
+        outcomes,
+        differing,
+        per_chunk,
+        strictly,
+        devices,
+        resumed,
+        frozenset(kept.strayed),
+        frozenset(chunk.chunk for chunk, _, _ in more),
+    )
+
+
+async def _look_further(
+    pool: WorkerPool, work: Work, chunks: Iterable[int]
+) -> list[tuple[ChunkInput, ChunkOutcome, ChunkOutcome]]:
+    """Execute chunks twice, one after another, until time is over or one has shown what is wrong."""
+    looked: list[tuple[ChunkInput, ChunkOutcome, ChunkOutcome]] = []
+    deadline, size = time.monotonic() + FURTHER_S, 0
+    for chunk in chunks:
+        (given,) = _inputs(work, [chunk])
+        size += len(given.data)
+        if time.monotonic() >= deadline or size > FURTHER_BYTES_MAX:
+            break
+        (before,) = await _execute(pool, work, [given])
+        (after,) = await _execute(pool, work, [given]) if before.status == Status.OK else (before,)
+        looked.append((given, before, after))
+        if before.status != Status.OK or before.data != after.data:
+            break
+    return looked
+
+
+async def _for_a_while(pool: WorkerPool, work: Work, inputs: list[ChunkInput]) -> tuple[ChunkOutcome, ...]:
+    """What comes of some chunks, one after another, until time is over."""
+    outcomes: list[ChunkOutcome] = []
+    deadline = time.monotonic() + FURTHER_S
+    for given in inputs:
+        if time.monotonic() >= deadline:
+            break
+        outcomes += await _execute(pool, work, [given])
+    return tuple(outcomes)
 
 
 class _Savepoints:

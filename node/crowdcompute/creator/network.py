@@ -24,8 +24,9 @@ from crowdcompute.protocol.split import are_read_in_pieces
 
 from .code import examine
 from .commands import HERE, Json, Key
+from .local import reproduce_words
 from .plan import Plan, assemble
-from .report import SCHEMA, bundle_report, bundle_words
+from .report import SCHEMA, bundle_report, bundle_words, count_of
 from .report import show as show_report
 from .results import CERTIFICATE_FILE, accepted_results, certificate, export, failures, statement_of
 from .session import Creator, online, open_creator
@@ -318,8 +319,7 @@ def _finish(role: CreatorRole, *, as_json: bool, extra: dict[str, Any], judge: b
         print(json.dumps({"schema": SCHEMA, **extra, **report(role), "certificate": certificate(role)}, indent=2))
     elif role.state is TaskState.CLOSED:
         _say(words(role.progress(), 0).rsplit(", ", 1)[0])
-        for worker, count in sorted(role.wrong_votes().items()):
-            _say(f"wrong     {count} votes by {peer_id_of(worker)}")
+        _say_wrong(role)
         _say_failures(role)
         print(f"certificate: {statement_of(role)}")
         print(f"next: cc-task results {role.ledger.task.hex()[:12]} -o DIR")
@@ -327,6 +327,25 @@ def _finish(role: CreatorRole, *, as_json: bool, extra: dict[str, Any], judge: b
         return Exit.OK
     failed = next(failures(role), None) is not None
     return Exit.DISPUTED if failed or role.state is not TaskState.CLOSED else Exit.OK
+
+
+def _say_wrong(role: CreatorRole) -> None:
+    """Who voted wrongly; and where several did on one chunk, that it may be the task's own fault."""
+    wrong = role.wrong_votes()
+    for worker, count in sorted(wrong.items()):
+        _say(f"wrong     {count_of(count, 'vote')} by {peer_id_of(worker)}")
+    if len(wrong) < 2:
+        return
+    chunk, workers = max(
+        ((chunk, len(role.result(chunk).disagreed)) for chunk in range(role.ledger.manifest.chunks)),
+        key=lambda found: found[1],
+    )
+    if workers > 1:
+        again = reproduce_words(role.ledger.task.hex()[:12], chunk)
+        _say(
+            f"beware    {workers} workers voted otherwise on chunk {chunk} than your own node: unless they lied "
+            f"together, its code does not give the same everywhere; to see it here: {again}"
+        )
 
 
 def _say_failures(role: CreatorRole) -> None:

@@ -16,6 +16,7 @@ from .assurance import Assurance
 from .local import describe_outcome
 
 if TYPE_CHECKING:
+    from crowdcompute.protocol.events import ChunkOutcome
     from crowdcompute.protocol.manifest import Manifest
 
     from .code import CodeFacts
@@ -106,8 +107,12 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         ("task", f"{work.name}, {work.chunks:,} chunks"),
         ("module", facts.words),
         *(("beware", warning) for warning in facts.warnings),
-        *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in sampled.outcomes),
-        ("twice", "the same results" if not sampled.differing else "DIFFERENT results"),
+        *((f"chunk {outcome.chunk}", describe_outcome(outcome)) for outcome in _shown(sampled)),
+        (
+            "twice",
+            f"{'DIFFERENT' if sampled.differing else 'the same'} results, "
+            f"of {count_of(len(sampled.outcomes), 'chunk')} tried",
+        ),
         *_savepoint_words(sampled),
         *_engines_words(sampled),
         *(("device", device.words(sampled.outcomes)) for device in sampled.devices),
@@ -116,6 +121,16 @@ def check_words(work: Work, facts: CodeFacts, sampled: Sample, report: dict[str,
         *assurance.lines(),
         *(("beware", warning) for warning in assurance.warnings()),
         ("cost", f"{least} {_in_time_units(report['cpu_seconds'])} of CPU time, checking included"),
+    ]
+
+
+def _shown(sampled: Sample) -> list[ChunkOutcome]:
+    """All but what was looked at because there was time, and is fine."""
+    odd = {*sampled.differing, *sampled.disputed}
+    return [
+        outcome
+        for outcome in sampled.outcomes
+        if outcome.chunk not in sampled.further or outcome.status != Status.OK or outcome.chunk in odd
     ]
 
 
@@ -155,6 +170,11 @@ def _date(unix_s: int) -> str:
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_s))
     except (OverflowError, OSError, ValueError):
         return f"Unix time {unix_s}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """As in "1 chunk" and "2 chunks"."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _in_time_units(seconds: float) -> str:

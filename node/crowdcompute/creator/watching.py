@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.identity import peer_id_of
 
+from .report import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crowdcompute.node.runtime import Runtime
     from crowdcompute.protocol.creator import CreatorRole
+    from crowdcompute.protocol.manifest import Manifest
     from crowdcompute.protocol.results import Progress
 
 PLAIN_EVERY_S = 5.0
+UNTAKEN_S = 10.0
+"""So long peers are connected and none takes the task up: then the creator is told why that may be. A guess."""
 TERMINAL_EVERY_S = 0.1
 
 
@@ -40,9 +45,12 @@ def screen(runtime: Runtime, role: CreatorRole) -> Iterator[Callable[[], None]]:
             yield show
         return
     last, said = time.monotonic(), ""
+    untaken = _Untaken(runtime, role)
 
     def show_plain() -> None:
         nonlocal last, said
+        for hint in untaken.words():
+            print(hint, file=sys.stderr, flush=True)
         line = words(role.progress(), len(runtime.peer.neighbours))
         if line != said and time.monotonic() - last >= PLAIN_EVERY_S:
             last, said = time.monotonic(), line
@@ -67,9 +75,12 @@ def _live(runtime: Runtime, role: CreatorRole) -> Iterator[Callable[[], None]]:
     ) as bars:
         line = bars.add_task("progress ", total=role.ledger.manifest.chunks, words="")
         shown_at = 0.0
+        untaken = _Untaken(runtime, role)
 
         def show() -> None:
             nonlocal shown_at
+            for hint in untaken.words():
+                bars.console.print(hint, markup=False, highlight=False)
             done = role.state is TaskState.CLOSED
             if time.monotonic() - shown_at >= TERMINAL_EVERY_S or done:
                 shown_at = time.monotonic()
@@ -78,6 +89,43 @@ def _live(runtime: Runtime, role: CreatorRole) -> Iterator[Callable[[], None]]:
 
         yield show
         show()
+
+
+class _Untaken:
+    """Tells once, of a task that no peer takes up although some are connected, what that may come from."""
+
+    def __init__(self, runtime: Runtime, role: CreatorRole) -> None:
+        self._runtime = runtime
+        self._role = role
+        self._since: float | None = None
+        self._is_over = False
+
+    def words(self) -> Iterator[str]:
+        if self._is_over:
+            return
+        self._is_over = self._role.is_held
+        if not self._runtime.peer.neighbours:
+            self._since = None
+        elif self._since is None:
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since >= UNTAKEN_S and not self._is_over:
+            self._is_over = True
+            yield f"waiting   peers are connected, and none takes the task: {_wanting(self._role.ledger.manifest)}"
+
+
+def _wanting(manifest: Manifest) -> str:
+    match manifest.runtime:
+        case "js":
+            return (
+                "nodes execute JavaScript with `pip install 'crowdcompute[js]'` or --strict-js; "
+                "pages ask their person first"
+            )
+        case "net":
+            return (
+                "nodes fetch with --allow net only, for creators that somebody they trust vouches for; pages never do"
+            )
+        case _:
+            return "nodes leave out what wants more than their --memory or --seconds; pages ask their person first"
 
 
 def _brief(progress: Progress, runtime: Runtime) -> str:
@@ -89,17 +137,17 @@ def _brief(progress: Progress, runtime: Runtime) -> str:
 
 def words(progress: Progress, peers: int) -> str:
     """A task in one line."""
-    parts = [f"{progress.accepted:,}/{progress.chunks:,} chunks accepted", f"{progress.votes:,} votes"]
+    parts = [f"{progress.accepted:,}/{progress.chunks:,} chunks accepted", count_of(progress.votes, "vote")]
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.convicted:
-        parts.append(f"{progress.convicted} workers convicted")
+        parts.append(f"{count_of(progress.convicted, 'worker')} convicted")
     if progress.drawn:
-        parts.append(f"{progress.drawn:,} votes drawn by lot while you were away")
+        parts.append(f"{count_of(progress.drawn, 'vote')} drawn by lot while you were away")
     audits = progress.worker_audits + progress.creator_audits
     if audits:
-        parts.append(f"{audits:,} audits")
-    parts.append(f"{peers} peers connected")
+        parts.append(count_of(audits, "audit"))
+    parts.append(f"{count_of(peers, 'peer')} connected")
     return f"{progress.state.value}: " + ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ does; those of the protocol and of the operating system, which know nothing of c
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import contextmanager
@@ -87,6 +88,11 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = (
+            f"{error.filename} cannot be written" if error.filename is not None else "what was to be written is cut off"
+        )
+        return f"{where}, because the disk is full: free some space, or say another place"
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -25,6 +25,7 @@ from .joining import INSTALL_LIBP2P, join, native_options
 from .keys import load_or_create
 from .leaderboard import tables_of, told
 from .lying import LyingExecutor
+from .news import News
 from .paths import paths
 from .signals import Stopping
 from .store.savepoints import SavepointStore
@@ -177,7 +178,7 @@ async def _logged_in(link: JoinLink, identity: Identity, say: _Teller) -> None:
 
 async def _work(runtime: Runtime, stopping: Stopping, say: _Teller) -> None:
     asked = asyncio.create_task(stopping.asked.wait())
-    summary = ""
+    news, summary = News(runtime), ""
     try:
         while not asked.done():
             changed = asyncio.create_task(runtime.changed())
@@ -186,6 +187,8 @@ async def _work(runtime: Runtime, stopping: Stopping, say: _Teller) -> None:
                 changed.result()
             else:
                 changed.cancel()
+            for line in news.lines():
+                say(line)
             now = _summary(runtime)
             if now != summary and say.due():
                 summary = now
@@ -235,8 +238,6 @@ class _Teller:
         match notice.what:
             case Notable.TASK_SEEN:
                 self(f"task{task} {notice.detail!r} by {notice.peer_id}")
-            case Notable.TASK_CLOSED:
-                self(f"task{task} is closed")
             case Notable.CREATOR_VOUCHED:
                 self(f"{notice.peer_id} answers for {notice.detail}")
             case Notable.STEWARD_NAMED:
@@ -244,7 +245,7 @@ class _Teller:
             case Notable.TASK_SETTLED:
                 self(f"task{task} is settled: its creator checks and closes it when it is back")
             case Notable.WORKER_CONVICTED if notice.peer_id != self._peer_id:
-                self(f"task{task} counts no votes of {notice.peer_id}: {notice.detail}")
+                pass  # As steward; everybody hears of it by news.py.
             case Notable.WORKER_CONVICTED if notice.detail == "a strike":
                 self(
                     f"task{task} a result of this machine was wrong: what it did so far does not count, "
