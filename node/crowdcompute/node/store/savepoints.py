@@ -23,10 +23,12 @@ _LENGTH_BYTES = 4
 
 
 class SavepointStore:
-    """A folder of files, one a chunk; each appears whole or not at all."""
+    """A folder of files, one a chunk; each appears whole or not at all. Nobody else writes there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kept = set(filter(None, map(_key_of, folder.glob("*-*"))))
+        """What has a file: most chunks never have one, and are asked for all the same."""
 
     def of(self, task: bytes, after: Mapping[int, bytes], tell: Callable[[int, int, bytes], None]) -> TaskSavepoints:
         """Those of one task: `after` says what each chunk rests on, `tell` is told of each state that is kept."""
@@ -35,11 +37,9 @@ class SavepointStore:
     def begun(self) -> dict[bytes, tuple[int, ...]]:
         """The chunks that could go on, by task."""
         found: dict[bytes, list[int]] = {}
-        for path in sorted(self._folder.glob("*-*")):
-            task, _, chunk = path.name.partition("-")
-            with contextlib.suppress(ValueError):
-                found.setdefault(bytes.fromhex(task), []).append(int(chunk))
-        return {task: tuple(sorted(chunks)) for task, chunks in found.items()}
+        for task, chunk in sorted(self._kept):
+            found.setdefault(task, []).append(chunk)
+        return {task: tuple(chunks) for task, chunks in found.items()}
 
     def keep_only(self, tasks: Collection[bytes]) -> None:
         """Drop what belongs to other tasks."""
@@ -65,16 +65,23 @@ class SavepointStore:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             temporary.write_bytes(sha256(content).digest() + content)
             temporary.replace(path)
+            self._kept.add((task, chunk))
             files = sorted(self._folder.iterdir(), key=lambda file: file.stat().st_mtime)
             for oldest in files[:-FILES_MAX]:
                 oldest.unlink(missing_ok=True)
+                self._kept.discard(_key_of(oldest))
 
     def drop(self, task: bytes, chunk: int) -> None:
         """Forget a chunk's state."""
+        if (task, chunk) not in self._kept:
+            return
+        self._kept.discard((task, chunk))
         with contextlib.suppress(OSError):
             self._path(task, chunk).unlink(missing_ok=True)
 
     def _read(self, task: bytes, chunk: int) -> tuple[bytes, bytes]:
+        if (task, chunk) not in self._kept:
+            return b"", b""
         try:
             file = self._path(task, chunk).read_bytes()
         except OSError:
@@ -87,6 +94,15 @@ class SavepointStore:
 
     def _path(self, task: bytes, chunk: int) -> Path:
         return self._folder / f"{task.hex()}-{chunk}"
+
+
+def _key_of(path: Path) -> tuple[bytes, int] | None:
+    """Task and chunk of a file; None where it is none of ours."""
+    task, _, chunk = path.name.partition("-")
+    try:
+        return bytes.fromhex(task), int(chunk)
+    except ValueError:
+        return None
 
 
 class TaskSavepoints(NamedTuple):
