@@ -309,6 +309,13 @@ MUTANTS = (
         AUDITING,
     ),
     Mutant(
+        "what a search confirmed counts as a sample",
+        "auditing",
+        "searched = self._search(count, audits_of, failed)",
+        "searched = self._search(count, audits_of, failed)\n                self._sample = dict.fromkeys(searched, 0)",
+        AUDITING,
+    ),
+    Mutant(
         "a chunk whose votes agree again is audited again",
         "auditing",
         "if chunk in self._drawn:",

@@ -114,6 +114,49 @@ def test_audits_from_before_the_sample_was_drawn_add_nothing_to_it() -> None:
         assert task.strength() == pytest.approx(count * 0.8)
 
 
+def searching(*, mistakes: int, audited: int) -> tuple[Task, set[int]]:
+    """A task whose first sample was discarded by so many mistakes, and what is drawn next."""
+    task = Task(POLICY, 2_000, Random(1))
+    task.convicted = True
+    task.auditor.draw_more(0.0, convicted=True, by_workers=True, audits_of=task.audits_of)
+    task.done.update(range(audited))
+    for _ in range(mistakes):
+        task.auditor.mistaken()
+    return task, task.auditor.draw_more(0.0, convicted=True, by_workers=True, audits_of=task.audits_of)
+
+
+def test_many_mistakes_among_many_audited_chunks_send_audits_where_nobody_has_looked() -> None:
+    task, drawn = searching(mistakes=9, audited=1_000)
+    assert not task.auditor.sampling
+    assert not task.sufficient()
+    assert len(drawn) == pytest.approx(4.605 / (0.01 * 0.8), abs=2)
+    assert min(drawn) >= 1_000, "all of these were audited already"
+    for chunk in drawn:
+        assert task.auditor.due(chunk, 0) == 1
+        task.audit(chunk, by_creator=False)
+    assert not task.sufficient(), "what a search has confirmed is no uniform sample"
+    task.auditor.draw_more(0.0, convicted=True, by_workers=True, audits_of=task.audits_of)
+    assert task.auditor.sampling
+    assert task.strength() == 0
+
+
+@pytest.mark.parametrize(("mistakes", "audited"), [(8, 1_000), (9, 880), (400, 0)])
+def test_few_mistakes_or_few_audits_call_for_a_fresh_sample_at_once(mistakes: int, audited: int) -> None:
+    task, drawn = searching(mistakes=mistakes, audited=audited)
+    assert task.auditor.sampling
+    assert not audited or min(drawn) < audited
+
+
+def test_nobody_is_asked_to_search_what_only_the_creator_could_make_sure_of() -> None:
+    task = Task(POLICY, 300, Random(1))  # 576 audits would be needed.
+    task.convicted = True
+    task.done.update(range(300))
+    for _ in range(2):
+        for _ in range(50):
+            task.auditor.mistaken()
+        assert task.auditor.draw_more(0.0, convicted=True, by_workers=True, audits_of=task.audits_of) == set()
+
+
 def test_a_sampled_chunk_that_the_creator_executed_counts_at_once() -> None:
     task = Task(POLICY, 2_000, Random(1))
     task.convicted = True

@@ -129,6 +129,40 @@ describe("a conviction", () => {
   });
 });
 
+describe("after a sample that many mistakes discarded", () => {
+  const drawnNext = (mistakes: number, audited: number): { task: Task; drawn: number[] } => {
+    const task = new Task(POLICY, 2_000, new SeededRng(1));
+    task.isConvicted = true;
+    task.drawMore();
+    for (let chunk = 0; chunk < audited; chunk++) task.audit(chunk);
+    for (let count = 0; count < mistakes; count++) task.auditor.mistaken();
+    return { task, drawn: task.drawMore() };
+  };
+
+  test("audits go where nobody has looked, and prove nothing", () => {
+    const { task, drawn } = drawnNext(9, 1_000);
+    expect(task.auditor.isSampling).toBe(false);
+    expect(Math.abs(drawn.length - 4.605 / (0.01 * 0.8))).toBeLessThanOrEqual(2);
+    expect(Math.min(...drawn)).toBeGreaterThanOrEqual(1_000);
+    for (const chunk of drawn) {
+      expect(task.auditor.due(chunk, 0)).toBe(1);
+      task.audit(chunk);
+    }
+    expect(task.suffices()).toBe(false);
+    task.drawMore();
+    expect(task.auditor.isSampling).toBe(true);
+    expect(task.strength()).toBe(0);
+  });
+
+  test.each([
+    [8, 1_000],
+    [9, 880],
+    [400, 0],
+  ])("a fresh one is drawn at once if they were few, or few chunks were audited: %d, %d", (mistakes, audited) => {
+    expect(drawnNext(mistakes, audited).task.auditor.isSampling).toBe(true);
+  });
+});
+
 test("audits come as often as the policy says, whatever the chunk", () => {
   const rng = new SeededRng(2);
   const auditor = new Auditor(POLICY, 5_000, rng);

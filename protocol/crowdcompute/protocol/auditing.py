@@ -10,6 +10,12 @@ b) somebody was: whatever was audited while liars were at work proves little, so
 An accepted result that turns out wrong discards the sample; a conviction alone does not, or whoever accuses the honest
 under ever new keys would keep a task open (docs/verification.md). A worker's audit counts (1 - liars), the creator's
 own fully, and a task all of whose chunks the creator executed has nothing left to be wrong.
+
+    phase b:  SAMPLE --no mistake, enough strength--> certified
+               |  ^
+        many mistakes, and much audited before: a further sample would mostly look where somebody has looked
+               v  |
+              SEARCH: as many audits, of the chunks that had fewest. They find, and prove nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +44,10 @@ PASSES_MAX = 2
 """How often, on average, each chunk of an honest task may be audited for its certificate. A guess: a task so small that
 this does not suffice takes its creator less time than everybody else."""
 
+SEARCH_ABOVE = 4
+"""Mistakes since the last drawing, times the share of chunks that were audited, above which lies are searched for
+before another sample is drawn. With fewer a sample may well be clean. From simulations (docs/verification.md)."""
+
 
 class Auditor:
     """Draws audits and adds up what they prove. It asks `audits_of` for what has been done on a chunk so far."""
@@ -49,6 +59,8 @@ class Auditor:
         self._drawn: dict[int, int] = {}
         self._sample: dict[int, int] | None = None  # chunk -> worker audits it had when drawn
         self._unsampled: list[int] = []
+        self._sampled_before = False
+        self._mistakes = 0  # since the last drawing of phase b
 
     def agreed(self, chunk: int, vetted: int) -> int:
         """A chunk's votes agree: draw its audits, if that was not done before, and return how many.
@@ -71,6 +83,7 @@ class Auditor:
     def mistaken(self) -> None:
         """An accepted result turned out wrong: a sample drawn before says nothing any more."""
         self._sample = None
+        self._mistakes += 1
 
     @property
     def sampling(self) -> bool:
@@ -119,18 +132,23 @@ class Auditor:
         audits_of: Callable[[int], tuple[int, bool]],
         failed: Set[int] = frozenset(),
     ) -> set[int]:
-        """All chunks are closed and the strength does not suffice: draw further chunks uniformly.
+        """All chunks are closed and the strength does not suffice: draw further chunks, uniformly or to search.
 
         `by_workers` says whether anybody but the creator can audit; `failed` chunks have nothing to audit. Returns the
         chunks that now have audits due; an empty set means that audits cannot suffice, and only the creator's own
         executions can add strength. Then none is asked for: volunteers' time is not wasted on what the creator has to
         do anyway.
         """
+        weight = (1 - self._policy.liars) if by_workers else 1.0
         if convicted and self._sample is None:
+            count = math.ceil(self.required(convicted=True) / weight - 1e-9)
+            if self._is_search_due(audits_of) and by_workers and count <= self._chunks - len(failed):
+                searched = self._search(count, audits_of, failed)
+                if searched:
+                    return searched
             self._sample, strength = {}, 0.0
             self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
         self._unsampled = [chunk for chunk in self._unsampled if chunk not in failed]
-        weight = (1 - self._policy.liars) if by_workers else 1.0
         missing = math.ceil((self.required(convicted=convicted) - strength) / weight - 1e-9)
         if self._sample is not None and missing > len(self._unsampled):
             self._sample.update((chunk, audits_of(chunk)[0]) for chunk in self._unsampled)
@@ -153,6 +171,25 @@ class Auditor:
                 self._drawn[chunk] = done + 1
                 drawn.add(chunk)
         return drawn
+
+    def _is_search_due(self, audits_of: Callable[[int], tuple[int, bool]]) -> bool:
+        """Whether another sample would hardly be clean, and mostly look where somebody has looked before."""
+        mistakes, self._mistakes = self._mistakes, 0
+        first, self._sampled_before = not self._sampled_before, True
+        audited = sum(done > 0 or trusted for done, trusted in map(audits_of, range(self._chunks)))
+        return not first and mistakes * audited > SEARCH_ABOVE * self._chunks
+
+    def _search(self, count: int, audits_of: Callable[[int], tuple[int, bool]], failed: Set[int]) -> set[int]:
+        """Ask for one more audit each of the chunks that had fewest: among them the lies are that nobody has found."""
+        had = {
+            chunk: done
+            for chunk in self._rng.sample(range(self._chunks), self._chunks)
+            for done, trusted in (audits_of(chunk),)
+            if not trusted and chunk not in failed
+        }
+        searched = set(sorted(had, key=had.__getitem__)[:count])  # Sorting is stable: equals stay in random order.
+        self._drawn.update((chunk, had[chunk] + 1) for chunk in searched)
+        return searched
 
     def _poisson(self, mean: float) -> int:
         # Knuth's product of uniforms; means here are at most 1.

@@ -11,6 +11,12 @@
  * An accepted result that turns out wrong discards the sample; a conviction alone does not, or whoever accuses the honest
  * under ever new keys would keep a task open (docs/verification.md). A worker's audit counts (1 - liars), the creator's
  * own fully, and a task all of whose chunks the creator executed has nothing left to be wrong.
+ *
+ *     phase b:  SAMPLE --no mistake, enough strength--> certified
+ *                |  ^
+ *         many mistakes, and much audited before: a further sample would mostly look where somebody has looked
+ *                v  |
+ *               SEARCH: as many audits, of the chunks that had fewest. They find, and prove nothing.
  */
 
 import type { Policy } from "./manifest";
@@ -42,6 +48,12 @@ export const STRENGTH_TOLERANCE = 1e-9;
  */
 const PASSES_MAX = 2;
 
+/**
+ * Mistakes since the last drawing, times the share of chunks that were audited, above which lies are searched for before
+ * another sample is drawn. With fewer a fresh sample may well be clean. From simulations (docs/verification.md).
+ */
+const SEARCH_ABOVE = 4;
+
 /** Draws audits and adds up what they prove. It asks `AuditsOf` for what has been done on a chunk so far. */
 export class Auditor {
   private readonly drawn = new Map<number, number>();
@@ -49,6 +61,9 @@ export class Auditor {
   private sample: Map<number, number> | null = null;
   private unsampled: Iterator<number, undefined>;
   private unsampledLeft = 0;
+  private wasSampled = false;
+  /** Since the last drawing of phase b. */
+  private mistakes = 0;
 
   constructor(
     private readonly policy: Policy,
@@ -80,6 +95,7 @@ export class Auditor {
   /** An accepted result turned out wrong: a sample drawn before says nothing any more. */
   mistaken(): void {
     this.sample = null;
+    this.mistakes++;
   }
 
   /** Whether a fresh sample has been drawn (phase b). */
@@ -123,7 +139,7 @@ export class Auditor {
   }
 
   /**
-   * All chunks are closed and the strength does not suffice: draw further chunks uniformly.
+   * All chunks are closed and the strength does not suffice: draw further chunks, uniformly or to search.
    *
    * `byWorkers` says whether anybody but the creator can audit; `failed` chunks have nothing to audit. Returns the chunks that now have audits due; an empty
    * list means that audits cannot suffice, and only the creator's own executions can add strength. Then none is asked for:
@@ -137,12 +153,17 @@ export class Auditor {
     failed: ReadonlySet<number> = new Set(),
   ): number[] {
     let reached = strength;
+    const weight = byWorkers ? 1 - this.policy.liars : 1;
     if (isConvicted && this.sample === null) {
+      const count = Math.ceil(this.required(true) / weight - STRENGTH_TOLERANCE);
+      if (this.isSearchDue(auditsOf) && byWorkers && count <= this.chunks - failed.size) {
+        const searched = this.search(count, auditsOf, failed);
+        if (searched.length > 0) return searched;
+      }
       this.sample = new Map();
       reached = 0;
       this.shuffle();
     }
-    const weight = byWorkers ? 1 - this.policy.liars : 1;
     let missing = Math.ceil((this.required(isConvicted) - reached) / weight - STRENGTH_TOLERANCE);
     if (this.sample !== null && missing > this.unsampledLeft) {
       for (; this.unsampledLeft > 0; this.unsampledLeft--) {
@@ -170,6 +191,32 @@ export class Auditor {
       }
     }
     return due;
+  }
+
+  /** Whether another sample would hardly be clean, and mostly look where somebody has looked before. */
+  private isSearchDue(auditsOf: AuditsOf): boolean {
+    const { mistakes, wasSampled } = this;
+    this.mistakes = 0;
+    this.wasSampled = true;
+    let audited = 0;
+    for (let chunk = 0; chunk < this.chunks; chunk++) {
+      const { extra, isTrusted } = auditsOf(chunk);
+      if (extra > 0 || isTrusted) audited++;
+    }
+    return wasSampled && mistakes * audited > SEARCH_ABOVE * this.chunks;
+  }
+
+  /** Ask for one more audit each of the chunks that had fewest: among them the lies are that nobody has found. */
+  private search(count: number, auditsOf: AuditsOf, failed: ReadonlySet<number>): number[] {
+    const had: { readonly chunk: number; readonly extra: number }[] = [];
+    for (const chunk of permutation(this.rng, this.chunks)) {
+      const { extra, isTrusted } = auditsOf(chunk);
+      if (!isTrusted && !failed.has(chunk)) had.push({ chunk, extra });
+    }
+    // Sorting is stable: equals stay in random order.
+    const searched = had.sort((left, right) => left.extra - right.extra).slice(0, count);
+    for (const { chunk, extra } of searched) this.drawn.set(chunk, extra + 1);
+    return searched.map(({ chunk }) => chunk);
   }
 
   private shuffle(): void {

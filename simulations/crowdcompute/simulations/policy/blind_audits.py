@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crowdcompute.protocol.auditing import SEARCH_ABOVE
 from crowdcompute.protocol.manifest import Policy
 from crowdcompute.protocol.policy import (
     CONFIDENCE,
@@ -109,6 +110,8 @@ class _Task:
         self._sample: Chunks | None = None
         self._before: NDArray[np.int16] = np.empty(0, np.int16)
         self._unsampled: Chunks = np.empty(0, np.int64)
+        self._sampled_before = False
+        self._mistakes = 0
         self._certified = False
 
     def run(self) -> None:
@@ -290,8 +293,10 @@ class _Task:
 
     def _retract(self, chunks: Chunks) -> None:
         """The creator takes another look at these: an accepted result that is wrong discards the final sample."""
-        if ((self._value[chunks] != 0) & (self._surplus(chunks) >= 0)).any():
+        mistakes = int(((self._value[chunks] != 0) & (self._surplus(chunks) >= 0)).sum())
+        if mistakes:
             self._sample = None
+            self._mistakes += mistakes
 
     # ---- the end
 
@@ -305,6 +310,10 @@ class _Task:
             self._certified = True
             return
         if anybody_convicted and self._sample is None:
+            count = math.ceil(required / audit_strength(policy, 1, 0))
+            if self._is_search_due() and count <= self._size.chunks:
+                self._search(count)
+                return
             self._sample, self._before = np.empty(0, np.int64), np.empty(0, np.int16)
             self._unsampled = self._rng.permutation(self._size.chunks)
         elif self._sample is not None or not anybody_convicted:
@@ -324,6 +333,20 @@ class _Task:
             self._want(drawn)
         else:
             self._execute_ourselves(required - self._strength())
+
+    def _is_search_due(self) -> bool:
+        """Whether another sample would hardly be clean, and mostly look where somebody has looked (auditing.py)."""
+        mistakes, self._mistakes = self._mistakes, 0
+        first, self._sampled_before = not self._sampled_before, True
+        audited = int((self._trusted | (self._surplus(slice(None)) > 0)).sum())
+        return not first and mistakes * audited > SEARCH_ABOVE * self._size.chunks
+
+    def _search(self, count: int) -> None:
+        """One more audit of each of the chunks that had fewest."""
+        chunks = self._rng.permutation(np.flatnonzero(~self._trusted))
+        chunks = chunks[np.argsort(np.maximum(0, self._surplus(chunks)), kind="stable")[:count]]
+        self._drawn[chunks] = np.maximum(0, self._surplus(chunks)) + 1
+        self._want(chunks)
 
     def _strength(self) -> float:
         if self._sample is None:
