@@ -49,7 +49,11 @@ CODE = hashlib.sha256(MODULE).digest()
 def load() -> Program:
     """The program as a worker holds it, in this process."""
     return Program(
-        make_engine(one_at_a_time=True), MODULE, memory_bytes=LIMITS.memory_bytes, output_bytes=LIMITS.output_bytes, numbers=False
+        make_engine(one_at_a_time=True),
+        MODULE,
+        memory_bytes=LIMITS.memory_bytes,
+        output_bytes=LIMITS.output_bytes,
+        numbers=False,
     )
 
 

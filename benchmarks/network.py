@@ -152,7 +152,9 @@ def make_bundle(creator: Creator, name: str, module: bytes, chunks: int, items: 
 
 def kernel_alone(bundle: Bundle, items: int) -> float:
     """Items per second of the kernel in one call over two seconds' worth of items, without any network."""
-    program = Program(make_engine(one_at_a_time=True), bundle.module, memory_bytes=1 << 20, output_bytes=1 << 10, numbers=True)
+    program = Program(
+        make_engine(one_at_a_time=True), bundle.module, memory_bytes=1 << 20, output_bytes=1 << 10, numbers=True
+    )
     count = 1_000 if items == 1 else 500_000
     manifest = bundle.manifest
     if items > 1:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .records import SHARD_CHUNKS, chunks_of
+from .records import SHARD_CHUNKS, chunks_of, mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +35,8 @@ class LiveLease:
     ttl_s: int
     since: dict[int, float]
     """Chunk -> when this worker first leased it, on our clock."""
+    bits: int
+    """The same chunks as bits of their shard."""
 
 
 class Leases:
@@ -61,12 +63,11 @@ class Leases:
             return False
         if current is None and self._shards_of.get(author, 0) >= LEASES_PER_WORKER_MAX:
             return False
-        chunks = chunks_of(lease.shard, lease.runs, allow_none=True)
+        chunks, bits = chunks_of(lease.shard, lease.runs, allow_none=True), mask(lease.shard, lease.runs)
         if current is None:
             self._shards_of[author] = self._shards_of.get(author, 0) + 1
-            live = LiveLease(
-                author, lease.home, lease.seq, record_id, now + lease.ttl_s, lease.ttl_s, dict.fromkeys(chunks, now)
-            )
+            since = dict.fromkeys(chunks, now)
+            live = LiveLease(author, lease.home, lease.seq, record_id, now + lease.ttl_s, lease.ttl_s, since, bits)
             self.live[key] = live
             added = chunks
         else:
@@ -77,7 +78,7 @@ class Leases:
             self._remove(live.record_id)
             live.home, live.seq, live.record_id = lease.home, lease.seq, record_id
             live.expires_at, live.ttl_s = now + lease.ttl_s, lease.ttl_s
-            live.since = {chunk: before.get(chunk, now) for chunk in chunks}
+            live.since, live.bits = {chunk: before.get(chunk, now) for chunk in chunks}, bits
             self._let_go(live, [chunk for chunk in before if chunk not in live.since])
         self._by_ttl.setdefault(lease.ttl_s, {})[key] = live
         for chunk in added:
@@ -114,6 +115,14 @@ class Leases:
         """Chunks of a shard under a live lease."""
         first, end = shard * SHARD_CHUNKS, (shard + 1) * SHARD_CHUNKS
         return [chunk for chunk in self.by_chunk if first <= chunk < end and self.on(chunk, now)]
+
+    def bits(self, shard: int, now: float) -> int:
+        """The same as bits of the shard."""
+        bits = 0
+        for (_, leased), lease in self.live.items():
+            if leased == shard and lease.expires_at > now:
+                bits |= lease.bits
+        return bits
 
     def workers_at_home(self, shard: int) -> int:
         """Workers that say they work in this shard; others only lease what they were asked for."""

@@ -42,6 +42,7 @@ from .records import (
     Signed,
     Verdict,
     chunks_of,
+    mask,
 )
 from .stewards import BY_STEWARD, Stewards
 
@@ -97,14 +98,6 @@ def bit(bitmap: bytes, index: int) -> bool:
     return index // 8 < len(bitmap) and bool(bitmap[index // 8] >> (index % 8) & 1)
 
 
-def mask(shard: int, runs: Iterable[Run]) -> int:
-    """Runs of a shard as a number with one bit for each of its chunks, as in a checkpoint's bitmaps."""
-    bits = 0
-    for start, count in runs:
-        bits |= ((1 << count) - 1) << (start - shard * SHARD_CHUNKS)
-    return bits
-
-
 class Ledger:
     """The public set of one task's records, and the answers a worker needs from it."""
 
@@ -149,6 +142,8 @@ class Ledger:
         self._seqs: dict[tuple[bytes, int], bytes] = {}
         self._voters: dict[int, tuple[tuple[tuple[bytes, int], ...], ...]] = {}
         """Chunk -> of each commit whose work it is, its author first, and the seqs of what they signed."""
+        self._voted_bits: dict[int, int] = {}
+        """Shard -> a bit for each of its chunks, set where `has_voter`; as far as it was asked for since a verdict."""
         self._void_to: dict[bytes, int] = {}
         self._strike_ids: dict[bytes, bytes] = {}
         self._guest_bytes: dict[bytes, int] = {}
@@ -416,9 +411,10 @@ class Ledger:
             bits |= int.from_bytes(it.accepted) | int.from_bytes(it.failed)
         return bits.to_bytes(len(settled[0].accepted))
 
-    def is_untouched(self, chunk: int) -> bool:
-        """Whether nobody ever voted on this chunk and no lease names it: the usual case, told quickly."""
-        return chunk not in self._voters and chunk not in self.leases.by_chunk
+    def taken_bits(self, shard: int, now: float) -> int:
+        """A bit for each chunk of a shard, set where nobody need begin it: settled, voted on, or under a live lease."""
+        settled = int.from_bytes(self.settled_bitmap(shard), "little")
+        return settled | self._voted(shard) | self.leases.bits(shard, now)
 
     def unbegun_count(self, shard: int) -> int:
         """Chunks of a shard that, at its last checkpoint, nobody had voted on or leased."""
@@ -469,6 +465,7 @@ class Ledger:
     def make_void(self, worker: bytes) -> None:
         """Nothing that a worker voted or will vote counts."""
         self._void_to[worker] = EVERYTHING
+        self._voted_bits.clear()
         self.leases.release(worker)
         self.lots.look_again()
 
@@ -485,6 +482,13 @@ class Ledger:
             self._by_topic[entry[0]].pop(record_id, None)
 
     # ---- inside
+
+    def _voted(self, shard: int) -> int:
+        bits = self._voted_bits.get(shard)
+        if bits is None:
+            first, size = shard * SHARD_CHUNKS, self.shard_size(shard)
+            bits = self._voted_bits[shard] = sum(1 << index for index in range(size) if self.has_voter(first + index))
+        return bits
 
     def _speaks_for_creator(self, author: bytes, record: Record) -> bool:
         return author == self.manifest.creator or (isinstance(record, BY_STEWARD) and self.is_steward(author))
@@ -517,6 +521,8 @@ class Ledger:
             self.equivocators.add(author)
             self.make_void(author)
         parties = ((author, commit.seq), *((rest.maker, rest.seq) for rest in rests_of(commit)))
+        if commit.shard in self._voted_bits and self._count(parties):
+            self._voted_bits[commit.shard] |= mask(commit.shard, commit.runs)
         for chunk in chunks_of(commit.shard, commit.runs):
             self._voters[chunk] = (*self._voters.get(chunk, ()), parties)
 
@@ -562,6 +568,7 @@ class Ledger:
             if worker not in self.verdicts or not self.verdicts[worker].is_ban:
                 self.verdicts[worker] = verdict
         self._void_to[worker] = max(self.void_to(worker), verdict.void_to)
+        self._voted_bits.clear()
         return True
 
     def _add_checkpoint(self, record_id: bytes, checkpoint: Checkpoint) -> bool:

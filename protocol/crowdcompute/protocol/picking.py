@@ -46,9 +46,8 @@ def pick_open(
     start = rng.randrange(count)
     picked: list[int] = []
     looked = 0
-    closed = int.from_bytes(ledger.settled_bitmap(shard), "little")
-    # A character a chunk, the lowest first: what is closed is leapt over by `find`, which is most of a task in the end.
-    states = f"{closed:0{count}b}"[::-1]
+    # A character a chunk, the lowest first: what is not open is leapt over by `find`, which is most of a task in the end.
+    states = f"{ledger.taken_bits(shard, now):0{count}b}"[::-1]
     while looked < count and len(picked) < size:
         at = (start + looked) % count
         end = count if at >= start else start
@@ -58,7 +57,7 @@ def pick_open(
             continue
         looked += index - at + 1
         chunk = first + index
-        if chunk not in mine and (ledger.is_untouched(chunk) or is_free(ledger, chunk, now)):
+        if chunk not in mine:
             picked.append(chunk)
     left = len(picked) * count // max(1, looked)
     return sorted(picked[: -(-left // sharing)]), left
@@ -67,11 +66,6 @@ def pick_open(
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:
     """Whether nobody has computed this chunk and nobody says to be on it."""
     return not ledger.has_voter(chunk) and not ledger.is_settled(chunk) and not ledger.leases.on(chunk, now)
-
-
-def is_free(ledger: Ledger, chunk: int, now: float) -> bool:
-    """Whether nobody has voted on this chunk and nobody says to be on it."""
-    return not ledger.has_voter(chunk) and not ledger.leases.on(chunk, now)
 
 
 def pick_endgame(

@@ -433,6 +433,14 @@ def runs_of(chunks: Iterable[int]) -> tuple[Run, ...]:
     return tuple(runs)
 
 
+def mask(shard: int, runs: Iterable[Run]) -> int:
+    """Runs of a shard as a number with one bit for each of its chunks, as in a checkpoint's bitmaps."""
+    bits = 0
+    for start, count in runs:
+        bits |= ((1 << count) - 1) << (start - shard * SHARD_CHUNKS)
+    return bits
+
+
 def chunks_of(shard: int, runs: Iterable[Run], *, allow_none: bool = False) -> list[int]:
     """The chunk indices of canonical runs within one shard.
 

@@ -97,6 +97,10 @@ class StandingIn:
             return math.inf
         return begins_at(self._manifest, self._seen_epoch + 1) - self._config.epoch_offset_s
 
+    def may_draw(self, now: float) -> bool:
+        """Whether the creator is away, so that lots may choose something."""
+        return self._chain is not None and self._ledger.absence(self.epoch(now)) is not None
+
     def draw(self, shard: int, size: int, mine: Collection[int], now: float) -> Draw | None:
         """Up to `size` chunks of a shard that lots choose for us and that want a vote, or None."""
         epoch = self.epoch(now)

@@ -474,6 +474,8 @@ class WorkerRole:
 
     def _next_drawn(self, now: float) -> Draw | None:
         """What lots choose for us while the creator is away, in the shards that we follow."""
+        if not self._standing_in.may_draw(now):
+            return None
         mine = self._running().union(self._voted)
         for shard in self._following.shards:
             draw = self._standing_in.draw(shard, self._sizer.size(), mine, now)
