@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from .policy import (
     CONFIDENCE,
     CONFIDENCE_AFTER_CONVICTION,
+    SEARCH_ABOVE,
     audit_share,
     audit_strength,
     error_bound,
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
 PASSES_MAX = 2
 """How often, on average, each chunk of an honest task may be audited for its certificate. A guess: a task so small that
 this does not suffice takes its creator less time than everybody else."""
-
-SEARCH_ABOVE = 4
-"""Mistakes since the last drawing, times the share of chunks that were audited, above which lies are searched for
-before another sample is drawn. With fewer a sample may well be clean. From simulations (docs/verification.md)."""
 
 
 class Auditor:

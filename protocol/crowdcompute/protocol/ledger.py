@@ -37,7 +37,6 @@ from .records import (
     Resumed,
     Reveal,
     Revoke,
-    Run,
     Savepoint,
     Signed,
     Verdict,

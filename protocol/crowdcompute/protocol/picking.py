@@ -46,7 +46,7 @@ def pick_open(
     start = rng.randrange(count)
     picked: list[int] = []
     looked = 0
-    # A character a chunk, the lowest first: what is not open is leapt over by `find`, which is most of a task in the end.
+    # A character a chunk, the lowest first: `find` leaps over what is not open, which is most of a task in the end.
     states = f"{ledger.taken_bits(shard, now):0{count}b}"[::-1]
     while looked < count and len(picked) < size:
         at = (start + looked) % count

@@ -22,6 +22,10 @@ CONFIDENCE_AFTER_CONVICTION = 0.99
 AUDIT_SHARE_MIN = 0.01
 """q_min: even a huge task audits one chunk in a hundred."""
 
+SEARCH_ABOVE = 4
+"""Mistakes since the last drawing, times the share of chunks that were audited, above which lies are searched for
+before another sample is drawn. With fewer a sample may well be clean. From simulations (docs/verification.md)."""
+
 
 @lru_cache(maxsize=4_096)
 def poisson_upper_limit(events: int, alpha: float) -> float:

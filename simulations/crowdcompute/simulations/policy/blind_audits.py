@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crowdcompute.protocol.auditing import SEARCH_ABOVE
 from crowdcompute.protocol.manifest import Policy
 from crowdcompute.protocol.policy import (
     CONFIDENCE,
     CONFIDENCE_AFTER_CONVICTION,
+    SEARCH_ABOVE,
     audit_share,
     audit_strength,
     poisson_upper_limit,
