@@ -339,9 +339,9 @@ MUTANTS = (
     Mutant("everybody starts with the first chunk", "picking", "start = rng.randrange(count)", "start = 0", PICKING),
     Mutant(
         "a closed chunk is computed again",
-        "picking",
-        'closed = int.from_bytes(ledger.settled_bitmap(shard), "little")',
-        "closed = 0",
+        "ledger",
+        'settled = int.from_bytes(self.settled_bitmap(shard), "little")',
+        "settled = 0",
         PICKING,
     ),
     Mutant(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import struct
 import time
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -521,7 +522,16 @@ def protocol_config(*, network: str, slots: int, work: bool = True, **others: An
 
 
 class _Entropy(SystemRandom):
-    """The operating system's generator, with `randbytes` served in one call."""
+    """The operating system's generator, with `randbytes` served in one call, and many `random` in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words: list[int] = []
+
+    def random(self) -> float:
+        if not self._words:
+            self._words = list(struct.unpack("512Q", secrets.token_bytes(512 * 8)))
+        return (self._words.pop() >> 11) * 2.0**-53
 
     def randbytes(self, n: int) -> bytes:
         return secrets.token_bytes(n)

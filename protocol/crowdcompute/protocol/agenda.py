@@ -28,7 +28,10 @@ class Agenda:
         """The certificate is signed."""
         self.review_at: float | None = None
         """When to look for what is overdue; None before the first time."""
-        self._stirred = True
+        self.is_stirred = True
+        """Whether something has changed since we last asked."""
+        self.turn_at: float | None = None
+        """When to ask for what is wanted; None while nothing has changed."""
         self._asking_from = -math.inf
 
     @property
@@ -42,7 +45,7 @@ class Agenda:
 
     def stir(self) -> None:
         """Something has changed: there may be something to ask for, or nothing any more."""
-        self._stirred = True
+        self.is_stirred = True
 
     def review_soon(self, now: float) -> None:
         """There may be something for a worker at once."""
@@ -54,9 +57,10 @@ class Agenda:
     def reviewed(self, now: float) -> None:
         self.review_at = now + REVIEW_S
 
-    def takes_turn(self, now: float) -> bool:
-        """Whether to ask now for what is wanted: once for all that has stirred since."""
-        if not self._stirred or now < self._asking_from:
+    def takes_turn(self, now: float, due_at: float) -> bool:
+        """Whether to ask now for what is wanted, which may wait until `due_at`: once for all that has stirred since."""
+        self.turn_at = max(self._asking_from, due_at)
+        if now < self.turn_at:
             return False
-        self._stirred = False
+        self.is_stirred, self.turn_at = False, None
         return True

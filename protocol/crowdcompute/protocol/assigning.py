@@ -20,7 +20,7 @@ from .identity import NONCE_BYTES
 from .records import COMMIT_CHUNKS_MAX, Assign, Run, chunks_of, runs_of, shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
     from random import Random
 
     from .identity import Signer
@@ -127,7 +127,7 @@ class Assignments:
         self,
         wanted: Mapping[int, int],
         candidates: Sequence[bytes],
-        excluded: Callable[[int], frozenset[bytes]],
+        excluded: Callable[[int], Set[bytes]],
         now: float,
     ) -> list[tuple[bytes, list[int]]]:
         """Draw workers for chunks that want so many more votes each; what nobody can take now stays wanted.
@@ -138,7 +138,7 @@ class Assignments:
         given: list[tuple[bytes, list[int]]] = []
         for copies in range(max(wanted.values(), default=0)):
             by_shard: dict[int, list[int]] = {}
-            barred: dict[int, frozenset[bytes]] = {}
+            barred: dict[int, Set[bytes]] = {}
             for chunk, count in sorted(wanted.items()):
                 if count > copies:
                     on_it = self._of_chunk.get(chunk)
@@ -152,7 +152,7 @@ class Assignments:
         self,
         wanted: Mapping[int, int],
         pace: Mapping[bytes, tuple[float, float]],
-        excluded: Callable[[int], frozenset[bytes]],
+        excluded: Callable[[int], Set[bytes]],
         now: float,
     ) -> list[tuple[bytes, list[int]]]:
         """The same for urgent chunks: each goes to who begins it soonest, whatever else that was asked for.
@@ -163,7 +163,7 @@ class Assignments:
         given: dict[tuple[bytes, int], list[int]] = {}
         for chunk, count in wanted.items():
             for _ in range(count):
-                barred = excluded(chunk).union(self.workers_on(chunk))
+                barred = excluded(chunk) | set(self.workers_on(chunk))
                 eligible = [worker for worker in free_at if worker not in barred]
                 if not eligible:
                     break
@@ -179,7 +179,7 @@ class Assignments:
         ]
 
     def _hand_out(
-        self, left: list[int], eligible: list[bytes], barred: Mapping[int, frozenset[bytes]], now: float
+        self, left: list[int], eligible: list[bytes], barred: Mapping[int, Set[bytes]], now: float
     ) -> list[tuple[bytes, list[int]]]:
         given: list[tuple[bytes, list[int]]] = []
         while left and eligible:

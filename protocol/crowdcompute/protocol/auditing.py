@@ -52,6 +52,7 @@ class Auditor:
     def __init__(self, policy: Policy, chunks: int, rng: Random) -> None:
         self._policy = policy
         self._chunks = chunks
+        self._share = audit_share(policy, chunks)
         self._rng = rng
         self._drawn: dict[int, int] = {}
         self._sample: dict[int, int] | None = None  # chunk -> worker audits it had when drawn
@@ -67,7 +68,7 @@ class Auditor:
         """
         if chunk in self._drawn:
             return 0
-        count = self._poisson(audit_share(self._policy, self._chunks))
+        count = self._poisson(self._share)
         if self._rng.random() < probation_share(self._policy, self._chunks, vetted):
             count += 1
         self._drawn[chunk] = count

@@ -15,7 +15,7 @@ from msgspec import Meta
 from . import merkle
 from .codec import Body, Bytes32, decode, encode
 from .errors import RemoteProtocolError
-from .events import Status
+from .events import STATUSES, Status
 from .records import COMMIT_CHUNKS_MAX, RECORD_BYTES_MAX, Commit, chunks_of, runs_of, shard_of
 from .tally import NO_RESULT
 
@@ -130,7 +130,7 @@ def open_batch(signer: Signer, seal_key: bytes, author: bytes, commit: Commit) -
         raise RemoteProtocolError("a commit seals another number of leaves than it names chunks")
     leaves = []
     for chunk, (status, inline, size, data, sealed) in zip(chunks, batch.leaves, strict=True):
-        leaf = Leaf(chunk, Status(status), inline, size, data, sealed)
+        leaf = Leaf(chunk, STATUSES[status], inline, size, data, sealed)
         if (len(data) != size) if inline else (len(data) != merkle.HASH_BYTES or leaf.status is Status.NO_RESULT):
             raise RemoteProtocolError("a leaf's data does not fit its size")
         if sealed and (inline or len(sealed) != merkle.HASH_BYTES):

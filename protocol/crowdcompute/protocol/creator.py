@@ -383,9 +383,11 @@ class CreatorRole:
                 self._settling.settle(chunk, now)
                 if self.referee.chunk(chunk).state is ChunkState.OPEN:
                     self._dispatch.deal(chunk, now)  # A commit names it, so nobody picks it.
-        if agenda.takes_turn(now):
-            self._dispatch.dispatch(now, auditing=self._state is TaskState.AUDITING, employing=reviewing)
-            self._finish(now)
+        if agenda.is_stirred:
+            auditing = self._state is TaskState.AUDITING
+            if agenda.takes_turn(now, now if auditing or reviewing else self._dispatch.due_at(now)):
+                self._dispatch.dispatch(now, auditing=auditing, employing=reviewing)
+                self._finish(now)
         checkpoint_at = self._certifying.checkpoint_at
         if checkpoint_at is not None and now >= checkpoint_at:
             self._certifying.checkpoint(now)
@@ -407,7 +409,8 @@ class CreatorRole:
         if self._agenda.is_closed:
             return None
         checkpoint_at = self._certifying.checkpoint_at if self.acts else None
-        return min((at for at in (checkpoint_at, self._agenda.review_at) if at is not None), default=None)
+        due = (checkpoint_at, self._agenda.review_at, self._agenda.turn_at if self.acts else None)
+        return min((at for at in due if at is not None), default=None)
 
     # ---- what a person asks
 

@@ -8,6 +8,7 @@ is rows of a worker's key and its millicredits, ascending by key; checkpoints ca
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -50,9 +51,10 @@ def share(reward: int, workers: int) -> int:
 def split(reward: int, confirmers: Iterable[Iterable[bytes]]) -> dict[bytes, int]:
     """Millicredits by worker, from whoever confirmed each of the accepted chunks."""
     amounts: dict[bytes, int] = {}
-    for workers in map(list, confirmers):
+    # Few workers do much of a shard, so that most chunks have the same ones.
+    for workers, chunks in Counter(map(tuple, confirmers)).items():
         for worker in workers:
-            amounts[worker] = min(MILLICREDITS_MAX, amounts.get(worker, 0) + share(reward, len(workers)))
+            amounts[worker] = min(MILLICREDITS_MAX, amounts.get(worker, 0) + chunks * share(reward, len(workers)))
     return {worker: amount for worker, amount in amounts.items() if amount}
 
 

@@ -11,15 +11,17 @@ behind, or lets run out, is urgent and goes first, to whoever can begin it soone
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from .assigning import Assignments
 from .picking import is_open, pick_endgame
+from .records import COMMIT_CHUNKS_MAX
 from .tally import ChunkState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Set
     from random import Random
 
     from .closing import Closing
@@ -38,6 +40,16 @@ SCAN_CHUNKS = 4_096
 
 DEALT_PER_WORKER = 16
 """Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml."""
+
+DEALT_S = 0.1
+"""Or as many as take it this long: the last thousands of chunks that take no time went out in hundreds of rounds."""
+
+GATHER_S = 0.1
+"""What is wanted while everybody is busy shares its assignments with what is wanted this much later: each costs a seal,
+a signature and a record, and its worker has something to do."""
+
+GATHERED_MIN = 8
+"""Who answers fewer chunks in that time is asked at once: assignments are few then."""
 
 HEDGED_AFTER = 1.5
 """Somebody else is asked for a chunk whose answer takes so many times as long as answers usually do: sooner hedges
@@ -109,13 +121,14 @@ class Dispatch:
         """Those of them that a suspected worker left behind."""
         self._hedged: dict[int, int] = {}
         """How many workers more than votes wanted are asked for a chunk, because others take long."""
-        self._let_go: dict[int, list[bytes]] = {}
+        self._let_go: dict[int, tuple[bytes, ...]] = {}
         """Workers that were asked for a chunk and let it go, as often as they did."""
         self._stalling: set[bytes] = set()
         """Workers that leased what they were asked for and did not finish it: asked for nothing until they commit."""
         self._dealt: dict[int, int] = {}
         """Chunks without a vote that somebody was asked for all the same, and how many votes of each we asked for."""
         self._scan_at = 0
+        self._asked_at = -math.inf
         self._lease_age_s = 0.0
 
     @property
@@ -237,6 +250,12 @@ class Dispatch:
         """Look for what was asked and not answered."""
         self._withdraw_overdue(now)
 
+    def due_at(self, now: float) -> float:
+        """When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent."""
+        if self._hungry and not self._first and all(map(self._is_busy, self._active(now))):
+            return self._asked_at + GATHER_S
+        return now
+
     def dispatch(self, now: float, *, auditing: bool, employing: bool) -> None:
         """Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest.
 
@@ -270,6 +289,7 @@ class Dispatch:
         for given, urgent in ((soonest, True), (others, False)):
             for worker, chunks in given:
                 self._ask(worker, self._home[worker], chunks, urgent)
+                self._asked_at = now
                 for chunk in chunks:
                     wanted[chunk] -= 1
                     if not wanted[chunk]:
@@ -315,9 +335,14 @@ class Dispatch:
             return self._dealt.get(chunk, 0)
         return tally.missing if tally.state is ChunkState.SEALED else 0
 
-    def _deal_out(self, idle: int, now: float) -> int:
-        """Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most."""
+    def _deal_out(self, idle: list[bytes], now: float) -> int:
+        """Have open chunks executed by `idle` workers that found too few to pick from; how many of them have some now.
+
+        None of them is to be busy for long while others have nothing.
+        """
         count, found = self._ledger.manifest.chunks, 0
+        portion = min((self._chunks_in(DEALT_S, worker) for worker in idle), default=0)
+        enough = len(idle) * max(DEALT_PER_WORKER, portion)
         # Nobody picks these: all votes are asked for at once, or the second would only begin when the first is there.
         votes = self._ledger.manifest.policy.replication
         for _ in range(min(count, SCAN_CHUNKS)):
@@ -326,9 +351,20 @@ class Dispatch:
                 self._dealt[chunk] = votes
                 self._hungry.setdefault(chunk, now)
                 found += 1
-                if found == idle * DEALT_PER_WORKER:
+                if found == enough:
                     break
-        return min(idle, found)
+        return min(len(idle), found)
+
+    def _chunks_in(self, seconds: float, worker: bytes) -> int:
+        """How many chunks a worker answers in so much time, as far as its last answer tells."""
+        last = self._answers.get(worker)
+        return 0 if last is None else min(COMMIT_CHUNKS_MAX, int(last.chunks * seconds / max(last.every_s, 1e-6)))
+
+    def _is_busy(self, worker: bytes) -> bool:
+        return not self._is_idle(worker) and self._chunks_in(GATHER_S, worker) >= GATHERED_MIN
+
+    def _is_idle(self, worker: bytes) -> bool:
+        return worker in self._idle and not self._assignments.backlog(worker)
 
     def _employ_idle(self, now: float) -> bool:
         """While workers are idle: deal out open chunks, then ask for copies of those others have been on for long.
@@ -336,15 +372,15 @@ class Dispatch:
         Whether more is wanted than before.
         """
         wanted = len(self._hungry)
-        idle = sum(worker in self._idle and not self._assignments.backlog(worker) for worker in self._active(now))
-        if not idle:
+        idlers = [worker for worker in self._active(now) if self._is_idle(worker)]
+        if not idlers:
             return False
         confirming = self._ledger.manifest.policy.replication > 1
         if confirming:
             # The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the
             # first voter commits, not after what that has still to do.
-            self._copy(idle, now, leased_for_s=0.0)
-        idle -= self._deal_out(idle, now)
+            self._copy(len(idlers), now, leased_for_s=0.0)
+        idle = len(idlers) - self._deal_out(idlers, now)
         # Where one vote is enough a copy is worth it for the slow only.
         usual_s = self._lease_age_s * (1 if confirming else 2)
         self._copy(idle, now, leased_for_s=max(self._config.endgame_after_s, usual_s))
@@ -392,18 +428,19 @@ class Dispatch:
                 # Who says that it is on a chunk, and never finishes, will not do so the next time.
                 if leased:
                     self._stalling.add(worker)
-                self._let_go.setdefault(chunk, []).extend([worker] * (LET_GO_MAX if leased else 1))
+                self._let_go[chunk] = (*self._let_go.get(chunk, ()), *[worker] * (LET_GO_MAX if leased else 1))
                 if self._votes_wanted(chunk):
                     self._first.add(chunk)
                     self.want(chunk, now)
 
-    def _unasked(self, chunk: int) -> frozenset[bytes]:
+    def _unasked(self, chunk: int) -> Set[bytes]:
         """Who is not asked for a chunk: who has voted on it, let it go too often, or could not confirm it."""
-        let_go = self._let_go.get(chunk, [])
+        voters = self._referee.voters(chunk).keys()
+        let_go, coming, strangers = self._let_go.get(chunk, ()), self._coming(chunk), self._referee.strangers(chunk)
+        if not let_go and not coming and not strangers:
+            return voters
         stallers = {worker for worker in let_go if let_go.count(worker) >= LET_GO_MAX}
-        return frozenset(self._referee.voters(chunk)).union(
-            stallers, self._coming(chunk), self._referee.strangers(chunk)
-        )
+        return stallers.union(voters, coming, strangers)
 
     def _starve(self, chunks: Iterable[int], now: float) -> None:
         for chunk in chunks:

@@ -358,9 +358,11 @@ class Ledger:
 
     def savepoints_on(self, chunk: int) -> list[Signed]:
         """How far those were with a chunk who say so, who may vote and are not void."""
+        if chunk not in self.savepoints:
+            return []
         return [
             signed
-            for worker, signed in sorted(self.savepoints.get(chunk, {}).items())
+            for worker, signed in sorted(self.savepoints[chunk].items())
             if self.is_admitted(worker) and self._savepoints_of[worker][chunk] > self.void_to(worker)
         ]
 

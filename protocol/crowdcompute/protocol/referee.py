@@ -149,26 +149,20 @@ class Referee:
         """The state of one chunk."""
         cached = self._cache.get(chunk)
         if cached is None:
-            cast = self._votes.get(chunk, {})
-            admitted = [vote for vote in cast.values() if vote.trusted or vote.worker in self._admitted]
-            drawn, asked = self._drawn(chunk), self._asked(chunk)
-            assigned = asked.union(self._assigned.get(chunk, ()))
-            counted = [
-                as_counted(
-                    vote._replace(drawn=vote.worker in drawn, assigned=vote.worker in assigned),
-                    assigned.union(drawn).__contains__,
-                )
-                for vote in admitted
-                if self.counts(vote)
-            ]
+            drawn, assigned = self._drawn(chunk), self._asked(chunk).union(self._assigned.get(chunk, ()))
+            chosen = assigned.union(drawn)
+            counted, tainted = [], False
+            for vote in self.voters(chunk).values():
+                if self.void and not tainted:
+                    tainted = any(self._taints(each) for each in self._all_of(chunk, vote))
+                if not self.counts(vote):
+                    continue
+                if vote.worker in chosen:
+                    vote = vote._replace(drawn=vote.worker in drawn, assigned=vote.worker in assigned)
+                counted.append(as_counted(vote, chosen.__contains__))
             # Of several that settle the chunk the last one does: the creator's.
             if len(self._trusted) > 1:
                 counted.sort(key=lambda vote: vote.worker == self._creator)
-            tainted = any(
-                self._is_void(each) and self._is_admitted(each)
-                for vote in admitted
-                for each in self._all_of(chunk, vote)
-            )
             cached = tally_chunk(
                 counted,
                 self._replication,
@@ -194,7 +188,8 @@ class Referee:
 
     def is_in_doubt(self, chunk: int) -> bool:
         """Whether a wrong vote on a settled chunk waits for its savepoints to be judged."""
-        return any(blamed(vote, self._truths.get) is None for vote in self._wrong(chunk))
+        # Mostly no vote of the whole task rests on anything.
+        return bool(self._rested_on) and any(blamed(vote, self._truths.get) is None for vote in self._wrong(chunk))
 
     def spoilt_by(self, chunk: int, worker: bytes) -> Rest | None:
         """The false savepoint by which a worker has spoilt a vote on a chunk; None where the wrong vote is its own."""
@@ -234,7 +229,9 @@ class Referee:
     def has_own_result(self, chunk: int) -> bool:
         """Whether it has a result from one of them. Having none, or giving the chunk up, shows nothing about others."""
         voters = self.voters(chunk)
-        return any(author in voters and voters[author].value for author in self._trusted)
+        return not self._trusted.isdisjoint(voters) and any(
+            author in voters and voters[author].value for author in self._trusted
+        )
 
     def is_disowned(self, chunk: int) -> bool:
         """Whether a vote on a chunk is void, be its author admitted or not."""
@@ -319,10 +316,16 @@ class Referee:
     def _is_admitted(self, vote: Vote) -> bool:
         if vote.trusted:
             return True
-        return vote.worker in self._admitted and all(rest.maker in self._admitted for rest in vote.rests)
+        if vote.worker not in self._admitted:
+            return False
+        return not vote.rests or all(rest.maker in self._admitted for rest in vote.rests)
+
+    def _taints(self, vote: Vote) -> bool:
+        """Whether a vote that would count is void."""
+        return self._is_void(vote) and self._is_admitted(vote)
 
     def _is_void(self, vote: Vote) -> bool:
-        return is_void(vote.worker, vote.seq, vote.rests, self.void)
+        return bool(self.void) and is_void(vote.worker, vote.seq, vote.rests, self.void)
 
     def _all_of(self, chunk: int, vote: Vote) -> Iterable[Vote]:
         """This vote, and all others by its author on the chunk."""

@@ -154,10 +154,11 @@ def tally_chunk(
         if value is None:
             return ChunkTally(ChunkState.DISPUTED, None, 0, (), 0)
         cast = [vote for votes in by_value.values() for vote in votes]
-        assigned = _asked(cast)
         weight = _weight(cast)
-        if weight >= needed:
-            return ChunkTally(ChunkState.AGREED, value, 0, (), min(weight - needed, assigned))
+        if weight > needed:
+            return ChunkTally(ChunkState.AGREED, value, 0, (), min(weight - needed, _asked(cast)))
+        if weight == needed:
+            return ChunkTally(ChunkState.AGREED, value, 0, (), 0)
         return ChunkTally(ChunkState.SEALED, None, needed - weight, (), 0)
     if no_results >= NO_RESULTS_TO_FAIL:
         return ChunkTally(ChunkState.FAILED, None, 0, (), 0)
@@ -190,6 +191,8 @@ def _tally_classes(
 
 def _weight(votes: Sequence[Vote]) -> int:
     """A lineage is one vote, and of those that workers chose themselves only one counts."""
+    if len(votes) == 1:
+        return 1
     apart = lineages(votes)
     chosen = sum(any(vote.assigned or vote.drawn for vote in lineage) for lineage in apart)
     return min(len(apart), chosen + 1)

@@ -519,7 +519,9 @@ class WorkerRole:
     def _next_assigned(self) -> list[int]:
         size = self._sizer.size()
         urgent = [chunk for chunk in self._assigned if chunk in self._urgent]
-        chunks = [chunk for chunk in urgent or self._assigned if chunk not in self._voted][:size]
+        chunks = [chunk for chunk in urgent or self._assigned if chunk not in self._voted]
+        # Of one shard, whose turn it is: each shard of a batch has a commit of its own.
+        chunks = [chunk for chunk in chunks if shard_of(chunk) == shard_of(chunks[0])][:size]
         for chunk in chunks:
             del self._assigned[chunk]
         return sorted(chunks)

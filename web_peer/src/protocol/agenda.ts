@@ -24,8 +24,11 @@ export class Agenda {
   isClosed = false;
   /** When to look for what is overdue. */
   reviewAt = -Infinity;
+  /** Whether something has changed since we last asked. */
+  isStirred = true;
+  /** When to ask for what is wanted; never while nothing has changed. */
+  turnAt = Infinity;
   private askingFrom = -Infinity;
-  private isStirred = true;
 
   /** Whether nothing follows from what the votes say. */
   get isAtRest(): boolean {
@@ -55,10 +58,12 @@ export class Agenda {
     this.reviewAt = now + REVIEW_S;
   }
 
-  /** Whether to ask now for what is wanted: once for all that has stirred since. */
-  takesTurn(now: number): boolean {
-    if (!this.isStirred || now < this.askingFrom) return false;
+  /** Whether to ask now for what is wanted, which may wait until `dueAt`: once for all that has stirred since. */
+  takesTurn(now: number, dueAt: number): boolean {
+    this.turnAt = Math.max(this.askingFrom, dueAt);
+    if (now < this.turnAt) return false;
     this.isStirred = false;
+    this.turnAt = Infinity;
     return true;
   }
 }

@@ -307,9 +307,12 @@ export class CreatorRole implements Custodial {
         if (this.referee.chunk(chunk).state === "open") this.dispatch.deal(chunk, now);
       }
     }
-    if (agenda.takesTurn(now)) {
-      this.dispatch.dispatch(now, this.phase === "auditing", isReviewing);
-      this.finish(now);
+    if (agenda.isStirred) {
+      const isAuditing = this.phase === "auditing";
+      if (agenda.takesTurn(now, isAuditing || isReviewing ? now : this.dispatch.dueAt(now))) {
+        this.dispatch.dispatch(now, isAuditing, isReviewing);
+        this.finish(now);
+      }
     }
     if (now >= this.certifying.checkpointAt) this.certifying.checkpoint(now);
   }
@@ -329,7 +332,7 @@ export class CreatorRole implements Custodial {
 
   wakeAt(): number | null {
     if (this.agenda.isClosed) return null;
-    const due = Math.min(this.certifying.checkpointAt, this.agenda.reviewAt);
+    const due = Math.min(this.certifying.checkpointAt, this.agenda.reviewAt, this.agenda.turnAt);
     return Number.isFinite(due) ? due : null;
   }
 

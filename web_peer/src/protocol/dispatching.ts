@@ -17,7 +17,7 @@ import type { ProtocolConfig } from "./config";
 import type { Executing } from "./executing";
 import type { Ledger } from "./ledger";
 import { isOpen, pickEndgame } from "./picking";
-import type { Commit, Lease } from "./records";
+import { COMMIT_CHUNKS_MAX, type Commit, type Lease } from "./records";
 import type { Referee } from "./referee";
 import type { Rng } from "./rng";
 
@@ -29,6 +29,18 @@ const SCAN_CHUNKS = 4_096;
 
 /** Open chunks dealt out at a time for each idle worker. A guess; simulations/scenarios/liars.toml. */
 const DEALT_PER_WORKER = 16;
+
+/** Or as many as take it this long: the last thousands of chunks that take no time went out in hundreds of rounds. */
+const DEALT_S = 0.1;
+
+/**
+ * What is wanted while everybody is busy shares its assignments with what is wanted this much later: each costs a seal, a
+ * signature and a record, and its worker has something to do.
+ */
+const GATHER_S = 0.1;
+
+/** Who answers fewer chunks in that time is asked at once: assignments are few then. */
+const GATHERED_MIN = 8;
 
 /**
  * Somebody else is asked for a chunk whose answer takes so many times as long as answers usually do: sooner hedges nearly
@@ -66,6 +78,7 @@ export class Dispatch {
   private hungry = new Map<number, number>();
   /** Those of them that a suspected worker left behind. */
   private readonly first = new Set<number>();
+  private askedAt = -Infinity;
   /** How many workers more than votes wanted are asked for a chunk, because others take long. */
   private readonly hedged = new Map<number, number>();
   /** Workers that were asked for a chunk and let it go, as often as they did. */
@@ -213,6 +226,13 @@ export class Dispatch {
     this.withdrawOverdue(now);
   }
 
+  /** When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent. */
+  dueAt(now: number): number {
+    const isGathered =
+      this.hungry.size > 0 && this.first.size === 0 && this.active(now).every((worker) => this.isBusy(worker));
+    return isGathered ? this.askedAt + GATHER_S : now;
+  }
+
   /**
    * Ask workers for what is wanted, as far as they have room: what suspected workers left, then the oldest.
    *
@@ -238,6 +258,7 @@ export class Dispatch {
     for (const given of [soonest, others]) {
       for (const { worker, chunks } of given) {
         this.ask(worker, this.home.get(worker)!, chunks, given === soonest);
+        this.askedAt = now;
         for (const chunk of chunks) {
           const left = wanted.get(chunk)! - 1;
           if (left > 0) {
@@ -301,10 +322,15 @@ export class Dispatch {
     }
   }
 
-  /** Have open chunks executed by workers that found too few to pick from; how many were found, `idle` at most. */
-  private dealOut(idle: number, now: number): number {
+  /**
+   * Have open chunks executed by `idle` workers that found too few to pick from; how many of them have some now.
+   *
+   * None of them is to be busy for long while others have nothing.
+   */
+  private dealOut(idle: readonly Hex[], now: number): number {
     const { chunks, policy } = this.ledger.manifest;
-    const enough = idle * DEALT_PER_WORKER;
+    const portion = Math.min(...idle.map((worker) => this.chunksIn(DEALT_S, worker)));
+    const enough = idle.length * Math.max(DEALT_PER_WORKER, portion);
     let found = 0;
     for (let looked = 0; looked < Math.min(chunks, SCAN_CHUNKS) && found < enough; looked++) {
       this.scanAt = (this.scanAt + 1) % chunks;
@@ -314,7 +340,22 @@ export class Dispatch {
       this.starve([this.scanAt], now);
       found++;
     }
-    return Math.min(idle, found);
+    return Math.min(idle.length, found);
+  }
+
+  /** How many chunks a worker answers in so much time, as far as its last answer tells. */
+  private chunksIn(seconds: number, worker: Hex): number {
+    const last = this.answers.get(worker);
+    if (last === undefined) return 0;
+    return Math.min(COMMIT_CHUNKS_MAX, Math.floor((last.chunks * seconds) / Math.max(last.everyS, 1e-6)));
+  }
+
+  private isBusy(worker: Hex): boolean {
+    return !this.isIdle(worker) && this.chunksIn(GATHER_S, worker) >= GATHERED_MIN;
+  }
+
+  private isIdle(worker: Hex): boolean {
+    return this.idle.has(worker) && this.assignments.backlog(worker) === 0;
   }
 
   /**
@@ -324,16 +365,13 @@ export class Dispatch {
    */
   private employIdle(now: number): boolean {
     const wanted = this.hungry.size;
-    let idle = 0;
-    for (const worker of this.active(now)) {
-      if (this.idle.has(worker) && this.assignments.backlog(worker) === 0) idle++;
-    }
-    if (idle === 0) return false;
+    const idlers = this.active(now).filter((worker) => this.isIdle(worker));
+    if (idlers.length === 0) return false;
     const isConfirming = this.ledger.manifest.policy.replication > 1;
     // The copy is the second vote and costs nothing; and a newcomer's first one is confirmed as soon as the first voter
     // commits, not after what that has still to do.
-    if (isConfirming) this.copy(idle, now, 0);
-    idle -= this.dealOut(idle, now);
+    if (isConfirming) this.copy(idlers.length, now, 0);
+    const idle = idlers.length - this.dealOut(idlers, now);
     // Where one vote is enough a copy is worth it for the slow only.
     const usualS = this.leaseAgeS * (isConfirming ? 1 : 2);
     this.copy(idle, now, Math.max(this.config.endgameAfterS, usualS));

@@ -522,6 +522,8 @@ export class WorkerRole implements Custodial {
     const urgent = [...this.assigned].filter((chunk) => this.urgent.has(chunk));
     for (const chunk of urgent.length > 0 ? urgent : [...this.assigned]) {
       if (chunks.length === size) break;
+      // Of one shard, whose turn it is: each shard of a batch has a commit of its own.
+      if (chunks.length > 0 && shardOf(chunk) !== shardOf(chunks[0]!)) continue;
       this.assigned.delete(chunk);
       if (!this.voted.has(chunk)) chunks.push(chunk);
     }

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
+from crowdcompute.protocol.events import STATUSES, ChunkInput, ChunkOutcome, Status
 from crowdcompute.protocol.gpu import CLASS_BYTES
 
 from .child import Child, WorkerLost, WorkerSilent
@@ -239,7 +239,7 @@ class Slot:
                     raise WorkerLost("worker misbehaved: it reported what was not asked for")
                 if len(seen) != len(asked.watched):
                     raise WorkerLost("worker misbehaved: it saw other savepoints than it was to watch")
-                outcomes.append(ChunkOutcome(chunk, Status(status), data, detail[:DETAIL_CHARACTERS], tuple(seen)))
+                outcomes.append(ChunkOutcome(chunk, STATUSES[status], data, detail[:DETAIL_CHARACTERS], tuple(seen)))
             done = report.done
         if next(expected, None) is not None:
             raise WorkerLost("worker misbehaved: it left chunks out")
