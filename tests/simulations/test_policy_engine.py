@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crowdcompute.simulations.policy.adversaries import NAMES, adversary
+from crowdcompute.simulations.policy.bounds import cost_of_honest_audits, share_at_constant_rate
 from crowdcompute.simulations.policy.schemes import SCHEMES
 from crowdcompute.simulations.policy.sizes import SIZES, Size
 
@@ -73,6 +74,19 @@ def test_strategic_liars_get_at_most_eps_wrong_on_average(size: str, name: str, 
     assert sum(result.wrong for result in results) / len(results) <= eps * chunks
     assert not any(result.honest_convicted or result.undecided for result in results)
     assert all(result.certified for result in results)
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "over_bound"), [("S2", "rate:0.03", 1.5), ("S2", "rate:0.01", 1.5), ("S3", "rate:0.1", 1.7)]
+)
+def test_liars_at_tuned_rates_cost_what_the_lower_bound_for_two_verdicts_explains(
+    size: str, name: str, over_bound: float
+) -> None:
+    each = SIZES[size].chunks // SIZES[size].workers
+    bound = cost_of_honest_audits(share_at_constant_rate(each, SIZES[size].eps, 0.2, verdicts=2), 0.2)
+    results = [ran(size, BULK, name, 0.2, seed) for seed in range(1, 5)]
+    cost = sum(result.executions for result in results) / len(results) / SIZES[size].chunks
+    assert cost <= over_bound * bound
 
 
 @pytest.mark.parametrize("name", ["colluding", "pair", "rate:0.1", "sleeper:10"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 
 from crowdcompute.simulations.__main__ import main
 from crowdcompute.simulations.policy.intervals import error_share, student, wilson
-from crowdcompute.simulations.policy.matrix import PLANS, cells, measure
+from crowdcompute.simulations.policy.matrix import PLANS, Plan, cells, measure
 from crowdcompute.simulations.policy.page import page
 from crowdcompute.simulations.policy.schemes import BASELINES, OURS
 from crowdcompute.simulations.policy.sizes import Size
@@ -77,6 +78,23 @@ def test_the_numbers_of_an_earlier_run_are_shown_again(tmp_path: Path, capsys: p
     numbers.write_text("{}")
     assert main(["report", *options]) == 2
     assert "holds no report" in capsys.readouterr().err
+
+
+def test_our_own_cells_are_run_again_beside_the_numbers_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = tmp_path / "numbers.json"
+    theirs = measure(SMALL, "colluding", 0.3, "2 of 3", 1)
+    ours = replace(measure(SMALL, "colluding", 0.3, "ours, 1 vote", 1), cost=9.0)
+    told = {"made": "then", "minutes": 1, "machine": "there", "rows": [theirs.as_json(), ours.as_json()]}
+    numbers.write_text(json.dumps(told))
+    plan = Plan(SMALL, ("colluding",), ("ours, 1 vote", "2 of 3"), 1)
+    monkeypatch.setattr("crowdcompute.simulations.policy.command.PLANS", (plan,))
+    assert main(["report", "--ours", "--json", str(numbers), "--html", str(tmp_path / "page.html")]) == 0
+    rows = {(row["scheme"], row["liars"]): row["cost"] for row in json.loads(numbers.read_text())["rows"]}
+    assert len(rows) == 1 + 6
+    assert rows["2 of 3", 0.3] == theirs.as_json()["cost"]
+    assert 1 < rows["ours, 1 vote", 0.3] < 9
 
 
 @pytest.mark.parametrize("command", ["report", "validate"])
