@@ -5,7 +5,7 @@ import screensCss from "./screens.css?url";
 import { Join } from "./screens/join";
 import { missingOf } from "./screens/missing";
 import { useStateInTab } from "./screens/page_state";
-import { connectionOf } from "./screens/reasons";
+import { connectionOf, isOn } from "./screens/reasons";
 import { followAddress, readJoin, type Route, useRoute } from "./screens/router";
 import type { ScreenProps, TaskScreenProps } from "./screens/screen";
 import { Icon, type IconName, Mark } from "./widgets/icons";
@@ -222,7 +222,7 @@ function Frame({ snapshot, here, children }: FrameProps) {
         {snapshot !== null && (
           <span class="pill" data-mode={snapshot.mode}>
             <span>
-              {snapshot.mode} · {connectionOf(snapshot)}
+              {isOn(snapshot) && snapshot.mode === "paused" ? "waiting" : snapshot.mode} · {connectionOf(snapshot)}
             </span>
           </span>
         )}

@@ -56,6 +56,8 @@ export interface TaskView {
   /** True once the manifest's Ed25519 signature has been checked on this device. */
   readonly signatureOk: boolean;
   readonly runtime: "wasm" | "js" | "gpu" | "net";
+  /** What a task that fetches may fetch: `net:` and an address each (protocol/spec/permissions.md). */
+  readonly permissions: readonly string[];
   readonly codeSha256: string;
   readonly codeBytes: number;
   /** Data that every worker fetches whole. */

@@ -275,7 +275,8 @@ export class Station {
 
   private isChosen(taskId: Hex): boolean {
     const runtime = this.runtime.peer.ledgers.get(taskId)?.manifest.runtime;
-    const isAllowed = runtime !== "js" || this.settings.allowJs;
+    // No page fetches: there is nothing to get ready for, whatever its person has said.
+    const isAllowed = runtime !== "net" && (runtime !== "js" || this.settings.allowJs);
     return isAllowed && !this.unchosen.has(taskId) && this.parts.consents.isGiven(taskId);
   }
 

@@ -63,6 +63,7 @@ export function manifestView(manifest: Manifest, taskId: Hex): Described {
     link: manifest.link,
     creator: peerIdOf(manifest.creator),
     runtime: manifest.runtime,
+    permissions: manifest.permissions,
     codeSha256: hex(manifest.code.sha256),
     codeBytes: manifest.code.size,
     inputBytes: manifest.inputs?.size ?? 0,

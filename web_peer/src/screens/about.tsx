@@ -7,7 +7,7 @@ export function About() {
         <h2>What this is</h2>
         <p>
           CrowdCompute cuts a large computation into small chunks and lets many devices share them. Your browser
-          connects directly to other people's devices; a small server only introduces them to each other. There is no
+          connects directly to other people's devices; a small server only introduces them to each other. You need no
           account.
         </p>
       </section>
@@ -16,7 +16,7 @@ export function About() {
         <ul>
           <li>It runs in a closed box: a frame without an origin, inside it a Worker, with no network at all.</li>
           <li>
-            It sees the numbers of its chunk and nothing else: no files, no camera, no cookies, no other tabs, no clock.
+            It sees the numbers or bytes of its chunk and nothing else: no files, no camera, no cookies, no other tabs, no clock.
           </li>
           <li>It is stopped when it takes more time or memory than it said it would.</li>
           <li>It was signed by its creator. This page checks the signature and the code's hash before it runs.</li>

@@ -25,50 +25,53 @@ export function Computing({ peer, snapshot }: ScreenProps) {
   useSpaceBar(toggle);
   const news = `${reasonOf(snapshot)} ${counted(snapshot.total.done, "chunk")} done here.`;
   return (
-    <div class="computing">
-      <section class="card control" aria-labelledby="state">
-        <h1 id="state" tabIndex={-1} class="state" data-mode={snapshot.mode}>
-          {isComputing && snapshot.mode === "paused" ? HEADLINES.waiting : HEADLINES[snapshot.mode]}
-        </h1>
-        <p class="reason">{reasonOf(snapshot)}</p>
-        {isComputing || canStart(snapshot) ? (
-          <button type="button" class="big" data-on={isComputing} onClick={toggle}>
-            <Icon name={isComputing ? "pause" : "play"} filled={!isComputing} />
-            {isComputing ? "Pause" : "Start"}
-          </button>
-        ) : (
-          <a class="button big" href="/tasks">
-            <Icon name="tasks" />
-            Choose a task
-          </a>
-        )}
-        <Refusal sentence={refusal} />
-        <p class="faint hint">or press the space bar</p>
-        {snapshot.mode === "running" && (
-          <Action look="quiet" act={() => peer.ask("finish", {})}>
-            Finish, then pause
-          </Action>
-        )}
-        <Power peer={peer} power={snapshot.settings.power} />
-      </section>
+    <>
+      {snapshot.signaling === "unreachable" && <ServerGone peer={peer} snapshot={snapshot} />}
+      <div class="computing">
+        <section class="card control" aria-labelledby="state">
+          <h1 id="state" tabIndex={-1} class="state" data-mode={snapshot.mode}>
+            {isComputing && snapshot.mode === "paused" ? HEADLINES.waiting : HEADLINES[snapshot.mode]}
+          </h1>
+          <p class="reason">{reasonOf(snapshot)}</p>
+          {isComputing || canStart(snapshot) ? (
+            <button type="button" class="big" data-on={isComputing} onClick={toggle}>
+              <Icon name={isComputing ? "pause" : "play"} filled={!isComputing} />
+              {isComputing ? "Pause" : "Start"}
+            </button>
+          ) : (
+            <a class="button big" href="/tasks">
+              <Icon name="tasks" />
+              Choose a task
+            </a>
+          )}
+          <Refusal sentence={refusal} />
+          <p class="faint hint">or press the space bar</p>
+          {snapshot.mode === "running" && (
+            <Action look="quiet" act={() => peer.ask("finish", {})}>
+              Finish, then pause
+            </Action>
+          )}
+          <Power peer={peer} power={snapshot.settings.power} />
+        </section>
 
-      <div class="pictures">
-        {shown.map((task) => (
-          <Work key={task.taskId} peer={peer} task={task} />
-        ))}
-        {shown.length === 0 && (
-          <section class="card">
-            <h2>No task chosen</h2>
-            <p>
-              <a href="/tasks">Choose a task</a> and its picture fills in here.
-            </p>
-          </section>
-        )}
+        <div class="pictures">
+          {shown.map((task) => (
+            <Work key={task.taskId} peer={peer} task={task} />
+          ))}
+          {shown.length === 0 && (
+            <section class="card">
+              <h2>No task chosen</h2>
+              <p>
+                <a href="/tasks">Choose a task</a> and its picture fills in here.
+              </p>
+            </section>
+          )}
+        </div>
+
+        <Numbers snapshot={snapshot} />
+        <Live text={news} />
       </div>
-
-      <Numbers snapshot={snapshot} />
-      <Live text={news} />
-    </div>
+    </>
   );
 }
 
@@ -106,6 +109,24 @@ function Work({ peer, task }: { peer: Console; task: TaskView }) {
   );
 }
 
+/** Work goes on without the server, so this only explains what may look odd: nobody new comes. */
+function ServerGone({ peer, snapshot }: ScreenProps) {
+  return (
+    <div role="status" class="missing row">
+      <span>
+        The server that introduces peers does not answer
+        {snapshot.signalingDetail !== "" && ` (${snapshot.signalingDetail})`}.{" "}
+        {snapshot.peers.some(({ state }) => state === "open")
+          ? "Work goes on with the peers connected; who is new has to wait."
+          : "No peer is connected either: work done now is handed on when one is."}
+      </span>
+      <Action look="quiet" act={() => peer.ask("retrySignaling", {})}>
+        Try now
+      </Action>
+    </div>
+  );
+}
+
 function Numbers({ snapshot }: { snapshot: Snapshot }) {
   const { total } = snapshot;
   const today = snapshot.lastDay.reduce((sum, hour) => sum + hour, 0);
@@ -113,12 +134,12 @@ function Numbers({ snapshot }: { snapshot: Snapshot }) {
     <section class="card numbers" aria-labelledby="numbers">
       <h2 id="numbers">This device</h2>
       <dl class="stats">
-        <Stat name="done" value={count(total.done)} />
+        <Stat name="chunks done" value={count(total.done)} />
         <Stat name="confirmed" value={count(total.confirmed)} />
         <Stat name="outvoted" value={count(total.outvoted)} isBad={total.outvoted > 0} />
         <Stat name="computing time" value={duration(total.computeSeconds)} />
         <Stat name="connections" value={connectionOf(snapshot)} />
-        <Stat name="last 24 hours" value={count(today)} />
+        <Stat name="chunks in 24 hours" value={count(today)} />
       </dl>
       <Sparkline hours={snapshot.lastDay} />
       <p class="faint row">

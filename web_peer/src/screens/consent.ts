@@ -57,6 +57,7 @@ export function limitsOf(task: TaskView): readonly string[] {
     `${counted(task.chunks, "chunk")} (pieces of work), shared among everybody who helps`,
     `each at most ${duration(task.chunkSeconds)}, ${bytes(task.memoryBytes)} of memory, ${bytes(task.outputBytes)} sent back`,
     `${bytes(task.codeBytes)} of ${languageOf(task)}, SHA-256 ${short(task.codeSha256)}`,
+    ...task.permissions.map((permission) => `fetches ${permission.slice(4)}`),
   ];
 }
 

@@ -73,13 +73,15 @@ function Card({ peer, task }: ScreenProps & { task: TaskView }) {
           ],
         ]}
       />
-      <p class="promise">
-        <Icon name="shield" />
-        <span>
-          <b>No access to your files or network.</b> It runs in a closed box in this tab. Pause stops it, and so does
-          closing the tab.
-        </span>
-      </p>
+      {refusal === null && (
+        <p class="promise">
+          <Icon name="shield" />
+          <span>
+            <b>No access to your files or network.</b> It runs in a closed box in this tab. Pause stops it, and so does
+            closing the tab.
+          </span>
+        </p>
+      )}
       {task.consent.state === "expired" && (
         <p>You agreed to this task before. That was more than 30 days ago, so you are asked again.</p>
       )}
@@ -100,10 +102,12 @@ function Card({ peer, task }: ScreenProps & { task: TaskView }) {
           </a>
         </>
       )}
-      <p class="faint">
-        Start means yes to this task on this device for 30 days; a new version asks again. Computing takes electricity:
-        half of the processor's time, unless you change it.
-      </p>
+      {refusal === null && (
+        <p class="faint">
+          Start means yes to this task on this device for 30 days; a new version asks again. Computing takes
+          electricity: half of the processor's time, unless you change it.
+        </p>
+      )}
     </section>
   );
 }

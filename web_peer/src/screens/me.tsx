@@ -44,7 +44,7 @@ export function Me({ peer, snapshot }: ScreenProps) {
                 <a href={`/tasks/${taskId}`}>{name}</a>
                 <span>
                   {count(mine.done)} done, {count(mine.confirmed)} confirmed, {count(mine.outvoted)} outvoted,{" "}
-                  {duration(mine.computeSeconds)}
+                  {duration(mine.computeSeconds)} of computing
                 </span>
                 <Earned credit={earned.find((credit) => credit.taskId === taskId)} />
               </li>

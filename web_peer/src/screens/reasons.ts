@@ -10,7 +10,7 @@ const REASONS: Record<PauseReason, string> = {
   "no task chosen": "No task is chosen. Pick one under Tasks.",
   "fetching a part of the page": "Fetching a part of this page. If that takes long, load the page again.",
   "no peers yet": "Looking for other computers in this network.",
-  "nothing left to compute": "Nothing left to compute: others are on the last chunks, or the task is done.",
+  "nothing left to compute": "Nothing to compute just now: others are on the last chunks, or the task is done.",
   "on battery": "Waiting while this device runs on battery. You can change that in Settings.",
   "data saver is on": "Waiting because your browser is asked to save data. You can change that in Settings.",
   "the device is hot": "Waiting for this device to cool down.",

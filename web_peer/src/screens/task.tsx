@@ -104,6 +104,9 @@ function proofOf(task: TaskView): readonly (readonly [string, preact.ComponentCh
       "Creator verified",
       task.verified === null ? "by nobody whom this network's link names" : `as ${task.verified.name}, by ${task.verified.by}`,
     ],
+    ...(task.permissions.length === 0
+      ? []
+      : [["Fetches", task.permissions.map((permission) => <div key={permission}>{permission.slice(4)}</div>)] as const]),
     ["Code", `${languageOf(task)}, ${bytes(task.codeBytes)}`],
     ["Code SHA-256", key(task.codeSha256)],
     ["Signed", date(task.createdS)],

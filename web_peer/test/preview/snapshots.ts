@@ -27,6 +27,7 @@ const TASK: TaskView = {
   outputBytes: 8_192,
   chunkSeconds: 20,
   inputBytes: 0,
+  permissions: [],
   exceeds: null,
   chunks: 256,
   accepted: 118,

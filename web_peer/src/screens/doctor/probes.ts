@@ -195,11 +195,11 @@ async function sandbox(peer: Console, runtime: Draft["runtime"], source: Uint8Ar
 }
 
 async function gpu(): Promise<Finding> {
-  if (!("gpu" in navigator)) return note("This browser shows none to web pages. No task needs one today.");
+  if (!("gpu" in navigator)) return note("This browser shows none to web pages: tasks made for one run on the processor.");
   const { gpu: graphics } = navigator as { gpu: { requestAdapter(): Promise<object | null> } };
   return note(
     (await graphics.requestAdapter()) === null
-      ? "WebGPU is there, but it finds no graphics processor. No task needs one today."
+      ? "WebGPU is there, but it finds no graphics processor: tasks made for one run on the processor."
       : "Available through WebGPU. No task uses it today.",
   );
 }
