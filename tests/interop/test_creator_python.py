@@ -202,11 +202,71 @@ def test_futures_settle_by_the_votes_of_volunteers(network: Network, squares: Pa
         with pytest.raises(ChunkFailed) as failed:
             unlucky.result(60)
     assert str(failed.value.arguments) == "(13, {'times': 1})"
-    assert failed.value.reproduce == f"cc-task run --local --chunk 0 {executor.jobs[1].id}"
-    certificate = executor.jobs[0].certificate
+    (stream,) = executor.jobs
+    assert failed.value.reproduce == f"cc-task run --local --chunk 12 {stream.id}"
+    certificate = stream.certificate
     assert certificate is not None
-    assert (certificate.accepted, certificate.failed) == (12, 0)
-    assert certificate.executions >= 24, "two votes for each"
+    assert (certificate.chunks, certificate.accepted, certificate.failed) == (13, 13, 0)
+    assert certificate.executions >= 26, "two votes for each"
+    assert [result.status for result in stream.results(ordered=True)] == ["ok"] * 12 + ["task error"]
+
+
+def test_a_stream_is_shown_audited_and_computed_again_as_any_task(
+    place: Place, join: str, creator: Path, squares: Path, tmp_path: Path
+) -> None:
+    place.nodes(join, "a", "b")
+    kernel = Kernel(squares)
+    with Network(join, hosts=("127.0.0.1",)) as network, Executor(network) as executor:
+        assert executor.submit(kernel, 5, {"times": 1}).result(60)["n"] == 5
+        (stream,) = executor.jobs
+        assert stream.is_open
+        assert not stream.done
+        # Nobody calls for a while: what was fed is certified, and the next call opens another stream.
+        statement = stream.wait(60)
+        assert statement is not None
+        assert (statement.chunks, stream.progress().chunks) == (1, 1)
+        assert executor.submit(kernel, 6, {"times": 1}).result(60)["n"] == 6
+        assert len(executor.jobs) == 2
+    assert executor.jobs[1].done
+    again = place.cc_task("run", "--local", "--chunk", "0", stream.id, "-o", tmp_path / "again", home="creator")
+    assert again.code == 0, again.err
+    results = place.cc_task("results", stream.id, "-o", tmp_path / "out", home="creator")
+    assert results.code == 0, results.err
+    assert (tmp_path / "out" / "000000.bin").read_bytes() == (tmp_path / "again" / "000000.bin").read_bytes()
+    audited = place.cc_task("audit", tmp_path / "out", "--results", tmp_path / "out", "--json", home="stranger")
+    assert audited.code == 0, audited.err
+    assert audited.document["statement"] == statement.statement
+
+
+DYING = """
+import os, sys
+from crowdcompute.creator import Executor, Kernel, Network
+with Network(sys.argv[1], hosts=("127.0.0.1",)) as network:
+    executor, kernel = Executor(network), Kernel(sys.argv[2])
+    for future in [executor.submit(kernel, number, {"times": 1}) for number in range(3)]:
+        future.result(60)
+    (stream,) = executor.jobs
+    print(stream.id, flush=True)
+    os._exit(9)
+"""
+
+
+def test_a_stream_whose_program_died_is_closed_on_what_was_fed(
+    place: Place, join: str, creator: Path, squares: Path
+) -> None:
+    place.nodes(join, "a", "b")
+    script = subprocess.run(
+        [sys.executable, "-c", DYING, join, squares], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert script.returncode == 9, script.stderr
+    stream = script.stdout.strip()
+    (listed,) = place.cc_task("list", "--json").document["tasks"]
+    # Volunteers have what it had not yet written down of their votes.
+    assert (listed["task"], listed["state"], listed["chunks"]) == (stream, "running", 3)
+    watched = place.cc_task("watch", stream, "--json", "--host", "127.0.0.1")
+    assert watched.code == 0, watched.err
+    certificate = watched.document["certificate"]
+    assert (certificate["chunks"], certificate["accepted"]) == (3, 3)
 
 
 def test_a_job_tells_results_progress_and_its_certificate(network: Network, place: Place, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.events import (
+    CallsFed,
     CancelJob,
     Channel,
     ChunkInput,
@@ -31,6 +32,7 @@ from crowdcompute.protocol.events import (
     CloseLink,
     DialPeer,
     Execute,
+    FrameReceived,
     Notable,
     Notice,
     SaveRecords,
@@ -42,9 +44,10 @@ from crowdcompute.protocol.events import (
     TaskPublished,
     TasksChosen,
 )
+from crowdcompute.protocol.frames import Publish, encode_frame
 from crowdcompute.protocol.ledger import Ledger
-from crowdcompute.protocol.manifest import Blocks, Limits, open_manifest, sign_manifest, with_task_key
-from crowdcompute.protocol.records import SHARD_CHUNKS, Signed, parse
+from crowdcompute.protocol.manifest import Blocks, Limits, Stream, open_manifest, sign_manifest, with_task_key
+from crowdcompute.protocol.records import SHARD_CHUNKS, Feed, Signed, parse, sign
 from crowdcompute.protocol.results import ChunkResult, Progress
 from crowdcompute.protocol.tally import ChunkState, ChunkTally
 from crowdcompute.simulations import faults
@@ -464,6 +467,42 @@ def test_a_task_of_several_shards_is_completed(in_typescript: set[int], typescri
     world = mixed(typescript, in_typescript, peers=4, chunks=SHARD_CHUNKS + 100, chunk_s=0.01)
     run(world)
     assert world.role.progress().accepted == SHARD_CHUNKS + 100
+
+
+@pytest.mark.parametrize("in_typescript", [{1, 2}, {2}], ids=["TypeScript workers", "workers of both kinds"])
+def test_a_stream_is_computed_certified_and_left_when_its_creator_plays_double(
+    in_typescript: set[int], typescript: Peers
+) -> None:
+    world = mixed(typescript, in_typescript, peers=2)
+    run(world)
+    signer = world.creator.signer
+    roles = []
+    for number in range(2):
+        manifest = msgspec.structs.replace(
+            world.manifest, name=f"stream {number}", chunks=100, split=Stream(), inputs=None
+        )
+        signed = sign_manifest(signer, with_task_key(signer, manifest))
+        world.tell(world.creator, TaskPublished(signed))
+        roles.append(world.creator.peer.creators[signed.record_id])
+    ended, doubled = roles
+    for count in (1, 3, 8):
+        for role in roles:
+            world.tell(world.creator, CallsFed(role.ledger.task, (bytes(8),) * count))
+        world.step_until(world.now + 12.0)
+        assert ended.progress().accepted == doubled.progress().accepted == ended.ledger.chunks
+    world.tell(world.creator, CallsFed(ended.ledger.task, (), ends=True))
+    double = sign(signer, Feed(doubled.ledger.task, 2, (b"another",), ends=False))
+    frame = encode_frame(Publish(doubled.ledger.task, (double,)))
+    world.tell(world.nodes[1], FrameReceived(signer.peer_id, frame))
+    world.step_until(world.now + 20.0)
+    assert ended.state is TaskState.CLOSED
+    certificate = ended.ledger.certificate
+    assert certificate is not None
+    assert (certificate.chunks, certificate.accepted) == (12, 12)
+    for node in world.nodes:
+        assert node.peer.ledgers[doubled.ledger.task].is_forked
+        held = node.peer.ledgers[ended.ledger.task]
+        assert held.certificate == certificate
 
 
 def test_workers_in_typescript_are_invited_and_join_before_they_vote(typescript: Peers) -> None:

@@ -45,7 +45,8 @@ class Mutant:
 TALLY, REFEREE, POLICY = "test_tally.py", "test_referee.py", "test_policy.py"
 AUDITING, CLOSING, PICKING, ASSIGNING = "test_auditing.py", "test_closing.py", "test_picking.py", "test_assigning.py"
 RECOUNT, BATCH, LEDGER, MERKLE = "test_recount.py", "test_batch.py", "test_ledger.py", "test_merkle.py"
-STEWARDS, NAMED = "test_stewards.py", "test_named.py"
+STEWARDS, NAMED, FEEDING = "test_stewards.py", "test_named.py", "test_feeding.py"
+EVIDENCE = "test_evidence_vectors.py -k vectors"
 
 MUTANTS = (
     Mutant(
@@ -304,8 +305,8 @@ MUTANTS = (
     Mutant(
         "the fresh sample begins with the first chunks",
         "auditing",
-        "self._unsampled = self._rng.sample(range(self._chunks), self._chunks)\n        self",
-        "self._unsampled = list(range(self._chunks))\n        self",
+        "self._unsampled = self._rng.sample(range(self.chunks), self.chunks)\n        self",
+        "self._unsampled = list(range(self.chunks))\n        self",
         AUDITING,
     ),
     Mutant(
@@ -400,6 +401,48 @@ MUTANTS = (
         "if self._seqs.setdefault((author, commit.seq), commit_id) != commit_id:",
         "if False:",
         LEDGER,
+    ),
+    Mutant(
+        "two inputs of one chunk are no fork",
+        "feeding",
+        "elif known != data:\n                self.is_forked = True",
+        "elif known != data:\n                self.inputs[chunk] = data",
+        f"{FEEDING} -k no_order",
+    ),
+    Mutant(
+        "a stream may go on after its end",
+        "feeding",
+        "self.is_forked |= self.end is not None and self._last >= self.end",
+        "pass",
+        f"{FEEDING} -k no_order",
+    ),
+    Mutant(
+        "whom a forked creator convicted before is void",
+        "ledger",
+        "if self.fed.is_forked and not was_forked:",
+        "if False:",
+        f"{FEEDING} -k convicts_nobody",
+    ),
+    Mutant(
+        "whom a forked creator convicts after is void",
+        "ledger",
+        "if not self.is_forked:\n            self._void_to[worker]",
+        "if True:\n            self._void_to[worker]",
+        f"{FEEDING} -k convicts_nobody",
+    ),
+    Mutant(
+        "what was fed twice is certified",
+        "recount",
+        "if self.ledger.is_forked:",
+        "if False:",
+        EVIDENCE,
+    ),
+    Mutant(
+        "what was fed and is not shown is not missed",
+        "recount",
+        "if not self.ledger.is_whole:",
+        "if False:",
+        EVIDENCE,
     ),
     Mutant(
         "anybody admits",

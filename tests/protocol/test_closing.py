@@ -9,8 +9,11 @@ import pytest
 
 from crowdcompute.protocol.batch import Leaf
 from crowdcompute.protocol.closing import Certify, Closing, Confirm, ExecuteOurselves
+from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.events import Status
+from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Manifest, Policy, Range
+from crowdcompute.protocol.records import Signed
 from crowdcompute.protocol.referee import Referee
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ class Job:
     def __init__(self, manifest: Manifest) -> None:
         self.creator = manifest.creator
         self.referee = Referee(self.creator, manifest.policy.replication)
-        self.closing = Closing(manifest, self.referee, set(), Random(1))
+        ledger = Ledger(Signed("manifest", self.creator, encode(manifest), bytes(64)), manifest)
+        self.closing = Closing(ledger, self.referee, set(), Random(1))
         for worker in WORKERS:
             self.referee.admit(worker)
         self.vote(b"alice", range(CHUNKS))

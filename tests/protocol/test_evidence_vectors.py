@@ -23,7 +23,7 @@ from crowdcompute.protocol.gpu import Golden, Package
 from crowdcompute.protocol.gpu.compare import Tolerance, Within
 from crowdcompute.protocol.gpu.package import Output
 from crowdcompute.protocol.identity import Identity, verify
-from crowdcompute.protocol.manifest import Policy, Range, open_manifest, sign_manifest
+from crowdcompute.protocol.manifest import Policy, Range, Stream, open_manifest, sign_manifest
 from crowdcompute.protocol.opening import AssignOpening, CommitOpening, ComparedOpening, Shown, read_shown, write_shown
 from crowdcompute.protocol.policy import error_bound
 from crowdcompute.protocol.records import (
@@ -33,6 +33,7 @@ from crowdcompute.protocol.records import (
     CertificateBody,
     Checkpoint,
     Delegate,
+    Feed,
     Join,
     Record,
     Revoke,
@@ -349,6 +350,44 @@ def without(job: Job, *left_out: int) -> list[Shown]:
     return [entry for at, entry in enumerate(job.shown) if at not in left_out]
 
 
+@pytest.fixture(scope="module")
+def streamed(creator: Identity, make_manifest: Callable[..., Manifest]) -> Job:
+    """Five chunks of eight that might have been were fed; Bob computed something else, and has a strike for it."""
+    policy = Policy(replication=1, eps=0.5, liars=0.2, pow_bits=0)
+    job = Job(creator, make_manifest(chunks=8, split=Stream(), policy=policy))
+    job.say(creator, Feed(job.task, 0, (b"one", b"two", b"three"), ends=False))
+    job.vote(ALICE, rights(0, 1, 2), seq=20)
+    job.say(creator, Feed(job.task, 3, (b"four",), ends=False))
+    job.vote(BOB, {3: b"a lie"}, seq=30)
+    job.vote(creator, rights(0, 1, 2, 3), seq=50)
+    job.say(creator, Verdict(job.task, BOB.public_key, "wrong", 3, bytes(32), 30))
+    job.say(creator, Feed(job.task, 4, (b"five",), ends=True))
+    job.vote(creator, rights(4), seq=51)
+    job.close(
+        {0: (ALICE,), 1: (ALICE,), 2: (ALICE,), 3: (), 4: ()},
+        lambda root: CertificateBody(job.task, CHUNKS, CHUNKS, 0, root, 9, 0, 3, 0, 1, 0.5, 0.0, 0.99),
+    )
+    return job
+
+
+def broken_streams(streamed: Job) -> dict[str, list[Shown]]:
+    """Copies of a stream in which its creator plays double, or does not show all."""
+    feeds = [index(streamed, "feed", number) for number in range(3)]
+    double = Shown(sign(streamed.creator, Feed(streamed.task, 3, (b"what Bob was given",), ends=False)), b"")
+    said = index(streamed, "checkpoint")
+    return {
+        "two inputs of the chunk for which somebody was convicted": [
+            *streamed.shown[:said],
+            double,
+            *streamed.shown[said:],
+        ],
+        "a stream without its end": without(streamed, feeds[2]),
+        "a stream with a gap": without(streamed, feeds[1]),
+        "a stream that ends twice": replaced(streamed, feeds[1], ends=True),
+        "a stream of more chunks than were fed": replaced(streamed, len(streamed.shown) - 1, chunks=6),
+    }
+
+
 def broken_stewards(entrusted: Job, taken_back: Job) -> dict[str, list[Shown]]:
     """Copies in which one thing about a steward is not as it should be."""
     delegated, said = index(entrusted, "delegate"), index(entrusted, "checkpoint")
@@ -493,6 +532,7 @@ def test_the_vectors_hold(
     classed: Job,
     entrusted: Job,
     taken_back: Job,
+    streamed: Job,
     expect_vectors: ExpectVectors,
 ) -> None:
     """A file is its entries by number, of which the first list has all."""
@@ -508,6 +548,7 @@ def test_the_vectors_hold(
         "classed": classed,
         "entrusted to a steward": entrusted,
         "taken back from a steward": taken_back,
+        "a stream": streamed,
     }
     for name, shown in ((name, job.shown) for name, job in jobs.items()):
         counted = recount(read_shown(b"".join(write_shown(shown))), verify)
@@ -530,7 +571,9 @@ def test_the_vectors_hold(
             }
         )
     for name, shown in (
-        broken(honest, lied_to, given_up, measured, mismeasured) | broken_stewards(entrusted, taken_back)
+        broken(honest, lied_to, given_up, measured, mismeasured)
+        | broken_stewards(entrusted, taken_back)
+        | broken_streams(streamed)
     ).items():
         with pytest.raises((DoesNotHold, RemoteProtocolError)) as error:
             recount(read_shown(b"".join(write_shown(shown))), verify)

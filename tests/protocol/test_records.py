@@ -26,6 +26,7 @@ from crowdcompute.protocol.records import (
     Checkpoint,
     Commit,
     Delegate,
+    Feed,
     Join,
     Lease,
     Record,
@@ -109,6 +110,8 @@ RECORDS: dict[str, tuple[bytes, Record]] = {
         CREATOR_SEED,
         Delegate(TASK, WORKER.public_key, 1_800_172_800, trusted=True, sealed=bytes(range(60))),
     ),
+    "a feed": (CREATOR_SEED, Feed(TASK, 7, (b"one", b"", bytes(1_024)), ends=False)),
+    "a feed that ends a stream": (CREATOR_SEED, Feed(TASK, 10, (), ends=True)),
     "a revocation": (CREATOR_SEED, Revoke(TASK, WORKER.public_key)),
     "a certificate": (
         CREATOR_SEED,
@@ -153,7 +156,9 @@ def test_a_record_is_named_by_what_is_signed_and_by_whom_but_not_by_the_signatur
     assert msgspec.structs.replace(signed, signature=bytes(64)).record_id == signed.record_id
 
 
-@given(st.binary(max_size=300), st.sampled_from(["join", "lease", "commit", "verdict", "checkpoint", "manifest"]))
+@given(
+    st.binary(max_size=300), st.sampled_from(["join", "lease", "commit", "verdict", "checkpoint", "feed", "manifest"])
+)
 def test_any_body_is_a_record_or_refused(body: bytes, kind: Any) -> None:
     signed = Signed(kind, WORKER.public_key, body, bytes(64))
     try:
@@ -216,6 +221,11 @@ REFUSED_BODIES: dict[str, tuple[str, bytes]] = {
     "a delegation that may be trusted": ("delegate", encode((TASK, WORKER.public_key, 9, 1, bytes(60)))),
     "a delegation until half a second": ("delegate", encode((TASK, WORKER.public_key, 9.5, True, bytes(60)))),
     "a revocation of nobody": ("revoke", encode((TASK,))),
+    "a feed of nothing": ("feed", encode((TASK, 3, (), False))),
+    "a feed of 1,025 bytes": ("feed", encode((TASK, 3, (bytes(1_025),), False))),
+    "a feed of 1,025 calls": ("feed", encode((TASK, 3, (b"",) * 1_025, False))),
+    "a feed of text": ("feed", encode((TASK, 3, ("one",), False))),
+    "a feed that may end": ("feed", encode((TASK, 3, (b"",), 1))),
     "a field too few": ("join", encode((TASK, WORKER.seal_key))),
     "a field too many": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 1, 1))),
     "trailing bytes": ("join", encode((TASK, WORKER.seal_key, bytes(32), 0, bytes(32), 1)) + b"\0"),

@@ -18,6 +18,7 @@ import { cases as records } from "./vectors/records";
 import { cases as split } from "./vectors/split";
 import { cases as evidence } from "./vectors/evidence";
 import { cases as stewards } from "./vectors/stewards";
+import { cases as feeding } from "./vectors/feeding";
 import { cases as credit } from "./vectors/credit";
 import { cases as tally } from "./vectors/tally";
 
@@ -40,6 +41,7 @@ const FILES = {
   credit,
   evidence,
   stewards,
+  feeding,
 };
 
 for (const [file, cases] of Object.entries(FILES)) {

@@ -299,7 +299,7 @@ def _words(counted: Recount, files: int | None, sources: Sources | None) -> list
     earners = count_of(len(counted.credit), "worker")
     compared = "not compared: --results FOLDER does" if files is None else f"{files:,} files, each the certified one"
     return [
-        ("task", f"{manifest.name}, {manifest.chunks:,} chunks, {counted.signed.record_id.hex()}"),
+        ("task", f"{manifest.name}, {body.chunks:,} chunks, {counted.signed.record_id.hex()}"),
         ("creator", f"{peer_id_of(manifest.creator)}  has signed the task and the certificate"),
         ("records", f"{sum(counted.records.values()):,} by {counted.peers:,} peers, every signature right"),
         ("votes", f"{body.executions:,}, each the one its author signed while it was sealed"),

@@ -224,7 +224,7 @@ def _tell(role: CreatorRole, peers: Peers, show: _Lines) -> None:
 
 def _votes_for_results(role: CreatorRole, peer_id: PeerId) -> int:
     """How many accepted results a peer has voted for."""
-    chunks = range(role.ledger.manifest.chunks)
+    chunks = range(role.ledger.chunks)
     return sum(any(peer_id_of(worker) == peer_id for worker in role.result(chunk).agreed) for chunk in chunks)
 
 

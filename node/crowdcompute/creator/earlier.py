@@ -71,7 +71,7 @@ def of_role(role: CreatorRole) -> Earlier:
     Raises:
         CommandError: A chunk of it has no result.
     """
-    results = [role.result(chunk) for chunk in range(role.ledger.manifest.chunks)]
+    results = [role.result(chunk) for chunk in range(role.ledger.chunks)]
     refs = [
         ResultRef(result.digest or b"", result.size, _volunteers(result.agreed, role.ledger.manifest.creator))
         for result in results

@@ -14,11 +14,11 @@ import threading
 import time
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from .calls import Call, Streams
 from .dask_graph import calls_of
-from .jobs import ChunkFailed, JobLeft
+from .jobs import JobLeft
 from .kernel import Kernel, NotPortable, kernel_of
 
 if TYPE_CHECKING:
@@ -57,13 +57,6 @@ class here(Generic[P, T]):
         return self.function(*arguments, **named)
 
 
-@dataclass(slots=True)
-class _Call:
-    arguments: tuple[Any, ...]
-    data: bytes
-    future: Future[Any]
-
-
 class Executor(StandardExecutor):
     """Calls of kernels, computed by volunteers and verified by votes."""
 
@@ -86,7 +79,8 @@ class Executor(StandardExecutor):
         self._place = place
         self._certified = certified
         self._lock = threading.RLock()
-        self._waiting: dict[Kernel[Any], list[_Call]] = {}
+        self._waiting: dict[Kernel[Any], list[Call]] = {}
+        self._streams: dict[Kernel[Any], Streams | None] = {}
         self._submitted = 0
         self._came = threading.Condition(self._lock)
         self._back = threading.Condition(self._lock)
@@ -125,7 +119,11 @@ class Executor(StandardExecutor):
             kernel = kernel_of(fn)
             if kwargs:
                 raise NotPortable(f"{kernel!r} takes arguments by position, not by name ({', '.join(kwargs)})")
-            call = _Call(args, kernel.encode(*args), Future())
+            call = Call(args, kernel.encode(*args), Future())
+            stream = self._stream(kernel) if call.is_small and not self._corks else None
+            if stream is not None:
+                stream.add(call)
+                return call.future
             calls = self._waiting.setdefault(kernel, [])
             calls.append(call)
             self._submitted += 1
@@ -162,6 +160,11 @@ class Executor(StandardExecutor):
                 for calls in self._waiting.values():
                     for call in calls:
                         call.future.cancel()
+        streams = [stream for stream in self._streams.values() if stream is not None]
+        for stream in streams:
+            if cancel_futures:
+                stream.cancel_waiting()
+            stream.end()
         self.flush()
         if cancel_futures:
             for job in self.jobs:
@@ -181,6 +184,12 @@ class Executor(StandardExecutor):
         with self._lock:
             for kernel in list(self._waiting):
                 self._publish(kernel)
+
+    def _stream(self, kernel: Kernel[Any]) -> Streams | None:
+        """Where calls of a kernel go one by one; None where a group of them is a task of its own."""
+        if kernel not in self._streams:
+            self._streams[kernel] = None if self._certified else self._place.calls(kernel, self.jobs.append)
+        return self._streams[kernel]
 
     def _gather(self) -> None:
         """Publish what was submitted as soon as nothing more comes."""
@@ -231,10 +240,10 @@ class _Batch:
     """The futures of one task."""
 
     def __init__(
-        self, kernel: Kernel[Any], calls: list[_Call], job: Job[Any], on_all: Callable[[], None], *, certified: bool
+        self, kernel: Kernel[Any], calls: list[Call], job: Job[Any], on_all: Callable[[], None], *, certified: bool
     ) -> None:
         self._kernel = kernel
-        self._calls: dict[int, _Call] = dict(enumerate(calls))
+        self._calls: dict[int, Call] = dict(enumerate(calls))
         self._job = job
         self._on_all = on_all
         if not certified:
@@ -245,22 +254,9 @@ class _Batch:
         call = self._calls.pop(result.chunk, None)
         if call is None:
             return  # It settled before, with a result that was taken back: a future cannot.
-        self._give(call, result)
+        call.give(self._kernel, result)
         if not self._calls:
             self._on_all()
-
-    def _give(self, call: _Call, result: Result[Any]) -> None:
-        if result.status != "ok":
-            here_call = f"Kernel({str(self._kernel.file.folder)!r})({', '.join(map(repr, call.arguments))})"
-            why = f"{result.status}: {result.why}"
-            call.future.set_exception(ChunkFailed(result.chunk, call.arguments, why, result.reproduce or here_call))
-            return
-        try:
-            value = result.value
-        except Exception as error:  # `decode` is the program's own.
-            call.future.set_exception(error)
-        else:
-            call.future.set_result(value)
 
     def _end(self) -> None:
         for result in self._job.results_so_far():

@@ -119,6 +119,8 @@ class Job(Generic[T]):
         self.id = job_id
         self.name = name
         self.chunks = chunks
+        self.is_open = False
+        """Whether more chunks may come: a stream of calls that has not ended."""
         self.link = ""
         """Where volunteers join for exactly this task; empty on this machine."""
         self.decode = decode
@@ -152,10 +154,15 @@ class Job(Generic[T]):
         deadline = None if timeout is None else time.monotonic() + timeout
         if certified:
             self._wait(lambda: self._closed, deadline)
-        for number in range(self.chunks) if ordered else _forever():
+        for number in _forever():
             with self._changed:
                 if ordered:
-                    self._wait(lambda number=number: number in self._results, deadline)  # type: ignore[misc]
+                    self._wait(
+                        lambda number=number: number in self._results or self._is_last(number),  # type: ignore[misc]
+                        deadline,
+                    )
+                    if number not in self._results:
+                        return
                     result = self._results[number]
                 else:
                     self._wait(
@@ -256,6 +263,12 @@ class Job(Generic[T]):
         for call in listeners:
             _guarded(call, result)
 
+    def grow(self, chunks: int, *, is_open: bool) -> None:
+        """There are so many chunks now."""
+        with self._changed:
+            self.chunks, self.is_open = chunks, is_open
+            self._changed.notify_all()
+
     def take_back(self, chunk: int) -> None:
         """A chunk is open again."""
         with self._changed:
@@ -284,7 +297,11 @@ class Job(Generic[T]):
             _guarded(call)
 
     def _is_complete(self) -> bool:
-        return self._closed or len(self._results) == self.chunks
+        return self._closed or (not self.is_open and len(self._results) == self.chunks)
+
+    def _is_last(self, number: int) -> bool:
+        """Whether there is no chunk of this number, and will be none."""
+        return number >= self.chunks and not self.is_open
 
     def _wait(self, until: Callable[[], bool], deadline: float | None) -> None:
         with self._changed:

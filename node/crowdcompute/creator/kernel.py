@@ -120,6 +120,10 @@ class Kernel(Generic[T]):
         """The task that applies this kernel to each of `inputs` (`encode` makes them)."""
         return Task.of_inputs(self.file, self.code, inputs, self.decode)
 
+    def stream(self) -> Task[T]:
+        """The task that applies this kernel to inputs that come while it runs."""
+        return Task.of_stream(self.file, self.code, self.decode)
+
     def __call__(self, *arguments: Any) -> T:
         """Compute here and now, in the same sandbox and to the same bytes as volunteers do.
 

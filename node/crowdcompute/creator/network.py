@@ -202,7 +202,7 @@ def results(
         if as_json:
             print(json.dumps({"schema": SCHEMA, **report(role), "certificate": certificate(role)}, indent=2))
         else:
-            print(f"{count:,} of {role.ledger.manifest.chunks:,} results in {output}")
+            print(f"{count:,} of {role.ledger.chunks:,} results in {output}")
             if assembled is not None:
                 print(f"together in {assembled}")
             _say_failures(role)

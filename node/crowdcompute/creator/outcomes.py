@@ -30,7 +30,7 @@ Row = dict[str, Any]
 def result_rows(role: CreatorRole) -> Iterator[Row]:
     """One row for each chunk."""
     task = role.ledger.task.hex()
-    for chunk in range(role.ledger.manifest.chunks):
+    for chunk in range(role.ledger.chunks):
         result = role.result(chunk)
         yield {
             "task": task,
@@ -47,7 +47,7 @@ def result_rows(role: CreatorRole) -> Iterator[Row]:
 def vote_rows(role: CreatorRole) -> Iterator[Row]:
     """One row for each worker that voted on a chunk, with the vote of its that says most."""
     task, referee = role.ledger.task.hex(), role.referee
-    for chunk in range(role.ledger.manifest.chunks):
+    for chunk in range(role.ledger.chunks):
         result = role.result(chunk)
         accepted = (result.state, result.digest) if result.digest is not None else None
         drawn = role.ledger.lots.workers(chunk, blind=True)

@@ -25,6 +25,7 @@ from crowdcompute.protocol.join_link import JoinLink
 from crowdcompute.protocol.split import Calls, Items
 
 from .background import Background
+from .calls import Streams
 from .earlier import of_bytes, of_role
 from .jobs import Certificate, Job, JobLeft, Progress, Result
 from .local import cores, describe_outcome, numbers_of, open_pool, reproduce_words, run_in
@@ -56,6 +57,9 @@ class Place(Protocol):
     """Somewhere tasks are computed."""
 
     def publish(self, task: Task[T]) -> Job[T]: ...
+    def calls(self, kernel: Kernel[Any], on_job: Callable[[Job[Any]], None]) -> Streams | None:
+        """Where calls of a kernel go as they come; None where each group of them is a task."""
+
     def close(self) -> None: ...
 
 
@@ -129,6 +133,10 @@ class Network(_Closing):
         bundle = task.bundle(self._creator.identity)
         return self._call(self._publish, bundle, task.plan, task.decode)
 
+    def calls(self, kernel: Kernel[Any], on_job: Callable[[Job[Any]], None]) -> Streams:
+        """Streams that take calls of a kernel as they come; `on_job` is told each of them, on the network's thread."""
+        return Streams(self, kernel, on_job)
+
     def job(self, job_id: str, *, decode: Callable[[bytes], Any] = bytes) -> Job[Any]:
         """A job published before, by this program or another one, by its id or the first digits of it.
 
@@ -190,6 +198,27 @@ class Network(_Closing):
         except TimeoutError:
             raise TimeoutError(f"no volunteer holds {job!r} yet") from None
 
+    # ---- for streams
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._background.loop
+
+    def on_loop(self, function: Callable[[], None]) -> None:
+        self._call(function)
+
+    def open_stream(self, kernel: Kernel[Any]) -> Job[Any]:
+        task = kernel.stream()
+        return self._publish(task.bundle(self._creator.identity), task.plan, task.decode)
+
+    def feed(self, job: Job[Any], inputs: tuple[bytes, ...], *, ends: bool = False) -> None:
+        job.grow(job.chunks + len(inputs), is_open=not ends)
+        self._runtime.feed_calls(bytes.fromhex(job.id), inputs, ends=ends)
+
+    def room(self, job: Job[Any]) -> int:
+        ledger = self._role(job).ledger
+        return 0 if ledger.is_whole or ledger.is_forked else ledger.manifest.chunks - ledger.chunks
+
     # ---- on the loop's thread
 
     async def _main(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -245,7 +274,8 @@ class Network(_Closing):
 
     def _attach(self, role: CreatorRole, decode: Callable[[bytes], T]) -> Job[T]:
         task, manifest = role.ledger.task, role.ledger.manifest
-        job: Job[T] = Job(self, task.hex(), manifest.name, manifest.chunks, decode)
+        job: Job[T] = Job(self, task.hex(), manifest.name, role.ledger.chunks, decode)
+        job.is_open = not role.ledger.is_whole
         job.link = str(replace(self._link, task_id=task))
         self._jobs[task] = job
         for chunk in role.settled_chunks():
@@ -311,6 +341,9 @@ class ThisMachine(_Closing):
             raise JobLeft("the sandbox was closed: make a new ThisMachine")
         work = task.work()
         return self._background.call(self._begin, work, task.decode)
+
+    def calls(self, kernel: Kernel[Any], on_job: Callable[[Job[Any]], None]) -> None:
+        """Nobody votes here, so a group of calls costs nothing that a stream would save."""
 
     def close(self) -> None:
         self._background.close()

@@ -65,7 +65,7 @@ def row(role: CreatorRole, result: ChunkResult) -> dict[str, Any]:
 
 def rows(role: CreatorRole) -> Iterator[dict[str, Any]]:
     """All lines of results.ndjson, by chunk."""
-    return (row(role, role.result(chunk)) for chunk in range(role.ledger.manifest.chunks))
+    return (row(role, role.result(chunk)) for chunk in range(role.ledger.chunks))
 
 
 def arguments(manifest: Manifest, chunk: int) -> tuple[int, ...] | None:
@@ -79,7 +79,7 @@ def failures(role: CreatorRole) -> Iterator[tuple[int, str]]:
 
     What was given up is not among them.
     """
-    for chunk in range(role.ledger.manifest.chunks):
+    for chunk in range(role.ledger.chunks):
         result = role.result(chunk)
         if result.state in ("failed", "task error") and CANCELLED not in result.reasons:
             numbers = arguments(role.ledger.manifest, chunk)
@@ -181,7 +181,7 @@ def export(role: CreatorRole, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for chunk in range(role.ledger.manifest.chunks):
+    for chunk in range(role.ledger.chunks):
         # A task error's text is no result: whoever reads the files must not take it for one.
         data = role.result_bytes(chunk) if role.result(chunk).state == "ok" else None
         if data is not None:

@@ -22,11 +22,13 @@ from crowdcompute.node.paths import paths
 from crowdcompute.protocol.bundle import Bundle
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import Notable, RecordsRestored
+from crowdcompute.protocol.feeding import Fed
 from crowdcompute.protocol.identity import Identity, peer_id_of, verify
 from crowdcompute.protocol.join_link import JoinLink
-from crowdcompute.protocol.manifest import Handed, open_manifest
+from crowdcompute.protocol.manifest import Handed, Stream, open_manifest
 from crowdcompute.protocol.onward import open_refs, refs_item
 from crowdcompute.protocol.peer import Peer
+from crowdcompute.protocol.records import Feed, parse
 from crowdcompute.protocol.split import ChunkReader
 
 from .large_inputs import LARGE_BYTES, LargeInputs
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
+    from crowdcompute.protocol.manifest import Manifest
     from crowdcompute.protocol.onward import ResultRef
     from crowdcompute.protocol.split import Reader
 
@@ -147,7 +150,16 @@ class Creator:
                     apart = partial(stored_blobs.read, ref.sha256)
                 else:
                     blobs[ref.sha256] = stored_blobs.read(ref.sha256, 0, ref.size)
-        return Bundle(stored.manifest, manifest, blobs, apart, self._read_results)
+        return Bundle(stored.manifest, manifest, blobs, apart, self._read_results, self._fed(stored.task_id, manifest))
+
+    def _fed(self, task: bytes, manifest: Manifest) -> dict[int, bytes]:
+        """What was fed to a stream of ours."""
+        fed = Fed()
+        for signed in self.home.records.load_task(task) if isinstance(manifest.split, Stream) else ():
+            record = parse(signed) if signed.kind == "feed" else None
+            if isinstance(record, Feed):
+                fed.add(record)
+        return fed.inputs
 
     def _read_results(self, refs: Sequence[ResultRef]) -> bytes:
         """Results of earlier tasks (split.Results), as far as they are here."""

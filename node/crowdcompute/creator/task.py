@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.manifest import time_refusal
-from crowdcompute.protocol.split import CALLS_MAX, Calls, Items, pack_items
+from crowdcompute.protocol.split import CALLS_MAX, Calls, Items, Stream, pack_items
 
 from .code import examine
 from .plan import Plan
@@ -110,6 +110,13 @@ class Task(Generic[T]):
             else replace(file, split=Items(), inputs=pack_items(inputs), plan=Plan())
         )
         task._module = module
+        return task
+
+    @classmethod
+    def of_stream(cls, file: TaskFile, module: bytes, decode: Callable[[bytes], T]) -> Task[T]:
+        """The task that applies a kernel to inputs that come while it runs; it has no epochs."""
+        task = cls.of_inputs(file, module, [b""], decode)
+        task._file = replace(file, split=Stream(), inputs=None, onward=False, plan=Plan(), epoch_s=0)
         return task
 
     @property

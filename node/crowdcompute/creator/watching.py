@@ -73,7 +73,7 @@ def _live(runtime: Runtime, role: CreatorRole) -> Iterator[Callable[[], None]]:
         TimeElapsedColumn(),
         console=Console(stderr=True),
     ) as bars:
-        line = bars.add_task("progress ", total=role.ledger.manifest.chunks, words="")
+        line = bars.add_task("progress ", total=role.ledger.chunks, words="")
         shown_at = 0.0
         untaken = _Untaken(runtime, role)
 

@@ -16,7 +16,7 @@ from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.gpu import read_comparison
 from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.javascript import decode_source
-from crowdcompute.protocol.manifest import CHUNKS_MAX, Calls, Handed, Manifest, sign_manifest, with_task_key
+from crowdcompute.protocol.manifest import CHUNKS_MAX, Calls, Handed, Manifest, Stream, sign_manifest, with_task_key
 from crowdcompute.protocol.permissions import FETCH_RULES
 from crowdcompute.protocol.split import ChunkReader, Range, check_inputs, chunk_count
 from crowdcompute.protocol.wasm import rewrite
@@ -31,7 +31,6 @@ from .vouch_files import read_vouches
 if TYPE_CHECKING:
     from crowdcompute.protocol.identity import Signer
     from crowdcompute.protocol.manifest import BlobRef, Limits, Policy, Runtime, Split
-    from crowdcompute.protocol.split import Inputs, Results
 
     from .task_file import TaskFile
 
@@ -73,7 +72,9 @@ def open_work(path: Path) -> Work:
 
 def bundle_work(bundle: Bundle, where: str) -> Work:
     """A signed task, to be computed here."""
-    return _work(bundle.manifest, bundle.module, bundle.inputs, bundle.results, bundle.task_id, Plan(), where)
+    inputs = ChunkReader(bundle.manifest, bundle.inputs, bundle.results, bundle.fed)
+    chunks = len(bundle.fed) if isinstance(bundle.manifest.split, Stream) else bundle.manifest.chunks
+    return _work(bundle.manifest, bundle.module, inputs, chunks, bundle.task_id, Plan(), where)
 
 
 def unsigned_work(task: TaskFile, module: bytes) -> Work:
@@ -84,7 +85,8 @@ def unsigned_work(task: TaskFile, module: bytes) -> Work:
     """
     manifest = make_manifest(task, module, None, created_s=0)
     results = None if task.earlier is None else task.earlier.read
-    return _work(manifest, module, task.inputs, results, UNSIGNED, task.plan, str(task.folder))
+    inputs = ChunkReader(manifest, task.inputs, results)
+    return _work(manifest, module, inputs, manifest.chunks, UNSIGNED, task.plan, str(task.folder))
 
 
 def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
@@ -96,7 +98,7 @@ def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
     manifest = make_manifest(task, module, creator, created_s=int(time.time()))
     signed = sign_manifest(creator, manifest)
     blobs = {manifest.code.sha256: module}
-    if isinstance(task.split, Calls):
+    if isinstance(task.split, Calls | Stream):
         return Bundle(signed, manifest, blobs)  # Signing has checked all there is, and somebody waits.
     if isinstance(task.inputs, LargeInputs):
         return Bundle(signed, manifest, blobs, task.inputs)
@@ -235,8 +237,8 @@ def _described(module: bytes) -> BlobRef:
 def _work(
     manifest: Manifest,
     module: bytes,
-    inputs: Inputs,
-    results: Results | None,
+    inputs: ChunkReader,
+    chunks: int,
     task_id: bytes,
     plan: Plan,
     where: str,
@@ -246,8 +248,8 @@ def _work(
         runtime=manifest.runtime,
         module=module,
         split=manifest.split,
-        chunks=manifest.chunks,
-        inputs=ChunkReader(manifest, inputs, results),
+        chunks=chunks,
+        inputs=inputs,
         limits=manifest.limits,
         policy=manifest.policy,
         task_id=task_id,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import (
+    CallsFed,
     CancelJob,
     Channel,
     CloseLink,
@@ -219,6 +220,14 @@ class Runtime:
         """
         self.feed(TaskPublished(manifest))
 
+    def feed_calls(self, task: bytes, inputs: tuple[bytes, ...], *, ends: bool = False) -> None:
+        """Have the next chunks of a stream of ours computed; with `ends` there are no more.
+
+        Raises:
+            LocalProtocolError: It takes no more; the sentence says why.
+        """
+        self.feed(CallsFed(task, inputs, ends))
+
     def give_up(self, task: bytes, *, decisive: int | None = None) -> None:
         """Want no more results of a task of ours: what has none by now fails, and the rest is checked and certified.
 
@@ -325,7 +334,7 @@ class Runtime:
                     case _:
                         assert_never(output)
         except Exception as failure:
-            if isinstance(event, TaskPublished | StewardNamed | StewardRevoked):
+            if isinstance(event, TaskPublished | CallsFed | StewardNamed | StewardRevoked):
                 raise
             self._failure = failure
         self._changed.set()
@@ -481,7 +490,7 @@ class Runtime:
                     "until_s": role.ledger.delegations[self.peer.signer.public_key].until_s,
                     "accepted": role.progress().accepted,
                     "failed": role.progress().failed,
-                    "chunks": role.ledger.manifest.chunks,
+                    "chunks": role.ledger.chunks,
                     "audits": role.progress().worker_audits + role.progress().creator_audits,
                     "liars_found": role.progress().convicted,
                 }

@@ -17,6 +17,7 @@ wants one error class should not wait for the whole peer.
 
     manifest     Manifest and its parts, signing and opening it
     split        from a manifest to each chunk's input and seed
+    feeding      what a stream was fed while it runs
     onward       results of one task as inputs of the next
     permissions  which addresses a task may have fetched
     vouching     who answers for a creator, and for what

@@ -50,9 +50,11 @@ class Auditor:
     """Draws audits and adds up what they prove. It asks `audits_of` for what has been done on a chunk so far."""
 
     def __init__(self, policy: Policy, chunks: int, rng: Random) -> None:
+        self.chunks = chunks
+        """From which more are drawn. A stream may end with fewer than it was begun for."""
         self._policy = policy
-        self._chunks = chunks
         self._share = audit_share(policy, chunks)
+        self._planned = chunks
         self._rng = rng
         self._drawn: dict[int, int] = {}
         self._sample: dict[int, int] | None = None  # chunk -> worker audits it had when drawn
@@ -69,7 +71,7 @@ class Auditor:
         if chunk in self._drawn:
             return 0
         count = self._poisson(self._share)
-        if self._rng.random() < probation_share(self._policy, self._chunks, vetted):
+        if self._rng.random() < probation_share(self._policy, self._planned, vetted):
             count += 1
         self._drawn[chunk] = count
         return count
@@ -140,21 +142,21 @@ class Auditor:
         weight = (1 - self._policy.liars) if by_workers else 1.0
         if convicted and self._sample is None:
             count = math.ceil(self.required(convicted=True) / weight - 1e-9)
-            if self._is_search_due(audits_of) and by_workers and count <= self._chunks - len(failed):
+            if self._is_search_due(audits_of) and by_workers and count <= self.chunks - len(failed):
                 searched = self._search(count, audits_of, failed)
                 if searched:
                     return searched
             self._sample, strength = {}, 0.0
-            self._unsampled = self._rng.sample(range(self._chunks), self._chunks)
+            self._unsampled = self._rng.sample(range(self.chunks), self.chunks)
         self._unsampled = [chunk for chunk in self._unsampled if chunk not in failed]
         missing = math.ceil((self.required(convicted=convicted) - strength) / weight - 1e-9)
         if self._sample is not None and missing > len(self._unsampled):
             self._sample.update((chunk, audits_of(chunk)[0]) for chunk in self._unsampled)
             self._unsampled = []
-        elif self._sample is None and missing > PASSES_MAX * (self._chunks - len(failed)):
+        elif self._sample is None and missing > PASSES_MAX * (self.chunks - len(failed)):
             return set()
         elif self._sample is None and not self._unsampled:
-            everything = self._rng.sample(range(self._chunks), self._chunks)
+            everything = self._rng.sample(range(self.chunks), self.chunks)
             self._unsampled = [chunk for chunk in everything if chunk not in failed]
         drawn: set[int] = set()
         while missing > 0 and self._unsampled:
@@ -174,14 +176,14 @@ class Auditor:
         """Whether another sample would hardly be clean, and mostly look where somebody has looked before."""
         mistakes, self._mistakes = self._mistakes, 0
         first, self._sampled_before = not self._sampled_before, True
-        audited = sum(done > 0 or trusted for done, trusted in map(audits_of, range(self._chunks)))
-        return not first and mistakes * audited > SEARCH_ABOVE * self._chunks
+        audited = sum(done > 0 or trusted for done, trusted in map(audits_of, range(self.chunks)))
+        return not first and mistakes * audited > SEARCH_ABOVE * self.chunks
 
     def _search(self, count: int, audits_of: Callable[[int], tuple[int, bool]], failed: Set[int]) -> set[int]:
         """Ask for one more audit each of the chunks that had fewest: among them the lies are that nobody has found."""
         had = {
             chunk: done
-            for chunk in self._rng.sample(range(self._chunks), self._chunks)
+            for chunk in self._rng.sample(range(self.chunks), self.chunks)
             for done, trusted in (audits_of(chunk),)
             if not trusted and chunk not in failed
         }

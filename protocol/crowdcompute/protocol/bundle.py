@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .blobs import describe
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .identity import Verifier
     from .manifest import BlobRef
-    from .split import Inputs, Reader, Results
+    from .split import FedInputs, Inputs, Reader, Results
 
 BUNDLE_BYTES_MAX = 512 * 1024 * 1024
 """A bundle is read into memory, on phones too. A guess; larger inputs belong to blobs fetched in pieces."""
@@ -61,6 +61,8 @@ class Bundle:
     """The inputs, where they are too large to be in `blobs`: of a task signed here, never of a file."""
     results: Results | None = None
     """The results of earlier tasks that this one takes, where its creator has them; a file holds none."""
+    fed: FedInputs = field(default_factory=dict)
+    """Of a stream the inputs that its creator has fed; a file holds none."""
 
     @property
     def task_id(self) -> bytes:

@@ -69,7 +69,7 @@ class Certifying:
         )
         return CertificateBody(
             self._ledger.task,
-            manifest.chunks,
+            self._ledger.chunks,
             len(self._results.accepted),
             len(self._results.failed),
             merkle.leaf_hash(from_roots),
@@ -88,7 +88,7 @@ class Certifying:
         accepted, failed = bytearray((size + 7) // 8), bytearray((size + 7) // 8)
         hashes = []
         begun = set(self._ledger.leases.chunks(shard, now))
-        for index in range(size):
+        for index in range(self._ledger.existing(shard)):
             if self._referee.chunk(first + index).state is not ChunkState.OPEN:
                 begun.add(first + index)
             value = self._results.accepted.get(first + index)
@@ -115,7 +115,7 @@ class Certifying:
         if not self._office.is_final:
             return fields_of(b"")  # A steward cannot pay.
         values = self._results.accepted
-        chunks = range(shard * SHARD_CHUNKS, shard * SHARD_CHUNKS + self._ledger.shard_size(shard))
+        chunks = range(shard * SHARD_CHUNKS, shard * SHARD_CHUNKS + self._ledger.existing(shard))
         accepted = ((chunk, values[chunk]) for chunk in chunks if chunk in values)
         stewards = self._ledger.delegations
         confirmers = (

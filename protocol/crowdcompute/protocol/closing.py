@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Set
     from random import Random
 
-    from .manifest import Manifest
+    from .ledger import Ledger
     from .referee import Referee
 
 _STRENGTH_TOLERANCE = 1e-9
@@ -75,11 +75,11 @@ class Closing:
             steward, the creator has closed them itself.
     """
 
-    def __init__(self, manifest: Manifest, referee: Referee, failed: Set[int], rng: Random) -> None:
-        self._manifest = manifest
+    def __init__(self, ledger: Ledger, referee: Referee, failed: Set[int], rng: Random) -> None:
+        self._ledger = ledger
         self._referee = referee
         self._failed = failed
-        self._auditor = Auditor(manifest.policy, manifest.chunks, rng)
+        self._auditor = Auditor(ledger.manifest.policy, ledger.manifest.chunks, rng)
         self._vetted: dict[bytes, int] = {}  # audits drawn on a worker's chunks so far
         self._counted: dict[int, tuple[int, bool]] = {}
         self._trusted: set[int] = set()
@@ -139,6 +139,7 @@ class Closing:
         fresh = not convicted or self._auditor.sampling
         if fresh and (strength >= required or self._all_trusted()):
             return Certify()
+        self._auditor.chunks = self._ledger.chunks
         drawn = self._auditor.draw_more(
             strength, convicted=convicted, by_workers=by_workers, audits_of=self._audits_of, failed=self._failed
         )
@@ -149,7 +150,7 @@ class Closing:
         missing = required - self._strength()
         left = [
             chunk
-            for chunk in range(self._manifest.chunks)
+            for chunk in range(self._ledger.chunks)
             if chunk not in self._failed and not self._referee.has_own_result(chunk)
         ]
         gains = {chunk: self._auditor.gain(chunk, self._audits_of) for chunk in left}
@@ -171,4 +172,4 @@ class Closing:
 
     def _all_trusted(self) -> bool:
         """Whether we executed every chunk that has a result; a failed one has none that could be wrong."""
-        return len(self._trusted | self._failed) == self._manifest.chunks
+        return len(self._trusted | self._failed) == self._ledger.chunks

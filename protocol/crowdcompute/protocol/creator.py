@@ -28,6 +28,7 @@ from .entrusting import Entrusted
 from .errors import LocalProtocolError, ModuleRefused, RemoteProtocolError
 from .events import CANCELLED, ChunkInput, ChunkOutcome, Notable, Status
 from .executing import Executing
+from .feeding import FED_BYTES_MAX, parts_of
 from .frames import Keep, Kept
 from .gpu import read_comparison
 from .identity import peer_id_of
@@ -46,6 +47,7 @@ from .records import (
     Checkpoint,
     Commit,
     Delegate,
+    Feed,
     Join,
     Lease,
     Record,
@@ -116,11 +118,11 @@ class CreatorRole:
             observed=is_fetched(manifest),
         )
         """The opened votes, also for whoever checks us."""
-        self._results = Results(manifest, self.referee, blobs)
+        self._results = Results(ledger, self.referee, blobs)
         self._convicting = Convicting(ledger, desk, office, self.referee)
         self._admitting = Admitting(config, signer, rng, ledger, desk)
         self._certifying = Certifying(config, ledger, desk, blobs, self.referee, self._results, office)
-        self._closing = Closing(manifest, self.referee, self._results.needless, rng)
+        self._closing = Closing(ledger, self.referee, self._results.needless, rng)
         self._gathering = Gathering(desk, blobs)
         self._executing = Executing(config, ledger, desk, self._read_inputs, self._gathering, self.referee.rests)
         self._asking = Asking(
@@ -198,6 +200,8 @@ class CreatorRole:
         agenda.is_restoring = False
         for worker in self._admitting.not_admitted():
             self._admitting.joined(worker)
+        if self._office.is_final and not self.ledger.is_whole and not self.ledger.is_forked:
+            self.feed((), now, ends=True)  # Whoever fed it is gone.
         self._review(list(self.referee.touched_chunks()), now)
         if not agenda.is_closed:
             self._named.fetch()
@@ -228,6 +232,8 @@ class CreatorRole:
                 chunks = self._asking.asked(author, record)
                 if chunks is not None:
                     self._review(chunks, now)
+            case Feed(first=first, inputs=inputs):
+                self._fed(range(first, first + len(inputs)), now)
             case Verdict():
                 self._void(record, now)
             case Checkpoint() if not self._office.is_final and author == self.ledger.manifest.creator:
@@ -265,6 +271,26 @@ class CreatorRole:
         """A sealed result that we looked for is here, or nobody we reach has it."""
         for digest, found in self._collecting.kept_arrived(sealed, now, here=here):
             self._result_settled(digest, found, now)
+
+    def feed(self, inputs: tuple[bytes, ...], now: float, *, ends: bool = False) -> None:
+        """Have further chunks of a stream computed; with `ends` there will be no more.
+
+        Raises:
+            LocalProtocolError: It is none, has ended, or has no room for them.
+        """
+        fed = self.ledger.fed
+        if fed is None or fed.is_forked or fed.end is not None or fed.count + len(inputs) > self.ledger.manifest.chunks:
+            raise LocalProtocolError("this task takes no further chunks: publish another one")
+        if any(len(data) > FED_BYTES_MAX for data in inputs):
+            raise LocalProtocolError(
+                f"an input of a stream has at most {FED_BYTES_MAX} bytes: make it a task of its own"
+            )
+        end = fed.count + len(inputs) if ends else None
+        for part in parts_of(inputs) or [()]:
+            first = fed.count
+            after = first + len(part)
+            self._desk.publish(self.ledger, Feed(self.ledger.task, first, part, after == end))
+            self._fed(range(first, after), now)
 
     def delegate(self, steward: bytes, until_s: int, now: float, *, trusted: bool) -> None:
         """Let a worker act for us while we are away; if `trusted`, its audits count as ours.
@@ -327,6 +353,8 @@ class CreatorRole:
         """
         if self._agenda.is_closed:
             return
+        if not self.ledger.is_whole and not self.ledger.is_forked:
+            self.feed((), now, ends=True)
         if decisive is not None and self._config.slots and self._creator_missing(decisive):
             self._decisive = decisive
             self._executing.want([decisive])
@@ -419,7 +447,7 @@ class CreatorRole:
         assurance = self._closing.assurance(convicted=convicted, all_closed=complete)
         return Progress(
             self.state,
-            self.ledger.manifest.chunks,
+            self.ledger.chunks,
             len(self._results.accepted),
             len(self._results.failed),
             self._counting.votes,
@@ -518,7 +546,7 @@ class CreatorRole:
     def _convict(
         self, worker: bytes, reason: str, chunk: int, commit: bytes, now: float, rest: Rest | None = None
     ) -> None:
-        if not self.acts or self._convicting.is_banned(worker):
+        if not self.acts or self._convicting.is_banned(worker) or self.ledger.is_forked:
             return
         if worker in self._office.stewards:
             self.revoke(worker, now)
@@ -563,6 +591,12 @@ class CreatorRole:
                 self._dispatch.satisfied(first + index)
 
     # ---- chunk by chunk
+
+    def _fed(self, chunks: Iterable[int], now: float) -> None:
+        self._agenda.stir()
+        self._dispatch.fed(chunks, now)
+        if self.ledger.is_whole:
+            self._certifying.changed(0, now)  # Its last checkpoint says so, and be it of no chunk at all.
 
     def _review(self, chunks: Iterable[int], now: float) -> None:
         if self._agenda.is_at_rest:

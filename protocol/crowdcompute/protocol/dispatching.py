@@ -232,6 +232,13 @@ class Dispatch:
         self._dealt[chunk] = 1
         self._hungry.setdefault(chunk, now)
 
+    def fed(self, chunks: Iterable[int], now: float) -> None:
+        """Have chunks executed that are new: nobody picks them, so all votes are asked for at once."""
+        votes = self._ledger.manifest.policy.replication
+        for chunk in chunks:
+            self._dealt[chunk] = votes
+            self._hungry[chunk] = now
+
     def satisfied(self, chunk: int) -> None:
         """Nothing more is wanted of a chunk."""
         self._hungry.pop(chunk, None)
@@ -340,7 +347,7 @@ class Dispatch:
 
         None of them is to be busy for long while others have nothing.
         """
-        count, found = self._ledger.manifest.chunks, 0
+        count, found = self._ledger.chunks, 0
         portion = min((self._chunks_in(DEALT_S, worker) for worker in idle), default=0)
         enough = len(idle) * max(DEALT_PER_WORKER, portion)
         # Nobody picks these: all votes are asked for at once, or the second would only begin when the first is there.

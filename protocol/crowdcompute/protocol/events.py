@@ -214,6 +214,15 @@ class StateKept:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsFed:
+    """Have the next chunks of a stream of ours computed, on these inputs; with `ends` they are its last ones."""
+
+    task_id: bytes
+    inputs: tuple[bytes, ...]
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FinishRequested:
     """Take no new work; commit what is running. `Peer.idle` turns true when nothing runs any more."""
 
@@ -254,6 +263,7 @@ Input: TypeAlias = (
     | Woke
     | TaskPublished
     | TaskGivenUp
+    | CallsFed
     | VouchMade
     | StewardNamed
     | StewardRevoked
@@ -362,6 +372,8 @@ class Notable(Enum):
     TASK_SETTLED = "task settled"
     """A steward has done all it can: the creator closes the task when it is back."""
     TASK_CLOSED = "task closed"
+    CREATOR_FORKED = "creator forked"
+    """It has given a chunk of a stream two inputs: we compute nothing more of that."""
     PEER_SUSPECTED = "peer suspected"
 
 

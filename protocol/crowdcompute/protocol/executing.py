@@ -38,7 +38,7 @@ class Executing:
         self._task = ledger.task
         self._desk = desk
         self._gathering = gathering
-        self._reader = ChunkReader(ledger.manifest, read_inputs, gathering.read)
+        self._reader = ChunkReader(ledger.manifest, read_inputs, gathering.read, ledger.inputs_fed())
         self._sizer = BatchSizer(config.batch_s)
         self._rests = rests
         """The savepoints that votes on a chunk rest on and that nobody has judged."""

@@ -18,6 +18,7 @@ from .credit import check_credits
 from .drawing import Absence, Lots
 from .epochs import NO_VALUE, ChainView, last_epoch
 from .errors import RemoteProtocolError
+from .feeding import Fed
 from .leases import Leases
 from .lineage import rests_of
 from .opening import shown_votes
@@ -31,6 +32,7 @@ from .records import (
     Checkpoint,
     Commit,
     Delegate,
+    Feed,
     Join,
     Lease,
     Record,
@@ -43,10 +45,11 @@ from .records import (
     chunks_of,
     mask,
 )
+from .split import Stream
 from .stewards import BY_STEWARD, Stewards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .manifest import Manifest
 
@@ -67,8 +70,8 @@ STEWARD_GRACE_S = 60.0
 """What a steward signed in its last moments may come a little later, and clocks differ."""
 
 # Tuples made once: they are asked for every record.
-_BY_CREATOR = (*BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke)
-_UNCOUNTED = (Lease, Assign, Savepoint)
+_BY_CREATOR = (*BY_STEWARD, Beacon, Verdict, CertificateBody, Delegate, Revoke, Feed)
+_UNCOUNTED = (Lease, Assign, Savepoint, Feed)
 _CHOOSING = (Verdict, Beacon)
 """What changes who may have been drawn by lots."""
 
@@ -127,6 +130,8 @@ class Ledger:
         self.savepoints: dict[int, dict[bytes, Signed]] = {}
         """Chunk -> worker -> how far it says it was: of each worker the newest, of chunks that are not closed."""
         self.creator_equivocated = False
+        self.fed = Fed() if isinstance(manifest.split, Stream) else None
+        """Of a stream what its creator has fed."""
         self._stewards = Stewards(self, is_final=keep_commits)
         self.delegations = self._stewards.delegations
         self.revoked = self._stewards.revoked
@@ -206,6 +211,11 @@ class Ledger:
                     raise RemoteProtocolError("a savepoint of a chunk that the task does not have")
                 if seq == EVERYTHING:
                     raise RemoteProtocolError("a savepoint with the last seq there is: no strike could end before it")
+            case Feed(first=first, inputs=inputs):
+                if self.fed is None:
+                    raise RemoteProtocolError("a feed of a task whose chunks were there from the beginning")
+                if first + len(inputs) > self.manifest.chunks:
+                    raise RemoteProtocolError("a feed of more chunks than the stream may have")
             case Beacon(epoch=epoch, since=since, value=value):
                 if since > epoch or not epoch or not self._beacon_chain.holds(epoch, value):
                     raise RemoteProtocolError("a beacon that is none of the task's")
@@ -258,6 +268,10 @@ class Ledger:
                 if self.certificate is not None:
                     return False
                 self.certificate = record
+                self._let_go_of_feeds()
+            case Feed():
+                if self.certificate is not None or not self._add_feed(record):
+                    return False
             case Beacon():
                 if not self._add_beacon(record_id, record):
                     return False
@@ -346,7 +360,35 @@ class Ledger:
         return self._void_to.get(worker, -1)
 
     def shard_size(self, shard: int) -> int:
+        """Chunks that a shard has, or may come to have."""
         return min(SHARD_CHUNKS, self.manifest.chunks - shard * SHARD_CHUNKS)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are: of a stream those that have been fed."""
+        return self.manifest.chunks if self.fed is None else self.fed.count
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there will be no further chunks."""
+        return self.fed is None or self.fed.is_ended
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether its creator has given a chunk of a stream two inputs, or the stream two ends: nobody works for it."""
+        return self.fed is not None and self.fed.is_forked
+
+    def existing(self, shard: int) -> int:
+        """Chunks of a shard that there are."""
+        return max(0, min(self.shard_size(shard), self.chunks - shard * SHARD_CHUNKS))
+
+    def exists(self, chunk: int) -> bool:
+        """Whether a chunk is there to be computed."""
+        return chunk < self.manifest.chunks if self.fed is None else chunk in self.fed.inputs
+
+    def inputs_fed(self) -> Mapping[int, bytes]:
+        """The inputs of a stream's chunks, also of those that are yet to come; none of another task."""
+        return {} if self.fed is None else self.fed.inputs
 
     def voters(self, chunk: int) -> list[bytes]:
         """Workers with a commit on this chunk that is not void."""
@@ -420,15 +462,16 @@ class Ledger:
     def unbegun_count(self, shard: int) -> int:
         """Chunks of a shard that, at its last checkpoint, nobody had voted on or leased."""
         checkpoint = self.checkpoints.get(shard)
-        return self.shard_size(shard) - (min(checkpoint.begun, self.shard_size(shard)) if checkpoint is not None else 0)
+        existing = self.existing(shard)
+        return existing - (min(checkpoint.begun, existing) if checkpoint is not None else 0)
 
     def open_count(self, shard: int) -> int:
         """Chunks of a shard that the last checkpoint did not close."""
-        checkpoint = self.checkpoints.get(shard)
+        checkpoint, existing = self.checkpoints.get(shard), self.existing(shard)
         if checkpoint is None:
-            return self.shard_size(shard)
+            return existing
         closed = int.from_bytes(checkpoint.accepted) | int.from_bytes(checkpoint.failed)
-        return self.shard_size(shard) - closed.bit_count()
+        return max(0, existing - closed.bit_count())
 
     def record_ids(self, topic: bytes) -> Iterator[bytes]:
         """Ids of what is held in a topic."""
@@ -527,6 +570,26 @@ class Ledger:
         for chunk in chunks_of(commit.shard, commit.runs):
             self._voters[chunk] = (*self._voters.get(chunk, ()), parties)
 
+    def _add_feed(self, feed: Feed) -> bool:
+        assert self.fed is not None
+        was_forked = self.fed.is_forked
+        if not self.fed.add(feed):
+            return False
+        if self.fed.is_forked and not was_forked:
+            # Whom it has convicted may have computed the other input. Whoever signed two commits with one seq did so.
+            self._void_to = {
+                worker: to for worker, to in self._void_to.items() if to == EVERYTHING and worker in self.equivocators
+            }
+            self._voted_bits.clear()
+        return True
+
+    def _let_go_of_feeds(self) -> None:
+        """Nobody computes a chunk of this stream any more."""
+        if self.fed is not None and not self._keep_commits and not self.fed.is_forked:
+            for record_id, (_, signed) in list(self._records.items()):
+                if signed.kind == "feed":
+                    self.remove(record_id)
+
     def _add_savepoint(self, signed: Signed, savepoint: Savepoint) -> bool:
         """The newest of a worker replaces those before it."""
         author, chunk = signed.author, savepoint.chunk
@@ -568,7 +631,8 @@ class Ledger:
             self._strike_ids[worker] = record_id
             if worker not in self.verdicts or not self.verdicts[worker].is_ban:
                 self.verdicts[worker] = verdict
-        self._void_to[worker] = max(self.void_to(worker), verdict.void_to)
+        if not self.is_forked:
+            self._void_to[worker] = max(self.void_to(worker), verdict.void_to)
         self._voted_bits.clear()
         return True
 

@@ -18,7 +18,7 @@ from .epochs import EPOCHS_MAX, Epochs, last_epoch
 from .errors import LocalProtocolError, RemoteProtocolError
 from .permissions import PERMISSION_CHARACTERS_MAX, PERMISSIONS_MAX, is_fetched
 from .records import RECORD_BYTES_MAX, Signed, verify_signature
-from .split import CHUNKS_MAX, Blocks, Calls, Grid, Handed, Items, Lines, Part, Range, Split, check_chunk_count
+from .split import CHUNKS_MAX, Blocks, Calls, Grid, Handed, Items, Lines, Part, Range, Split, Stream, check_chunk_count
 
 if TYPE_CHECKING:
     from .identity import Sealing, Signer, Verifier
@@ -42,6 +42,7 @@ __all__ = [
     "Range",
     "Runtime",
     "Split",
+    "Stream",
     "is_printable",
     "open_manifest",
     "sign_manifest",

@@ -18,6 +18,7 @@ from .creator import CreatorRole
 from .custody import Custody
 from .errors import LocalProtocolError, RemoteProtocolError
 from .events import (
+    CallsFed,
     Channel,
     CloseLink,
     DialFailed,
@@ -87,6 +88,7 @@ from .records import (
     Checkpoint,
     Commit,
     Delegate,
+    Feed,
     Join,
     Lease,
     Record,
@@ -244,6 +246,8 @@ class Peer:
             case TaskGivenUp(task_id=task_id, decisive=decisive):
                 if task_id in self.creators:
                     self.creators[task_id].give_up(now, decisive=decisive)
+            case CallsFed(task_id=task_id, inputs=inputs, ends=ends):
+                self._own_task(task_id).feed(inputs, now, ends=ends)
             case VouchMade(vouch=vouch):
                 self._vouch_made(vouch)
             case StewardNamed(task_id=task_id, steward=steward, until_s=until_s, trusted=trusted):
@@ -653,6 +657,8 @@ class Peer:
             return False
         if ledger.task in self.creators or ledger.task in self.stewards:
             return True
+        if isinstance(record, Feed):
+            return False  # A worker hears it again.
         if isinstance(record, _OF_CHUNKS):
             return signed.author == self.signer.public_key
         return ledger.task in self.workers
@@ -768,7 +774,7 @@ class Peer:
 
     def _own_task(self, task: bytes) -> CreatorRole:
         if task not in self.creators:
-            raise LocalProtocolError("only the creator of a task chooses its stewards")
+            raise LocalProtocolError("only the creator of a task feeds it and chooses its stewards")
         return self.creators[task]
 
     def _creator_role(self, ledger: Ledger) -> CreatorRole:

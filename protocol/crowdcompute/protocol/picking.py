@@ -42,8 +42,8 @@ def pick_open(
 
     Where few are left, no more than a fair share when `sharing` batches are to be made of them.
     """
-    first, count = shard * SHARD_CHUNKS, ledger.shard_size(shard)
-    start = rng.randrange(count)
+    first, count = shard * SHARD_CHUNKS, ledger.existing(shard)
+    start = rng.randrange(count) if count else 0
     picked: list[int] = []
     looked = 0
     # A character a chunk, the lowest first: `find` leaps over what is not open, which is most of a task in the end.

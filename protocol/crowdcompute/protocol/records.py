@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from .codec import U32, U53, Body, Bytes32, Bytes64, decode, encode
 from .errors import RemoteProtocolError
+from .feeding import FED_BYTES_MAX
 from .identity import SEAL_BYTES, signed_bytes
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ Kind = Literal[
     "revoke",
     "savepoint",
     "resumed",
+    "feed",
     "vouch",
 ]
 
@@ -207,6 +209,18 @@ class Assign(Body, frozen=True):
     sealed: bytes
 
 
+class Feed(Body, frozen=True):
+    """The creator of a stream gives its next chunks their inputs: `first`, and those after it (feeding.py).
+
+    With `ends` it says that these are the last ones, and how many there are: `first` and as many as come here.
+    """
+
+    task: Bytes32
+    first: U32
+    inputs: Annotated[tuple[Annotated[bytes, Meta(max_length=FED_BYTES_MAX)], ...], Meta(max_length=COMMIT_CHUNKS_MAX)]
+    ends: bool
+
+
 class Verdict(Body, frozen=True):
     """The creator convicts one worker: its commits in the task up to a seq are void.
 
@@ -321,6 +335,7 @@ Record: TypeAlias = (
     | Revoke
     | Savepoint
     | Resumed
+    | Feed
 )
 
 _BODIES: dict[str, type[Record]] = {
@@ -338,6 +353,7 @@ _BODIES: dict[str, type[Record]] = {
     "revoke": Revoke,
     "savepoint": Savepoint,
     "resumed": Resumed,
+    "feed": Feed,
 }
 _KINDS: dict[type, Kind] = {body: kind for kind, body in _BODIES.items()}  # type: ignore[misc]
 
@@ -371,6 +387,9 @@ def parse(signed: Signed) -> Record:
         if shard_of(record.chunk) != record.shard:
             raise RemoteProtocolError("a savepoint's chunk is not in its shard")
         _check_after(record, record.chunk, record.number)
+    elif isinstance(record, Feed):
+        if not record.inputs and not record.ends:
+            raise RemoteProtocolError("a feed that says nothing")
     elif isinstance(record, Resumed):
         ((chunk, count),) = record.runs if len(record.runs) == 1 else ((0, 0),)
         if count != 1 or record.link or not record.after:

@@ -261,6 +261,12 @@ class _Evidence:
         """There is a certificate at all."""
         if self.certificate is None:
             raise DoesNotHold("the records hold no certificate: the task is not closed")
+        if self.ledger.is_forked:
+            raise DoesNotHold("the creator gave a chunk two inputs, or the stream two ends", worker=self.creator)
+        if not self.ledger.is_whole:
+            raise DoesNotHold("the stream is certified, and not all of what was fed is shown", worker=self.creator)
+        if any(chunk >= self.ledger.chunks for chunk in self.tally.chunks):
+            raise DoesNotHold("somebody voted on a chunk that was not fed")
 
     def check_void(self) -> None:
         """Whoever contradicted itself or kept its votes from being counted was convicted."""
@@ -307,7 +313,7 @@ class _Evidence:
 
     def check_chunks(self) -> None:
         """Every chunk is settled by its votes."""
-        for chunk in range(self.manifest.chunks):
+        for chunk in range(self.ledger.chunks):
             counted = self._counted(chunk)
             for worker in counted.offenders:
                 raise DoesNotHold(
@@ -329,9 +335,9 @@ class _Evidence:
             hashes = []
             for index in range(self.ledger.shard_size(shard)):
                 chunk = shard * SHARD_CHUNKS + index
-                value = self.values.get(chunk)
+                value, exists = self.values.get(chunk), index < self.ledger.existing(shard)
                 is_said = bit(checkpoint.accepted, index), bit(checkpoint.failed, index)
-                if is_said != (value is not None, value is None):
+                if is_said != (value is not None, exists and value is None):
                     raise DoesNotHold("a checkpoint says another outcome of a chunk than its votes", chunk=chunk)
                 if value is not None:
                     hashes.append(merkle.leaf_hash(chunk.to_bytes(4) + value))
@@ -353,9 +359,9 @@ class _Evidence:
         roots = b"".join(self.ledger.checkpoints[shard].root for shard in range(self.ledger.shards))
         is_anyone_convicted = bool(self.ledger.verdicts)
         counted: dict[str, object] = {
-            "chunks": self.manifest.chunks,
+            "chunks": self.ledger.chunks,
             "accepted": len(self.values),
-            "failed": self.manifest.chunks - len(self.values),
+            "failed": self.ledger.chunks - len(self.values),
             "root": merkle.leaf_hash(roots),
             "executions": sum(len(ballot.values) for ballot in self.ballots),
             "worker_audits": sum(counted.extra for counted in self.tally.chunks.values()),
@@ -447,7 +453,7 @@ class _Evidence:
     def _earned(self, shard: int) -> dict[bytes, int]:
         """Millicredits by worker in a shard: each accepted chunk's reward is split among its confirmed executors."""
         first = shard * SHARD_CHUNKS
-        chunks = range(first, first + self.ledger.shard_size(shard))
+        chunks = range(first, first + self.ledger.existing(shard))
         return split(
             self.manifest.reward, (self.confirmers[chunk] for chunk in chunks if self.values.get(chunk) is not None)
         )

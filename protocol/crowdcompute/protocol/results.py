@@ -16,7 +16,7 @@ from .events import CANCELLED, Status
 
 if TYPE_CHECKING:
     from .closing import TaskState
-    from .manifest import Manifest
+    from .ledger import Ledger
     from .referee import Referee
     from .storage import BlobStore
 
@@ -57,7 +57,7 @@ class Progress:
 class Results:
     """The settled chunks of one task."""
 
-    def __init__(self, manifest: Manifest, referee: Referee, blobs: BlobStore) -> None:
+    def __init__(self, ledger: Ledger, referee: Referee, blobs: BlobStore) -> None:
         self.accepted: dict[int, bytes] = {}
         """Chunk -> the value that counts."""
         self.failed: set[int] = set()
@@ -65,7 +65,7 @@ class Results:
         """For a steward: what the creator has closed itself."""
         self.needless: set[int] = set()
         """What has failed and what was closed elsewhere: no audit of it is wanted."""
-        self._manifest = manifest
+        self._ledger = ledger
         self._referee = referee
         self._blobs = blobs
 
@@ -88,11 +88,11 @@ class Results:
         settled = len(self.accepted) + len(self.failed)
         if self.elsewhere:
             settled += len(self.elsewhere - self.accepted.keys() - self.failed)
-        return settled == self._manifest.chunks
+        return settled == self._ledger.chunks and self._ledger.is_whole
 
     def left(self) -> list[int]:
         """The chunks that we have settled in no way."""
-        chunks = range(self._manifest.chunks)
+        chunks = range(self._ledger.chunks)
         return [chunk for chunk in chunks if chunk not in self.accepted and chunk not in self.failed]
 
     # ---- what a person asks
@@ -135,7 +135,7 @@ class Results:
 
     def cancelled(self) -> int:
         """How many chunks were given up."""
-        creator = self._manifest.creator
+        creator = self._ledger.manifest.creator
         return sum(self._referee.reports(chunk).get(creator) == CANCELLED for chunk in self.failed)
 
     def wrong_votes(self) -> dict[bytes, int]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeAlias, assert_never
 
 from msgspec import Meta, Struct
@@ -23,6 +24,7 @@ from .errors import LocalProtocolError, RemoteProtocolError
 from .identity import content_id
 from .onward import ResultRef, open_refs
 from .permissions import is_fetched, open_address
+from .records import SHARD_CHUNKS
 
 if TYPE_CHECKING:
     from .manifest import Manifest
@@ -37,9 +39,11 @@ I64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Reader: TypeAlias = Callable[[int, int], bytes]
 """`read(start, length)`: bytes of the inputs blob, fewer at its end."""
 Inputs: TypeAlias = bytes | Reader | None
-"""The inputs blob; None for `range`, `grid` and `calls`, which have none."""
+"""The inputs blob; None for `range`, `grid`, `calls` and `stream`, which have none."""
 Results: TypeAlias = Callable[[Sequence[ResultRef]], bytes]
 """Reads results of earlier tasks, one after another."""
+FedInputs: TypeAlias = Mapping[int, bytes]
+"""The inputs of a stream's chunks, as far as they have come."""
 
 _COUNT = struct.Struct("<I")
 _END = struct.Struct("<Q")
@@ -73,6 +77,10 @@ class Calls(Part, frozen=True, tag="calls", tag_field="kind"):
     inputs: Annotated[tuple[bytes, ...], Meta(min_length=1, max_length=CALLS_MAX)]
 
 
+class Stream(Part, frozen=True, tag="stream", tag_field="kind"):
+    """Chunk i gets input i of those that its creator feeds while the task runs (feeding.py): `chunks` at most."""
+
+
 class Items(Part, frozen=True, tag="items", tag_field="kind"):
     """Chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md)."""
 
@@ -95,7 +103,7 @@ class Handed(Part, frozen=True, tag="results", tag_field="kind"):
     of: Annotated[tuple[Bytes32, ...], Meta(min_length=1, max_length=TASKS_MAX)]
 
 
-Split: TypeAlias = Range | Grid | Calls | Items | Lines | Blocks | Handed
+Split: TypeAlias = Range | Grid | Calls | Stream | Items | Lines | Blocks | Handed
 
 
 def is_numbers(split: Split) -> bool:
@@ -126,6 +134,8 @@ def chunk_count(split: Split, inputs_size: int = 0, inputs: Inputs = None) -> in
             return _ceil_div(split.width, split.tile_width) * _ceil_div(split.height, split.tile_height)
         case Calls():
             return len(split.inputs)
+        case Stream():
+            return SHARD_CHUNKS
         case Blocks():
             return _ceil_div(inputs_size, split.size)
         case Items() | Handed():
@@ -143,9 +153,12 @@ def check_chunk_count(manifest: Manifest) -> None:
         RemoteProtocolError: Inputs are missing or superfluous, or no inputs of that size give that many chunks.
     """
     split, inputs, chunks = manifest.split, manifest.inputs, manifest.chunks
-    if isinstance(split, Range | Grid | Calls):
+    if isinstance(split, Range | Grid | Calls | Stream):
         if inputs is not None:
             raise RemoteProtocolError(f"a {_kind(split)} split takes no inputs, but the manifest names an inputs blob")
+        if isinstance(split, Stream):
+            _check_stream(manifest)
+            return
         _expect_chunks(chunks, chunk_count(split))
         if isinstance(split, Calls):
             _expect_fit(max(map(len, split.inputs)), manifest)
@@ -186,7 +199,7 @@ def check_inputs(manifest: Manifest, inputs: Inputs) -> None:
 def _check_cuts(manifest: Manifest, inputs: Inputs) -> None:
     size = 0 if manifest.inputs is None else manifest.inputs.size
     match manifest.split:
-        case Range() | Grid() | Calls() | Blocks():
+        case Range() | Grid() | Calls() | Stream() | Blocks():
             check_chunk_count(manifest)
             return
         case Items() | Handed():
@@ -205,8 +218,15 @@ def _check_cuts(manifest: Manifest, inputs: Inputs) -> None:
 class ChunkReader:
     """Reads the input of any chunk of one task, and remembers where lines begin, which takes one pass to find."""
 
-    def __init__(self, manifest: Manifest, inputs: Inputs = None, results: Results | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        inputs: Inputs = None,
+        results: Results | None = None,
+        fed: FedInputs = MappingProxyType({}),
+    ) -> None:
         self._manifest = manifest
+        self._fed = fed
         self._size = 0 if manifest.inputs is None else manifest.inputs.size
         self._inputs = inputs
         self._results = results
@@ -241,6 +261,10 @@ class ChunkReader:
             _expect_chunks(self._manifest.chunks, len(split.inputs))
             _expect_fit(len(split.inputs[index]), self._manifest)
             return split.inputs[index]
+        if isinstance(split, Stream):
+            if index not in self._fed:
+                raise LocalProtocolError(f"chunk {index} of a stream has not been fed")
+            return self._fed[index]
         begin, end = self.span(index)
         _expect_fit(end - begin, self._manifest)
         data = _reader(self._inputs)(begin, end - begin)
@@ -262,7 +286,7 @@ class ChunkReader:
         split = self._manifest.split
         self._expect_index(index)
         match split:
-            case Range() | Grid() | Calls():
+            case Range() | Grid() | Calls() | Stream():
                 raise LocalProtocolError(f"a {_kind(split)} split has no inputs blob")
             case Blocks():
                 return index * split.size, min(self._size, (index + 1) * split.size)
@@ -373,6 +397,16 @@ def _reader(inputs: Inputs) -> Reader:
 def _expect_chunks(stated: int, derived: int) -> None:
     if stated != derived:
         raise RemoteProtocolError(f"the manifest says {stated} chunks, but its split makes {derived}")
+
+
+def _check_stream(manifest: Manifest) -> None:
+    """A stream is one shard, computed while its creator is there, and no source of further tasks."""
+    if manifest.chunks > SHARD_CHUNKS:
+        raise RemoteProtocolError(
+            f"a stream has at most {SHARD_CHUNKS} chunks, and the manifest says {manifest.chunks}"
+        )
+    if manifest.epochs is not None or manifest.onward or manifest.permissions:
+        raise RemoteProtocolError("a stream has no epochs, fetches nothing, and its results do not go onward")
 
 
 def _expect_fit(size: int, manifest: Manifest) -> None:

@@ -36,6 +36,7 @@ from .records import (
     CertificateBody,
     Checkpoint,
     Commit,
+    Feed,
     Join,
     Lease,
     Record,
@@ -108,7 +109,7 @@ class WorkerRole:
         self._desk = desk
         self._blobs = blobs
         self._gathering = Gathering(desk, blobs)
-        self._reader = ChunkReader(ledger.manifest, self._read_inputs, self._gathering.read)
+        self._reader = ChunkReader(ledger.manifest, self._read_inputs, self._gathering.read, ledger.inputs_fed())
         self._sizer = desk.pace(ledger).sizer
         self._following = Following(config, rng, ledger, desk, now)
         self._assigned: dict[int, None] = {}
@@ -194,6 +195,11 @@ class WorkerRole:
                 self._keeping.superseded(signed.author, record)
             case Verdict() | Revoke():
                 self.look_again(now)
+            case Feed() if not self.ledger.is_forked:
+                self.look_again(now)
+            case Feed():
+                self._end()
+                self._desk.notice(Notable.CREATOR_FORKED, self.ledger, chunk=None, peer=signed.author, detail="")
             case Checkpoint() if self.ledger.creator_equivocated:
                 self._end()  # It signs one thing here and another there: nobody works for such a creator.
             case Checkpoint() if signed.author != self.ledger.manifest.creator:
@@ -518,8 +524,9 @@ class WorkerRole:
 
     def _next_assigned(self) -> list[int]:
         size = self._sizer.size()
-        urgent = [chunk for chunk in self._assigned if chunk in self._urgent]
-        chunks = [chunk for chunk in urgent or self._assigned if chunk not in self._voted]
+        here = [chunk for chunk in self._assigned if chunk not in self._voted and self.ledger.exists(chunk)]
+        urgent = [chunk for chunk in here if chunk in self._urgent]
+        chunks = urgent or here
         # Of one shard, whose turn it is: each shard of a batch has a commit of its own.
         chunks = [chunk for chunk in chunks if shard_of(chunk) == shard_of(chunks[0])][:size]
         for chunk in chunks:

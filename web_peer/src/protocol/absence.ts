@@ -8,8 +8,9 @@ import { hex, type Hex } from "./bytes";
 import { type Absence, Lots } from "./drawing";
 import { ChainView, lastEpoch, NO_VALUE } from "./epochs";
 import { RemoteProtocolError } from "./errors";
+import { Fed } from "./feeding";
 import type { HeldCommit, Ledger } from "./ledger";
-import { type Beacon, recordKey, type LedgerRecord, parse, type Reveal, type Signed } from "./records";
+import { type Beacon, type Feed, recordKey, type LedgerRecord, parse, type Reveal, type Signed } from "./records";
 import { checkShown } from "./showing";
 import { Stewards } from "./stewards";
 
@@ -32,6 +33,7 @@ export class Absences {
     this.chain = new ChainView(manifest.epochs?.anchor ?? NO_VALUE, lastEpoch(manifest));
     this.lots = new Lots(ledger, (epoch) => this.absence(epoch));
     this.stewards = new Stewards(ledger, ledger.keepCommits, ledger.clockOffsetS);
+    if (manifest.split.kind === "stream") ledger.fed = new Fed();
     for (const signed of ledger.records()) {
       if (signed.kind === "manifest") continue;
       const record = parse(signed);
@@ -59,6 +61,16 @@ export class Absences {
           throw new RemoteProtocolError("a join names a beacon that is none of the task's");
         }
         break;
+      case "feed": {
+        const { fed, manifest } = this.ledger;
+        if (fed === null) {
+          throw new RemoteProtocolError("a feed of a task whose chunks were there from the beginning");
+        }
+        if (record.first + record.inputs.length > manifest.chunks) {
+          throw new RemoteProtocolError("a feed of more chunks than the stream may have");
+        }
+        break;
+      }
       case "beacon":
         if (record.since > record.epoch || record.epoch === 0 || !this.chain.holds(record.epoch, record.value)) {
           throw new RemoteProtocolError("a beacon that is none of the task's");
@@ -78,6 +90,7 @@ export class Absences {
   /** Take a beacon, a reveal, or what concerns stewards; undefined when it is none, else whether it says anything new. */
   takes(id: Hex, signed: Signed, record: LedgerRecord, now: number): boolean | undefined {
     if (record.kind === "beacon") return this.takeBeacon(id, record);
+    if (record.kind === "feed") return this.takeFeed(record);
     if (record.kind !== "reveal") return this.stewards.takes(id, signed, record, now);
     const commit = hex(record.commit);
     if (this.reveals.has(commit)) return false;
@@ -90,8 +103,13 @@ export class Absences {
   /** The ledger has added a record. */
   added(id: Hex, signed: Signed, record: LedgerRecord): void {
     const author = hex(signed.author);
-    if (record.kind !== "lease" && record.kind !== "assign" && record.kind !== "savepoint") this.version++;
+    if (record.kind !== "lease" && record.kind !== "assign" && record.kind !== "savepoint" && record.kind !== "feed") {
+      this.version++;
+    }
     switch (record.kind) {
+      case "certificate":
+        this.letGoOfFeeds();
+        break;
       case "join":
         this.lots.anchored(author);
         break;
@@ -150,6 +168,23 @@ export class Absences {
   newestBeacon(): readonly [number, Uint8Array] {
     const epoch = Math.max(0, ...this.beacons.keys());
     return [epoch, this.beacons.get(epoch)?.value ?? this.ledger.manifest.epochs?.anchor ?? NO_VALUE];
+  }
+
+  private takeFeed(feed: Feed): boolean {
+    const { fed, certificate, equivocators, voidTos } = this.ledger;
+    if (certificate !== null || !fed!.add(feed)) return false;
+    if (fed!.isForked) {
+      // Whom it has convicted may have computed the other input. Whoever signed two commits with one seq did so.
+      for (const worker of [...voidTos.keys()]) if (!equivocators.has(worker)) voidTos.delete(worker);
+    }
+    return true;
+  }
+
+  /** Nobody computes a chunk of this stream any more. */
+  private letGoOfFeeds(): void {
+    const { ledger } = this;
+    if (ledger.fed === null || ledger.keepCommits || ledger.fed.isForked) return;
+    for (const signed of [...ledger.records()]) if (signed.kind === "feed") ledger.remove(recordKey(signed));
   }
 
   /** Keep the last beacon of each presence: those before it say nothing more. */

@@ -17,6 +17,7 @@ import { LocalProtocolError, RemoteProtocolError } from "./errors";
 import { contentId } from "./identity";
 import type { Manifest } from "./manifest";
 import { openRefs, type ResultRef } from "./onward";
+import { SHARD_CHUNKS } from "./records";
 import {
   checkChunkCount,
   CHUNKS_MAX,
@@ -64,6 +65,8 @@ export function chunkCount(split: Split, inputsSize = 0, inputs: Inputs = null):
       return BigInt(openItems(inputsSize, readerOf(inputs)).count);
     case "lines":
       return BigInt(lineStarts(inputsSize, readerOf(inputs), split.perChunk).length);
+    case "stream":
+      return BigInt(SHARD_CHUNKS);
     default:
       return countPlainly(split, inputsSize);
   }
@@ -112,6 +115,10 @@ function checkCuts(manifest: Manifest, inputs: Inputs): void {
   }
 }
 
+/** The inputs of a stream's chunks, as far as they have come. */
+export type FedInputs = ReadonlyMap<number, Uint8Array>;
+const NOTHING_FED: FedInputs = new Map();
+
 /** Reads the input of any chunk of one task, and remembers where lines begin, which takes one pass to find. */
 export class ChunkReader {
   private readonly size: number;
@@ -121,6 +128,7 @@ export class ChunkReader {
     private readonly manifest: Manifest,
     private readonly inputs: Inputs = null,
     private readonly results: Results | null = null,
+    private readonly fed: FedInputs = NOTHING_FED,
   ) {
     this.size = manifest.inputs?.size ?? 0;
   }
@@ -161,6 +169,11 @@ export class ChunkReader {
       expectFit(input.length, this.manifest);
       return input;
     }
+    if (split.kind === "stream") {
+      const input = this.fed.get(index);
+      if (input === undefined) throw new LocalProtocolError(`chunk ${index} of a stream has not been fed`);
+      return input;
+    }
     const [begin, end] = this.span(index);
     expectFit(end - begin, this.manifest);
     const data = readerOf(this.inputs)(begin, end - begin);
@@ -186,6 +199,7 @@ export class ChunkReader {
       case "range":
       case "grid":
       case "calls":
+      case "stream":
         throw new LocalProtocolError(`a ${split.kind} split has no inputs blob`);
       case "blocks":
         return [index * split.size, Math.min(this.size, (index + 1) * split.size)];

@@ -26,7 +26,7 @@ export class Executing {
     private readonly gathering: Gathering,
   ) {
     this.task = ledger.task;
-    this.reader = new ChunkReader(ledger.manifest, readInputs, (refs) => gathering.read(refs));
+    this.reader = new ChunkReader(ledger.manifest, readInputs, (refs) => gathering.read(refs), ledger.fed?.inputs);
     this.sizer = new BatchSizer(config.batchS);
   }
 

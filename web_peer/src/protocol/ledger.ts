@@ -14,6 +14,7 @@
 
 import type { Absences } from "./absence";
 import { hex, type Hex } from "./bytes";
+import type { Fed } from "./feeding";
 import { Leases } from "./leases";
 import { restsOf } from "./lineage";
 import type { Manifest } from "./manifest";
@@ -93,6 +94,8 @@ export class Ledger {
   readonly leases = new Leases((id) => this.remove(id));
   /** Beacons and reveals; null until a role attaches what takes them. */
   absences: Absences | null = null;
+  /** Of a stream what its creator has fed, once they are attached. */
+  fed: Fed | null = null;
   certificate: CertificateBody | null = null;
   creatorEquivocated = false;
 
@@ -362,7 +365,7 @@ export class Ledger {
       this.strikes.set(worker, verdict);
     }
     if ((this.verdicts.get(worker)?.voidTo ?? -1) < verdict.voidTo) this.verdicts.set(worker, verdict);
-    this.voidTos.set(worker, Math.max(this.voidTo(worker), verdict.voidTo));
+    if (!this.fed?.isForked) this.voidTos.set(worker, Math.max(this.voidTo(worker), verdict.voidTo));
     return true;
   }
 

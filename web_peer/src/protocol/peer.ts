@@ -648,7 +648,7 @@ export class Peer implements Desk, Shelf {
     if (record.kind === "lease" || record.kind === "savepoint") return false;
     if (this.creators.has(ledger.taskKey)) return true;
     if (record.kind === "commit" || record.kind === "reveal" || record.kind === "assign") return hex(signed.author) === this.me;
-    return this.workers.has(ledger.taskKey);
+    return record.kind !== "feed" && this.workers.has(ledger.taskKey); // A worker hears a feed again.
   }
 
   // ---- tasks and roles

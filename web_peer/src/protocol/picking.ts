@@ -15,6 +15,7 @@
 import type { Ledger } from "./ledger";
 import { SHARD_CHUNKS } from "./records";
 import type { Rng } from "./rng";
+import { existing } from "./shards";
 import { isSettled } from "./stewards";
 
 /** Workers on one outstanding chunk in the end game, the first included. */
@@ -46,8 +47,8 @@ export function pickOpen(
   sharing = 1,
 ): Picked {
   const first = shard * SHARD_CHUNKS;
-  const count = ledger.shardSize(shard);
-  const start = rng.below(count);
+  const count = existing(ledger, shard);
+  const start = count > 0 ? rng.below(count) : 0;
   const picked: number[] = [];
   let looked = 0;
   while (looked < count && picked.length < size) {

@@ -76,6 +76,7 @@ const KINDS = [
   "revoke",
   "savepoint",
   "resumed",
+  "feed",
   "vouch",
 ] as const;
 export type Kind = (typeof KINDS)[number];
@@ -218,6 +219,19 @@ export const Assign = body("assign", {
 export type Assign = Infer<typeof Assign>;
 
 /**
+ * The creator of a stream gives its next chunks their inputs: `first`, and those after it (feeding.ts).
+ *
+ * With `ends` it says that these are the last ones.
+ */
+export const Feed = body("feed", {
+  task: bytes32,
+  first: u32,
+  inputs: array(bytes({ max: 1_024 }), { max: COMMIT_CHUNKS_MAX }),
+  ends: bool,
+});
+export type Feed = Infer<typeof Feed>;
+
+/**
  * The creator convicts one worker: its commits in the task up to a seq are void.
  *
  * A first wrong result may be the hardware's: that is a **strike**, which voids what was committed until then. The second
@@ -301,7 +315,8 @@ export type LedgerRecord =
   | CertificateBody
   | Delegate
   | Revoke
-  | Savepoint;
+  | Savepoint
+  | Feed;
 
 const BODIES = {
   join: Join,
@@ -317,6 +332,7 @@ const BODIES = {
   delegate: Delegate,
   revoke: Revoke,
   savepoint: Savepoint,
+  feed: Feed,
 } as const;
 
 const DOMAINS = Object.fromEntries(KINDS.map((kind) => [kind, `cc/${kind}/1`])) as Record<Kind, string>;
@@ -385,6 +401,9 @@ export function parse(record: Signed): LedgerRecord {
   }
   if (parsed.kind === "commit" && parsed.link.length % 32 !== 0) {
     throw new RemoteProtocolError("a commit's link is not a value of a chain");
+  }
+  if (parsed.kind === "feed" && parsed.inputs.length === 0 && !parsed.ends) {
+    throw new RemoteProtocolError("a feed that says nothing");
   }
   return parsed;
 }

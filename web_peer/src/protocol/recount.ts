@@ -36,6 +36,7 @@ import {
   type Verdict,
   verifySignature,
 } from "./records";
+import { chunksNow, existing } from "./shards";
 import type { Stewards } from "./stewards";
 import { type Ballot, type ChunkTally, differ, equivocators, isVoided, type Same, type Tally, tally } from "./tally";
 
@@ -296,6 +297,14 @@ class Evidence {
     if (this.certificate === null) {
       throw new DoesNotHold("the records hold no certificate: the task is not closed");
     }
+    const { fed } = this.ledger;
+    if (fed === null) return;
+    const by = { worker: this.creator };
+    if (fed.isForked) throw new DoesNotHold("the creator gave a chunk two inputs, or the stream two ends", by);
+    if (!fed.isEnded) throw new DoesNotHold("the stream is certified, and not all of what was fed is shown", by);
+    for (const chunk of this.tally.chunks.keys()) {
+      if (chunk >= fed.count) throw new DoesNotHold("somebody voted on a chunk that was not fed");
+    }
   }
 
   /** Whoever contradicted itself or kept its votes from being counted was convicted. */
@@ -349,7 +358,7 @@ class Evidence {
 
   /** Every chunk is settled by its votes. */
   checkChunks(): void {
-    for (let chunk = 0; chunk < this.manifest.chunks; chunk++) {
+    for (let chunk = 0; chunk < chunksNow(this.ledger); chunk++) {
       const { state, offenders } = this.tally.chunks.get(chunk) ?? OPEN;
       const [worker] = offenders;
       if (worker !== undefined) {
@@ -379,7 +388,8 @@ class Evidence {
       const chunk = first + index;
       const value = this.values.get(chunk);
       const isAccepted = value !== undefined;
-      if (bit(checkpoint.accepted, index) !== isAccepted || bit(checkpoint.failed, index) === isAccepted) {
+      const isFailed = !isAccepted && index < existing(this.ledger, shard);
+      if (bit(checkpoint.accepted, index) !== isAccepted || bit(checkpoint.failed, index) !== isFailed) {
         throw new DoesNotHold("a checkpoint says another outcome of a chunk than its votes", { chunk });
       }
       if (!isAccepted) continue;
@@ -405,9 +415,9 @@ class Evidence {
     let executions = 0;
     for (const { values } of this.ballots) executions += values.size;
     const counted: readonly (readonly [string, number | Uint8Array, number | Uint8Array, "real"?])[] = [
-      ["chunks", said.chunks, this.manifest.chunks],
+      ["chunks", said.chunks, chunksNow(this.ledger)],
       ["accepted", said.accepted, this.values.size],
-      ["failed", said.failed, this.manifest.chunks - this.values.size],
+      ["failed", said.failed, chunksNow(this.ledger) - this.values.size],
       ["root", said.root, merkle.leafHash(...roots)],
       ["executions", said.executions, executions],
       ["worker_audits", said.workerAudits, this.extra()],
@@ -536,7 +546,7 @@ class Evidence {
   private earned(shard: number): Map<Hex, number> {
     const confirmers: Hex[][] = [];
     const first = shard * SHARD_CHUNKS;
-    for (let chunk = first; chunk < first + this.ledger.shardSize(shard); chunk++) {
+    for (let chunk = first; chunk < first + existing(this.ledger, shard); chunk++) {
       if (this.values.has(chunk)) confirmers.push([...(this.confirmers.get(chunk) ?? [])]);
     }
     return split(this.manifest.reward, confirmers);

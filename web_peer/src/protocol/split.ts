@@ -6,6 +6,7 @@
 import { array, bigInteger, bytes, bytes32, I64_MAX, i64, type Infer, integer, taggedPart } from "./codec";
 import { RemoteProtocolError } from "./errors";
 import type { Manifest } from "./manifest";
+import { SHARD_CHUNKS } from "./records";
 
 export const CHUNKS_MAX = 2 ** 31 - 1;
 /** Chunks whose inputs a manifest may hold. */
@@ -22,6 +23,7 @@ const positive = integer(1, 2 ** 31 - 1);
  * - `range`: chunk i gets the two little-endian i64s `start + i*step` and `min(stop, start + (i+1)*step)`.
  * - `grid`: row by row, chunk i gets the four little-endian i64s x, y, width, height of its tile (edges are cut).
  * - `calls`: chunk i gets input i, as it stands here: a few small ones.
+ * - `stream`: chunk i gets input i of those that the creator feeds while the task runs (feeding.ts): `chunks` at most.
  * - `items`: chunk i gets item i of the inputs blob, which begins with a table of offsets (spec/manifest.md).
  * - `lines`: chunk i gets `perChunk` lines of the inputs blob, line feeds included.
  * - `blocks`: chunk i gets bytes `i*size` to `(i+1)*size` of the inputs blob; the last block may be shorter.
@@ -31,6 +33,7 @@ export const Split = taggedPart("Split", {
   range: { start: i64, stop: i64, step: bigInteger(1n, I64_MAX) },
   grid: { width: positive, height: positive, tileWidth: positive, tileHeight: positive },
   calls: { inputs: array(bytes(), { min: 1, max: CALLS_MAX }) },
+  stream: {},
   items: {},
   lines: { perChunk: positive },
   blocks: { size: positive },
@@ -45,7 +48,7 @@ export function isNumbers(split: Split): boolean {
 
 /** How many chunks a split makes whose inputs need not be looked at, as a bigint: a range can make very many. */
 export function countPlainly(
-  split: Exclude<Split, { readonly kind: "items" | "lines" | "results" }>,
+  split: Exclude<Split, { readonly kind: "items" | "lines" | "results" | "stream" }>,
   inputsSize: number,
 ): bigint {
   switch (split.kind) {
@@ -69,6 +72,11 @@ export function countPlainly(
  */
 export function checkChunkCount(manifest: Manifest): void {
   const { split, inputs, chunks } = manifest;
+  if (split.kind === "stream") {
+    const { epochs, onward, permissions } = manifest;
+    if (chunks <= SHARD_CHUNKS && inputs === null && epochs === null && !onward && permissions.length === 0) return;
+    throw new RemoteProtocolError("a stream is one shard, and has chunks of its own only");
+  }
   if (split.kind === "range" || split.kind === "grid" || split.kind === "calls") {
     if (inputs !== null) {
       throw new RemoteProtocolError(`a ${split.kind} split takes no inputs, but the manifest names an inputs blob`);

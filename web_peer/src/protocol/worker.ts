@@ -48,7 +48,7 @@ import type { BatchSizer } from "./sizing";
 import { type Draw, StandingIn } from "./standing_in";
 import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
-import { workersAtHome } from "./shards";
+import { exists, workersAtHome } from "./shards";
 
 /** The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml. */
 const SHRUNK_MAX = 8;
@@ -119,6 +119,7 @@ export class WorkerRole implements Custodial {
       ledger.manifest,
       (start, length) => this.readInputs(start, length),
       (refs) => this.gathering.read(refs),
+      Absences.of(ledger) && ledger.fed?.inputs,
     );
     this.sizer = desk.pace(ledger).sizer;
     this.following = new Following(config, rng, ledger, desk, now);
@@ -162,6 +163,10 @@ export class WorkerRole implements Custodial {
         if (hex(record.worker) === this.me && Absences.of(this.ledger).stewards.mayAct(hex(signed.author), now)) {
           this.takeAssignment(record, now);
         }
+        break;
+      case "feed":
+        if (this.ledger.fed!.isForked) this.end();
+        else this.lookAgain(now);
         break;
       case "savepoint":
         this.keeping.superseded(signed.author, record);
@@ -524,6 +529,7 @@ export class WorkerRole implements Custodial {
       if (chunks.length === size) break;
       // Of one shard, whose turn it is: each shard of a batch has a commit of its own.
       if (chunks.length > 0 && shardOf(chunk) !== shardOf(chunks[0]!)) continue;
+      if (!exists(this.ledger, chunk)) continue; // Its feed is on its way.
       this.assigned.delete(chunk);
       if (!this.voted.has(chunk)) chunks.push(chunk);
     }
