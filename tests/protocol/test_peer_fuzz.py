@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdcompute.protocol import gossip, peer
+from crowdcompute.protocol import gossip, waiting
 from crowdcompute.protocol.blobs import describe
 from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.config import ProtocolConfig
@@ -276,14 +276,30 @@ def test_a_flood_of_well_formed_frames_does_not_fill_the_memory(manifest: Signed
 def test_records_that_wait_for_an_admission_are_no_more_than_the_limit(
     manifest: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer, "HELD_MAX", 10)
+    monkeypatch.setattr(waiting, "WAITING_MAX", 10)
     host = new_peer()
     guest = Guest(host)
     guest.publish(manifest)
     for number in range(100):
         lease = encode(Lease(manifest.record_id, 0, 0, number, 15, ()))
         guest.publish(Signed("lease", (number // 3).to_bytes(32), lease, bytes(64)))
-    assert sum(map(len, host._held.values())) <= 10
+    assert 0 < len(host._waiting) <= 10
+
+
+def test_records_that_wait_take_no_more_memory_than_the_limit(
+    manifest: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WAITING_BYTES_MAX", 10_000)
+    host = new_peer()
+    guest = Guest(host)
+    guest.publish(manifest)
+    for author in range(10):
+        runs = tuple((chunk, 1) for chunk in range(0, 1_000, 2))
+        guest.publish(
+            Signed("lease", author.to_bytes(32), encode(Lease(manifest.record_id, 0, 0, 1, 15, runs)), bytes(64))
+        )
+    assert host._waiting._bytes == sum(len(signed.body) for held in host._waiting._held.values() for _, signed in held)
+    assert 0 < host._waiting._bytes <= 10_000
 
 
 def test_ever_new_identities_do_not_fill_the_list_of_known_peers() -> None:

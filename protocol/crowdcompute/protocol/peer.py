@@ -14,6 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from .accepting import Accepting
+from .conduct import Conduct
 from .creator import CreatorRole
 from .custody import Custody
 from .errors import LocalProtocolError, RemoteProtocolError
@@ -75,7 +77,6 @@ from .gossip import Gossip
 from .identity import PeerId, peer_id_of, public_key_of
 from .introductions import Introductions
 from .ledger import Ledger, task_topic
-from .lineage import rests_of
 from .manifest import open_manifest, time_refusal
 from .neighbours import Neighbours
 from .office import CreatorsOffice, StewardsOffice
@@ -85,7 +86,6 @@ from .reconcile import Reconcile, ReconcileCells, ReconcileIds
 from .records import (
     Admit,
     Assign,
-    Checkpoint,
     Commit,
     Delegate,
     Feed,
@@ -106,6 +106,7 @@ from .signaling import Ask, Peers, Relay, Relayed, Undeliverable
 from .slots import Slots
 from .stewarding import creators_signer, stewards_signer
 from .vouching import Vouches
+from .waiting import Waiting, awaited_by
 from .worker import WorkerRole
 
 if TYPE_CHECKING:
@@ -120,21 +121,15 @@ if TYPE_CHECKING:
 
 NETWORK_TOPIC = b""
 TASKS_MAX = 1_000
-HELD_MAX = 4_096
-"""Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed."""
 EXPIRE_EVERY_S = 5.0
-# Tuples made once: they are asked for every record.
-_SAID_BY_WORKERS = (Lease, Commit, Reveal, Savepoint)
+# Made once: it is asked for every record.
 _OF_CHUNKS = (Commit, Reveal, Assign)
-_PENALTY = 10.0
 
 
 @dataclass(slots=True)
 class _Link:
     session: Session
-    tokens: float
-    filled_at: float
-    score: float = 0.0
+    conduct: Conduct
     suspected: bool = False
 
 
@@ -196,12 +191,11 @@ class Peer:
             self._introductions,
         )
         self._links: dict[PeerId, _Link] = {}
-        self._held: dict[tuple[bytes, bytes], list[tuple[PeerId, Signed]]] = {}
+        self._waiting = Waiting()
         self._begun: dict[bytes, WorkBegun] = {}
         """Chunks of tasks that we do not work for yet, with which the driver could go on."""
-        self._finishing = False
+        self._accepting = Accepting(config, signer.public_key, self.vouches, self.workers, self.stewards)
         self._slots = Slots(config, lambda output: self._outputs.append(output))
-        self._chosen: frozenset[bytes] | None = None
         self._expire_at = now + EXPIRE_EVERY_S
         self._sessions_at = math.inf
         """No session has anything to do before; what a neighbour says only moves that further away."""
@@ -265,11 +259,11 @@ class Peer:
                 if task_id in self.workers:
                     self.workers[task_id].state_kept(chunk, number, state, now)
             case FinishRequested():
-                self._finishing = True
+                self._accepting.finishing = True
                 for worker in self.workers.values():
                     worker.finish()
             case TasksChosen(tasks=tasks):
-                self._chosen = tasks
+                self._accepting.chosen = tasks
                 self._choose_workers(self.ledgers.values())
             case SlotsChanged(slots=slots):
                 self._slots.count = slots
@@ -413,7 +407,7 @@ class Peer:
         if left is None:
             self._outputs.append(CloseLink(peer_id, "too many neighbours"))
             return
-        link = _Link(Session(self.config, self._now), self.config.link_bytes_burst, self._now)
+        link = _Link(Session(self.config, self._now), Conduct(self.config, self._now))
         self._links[peer_id] = link
         self._sessions_at = min(self._sessions_at, link.session.wake_at())
         self._send(peer_id, link.session.greeting())
@@ -454,7 +448,7 @@ class Peer:
             frame = self._decode(data)
             greeting = link.session.state is SessionState.GREETING
             if not (isinstance(frame, BlobPieceFrame) and self._is_expected(peer_id, frame)):
-                self._charge(link, len(data))
+                link.conduct.charge(len(data), self._now)
             for answer in link.session.received(frame, self._now):
                 self._send(peer_id, answer)
             link.suspected = False
@@ -478,19 +472,8 @@ class Peer:
 
     def _penalise(self, peer_id: PeerId, reason: str) -> None:
         link = self._links.get(peer_id)
-        if link is None:
-            return
-        link.score -= _PENALTY
-        if link.session.state is SessionState.GREETING or link.score <= self.config.score_floor:
+        if link is not None and (link.conduct.breach() or link.session.state is SessionState.GREETING):
             self._drop_link(peer_id, reason)
-
-    def _charge(self, link: _Link, size: int) -> None:
-        config = self.config
-        link.tokens = min(config.link_bytes_burst, link.tokens + (self._now - link.filled_at) * config.link_bytes_per_s)
-        link.filled_at = self._now
-        link.tokens -= size
-        if link.tokens < 0:
-            raise RemoteProtocolError("more control bytes than the link's share")
 
     def _dispatch(self, peer_id: PeerId, frame: Frame) -> None:
         if self.custody.takes(peer_id, frame, self._now):
@@ -532,18 +515,9 @@ class Peer:
         ledger = self.ledgers.get(record.task)
         if ledger is None or ledger.is_void(signed.author):
             return
-        if isinstance(record, _SAID_BY_WORKERS) and not self._may_speak(ledger, signed):
-            self._hold(source, ledger.task, signed.author, signed)
-            return
-        unknown = next((rest.maker for rest in rests_of(record) if not ledger.is_admitted(rest.maker)), None)
-        if unknown is not None:
-            self._hold(source, ledger.task, unknown, signed)
-            return
-        if self._may_be_a_stewards(ledger, signed, record):
-            self._hold(source, ledger.task, signed.author, signed)
-            return
-        if isinstance(record, Reveal) and record.commit not in ledger.commits:
-            self._hold(source, ledger.task, record.commit, signed)
+        awaited = awaited_by(ledger, signed, record)
+        if awaited is not None:
+            self._waiting.hold(source, ledger.task, awaited, signed)
             return
         ledger.check(signed, record)
         verify_signature(self._verifier, signed)
@@ -559,21 +533,9 @@ class Peer:
         self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source, creator)
         for role in self._roles_of(ledger.task):
             role.record_added(signed, record, self._now)
-        match record:
-            case Admit(worker=awaited):
-                pass
-            case Join():
-                awaited = signed.author
-            case Commit():
-                awaited = signed.record_id
-            case Delegate(steward=awaited):
-                self._mind_stewardship(ledger)
-            case Revoke():
-                self._mind_stewardship(ledger)
-                return
-            case _:
-                return
-        for held_source, held in self._held.pop((ledger.task, awaited), ()):
+        if isinstance(record, Delegate | Revoke):
+            self._mind_stewardship(ledger)
+        for held_source, held in self._waiting.came(ledger.task, signed, record):
             self._records_received(held_source, (held,))
 
     def _manifest_received(self, source: PeerId, signed: Signed, record_id: bytes) -> None:
@@ -610,7 +572,7 @@ class Peer:
 
     def _mind_vouches(self) -> None:
         """Begin to fetch, or stop, where what is said of a creator has changed or has run out."""
-        if "net" in self.config.runtimes and not self._finishing:
+        if self._accepting.fetches:
             self._choose_workers([ledger for ledger in self.ledgers.values() if is_fetched(ledger.manifest)])
 
     def _has_room_for_task(self) -> bool:
@@ -632,25 +594,6 @@ class Peer:
         mine = manifest.creator == self.signer.public_key
         return Ledger(signed, manifest, keep_commits=mine, clock_offset_s=self.config.epoch_offset_s)
 
-    def _may_be_a_stewards(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
-        """Whether only the creator or a steward may say this, and its author may be one of whom we shall hear."""
-        author = signed.author
-        return (
-            isinstance(record, Admit | Assign | Checkpoint)
-            and author != ledger.manifest.creator
-            and author in ledger.joins
-            and not ledger.is_steward(author)
-        )
-
-    def _may_speak(self, ledger: Ledger, signed: Signed) -> bool:
-        return ledger.is_admitted(signed.author) or ledger.has_room_for_guest(signed.author, len(signed.body))
-
-    def _hold(self, source: PeerId, task: bytes, awaited: bytes, signed: Signed) -> None:
-        """Keep a record until another comes: its author's join or admission, or the commit that it reveals."""
-        if sum(map(len, self._held.values())) >= HELD_MAX:
-            self._held.pop(next(iter(self._held)))
-        self._held.setdefault((task, awaited), []).append((source, signed))
-
     def _worth_saving(self, ledger: Ledger, signed: Signed, record: Record) -> bool:
         """A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state."""
         if isinstance(record, Lease | Savepoint):
@@ -666,40 +609,7 @@ class Peer:
     # ---- tasks and roles
 
     def _acceptable(self, ledger: Ledger) -> bool:
-        config, manifest = self.config, ledger.manifest
-        return (
-            config.work
-            and self._slots.count > 0
-            and ledger.task not in self.stewards
-            and (self._chosen is None or ledger.task in self._chosen)
-            and not self._finishing
-            and manifest.creator != self.signer.public_key
-            and manifest.runtime in config.runtimes
-            and (not is_fetched(manifest) or self._is_verified(manifest))
-            and (config.accept_creators is None or manifest.creator in config.accept_creators)
-            and manifest.limits.memory_bytes <= config.memory_bytes_max
-            and manifest.limits.seconds <= config.seconds_max
-            and (manifest.inputs is None or manifest.inputs.size <= config.blob_bytes_max)
-            and manifest.policy.pow_bits <= config.pow_bits_max
-            and self._bytes_for(ledger) <= config.creator_bytes_max
-        )
-
-    def _is_verified(self, manifest: Manifest) -> bool:
-        return self.vouches.verified(manifest, self._now + self.config.epoch_offset_s) is not None
-
-    def _bytes_for(self, ledger: Ledger) -> int:
-        """Code and inputs of this task and of the others we work on for the same creator."""
-        creator = ledger.manifest.creator
-        tasks = {role.ledger.task: role.ledger for role in self.workers.values() if not role.done}
-        tasks[ledger.task] = ledger
-        blobs = {
-            ref.sha256: ref.size
-            for each in tasks.values()
-            if each.manifest.creator == creator
-            for ref in (each.manifest.code, each.manifest.inputs)
-            if ref is not None
-        }
-        return sum(blobs.values())
+        return self._accepting.accepts(ledger, self._slots.count, self._now)
 
     def _start_worker(self, ledger: Ledger) -> WorkerRole:
         self._saved.append(ledger.signed)

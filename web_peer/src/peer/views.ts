@@ -6,7 +6,7 @@ import type { ProtocolConfig } from "../protocol/config";
 import { peerIdOf } from "../protocol/identity";
 import { bit, type Ledger } from "../protocol/ledger";
 import type { Manifest } from "../protocol/manifest";
-import { exceeded } from "../protocol/peer";
+import { exceeded } from "../protocol/accepting";
 import { SHARD_CHUNKS, type CertificateBody } from "../protocol/records";
 import type { CertificateView, ConsentState, GridView, Tally, TaskView } from "./console";
 

@@ -9,7 +9,9 @@
  * the link is closed.
  */
 
-import { equal, hex, type Hex } from "./bytes";
+import { Accepting } from "./accepting";
+import { hex, type Hex } from "./bytes";
+import { Conduct } from "./conduct";
 import type { ProtocolConfig } from "./config";
 import type { CreatorRole } from "./creator";
 import type { Custody } from "./custody";
@@ -22,7 +24,6 @@ import { Gossip, type Shelf } from "./gossip";
 import { type PeerId, peerIdOf, publicKeyOf, type Signer, type Verifier } from "./identity";
 import { Introductions } from "./introductions";
 import { Ledger, taskTopic } from "./ledger";
-import { restsOf } from "./lineage";
 import { type BlobRef, type Manifest, openManifest, timeRefusal } from "./manifest";
 import { Neighbours } from "./neighbours";
 import { type LedgerRecord, parse, recordKey, sign, type Signed, verifySignature } from "./records";
@@ -32,29 +33,19 @@ import type { Pace } from "./sizing";
 import type { Slots } from "./slots";
 import type { BlobStore } from "./storage";
 import type { Vouches } from "./vouching";
+import { awaitedBy, Waiting } from "./waiting";
 import type { WorkerRole } from "./worker";
 
 export const NETWORK_TOPIC: Hex = "";
 const TASKS_MAX = 1_000;
-/** Records of workers of whom we have not heard yet, or for whom there is no room; they wait, unrelayed. */
-const HELD_MAX = 4_096;
 const EXPIRE_EVERY_S = 5;
-const PENALTY = 10;
 const TASK_CHARS = 64;
 const NO_IDS: readonly Hex[] = [];
 
 interface Link {
   readonly session: Session;
-  tokens: number;
-  filledAt: number;
-  score: number;
+  readonly conduct: Conduct;
   isSuspected: boolean;
-}
-
-/** A record that waits for its author's admission, and who sent it. */
-interface Held {
-  readonly source: PeerId;
-  readonly signed: Signed;
 }
 
 interface Wish {
@@ -117,11 +108,9 @@ export class Peer implements Desk, Shelf {
   private readonly introductions: Introductions;
   private readonly links = new Map<PeerId, Link>();
   private bench: Slots | null = null;
-  private readonly held = new Map<string, Held[]>();
-  private heldCount = 0;
-  private isFinishing = false;
+  private readonly waiting = new Waiting();
+  private readonly accepting: Accepting;
   private slots: number;
-  private chosen: ReadonlySet<Hex> | null = null;
   private expireAt: number;
   /** No session has anything to do before; what a neighbour says only moves that further away. */
   private sessionsAt = Infinity;
@@ -144,6 +133,7 @@ export class Peer implements Desk, Shelf {
   ) {
     this.peerId = signer.peerId;
     this.me = hex(signer.publicKey);
+    this.accepting = new Accepting(config, this.me, this.workers);
     this.gossip = new Gossip(config, this.peerId, rng, this);
     this.neighbourhood = new Neighbours(config, rng, now);
     this.introductions = new Introductions(config, signer.publicKey, verifier, rng, this.neighbourhood, now);
@@ -204,11 +194,11 @@ export class Peer implements Desk, Shelf {
         this.workers.get(event.taskId)?.begin(event.chunks);
         break;
       case "finishRequested":
-        this.isFinishing = true;
+        this.accepting.isFinishing = true;
         for (const worker of this.workers.values()) worker.finish();
         break;
       case "tasksChosen":
-        this.chosen = event.tasks;
+        this.accepting.chosen = event.tasks;
         this.chooseWorkers();
         break;
       case "slotsChanged":
@@ -386,8 +376,7 @@ export class Peer implements Desk, Shelf {
       return;
     }
     const session = new Session(this.config, this.now);
-    const tokens = this.config.linkBytesBurst;
-    this.links.set(peerId, { session, tokens, filledAt: this.now, score: 0, isSuspected: false });
+    this.links.set(peerId, { session, conduct: new Conduct(this.config, this.now), isSuspected: false });
     this.sessionsAt = Math.min(this.sessionsAt, session.wakeAt());
     this.send(peerId, session.greeting());
     for (const other of left) {
@@ -440,7 +429,7 @@ export class Peer implements Desk, Shelf {
     const isGreeting = session.state === "greeting";
     const isExpected =
       frame.kind === "blob-piece" && (this.keeper?.expects(peerId, frame) || this.mover?.expects(peerId, frame));
-    if (!isExpected) this.charge(link, data.length);
+    if (!isExpected) link.conduct.charge(data.length, this.now);
     for (const answer of session.received(frame, this.now)) this.send(peerId, answer);
     link.isSuspected = false;
     if (isGreeting) {
@@ -502,17 +491,7 @@ export class Peer implements Desk, Shelf {
 
   private penalise(peerId: PeerId, reason: string): void {
     const link = this.links.get(peerId);
-    if (link === undefined) return;
-    link.score -= PENALTY;
-    if (link.session.state === "greeting" || link.score <= this.config.scoreFloor) this.dropLink(peerId, reason);
-  }
-
-  private charge(link: Link, size: number): void {
-    const { linkBytesBurst, linkBytesPerS } = this.config;
-    link.tokens = Math.min(linkBytesBurst, link.tokens + (this.now - link.filledAt) * linkBytesPerS);
-    link.filledAt = this.now;
-    link.tokens -= size;
-    if (link.tokens < 0) throw new RemoteProtocolError("more control bytes than the link's share");
+    if (link?.conduct.breach() || link?.session.state === "greeting") this.dropLink(peerId, reason);
   }
 
   // ---- records
@@ -545,21 +524,10 @@ export class Peer implements Desk, Shelf {
     const record = parse(signed);
     const ledger = this.ledgers.get(hex(record.task));
     if (ledger === undefined) return;
-    const author = hex(signed.author);
-    if (ledger.isVoid(author)) return;
-    const isVote = ["lease", "commit", "reveal", "savepoint"].includes(record.kind);
-    if (isVote && !ledger.isAdmitted(author) && !ledger.hasRoomForGuest(author, signed.body.length)) {
-      this.hold(source, ledger, author, signed);
-      return;
-    }
-    const rests = record.kind === "commit" || record.kind === "savepoint" ? restsOf(record) : [];
-    const unknown = rests.find(({ maker }) => !ledger.isAdmitted(maker));
-    if (unknown !== undefined) {
-      this.hold(source, ledger, unknown.maker, signed);
-      return;
-    }
-    if (record.kind === "reveal" && !ledger.commits.has(hex(record.commit))) {
-      this.hold(source, ledger, hex(record.commit), signed);
+    if (ledger.isVoid(hex(signed.author))) return;
+    const awaited = awaitedBy(ledger, signed, record);
+    if (awaited !== undefined) {
+      this.waiting.hold(source, ledger, awaited, signed);
       return;
     }
     if (!this.roles.check(ledger, signed, record)) return;
@@ -582,13 +550,7 @@ export class Peer implements Desk, Shelf {
     this.spread(ledger, signed, record, source);
     this.workers.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
     this.creators.get(ledger.taskKey)?.recordAdded(signed, record, this.now);
-    if (record.kind === "admit" || record.kind === "join" || record.kind === "commit") {
-      const author = record.kind === "admit" ? record.worker : signed.author;
-      const awaited = record.kind === "commit" ? recordKey(signed) : hex(author);
-      for (const held of this.release(heldKey(ledger, awaited))) {
-        this.recordsReceived(held.source, [held.signed]);
-      }
-    }
+    for (const held of this.waiting.came(ledger, signed, record)) this.recordsReceived(held.source, [held.signed]);
   }
 
   private spread(ledger: Ledger, signed: Signed, record: LedgerRecord, source: PeerId | null): void {
@@ -609,10 +571,9 @@ export class Peer implements Desk, Shelf {
     this.ledgers.set(task, ledger);
     this.gossip.publish(NETWORK_TOPIC, task, signed, this.now, source);
     this.notice("task seen", ledger, { peer: manifest.creator, detail: manifest.name });
-    if (this.isAcceptable(ledger)) this.startWorker(ledger);
+    if (this.accepting.accepts(ledger, this.slots)) this.startWorker(ledger);
   }
 
-  /** Keep a record until another comes: its author's join or admission, or the commit that it reveals. */
   /** Whether one more task can be held; of those that are over the oldest is forgotten for it. */
   private hasRoomForTask(): boolean {
     if (this.ledgers.size < TASKS_MAX) return true;
@@ -625,22 +586,6 @@ export class Peer implements Desk, Shelf {
       return true;
     }
     return false;
-  }
-
-  private hold(source: PeerId, ledger: Ledger, awaited: Hex, signed: Signed): void {
-    if (this.heldCount >= HELD_MAX) this.release(this.held.keys().next().value!);
-    const key = heldKey(ledger, awaited);
-    const waiting = this.held.get(key);
-    if (waiting === undefined) this.held.set(key, [{ source, signed }]);
-    else waiting.push({ source, signed });
-    this.heldCount++;
-  }
-
-  private release(key: string): readonly Held[] {
-    const released = this.held.get(key) ?? [];
-    this.held.delete(key);
-    this.heldCount -= released.length;
-    return released;
   }
 
   /** A creator keeps everything its tally rests on; a worker what it must not forget, and the task's state. */
@@ -657,36 +602,6 @@ export class Peer implements Desk, Shelf {
     return this.now + this.config.epochOffsetS;
   }
 
-  private isAcceptable({ taskKey, manifest }: Ledger): boolean {
-    const { config } = this;
-    const creator = hex(manifest.creator);
-    return (
-      config.work &&
-      this.slots > 0 &&
-      (this.chosen === null || this.chosen.has(taskKey)) &&
-      !this.isFinishing &&
-      creator !== this.me &&
-      config.runtimes.has(manifest.runtime) &&
-      (config.acceptCreators === null || config.acceptCreators.has(creator)) &&
-      exceeded(config, manifest) === null &&
-      this.bytesFor(taskKey, manifest) <= config.creatorBytesMax
-    );
-  }
-
-  /** Code and inputs of this task and of the others we work on for the same creator. */
-  private bytesFor(taskKey: Hex, manifest: Manifest): number {
-    const tasks = new Map([[taskKey, manifest]]);
-    for (const [key, { isDone, ledger }] of this.workers) if (!isDone) tasks.set(key, ledger.manifest);
-    const sizes = new Map<Hex, number>();
-    for (const { creator, code, inputs } of tasks.values()) {
-      if (!equal(creator, manifest.creator)) continue;
-      for (const ref of [code, inputs]) if (ref !== null) sizes.set(hex(ref.sha256), ref.size);
-    }
-    let total = 0;
-    for (const size of sizes.values()) total += size;
-    return total;
-  }
-
   private startWorker(ledger: Ledger): WorkerRole {
     this.saved.push(ledger.signed);
     const role = this.roles.worker(this.config, this.signer, this.rng, ledger, this, this.blobs, this.now);
@@ -699,7 +614,7 @@ export class Peer implements Desk, Shelf {
   private chooseWorkers(): void {
     for (const ledger of this.ledgers.values()) {
       const role = this.workers.get(ledger.taskKey);
-      const isWanted = this.isAcceptable(ledger);
+      const isWanted = this.accepting.accepts(ledger, this.slots);
       if (role !== undefined) {
         if (isWanted) role.resume(this.now);
         else role.rest();
@@ -752,7 +667,7 @@ export class Peer implements Desk, Shelf {
       const task = recordKey(signed);
       const ledger = this.ledgerOf(signed, manifest);
       this.ledgers.set(task, ledger);
-      if (ledger.keepCommits || this.isAcceptable(ledger)) this.roles.attend(ledger);
+      if (ledger.keepCommits || this.accepting.accepts(ledger, this.slots)) this.roles.attend(ledger);
       this.gossip.markSeen(task);
     }
     const byTask = new Map<Hex, [Signed, LedgerRecord][]>();
@@ -774,7 +689,7 @@ export class Peer implements Desk, Shelf {
       const restored = byTask.get(task) ?? [];
       if (hex(ledger.manifest.creator) === this.me) {
         this.startCreator(ledger).restored(restored, this.now);
-      } else if (ledger.certificate === null && this.isAcceptable(ledger)) {
+      } else if (ledger.certificate === null && this.accepting.accepts(ledger, this.slots)) {
         this.startWorker(ledger).restored(restored, this.now);
       }
     }
@@ -869,19 +784,4 @@ export class Peer implements Desk, Shelf {
     this.isSaving = false;
     return outputs;
   }
-}
-
-/** Of what a task asks a worker for more than our configuration gives; null when it fits. */
-export function exceeded(config: ProtocolConfig, { limits, inputs, policy, runtime }: Manifest): Exceeded | null {
-  if (runtime === "net") return "fetches";
-  if (limits.memoryBytes > config.memoryBytesMax) return "memory";
-  if (limits.seconds > config.secondsMax) return "time";
-  if (inputs !== null && inputs.size > config.blobBytesMax) return "inputs";
-  return policy.powBits > config.powBitsMax ? "proof of work" : null;
-}
-
-export type Exceeded = "fetches" | "memory" | "time" | "inputs" | "proof of work";
-
-function heldKey(ledger: Ledger, awaited: Hex): string {
-  return `${ledger.taskKey} ${awaited}`;
 }
