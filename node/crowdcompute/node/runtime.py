@@ -11,7 +11,7 @@ import struct
 import time
 from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import (
@@ -46,9 +46,8 @@ from crowdcompute.protocol.events import (
     Woke,
     WorkBegun,
 )
-from crowdcompute.protocol.identity import peer_id_of, verify
+from crowdcompute.protocol.identity import verify
 from crowdcompute.protocol.peer import Peer
-from crowdcompute.protocol.provisional import ProvisionalState
 
 from .executors.pool import PoolClosed
 from .signaling_client import SignalingState
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.join_link import JoinLink
     from crowdcompute.protocol.manifest import Limits
     from crowdcompute.protocol.manifest import Runtime as RuntimeName
-    from crowdcompute.protocol.provisional import Provisional
     from crowdcompute.protocol.records import Signed
 
     from .executors.slot import Savepoints
@@ -74,8 +72,6 @@ if TYPE_CHECKING:
     from .store.savepoints import SavepointStore
     from .transports.link import Link, StackName
     from .transports.native import Native, NativeOptions
-
-from typing import Protocol
 
 
 class Executor(Protocol):
@@ -95,7 +91,7 @@ class Executor(Protocol):
 
 @dataclass(slots=True)
 class Totals:
-    """Counters since the runtime started, for `status`."""
+    """Counters since the runtime started (status.py)."""
 
     started_s: float = field(default_factory=time.time)
     chunks: int = 0
@@ -185,6 +181,11 @@ class Runtime:
                 on_dial_failed=self._native_dial_failed,
                 on_peers=lambda peer_ids: self.feed(PeersDiscovered(peer_ids)),
             )
+
+    @property
+    def carriers(self) -> dict[PeerId, str]:
+        """What carries each link."""
+        return {peer_id: link.over for peer_id, link in self._links.items()}
 
     # ---- for whoever runs it
 
@@ -444,84 +445,6 @@ class Runtime:
     def _signaling_changed(self, _state: SignalingState, detail: str) -> None:
         self.signaling_detail = detail
         self._changed.set()
-
-    # ---- what a person asks
-
-    def status(self) -> dict[str, Any]:
-        """What `cc-node status` shows, as JSON."""
-        peer = self.peer
-        return {
-            "peer_id": peer.peer_id,
-            "network": self.link.network,
-            "signaling": {
-                "url": self.link.base_url,
-                "servers": {url: client.state.value for url, client in self.signaling.clients.items()},
-                "state": self.signaling.state.value,
-                "detail": self.signaling_detail,
-                "clock_skew_s": self.signaling.clock_skew_s,
-            },
-            "neighbours": [
-                {"peer_id": peer_id, "state": state.value, "over": self._links[peer_id].over}
-                for peer_id, state in peer.neighbours.items()
-                if peer_id in self._links
-            ],
-            "listening": list(self.native.addresses) if self.native is not None else [],
-            "tasks": [
-                {
-                    "task": task.hex(),
-                    "name": role.ledger.manifest.name,
-                    "state": role.state.value,
-                    "votes": role.votes,
-                    "running": role.jobs_running,
-                    "savepoints": [
-                        {"chunk": chunk, "by": peer_id_of(maker)}
-                        for chunk, makers in sorted(role.ledger.savepoints.items())
-                        for maker in sorted(makers)
-                    ],
-                    "creator_away": absence_facts(role.provisional(self._loop.time())),
-                }
-                for task, role in peer.workers.items()
-            ],
-            "steward_of": [
-                {
-                    "task": task.hex(),
-                    "name": role.ledger.manifest.name,
-                    "state": role.state.value if role.acts else "watching",
-                    "until_s": role.ledger.delegations[self.peer.signer.public_key].until_s,
-                    "accepted": role.progress().accepted,
-                    "failed": role.progress().failed,
-                    "chunks": role.ledger.chunks,
-                    "audits": role.progress().worker_audits + role.progress().creator_audits,
-                    "liars_found": role.progress().convicted,
-                }
-                for task, role in peer.stewards.items()
-            ],
-            "published": [
-                {"task": task.hex(), "name": creator.ledger.manifest.name, "state": creator.state.value}
-                for task, creator in peer.creators.items()
-            ],
-            "totals": {
-                "seconds": round(time.time() - self.totals.started_s, 1),
-                "chunks": self.totals.chunks,
-                "busy_s": round(self.totals.busy_s, 1),
-                "frames_in": self.totals.frames_in,
-                "frames_out": self.totals.frames_out,
-                "bytes_in": self.totals.bytes_in,
-                "bytes_out": self.totals.bytes_out,
-            },
-        }
-
-
-def absence_facts(counted: Provisional | None) -> dict[str, Any] | None:
-    """What the records of a task say while its creator is away, as JSON; None while it is there."""
-    if counted is None:
-        return None
-    credible = counted.credibility()
-    return {
-        **{state.value: counted.count(state) for state in ProvisionalState if state is not ProvisionalState.OPEN},
-        "credibility": None if credible is None else round(credible, 6),
-        "liars_found": len(counted.found),
-    }
 
 
 def protocol_config(*, network: str, slots: int, work: bool = True, **others: Any) -> ProtocolConfig:

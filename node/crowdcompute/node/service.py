@@ -66,6 +66,7 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
             from .executors.fetching import FetchingExecutor
             from .executors.pool import WorkerPool
             from .runtime import Runtime, protocol_config
+            from .status import runtime_facts
 
             stopping = Stopping()
             javascript: EngineName = "quickjs" if config.javascript == "strict" else "v8"
@@ -112,7 +113,12 @@ def run(config: NodeConfig, *, lie: bool = False, quiet: bool = False) -> int:
 
             async def answer(command: str, _: Mapping[str, Any]) -> Mapping[str, Any]:
                 if command == "status":
-                    return {"state": "running", "jobs": config.jobs, **runtime.status(), "worker": pool_facts(pool)}
+                    return {
+                        "state": "running",
+                        "jobs": config.jobs,
+                        **runtime_facts(runtime),
+                        "worker": pool_facts(pool),
+                    }
                 if command == "credit":
                     return {"credit": earned(home.records, home.blobs, identity.public_key, own_statement())}
                 if command == "leaderboard":
