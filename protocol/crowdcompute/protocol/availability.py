@@ -23,13 +23,6 @@ class Availability:
         """What this neighbour has."""
         return self._has.get(peer_id, 0)
 
-    def anybody(self) -> int:
-        """What at least one neighbour has."""
-        pieces = 0
-        for plane in self._planes:
-            pieces |= plane
-        return pieces
-
     def has(self, peer_id: PeerId, pieces: int) -> None:
         """This neighbour says that it has these."""
         known = self._has.get(peer_id, 0)

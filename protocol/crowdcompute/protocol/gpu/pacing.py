@@ -1,12 +1,11 @@
 """How much of a chunk goes to a device at once (spec/gpu.md, "Dispatches").
 
-A device that is busy longer than DISPATCH_S_MAX makes a desktop stutter, and some systems reset it. So a chunk is many
+A device that is busy longer than 0.2 s makes a desktop stutter, and some systems reset it. So a chunk is many
 dispatches: a small one first, and from each one's time the next one's size.
 """
 
 from __future__ import annotations
 
-DISPATCH_S_MAX = 0.2
 DISPATCH_S_AIM = 0.1
 GROUPS_FIRST = 16
 GROUPS_MAX = 65_535
@@ -18,8 +17,3 @@ def next_groups(groups: int, seconds: float) -> int:
     """How many workgroups to send after `groups` of them took `seconds`."""
     fitting = groups * DISPATCH_S_AIM / seconds if seconds > 0 else GROUPS_MAX
     return max(1, min(int(fitting), GROWTH_MAX * groups, GROUPS_MAX))
-
-
-def rest_s(seconds: float, power: float) -> float:
-    """How long to let a device alone after a dispatch, at a share `power` of its time."""
-    return seconds * (1 / power - 1)

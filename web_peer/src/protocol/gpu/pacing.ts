@@ -1,8 +1,8 @@
 /**
  * How much of a chunk goes to a device at once (spec/gpu.md, "Dispatches").
  *
- * A device that is busy longer makes a desktop stutter, and some systems reset it. So a chunk is many dispatches: a
- * small one first, and from each one's time the next one's size.
+ * A device that is busy longer than 0.2 s makes a desktop stutter, and some systems reset it. So a chunk is many
+ * dispatches: a small one first, and from each one's time the next one's size.
  */
 
 const DISPATCH_S_AIM = 0.1;
