@@ -486,6 +486,18 @@ def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
     assert not other.gossip.follows(TOPIC)
 
 
+def test_what_a_neighbour_asks_for_again_and_again_goes_once_a_push() -> None:
+    node, greedy = Node("node"), PeerId("greedy")
+    node.hold(range(3))
+    node.gossip.link_opened(greedy)
+    node.gossip.drain(0.0)
+    wanted = tuple(node.record_ids(TOPIC))
+    for number in range(100):
+        node.gossip.received(greedy, IWant(number.to_bytes(32), wanted), 0.0)
+    answers = [frame for frame in frames_of(node) if isinstance(frame, Publish)]
+    assert [signed.record_id for frame in answers for signed in frame.records] == list(wanted)
+
+
 def test_who_follows_a_topic_alone_as_far_as_it_sees_tells_somebody() -> None:
     wire = Wire(3)
     one, between, far = wire.nodes

@@ -193,6 +193,20 @@ test("two halves that meet again come to hold the same", () => {
   expect(wire.nodes.map(({ held }) => held.size)).toEqual([2, 2, 2, 2, 2, 2]);
 });
 
+test("what a neighbour asks for again and again goes once a push", () => {
+  const node = new Node("node" as PeerId, 1);
+  for (let number = 0; number < 3; number++) node.held.set(recordKey(record(number)), record(number));
+  const greedy = "greedy" as PeerId;
+  node.gossip.linkOpened(greedy);
+  node.gossip.drain(0);
+  const ids = [...node.held.keys()].map(fromHex);
+  for (let number = 0; number < 100; number++) {
+    node.gossip.received(greedy, { kind: "iwant", topic: new Uint8Array(32).fill(number), ids }, 0);
+  }
+  const answers = node.gossip.drain(1).flatMap(([, frame]) => (frame.kind === "publish" ? frame.records : []));
+  expect(answers.map(recordKey)).toEqual([...node.held.keys()]);
+});
+
 test("records of a topic do not go to those who left it", () => {
   const wire = new Wire(3);
   const [one, other, third] = wire.nodes as [Node, Node, Node];

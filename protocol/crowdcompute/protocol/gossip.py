@@ -58,7 +58,8 @@ class Shelf(Protocol):
 @dataclass(slots=True)
 class _Neighbour:
     follows: set[bytes] = field(default_factory=set)
-    outbox: dict[bytes, list[Signed]] = field(default_factory=dict)
+    outbox: dict[bytes, tuple[bytes, Signed]] = field(default_factory=dict)
+    """What goes with the next push, and in which topic, by id: what is asked for a thousand times goes once."""
 
 
 @dataclass(slots=True)
@@ -193,7 +194,7 @@ class Gossip:
             # The usual case, once for every record that is new: our own topic and enough of a mesh.
             for peer_id in sorted(mesh):
                 if peer_id != source and (wanted is None or peer_id not in wanted.others):
-                    self._put_out(peer_id, topic, record)
+                    self._put_out(peer_id, topic, record_id, record)
             return
         targets: set[PeerId] = set(mesh)
         followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
@@ -214,12 +215,12 @@ class Gossip:
                 self._strays[record_id] = (topic, tries)
             targets = targets or self._anybody(source)
         for peer_id in sorted(targets):
-            self._put_out(peer_id, topic, record)
+            self._put_out(peer_id, topic, record_id, record)
 
-    def _put_out(self, peer_id: PeerId, topic: bytes, record: Signed) -> None:
+    def _put_out(self, peer_id: PeerId, topic: bytes, record_id: bytes, record: Signed) -> None:
         neighbour = self._neighbours.get(peer_id)
         if neighbour is not None:
-            neighbour.outbox.setdefault(topic, []).append(record)
+            neighbour.outbox.setdefault(record_id, (topic, record))
             self._due[peer_id] = None
 
     def _anybody(self, source: PeerId | None) -> set[PeerId]:
@@ -236,7 +237,7 @@ class Gossip:
                 self._strays[record_id] = (topic, tries - 1)
             if record is not None:
                 for peer_id in sorted(self._anybody(None)):
-                    self._put_out(peer_id, topic, record)
+                    self._put_out(peer_id, topic, record_id, record)
 
     def received(self, peer_id: PeerId, frame: Frame, now: float) -> None:
         """Apply one gossip frame other than `Publish`, whose records the caller validates and publishes on.
@@ -284,8 +285,7 @@ class Gossip:
                 for record_id in ids:
                     record = self._shelf.record(record_id)
                     if record is not None:
-                        neighbour.outbox.setdefault(topic, []).append(record)
-                        self._due[peer_id] = None
+                        self._put_out(peer_id, topic, record_id, record)
             case _:
                 raise AssertionError(frame)
 
@@ -331,7 +331,7 @@ class Gossip:
             if record is not None:
                 for peer_id in self.followers(recent.topic):
                     if peer_id not in self._topics.get(recent.topic, ()):
-                        self._put_out(peer_id, recent.topic, record)
+                        self._put_out(peer_id, recent.topic, recent.record_id, record)
 
     def drain(self, now: float) -> list[tuple[PeerId, Frame]]:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
@@ -345,7 +345,10 @@ class Gossip:
             neighbour = self._neighbours.get(peer_id)
             if neighbour is None:
                 continue  # Its link was closed meanwhile.
-            for topic, records in neighbour.outbox.items():
+            by_topic: dict[bytes, list[Signed]] = {}
+            for topic, record in neighbour.outbox.values():
+                by_topic.setdefault(topic, []).append(record)
+            for topic, records in by_topic.items():
                 batch: list[Signed] = []
                 batch_bytes = 0
                 for record in records:

@@ -47,7 +47,8 @@ export interface Shelf {
 
 interface Neighbour {
   readonly follows: Set<Hex>;
-  outbox: Map<Hex, Signed[]>;
+  /** What goes with the next push, and in which topic, by id: what is asked for a thousand times goes once. */
+  outbox: Map<Hex, readonly [topic: Hex, record: Signed]>;
 }
 
 /** A record somebody offered: asked of one neighbour at a time, so that a newcomer hears each record once. */
@@ -222,7 +223,7 @@ export class Gossip {
       }
       if (targets.length === 0) targets = this.anybody(source);
     }
-    for (const peerId of targets) this.post(peerId, topic, record);
+    for (const peerId of targets) this.post(peerId, topic, recordId, record);
   }
 
   /**
@@ -266,8 +267,9 @@ export class Gossip {
       case "iwant": {
         const topic = hex(frame.topic);
         for (const id of frame.ids) {
-          const record = this.shelf.record(hex(id));
-          if (record !== null) this.post(peerId, topic, record);
+          const recordId = hex(id);
+          const record = this.shelf.record(recordId);
+          if (record !== null) this.post(peerId, topic, recordId, record);
         }
         return;
       }
@@ -314,7 +316,7 @@ export class Gossip {
       const record = isOurs ? this.shelf.record(recordId) : null;
       if (record === null) continue;
       for (const peerId of this.followers(topic)) {
-        if (!this.topics.get(topic)?.has(peerId)) this.post(peerId, topic, record);
+        if (!this.topics.get(topic)?.has(peerId)) this.post(peerId, topic, recordId, record);
       }
     }
   }
@@ -332,7 +334,9 @@ export class Gossip {
     for (const peerId of due) {
       const neighbour = this.neighbours.get(peerId);
       if (neighbour === undefined) continue; // Its link was closed meanwhile.
-      for (const [topic, records] of neighbour.outbox) {
+      const byTopic = new Map<Hex, Signed[]>();
+      for (const [topic, record] of neighbour.outbox.values()) listIn(byTopic, topic).push(record);
+      for (const [topic, records] of byTopic) {
         let begin = 0;
         let batchBytes = 0;
         for (let end = 0; end < records.length; end++) {
@@ -397,8 +401,9 @@ export class Gossip {
     for (const peerId of this.neighbours.keys()) this.frames.push([peerId, frame]);
   }
 
-  private post(peerId: PeerId, topic: Hex, record: Signed): void {
-    listIn(this.neighbour(peerId).outbox, topic).push(record);
+  private post(peerId: PeerId, topic: Hex, recordId: Hex, record: Signed): void {
+    const { outbox } = this.neighbour(peerId);
+    if (!outbox.has(recordId)) outbox.set(recordId, [topic, record]);
     this.due.add(peerId);
   }
 
@@ -413,7 +418,7 @@ export class Gossip {
       const record = this.shelf.record(recordId);
       if (record === null || triesLeft === 1) this.strays.delete(recordId);
       else this.strays.set(recordId, { topic, triesLeft: triesLeft - 1 });
-      if (record !== null) for (const peerId of this.anybody(null)) this.post(peerId, topic, record);
+      if (record !== null) for (const peerId of this.anybody(null)) this.post(peerId, topic, recordId, record);
     }
   }
 
