@@ -157,8 +157,8 @@ def test_workers_show_and_prove_what_they_earned_while_they_run_and_afterwards(
         if name == "a":
             node.kill()
             assert place.cc_node("credit", "--json", home=name).document["credit"] == shown
-        if name == "liar":
-            continue
+        if name == "liar" or not said.get(node.peer_id):
+            continue  # On a busy machine the others may have done all.
         file = place.folder / f"{name}.cccredit"
         assert place.cc_node("credit", task[:8], "-o", file, home=name).code == 0
         checked = place.cc_node("credit", "--verify", file, "--json", home="elsewhere")

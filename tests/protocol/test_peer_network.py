@@ -15,10 +15,13 @@ from crowdcompute.protocol.closing import TaskState
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.events import (
+    CloseLink,
     Execute,
     FinishRequested,
     FrameReceived,
+    FramesReceived,
     LinkOpened,
+    SaveRecords,
     SendFrame,
     SlotsChanged,
     TaskGivenUp,
@@ -313,6 +316,7 @@ class Stranger:
                     node.peer.handle(FrameReceived(self.identity.peer_id, output.frame), now=now)
             for frame in frames:
                 node.peer.handle(FrameReceived(self.identity.peer_id, frame), now=now)
+            node.peer.handle(FramesReceived(tuple((self.identity.peer_id, frame) for frame in frames)), now=now)
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +360,30 @@ def test_no_mutated_frame_raises_anything(stranger: Stranger, data: st.DataObjec
 def test_a_neighbour_that_breaks_the_rules_again_and_again_is_cut_off(stranger: Stranger) -> None:
     stranger.says([b"\xff"] * 10)
     assert stranger.identity.peer_id not in stranger.world.nodes[1].peer.neighbours
+
+
+def test_frames_that_come_together_mean_what_they_mean_one_by_one(stranger: Stranger) -> None:
+    (hello,) = [output.frame for output in stranger.hello if isinstance(output, SendFrame)]
+    publishing = [frame for frame in stranger.frames if isinstance(decode_frame(frame), Publish)]
+    half = len(publishing) // 2
+    # Four breaches close the link, and what comes behind them is for nobody.
+    frames = (hello, *publishing[:half], *[b"\xff"] * 4, *publishing[half:])
+
+    def heard(*, together: bool) -> tuple[list[bytes], list[PeerId]]:
+        config = stranger.world.nodes[1].config
+        peer = Peer(config, Identity(bytes([7]) * 32), verify, Random(1), MemoryBlobStore(), 6.0)
+        peer.handle(LinkOpened(stranger.identity.peer_id, dialled=False), now=6.0)
+        events: list[Input] = [FrameReceived(stranger.identity.peer_id, frame) for frame in frames]
+        if together:
+            events = [FramesReceived(tuple((stranger.identity.peer_id, frame) for frame in frames))]
+        outputs = [output for event in events for output in peer.handle(event, now=6.0)] + peer.farewell("done")
+        saved = [record.record_id for output in outputs if isinstance(output, SaveRecords) for record in output.records]
+        return saved, [output.peer_id for output in outputs if isinstance(output, CloseLink)]
+
+    saved, closed = heard(together=True)
+    assert (saved, closed) == heard(together=False)
+    assert len(saved) > 3
+    assert closed == [stranger.identity.peer_id]
 
 
 def test_who_leaves_says_what_waits_for_a_push_and_then_goodbye() -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.executors.pool import WorkerPool
     from crowdcompute.node.runtime import Runtime
+    from crowdcompute.node.transports.link import StackName
     from crowdcompute.protocol.bundle import Bundle
     from crowdcompute.protocol.creator import CreatorRole
     from crowdcompute.protocol.events import Notice
@@ -96,13 +97,21 @@ class Network(_Closing):
     published; the next `Network`, or `cc-task watch`, collects and checks what they did.
     """
 
-    def __init__(self, link: str | None = None, *, key: Path | None = None, hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        link: str | None = None,
+        *,
+        key: Path | None = None,
+        hosts: Sequence[str] = (),
+        stack: StackName = "auto",
+    ) -> None:
         """Join a network; everything published before from this folder is taken up again.
 
         Args:
             link: Its join link; `CC_LINK` if not given.
             key: The key file that signs tasks; the creator's own if not given.
             hosts: Offer only these local addresses to peers: `("127.0.0.1",)` for a network on one machine.
+            stack: What makes links: `auto`, or WebRTC only, by `aiortc` or `wrtc`.
 
         Raises:
             CommandError: The network cannot be joined; the sentence says why.
@@ -113,6 +122,7 @@ class Network(_Closing):
         self._link = JoinLink.parse(link)
         self._key = key
         self._hosts = tuple(hosts)
+        self._stack = stack
         self._jobs: dict[bytes, Job[Any]] = {}
         self._creator: Creator
         self._runtime: Runtime
@@ -229,7 +239,7 @@ class Network(_Closing):
         try:
             with open_creator(self._key) as self._creator:
                 async with online(
-                    self._creator, self._link, hosts=self._hosts, on_notice=self._noticed
+                    self._creator, self._link, hosts=self._hosts, stack=self._stack, on_notice=self._noticed
                 ) as self._runtime:
                     ready()
                     asked = asyncio.ensure_future(stop.wait())

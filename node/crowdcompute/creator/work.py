@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crowdcompute.node.exits import CommandError, Exit
 from crowdcompute.protocol.blobs import describe, describe_stream
-from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, read_bundle, write_bundle
+from crowdcompute.protocol.bundle import BUNDLE_BYTES_MAX, Bundle, own_bundle, read_bundle
 from crowdcompute.protocol.epochs import make_epochs
 from crowdcompute.protocol.errors import BundleError, RemoteProtocolError
 from crowdcompute.protocol.gpu import read_comparison
@@ -90,7 +90,7 @@ def unsigned_work(task: TaskFile, module: bytes) -> Work:
 
 
 def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
-    """Sign a task now. It comes through the same door as a stranger's bundle: it has passed every check.
+    """Sign a task now.
 
     Raises:
         CommandError, BundleError: It cannot be published.
@@ -104,7 +104,7 @@ def sign_task(task: TaskFile, module: bytes, creator: Signer) -> Bundle:
         return Bundle(signed, manifest, blobs, task.inputs)
     if manifest.inputs is not None and task.inputs is not None:
         blobs[manifest.inputs.sha256] = task.inputs
-    bundle = read_bundle(write_bundle(signed, blobs), verify)
+    bundle = own_bundle(signed, manifest, blobs)
     return bundle if task.earlier is None else replace(bundle, results=task.earlier.read)
 
 

@@ -24,7 +24,7 @@ from crowdcompute.protocol.events import (
     Execute,
     Executed,
     FinishRequested,
-    FrameReceived,
+    FramesReceived,
     Input,
     LinkClosed,
     LinkDrained,
@@ -145,6 +145,8 @@ class Runtime:
         """Of each link: whether we dialled it, and since when it is open."""
         self._jobs: dict[int, asyncio.Task[None]] = {}
         self._draining: dict[Link, asyncio.Task[None]] = {}
+        self._arrived: list[tuple[PeerId, bytes]] = []
+        """Frames that the peer has not seen yet. Those that come together are one event."""
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -280,6 +282,7 @@ class Runtime:
         """Say goodbye and let go of every link, job and timer."""
         if self._closed:
             return
+        self._take_frames()
         for output in self.peer.farewell(reason):
             if isinstance(output, SaveRecords):
                 self._records.save(output.records)
@@ -302,6 +305,17 @@ class Runtime:
         """Give the peer one input and perform what it answers."""
         if self._closed:
             return
+        if self._arrived:
+            self._take_frames()  # They came before.
+        self._feed(event)
+
+    def _take_frames(self) -> None:
+        """Give the peer all the frames of this turn of the event loop."""
+        frames, self._arrived = tuple(self._arrived), []
+        if frames and not self._closed:
+            self._feed(FramesReceived(frames))
+
+    def _feed(self, event: Input) -> None:
         try:
             outputs = self.peer.handle(event, now=self._loop.time())
             for output in outputs:
@@ -427,7 +441,9 @@ class Runtime:
             self.totals.frames_in += 1
             self.totals.bytes_in += len(frame)
             if self._links.get(peer_id) is link:
-                self.feed(FrameReceived(peer_id, frame))
+                if not self._arrived:
+                    self._loop.call_soon(self._take_frames)
+                self._arrived.append((peer_id, frame))
 
         def on_closed(reason: str) -> None:
             if self._links.get(peer_id) is link:

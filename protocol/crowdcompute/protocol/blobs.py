@@ -31,7 +31,8 @@ def piece_size(size: int, index: int) -> int:
 
 def piece_hashes(data: bytes) -> list[bytes]:
     """The leaves of a blob's tree, in order. Whoever serves a blob keeps them, to prove pieces with `merkle.proof`."""
-    return [merkle.leaf_hash(data[start : start + PIECE_BYTES]) for start in range(0, len(data), PIECE_BYTES)]
+    with memoryview(data) as whole:
+        return [merkle.leaf_hash(whole[start : start + PIECE_BYTES]) for start in range(0, len(whole), PIECE_BYTES)]
 
 
 def describe_stream(chunks: Iterable[bytes]) -> BlobRef:

@@ -79,6 +79,22 @@ class Bundle:
         return None if self.manifest.inputs is None else self.blobs[self.manifest.inputs.sha256]
 
 
+def own_bundle(signed: Signed, manifest: Manifest, blobs: Mapping[bytes, bytes]) -> Bundle:
+    """A task just signed, whose manifest was made from these very blobs: they need not become a file to be believed.
+
+    Raises:
+        BundleError: It does not fit a bundle, or its inputs are not as its split says.
+    """
+    size = sum(map(len, blobs.values()))
+    if size > BUNDLE_BYTES_MAX:
+        raise BundleError(f"the bundle has {size} bytes, {BUNDLE_BYTES_MAX} are allowed")
+    try:
+        check_inputs(manifest, None if manifest.inputs is None else blobs[manifest.inputs.sha256])
+    except RemoteProtocolError as error:
+        raise BundleError(f"the bundle is refused: {error}") from None
+    return Bundle(signed, manifest, blobs)
+
+
 def write_bundle(signed: Signed, blobs: Mapping[bytes, bytes]) -> bytes:
     """The bundle's bytes; the same for the same task, always and everywhere.
 

@@ -113,6 +113,16 @@ class FrameReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class FramesReceived:
+    """Several frames, with who sent each, in the order they came.
+
+    The same as one `FrameReceived` after another at the same time, for less: what follows from them is looked at once.
+    """
+
+    frames: tuple[tuple[PeerId, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkDrained:
     """What was given to this link's bulk channel has left, nearly all of it (64 KiB may wait still): more may follow.
 
@@ -258,6 +268,7 @@ Input: TypeAlias = (
     | PeersDiscovered
     | SignalMade
     | FrameReceived
+    | FramesReceived
     | LinkDrained
     | Executed
     | Woke

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
+_LEAF = sha256(b"\x00")
 
 
-def leaf_hash(data: bytes) -> bytes:
+def leaf_hash(data: bytes | memoryview) -> bytes:
     """Hash of one leaf's bytes."""
-    return sha256(b"\x00" + data).digest()
+    leaf = _LEAF.copy()
+    leaf.update(data)
+    return leaf.digest()
 
 
 def root(leaf_hashes: Sequence[bytes]) -> bytes:

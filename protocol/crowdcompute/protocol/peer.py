@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from .accepting import Accepting
@@ -28,6 +29,7 @@ from .events import (
     Executed,
     FinishRequested,
     FrameReceived,
+    FramesReceived,
     Input,
     LinkClosed,
     LinkDrained,
@@ -126,6 +128,15 @@ EXPIRE_EVERY_S = 5.0
 _OF_CHUNKS = (Commit, Reveal, Assign)
 
 
+class _News(IntEnum):
+    """What a frame may have changed."""
+
+    NONE = 0
+    PIECES = 1
+    """Pieces are on their way, or here; the roles wait for all they want of a blob."""
+    MUCH = 2
+
+
 @dataclass(slots=True)
 class _Link:
     session: Session
@@ -215,8 +226,13 @@ class Peer:
         self._now = now
         match event:
             case FrameReceived(peer_id=peer_id, frame=frame):
-                if not self._frame_received(peer_id, frame) and not self._outputs:
-                    return []  # Most frames of a mesh are copies of what we know.
+                news = self._frame_received(peer_id, frame)
+                if news < _News.MUCH:
+                    return self._little_follows(news)
+            case FramesReceived(frames=frames):
+                news = max([self._frame_received(peer_id, frame) for peer_id, frame in frames], default=_News.NONE)
+                if news < _News.MUCH:
+                    return self._little_follows(news)
             case Woke():
                 self._woke()
             case Executed(job=job, outcomes=outcomes, seconds=seconds):
@@ -225,6 +241,7 @@ class Peer:
                     role.executed(job, outcomes, seconds, now)
             case LinkDrained(peer_id=peer_id):
                 self._serving.drained(peer_id)
+                return self._drain()
             case LinkOpened(peer_id=peer_id, dialled=dialled):
                 self._link_opened(peer_id, dialled=dialled)
             case LinkClosed(peer_id=peer_id, reason=reason):
@@ -439,11 +456,17 @@ class Peer:
             creator.worker_silent(key, left[task], self._now)
         self._outputs.append(Notice(Notable.PEER_SUSPECTED, None, None, peer_id, reason))
 
-    def _frame_received(self, peer_id: PeerId, data: bytes) -> bool:
-        """Apply one frame; False when it said nothing new."""
+    def _little_follows(self, news: _News) -> list[Output]:
+        """What to do after frames that the roles need not look at."""
+        if news is _News.NONE and not self._outputs:
+            return []  # Most frames of a mesh are copies of what we know.
+        return self._drain()  # It tells the roles when all they want of a blob is here.
+
+    def _frame_received(self, peer_id: PeerId, data: bytes) -> _News:
+        """Apply one frame."""
         link = self._links.get(peer_id)
         if link is None:
-            return False  # We closed this link; its last frames were on their way.
+            return _News.NONE  # We closed this link; its last frames were on their way.
         try:
             frame = self._decode(data)
             greeting = link.session.state is SessionState.GREETING
@@ -460,12 +483,12 @@ class Peer:
             elif link.session.state is SessionState.GONE:
                 self._drop_link(peer_id, link.session.reason, parted=link.session.parted)
             elif isinstance(frame, Publish):
-                return self._records_received(peer_id, frame.records)
+                return _News.MUCH if self._records_received(peer_id, frame.records) else _News.NONE
             else:
-                self._dispatch(peer_id, frame)
+                return self._dispatch(peer_id, frame)
         except RemoteProtocolError as error:
             self._penalise(peer_id, str(error))
-        return True
+        return _News.MUCH
 
     def _is_expected(self, peer_id: PeerId, piece: BlobPieceFrame) -> bool:
         return self._exchange.expects(peer_id, piece) or self.custody.expects(peer_id, piece)
@@ -475,18 +498,20 @@ class Peer:
         if link is not None and (link.conduct.breach() or link.session.state is SessionState.GREETING):
             self._drop_link(peer_id, reason)
 
-    def _dispatch(self, peer_id: PeerId, frame: Frame) -> None:
+    def _dispatch(self, peer_id: PeerId, frame: Frame) -> _News:
         if self.custody.takes(peer_id, frame, self._now):
-            return
+            return _News.MUCH
         match frame:
             case Topics() | Graft() | Prune() | IHave() | IWant() | Reconcile() | ReconcileCells() | ReconcileIds():
                 self._gossip.received(peer_id, frame, self._now)
             case BlobWant() | BlobPieceFrame() | BlobMissing() | BlobSeek() | BlobHave() | BlobGot() | BlobCancel():
                 self._exchange.received(peer_id, frame, self._now)
+                return _News.PIECES
             case Ask() | Peers() | Relay() | Relayed() | Undeliverable():
                 self._introductions.received(peer_id, frame, self._now)
             case _:
                 pass
+        return _News.MUCH
 
     # ---- records
 

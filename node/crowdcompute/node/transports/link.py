@@ -31,7 +31,7 @@ StackName = Literal["auto", "aiortc", "wrtc"]
 installed; or WebRTC only, by the engine named."""
 
 _RANK = {"webrtc": 0, "libp2p": 1, "direct": 2}
-"""Each carries many times what the one before does, for a part of the CPU time (benchmarks/stacks.py)."""
+"""Each carries many times what the one before does, for a part of the CPU time (benchmarks/links.py)."""
 
 
 class Link(Protocol):

@@ -1,0 +1,158 @@
+"""What a call costs over each kind of link in one run: aiortc, wrtc and direct; the same Executor, two volunteers.
+
+    python benchmarks/stacks.py [--repeat 3] [--seconds 4]
+
+Calls that do nothing, each settled by one vote, with 1, 16 and 64 in flight: the round trip of one, calls a second, and
+the CPU time of all processes for each; and calls of 4 MiB, four in flight. What carries the links is all that differs;
+the kinds take turns. benchmarks/links.py has the links alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from subprocess import PIPE, run
+from typing import TYPE_CHECKING, Any, cast
+
+import wasmtime
+
+from crowdcompute.creator import Executor, Kernel, Network
+from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crowdcompute.node.transports.link import StackName
+
+ROOT = Path(__file__).parents[1]
+KINDS = {"aiortc": "aiortc", "wrtc": "wrtc", "direct": "auto"}
+IN_FLIGHT = (1, 16, 64)
+BULK_BYTES = 4 << 20
+BULK_IN_FLIGHT = 4
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    arguments.add_argument("--repeat", type=int, default=3)
+    arguments.add_argument("--seconds", type=float, default=4.0, help="for each number in flight")
+    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "stacks.json")
+    arguments.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    if options.kind:
+        print(json.dumps(measure(options.kind, options.seconds)), flush=True)
+        os._exit(0)  # Nobody waits for certificates.
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for _ in range(options.repeat):
+        for kind, found in rows.items():
+            # A process of its own: a creator that is a new one, and nothing left of the one before.
+            command = [sys.executable, __file__, "--kind", kind, "--seconds", str(options.seconds)]
+            found.append(json.loads(run(command, stdout=PIPE, check=True).stdout.splitlines()[-1]))
+    table = {
+        kind: {name: round(statistics.median(row[name] for row in found), 3) for name in found[0]}
+        for kind, found in rows.items()
+    }
+    print(f"{'':26}" + "".join(f"{kind:>10}" for kind in table))
+    for name in next(iter(table.values())):
+        print(f"{name:26}" + "".join(f"{row[name]:10.3f}" for row in table.values()))
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    report = {"machine": machine, "load_average_5_min": round(os.getloadavg()[1], 1), "kinds": table}
+    options.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def measure(kind: str, seconds: float) -> dict[str, float]:
+    """One network whose links are of this kind."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cc-stacks-", ignore_cleanup_errors=True)))
+        os.environ.update({"CC_STACK": KINDS[kind], "CC_HOME": str(folder / "creator")})
+        link = stack.enter_context(signaling_server(folder))["join"]
+        nodes = [stack.enter_context(volunteer(folder, f"node-{number}", link)) for number in range(2)]
+        made = cast("StackName", KINDS[kind])
+        network = stack.enter_context(Network(link, hosts=(LOOPBACK,), stack=made))
+        while network.neighbours < len(nodes):
+            time.sleep(0.02)
+        executor = Executor(network)
+        pids = [os.getpid(), *(node.process.pid for node in nodes)]
+        small, bulk = (kernel(folder / name, text) for name, text in (("small", NO_OP), ("bulk", BULK)))
+        row: dict[str, float] = {}
+        flowing(executor, small, 1, 0.0, lambda number: (0, number))
+        for in_flight in IN_FLIGHT:
+            used_s, began = cpu_s(pids), time.monotonic()
+            times_s = flowing(executor, small, in_flight, seconds, lambda number: (1, number))
+            row[f"{in_flight} in flight, trip ms"] = statistics.median(times_s) * 1e3
+            row[f"{in_flight} in flight, calls/s"] = len(times_s) / (time.monotonic() - began)
+            row[f"{in_flight} in flight, CPU ms"] = (cpu_s(pids) - used_s) / len(times_s) * 1e3
+        blocks = [Random(number).randbytes(BULK_BYTES) for number in range(4)]
+        flowing(executor, bulk, 1, 0.0, lambda _: (blocks[0][::-1],))
+        used_s, began = cpu_s(pids), time.monotonic()
+        times_s = flowing(
+            executor, bulk, BULK_IN_FLIGHT, seconds, lambda number: (number.to_bytes(8) + blocks[number % 4][8:],)
+        )
+        gigabytes = len(times_s) * BULK_BYTES / 1e9
+        row["bulk, MB/s"] = gigabytes * 1e3 / (time.monotonic() - began)
+        row["bulk, CPU-s/GB"] = (cpu_s(pids) - used_s) / gigabytes
+        return row
+
+
+NO_OP = """(module (memory (export "memory") 1)
+  (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "cc_run") (param i32 i32) (result i64) (i64.const 0x40000000008)))"""
+BULK = NO_OP.replace('(export "memory") 1', '(export "memory") 160')
+
+
+def kernel(folder: Path, text: str) -> Kernel[bytes]:
+    folder.mkdir()
+    (folder / "kernel.wasm").write_bytes(bytes(wasmtime.wat2wasm(text)))
+    (folder / "task.toml").write_text(
+        'schema = 1\nname = "Benchmark"\n[code]\nmodule = "kernel.wasm"\n[split]\nrange = [0, 1, 1]\n'
+        '[limits]\nmemory = "16MiB"\noutput = "1KiB"\nseconds = 60\n'
+        "[verify]\nreplication = 1\neps = 0.05\npow_bits = 8\n"
+    )
+    return Kernel(folder, decode=bytes)
+
+
+def flowing(
+    executor: Executor, task: Kernel[bytes], in_flight: int, seconds: float, call: Callable[[int], tuple[Any, ...]]
+) -> list[float]:
+    """Keep so many calls in flight for some time; how long each took."""
+    waiting: deque[tuple[float, Any]] = deque()
+    times_s: list[float] = []
+    number, began = 0, time.monotonic()
+    while waiting or time.monotonic() < began + seconds:
+        while len(waiting) < in_flight and (time.monotonic() < began + seconds or not number):
+            waiting.append((time.monotonic(), executor.submit(task, *call(number))))
+            number += 1
+        if waiting:
+            sent, future = waiting.popleft()
+            future.result()
+            times_s.append(time.monotonic() - sent)
+    return times_s
+
+
+def cpu_s(pids: list[int]) -> float:
+    """CPU time of these processes and all below them."""
+    total, left = 0, list(pids)
+    seen: set[int] = set()
+    while left:
+        pid = left.pop()
+        if pid in seen:
+            continue
+        seen.add(pid)
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+        left += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return total / TICKS_PER_S
+
+
+if __name__ == "__main__":
+    main()
