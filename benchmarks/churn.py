@@ -305,7 +305,7 @@ class Network:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CC_")}
         process: subprocess.Popen[bytes] = subprocess.Popen(
             [*machine.prefix, *command],
-            env={**inherited, "CC_STACK": "aiortc", "PYTHONUNBUFFERED": "1", **settings},
+            env={**inherited, "PYTHONUNBUFFERED": "1", **settings},
             stdin=subprocess.DEVNULL,
             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
         )

@@ -3,8 +3,8 @@
     python -m benchmarks.rules [--profile PART]
 
 Real peers with real keys in one process, in virtual time: frames take two milliseconds, a chunk that does nothing 60 µs
-of its volunteer's one slot. The same seed gives the same run, so two checkouts differ by what they do; and processor time
-means something on a busy machine, too. Links, disk and sandbox are left out: benchmarks/network.py.
+of its volunteer's one slot. The same seed gives the same run, so two checkouts differ by what they do; and processor
+time means something on a busy machine, too. Links, disk and sandbox are left out: benchmarks/network.py.
 """
 
 from __future__ import annotations

@@ -337,7 +337,14 @@ MUTANTS = (
         "trusted",
         f"{RECOUNT} -k follows_from_its_records and alone",
     ),
-    Mutant("everybody starts with the first chunk", "picking", "start = rng.randrange(count)", "start = 0", PICKING),
+    Mutant("everybody starts with the first chunk", "picking", "else rng.randrange(middle)", "else 0", PICKING),
+    Mutant(
+        "who is cut off from the creator begins what those begin that are not",
+        "picking",
+        "rng.randrange(middle, count) if alone and middle < count",
+        "rng.randrange(middle) if alone",
+        PICKING,
+    ),
     Mutant(
         "a closed chunk is computed again",
         "ledger",
@@ -394,7 +401,9 @@ MUTANTS = (
         'prefix = b"cc/leaf/1\\0" + task',
         BATCH,
     ),
-    Mutant("a node of the tree may be shown as a leaf", "merkle", '_LEAF = sha256(b"\\x00")', "_LEAF = sha256()", MERKLE),
+    Mutant(
+        "a node of the tree may be shown as a leaf", "merkle", '_LEAF = sha256(b"\\x00")', "_LEAF = sha256()", MERKLE
+    ),
     Mutant(
         "two commits with one number are no equivocation",
         "ledger",

@@ -71,8 +71,7 @@ def test_only_what_nobody_has_and_nobody_is_on_is_picked(
     assert set(picked) <= free
     assert len(picked) == min(size, len(free))
     assert all(is_open(ledger, chunk, 1.0) for chunk in picked)
-    if size > len(free):
-        assert left == len(free)
+    assert left == len(free)
 
 
 def test_a_lease_that_has_run_out_frees_its_chunks(signed_manifest: Signed) -> None:
@@ -87,15 +86,36 @@ def test_where_few_are_left_everybody_takes_a_fair_share(signed_manifest: Signed
     close(ledger, set(range(10, CHUNKS)))
     picked, left = pick_open(ledger, 0, 8, (), Random(1), now=0.0, sharing=5)
     assert len(picked) == 2
-    assert 8 <= left <= 13
+    assert left == 10
 
 
-def test_every_chunk_is_as_likely_to_be_picked_first(signed_manifest: Signed) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_every_chunk_of_a_half_is_as_likely_to_be_picked_first(signed_manifest: Signed, *, alone: bool) -> None:
     ledger = fresh(signed_manifest)
     rng = Random(7)
-    counts = Counter(pick_open(ledger, 0, 1, (), rng, now=0.0)[0][0] for _ in range(4_000))
-    assert set(counts) == set(range(CHUNKS))
-    assert sum((counts[chunk] - 100) ** 2 / 100 for chunk in range(CHUNKS)) < 72.1  # once in a thousand seeds
+    counts = Counter(pick_open(ledger, 0, 1, (), rng, now=0.0, alone=alone)[0][0] for _ in range(2_000))
+    half = range(CHUNKS // 2, CHUNKS) if alone else range(CHUNKS // 2)
+    assert set(counts) == set(half)
+    assert sum((counts[chunk] - 100) ** 2 / 100 for chunk in half) < 43.8  # once in a thousand seeds
+
+
+@given(some_chunks, some_chunks, st.integers(0, 99))
+def test_who_works_alone_begins_with_none_of_those_that_others_begin_with(
+    signed_manifest: Signed, voted: set[int], closed: set[int], seed: int
+) -> None:
+    """Until half of what was not closed is begun."""
+    ledger = fresh(signed_manifest)
+    vote(ledger, ALICE, voted)
+    close(ledger, closed)
+    not_closed = [chunk for chunk in range(CHUNKS) if chunk not in closed]
+    half = -(-len(not_closed) // 2)
+    first, second = set(not_closed[:half]) - voted, set(not_closed[half:]) - voted
+    with_others, _ = pick_open(ledger, 0, 1, (), Random(seed), now=0.0)
+    alone, _ = pick_open(ledger, 0, 1, (), Random(seed), now=0.0, alone=True)
+    if first and second and max(first) > max(voted & set(not_closed[:half]), default=-1):
+        assert first.issuperset(with_others)
+    if first and second and max(second) > max(voted & set(not_closed[half:]), default=-1):
+        assert second.issuperset(alone)
 
 
 def test_the_end_game_copies_the_longest_leased_chunk_that_nobody_copies_yet(signed_manifest: Signed) -> None:

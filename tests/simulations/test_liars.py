@@ -14,7 +14,7 @@ from crowdcompute.simulations import faults
 from crowdcompute.simulations.liars.registry import KINDS
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.run import run
-from crowdcompute.simulations.scenario import ScenarioError, load_scenario, parse_scenario
+from crowdcompute.simulations.scenario import EPOCH_S, ScenarioError, load_scenario, parse_scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,14 +104,20 @@ def test_a_tally_that_convicts_both_sides_of_a_dispute_is_noticed(monkeypatch: p
 
 
 def _erring_once(seeds: Iterable[int]) -> World:
-    """The first of these worlds in which a machine errs, and none errs twice: what each computes is chance."""
+    """The first of these worlds in which a machine is found to err in the first half of the job, and none errs twice.
+
+    What each computes is chance.
+    """
     text = (ADVERSARIES / "flaky.toml").read_text().replace("rate = 0.05", "rate = 0.025")
     for seed in seeds:
         world = World(parse_scenario(text), seed)
         faults.schedule(world)
         world.run()
         ledger = world.role.ledger
-        if ledger.strikes and not any(verdict.is_ban for verdict in ledger.verdicts.values()):
+        struck_s = [strike.void_to / 1_000 - EPOCH_S for strike in ledger.strikes.values()]
+        assert world.closed_at is not None
+        was_banned = any(verdict.is_ban for verdict in ledger.verdicts.values())
+        if struck_s and max(struck_s) < world.closed_at / 2 and not was_banned:
             return world
     raise AssertionError("no machine errs once")
 

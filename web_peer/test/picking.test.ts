@@ -26,8 +26,7 @@ test("only what nobody has and nobody is on is picked", () => {
       const { chunks: picked, left } = pickOpen(task.ledger, 0, size, mine, new SeededRng(seed), 1);
       expect(picked).toEqual([...picked].sort((left, right) => left - right));
       expect(picked.length).toBe(Math.min(size, free.length));
-      expect(left).toBeGreaterThanOrEqual(picked.length);
-      if (picked.length < size) expect(left).toBe(free.length);
+      expect(left).toBe(free.length);
       expect(free).toEqual(expect.arrayContaining(picked));
       expect(picked.every((chunk) => isOpen(task.ledger, chunk, 1))).toBe(true);
     }),
@@ -44,16 +43,27 @@ test("a lease that has run out frees its chunks", () => {
 test("where few are left, nobody takes more than a fair share", () => {
   const task = new Task(CHUNKS);
   task.vote(alice, Array.from({ length: CHUNKS - 9 }, (_, chunk) => chunk));
-  expect(pickOpen(task.ledger, 0, 100, NONE, new SeededRng(1), 0, 4)).toMatchObject({ left: 9, chunks: { length: 3 } });
+  expect(pickOpen(task.ledger, 0, 100, NONE, new SeededRng(1), 0, { sharing: 4 })).toMatchObject({ left: 9, chunks: { length: 3 } });
 });
 
-test("every chunk is as likely to be picked first", () => {
+test.each([false, true])("every chunk of a half is as likely to be picked first (alone: %s)", (alone) => {
   const { ledger } = new Task(CHUNKS);
   const rng = new SeededRng(7);
   const counts = new Array<number>(CHUNKS).fill(0);
-  for (let draw = 0; draw < 4_000; draw++) counts[pickOpen(ledger, 0, 1, NONE, rng, 0).chunks[0]!]!++;
-  const chiSquared = counts.reduce((sum, count) => sum + (count - 100) ** 2 / 100, 0);
-  expect(chiSquared).toBeLessThan(72.1); // once in a thousand seeds
+  for (let draw = 0; draw < 2_000; draw++) counts[pickOpen(ledger, 0, 1, NONE, rng, 0, { alone }).chunks[0]!]!++;
+  const half = alone ? counts.slice(CHUNKS / 2) : counts.slice(0, CHUNKS / 2);
+  const chiSquared = half.reduce((sum, count) => sum + (count - 100) ** 2 / 100, 0);
+  expect(chiSquared).toBeLessThan(43.8); // once in a thousand seeds
+});
+
+test("the halves are of what is not closed", () => {
+  const task = new Task(CHUNKS);
+  task.close(new Set(Array.from({ length: 20 }, (_, chunk) => chunk)));
+  for (let seed = 0; seed < 50; seed++) {
+    const first = (alone: boolean): number => pickOpen(task.ledger, 0, 1, NONE, new SeededRng(seed), 0, { alone }).chunks[0]!;
+    expect(first(false)).toBeLessThan(30);
+    expect(first(true)).toBeGreaterThanOrEqual(30);
+  }
 });
 
 test("the end game copies the longest leased chunk that nobody copies yet", () => {

@@ -60,19 +60,25 @@ test("outcomes become commits that say the same and fit", () => {
 
 test("a first batch is one chunk, and the next ones grow to the wanted length but not at a leap", () => {
   const sizer = new BatchSizer(2);
-  expect([sizer.size(), sizer.chunkS]).toEqual([1, null]);
+  expect([sizer.size(0), sizer.chunkS]).toEqual([1, null]);
   sizer.finished(1, 0.001);
-  expect(sizer.size()).toBe(4);
+  expect(sizer.size(0)).toBe(4);
   sizer.finished(4, 0.004);
-  expect(sizer.size()).toBe(16);
+  expect(sizer.size(0)).toBe(16);
   sizer.finished(16, 16);
-  expect(sizer.size()).toBe(4);
+  expect(sizer.size(0)).toBe(5);
   sizer.finished(4, 400);
-  expect(sizer.size()).toBe(1);
+  expect(sizer.size(0)).toBe(1);
+});
+
+test("who has just come makes short batches, and longer ones with its age", () => {
+  const sizer = new BatchSizer(2, 100);
+  sizer.finished(100, 1);
+  expect([0, 8, 16, 24, 32, 3_600].map((age) => sizer.size(100 + age))).toEqual([50, 50, 100, 150, 200, 200]);
 });
 
 test("a batch is never larger than a commit holds", () => {
   const sizer = new BatchSizer(2);
   sizer.finished(1_000, 0);
-  expect(sizer.size()).toBe(1_024);
+  expect(sizer.size(0)).toBe(1_024);
 });

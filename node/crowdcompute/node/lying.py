@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from crowdcompute.protocol.events import ChunkOutcome, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crowdcompute.protocol.events import ChunkInput
     from crowdcompute.protocol.manifest import Limits, Runtime
@@ -31,8 +31,9 @@ class LyingExecutor:
         chunks: Sequence[ChunkInput],
         runtime: Runtime = "wasm",
         savepoints: Savepoints | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> tuple[ChunkOutcome, ...]:
-        outcomes = await self._honest.execute(code, module, limits, numbers, chunks, runtime, savepoints)
+        outcomes = await self._honest.execute(code, module, limits, numbers, chunks, runtime, savepoints, began)
         return tuple(
             outcome._replace(data=bytes((outcome.data[0] ^ 1,)) + outcome.data[1:])
             if outcome.status is Status.OK and outcome.data

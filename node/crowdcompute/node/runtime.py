@@ -86,7 +86,9 @@ class Executor(Protocol):
         chunks: Sequence[ChunkInput],
         runtime: RuntimeName = "wasm",
         savepoints: Savepoints | None = None,
-    ) -> tuple[ChunkOutcome, ...]: ...
+        began: Callable[[], None] = lambda: None,
+    ) -> tuple[ChunkOutcome, ...]:
+        """Outcomes in the order of `chunks`; `began` is called when they wait for nothing more."""
 
 
 @dataclass(slots=True)
@@ -379,6 +381,12 @@ class Runtime:
 
     async def _execute(self, order: Execute) -> None:
         started = self._loop.time()
+
+        def began() -> None:
+            # What waits behind another batch does not take longer for it: the next one would be made too small.
+            nonlocal started
+            started = self._loop.time()
+
         try:
             assert self._executor is not None
             size = self._blobs.size(order.code)
@@ -386,7 +394,7 @@ class Runtime:
             module = self._blobs.read(order.code, 0, size)
             savepoints = self._savepoints_of(order)
             outcomes = await self._executor.execute(
-                order.code, module, order.limits, order.numbers, order.chunks, order.runtime, savepoints
+                order.code, module, order.limits, order.numbers, order.chunks, order.runtime, savepoints, began
             )
         except (asyncio.CancelledError, PoolClosed):
             return

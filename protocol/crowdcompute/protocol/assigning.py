@@ -106,7 +106,7 @@ class Assignments:
         capacity = self._capacity.get(worker, _BACKLOG_MIN)
         if waited_s is not None and waited_s < self._batch_s:
             capacity = min(_BACKLOG_MAX, 2 * capacity)
-        elif waited_s is not None and waited_s > 4 * self._batch_s:
+        elif waited_s is not None and waited_s > 2 * self._batch_s:
             capacity = max(_BACKLOG_MIN, capacity // 2)
         # Whatever it waited for: a batch this large was one batch's work.
         self._capacity[worker] = max(capacity, len(chunks))

@@ -118,8 +118,9 @@ class ProtocolConfig:
     pow_bits_max: int = 20
     """A join that wants more proof of work than this (about a second) is not worth it."""
 
-    batch_s: float = 2.0
-    """A batch of chunks is sized to take about this long: the cost of a lease and a commit is paid per batch."""
+    batch_s: float = 1.0
+    """A batch of chunks is sized to take about this long: the cost of a lease and a commit is paid per batch, and half
+    of one is lost with a machine that dies (simulations/scenarios/replaced.toml)."""
 
     lease_ttl_s: int = 15
     """Leases are renewed at half of this while the work runs."""
@@ -127,11 +128,11 @@ class ProtocolConfig:
     say_backlog_within_s: float = 1.0
     """An assignment that waits behind running work is leased this soon after it came, together with others."""
 
-    guest_after_s: float = 3.0
-    """A worker that was not admitted by then works as a guest: the creator is away, cut off, or admits slowly. As long
-    as a silent peer is waited for: where machines live for 16 s, ten were most of a life (benchmarks/churn.py)."""
+    guest_after_s: float = 0.5
+    """A worker that was not admitted by then works as a guest: the creator is away, cut off, or admits slowly. Nothing
+    of it is lost, and machines may live for seconds (simulations/scenarios/replaced.toml)."""
 
-    settle_s: float = 2.0
+    settle_s: float = 1.0
     """After following a shard, wait at most this long for its records before picking: picks made blindly repeat
     others' work."""
 

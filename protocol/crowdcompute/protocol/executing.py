@@ -5,6 +5,7 @@ a chunk:  WANTED --job--> RUNNING --outcome--> a vote that settles it (creator.p
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .events import ChunkInput, Status
@@ -87,7 +88,7 @@ class Executing:
                     self._judging[chunk] = rests
                 except ResultsLacking as lacking:
                     self._gathering.fetch(lacking.refs)
-                if len(batch) >= self._sizer.size():
+                if len(batch) >= self._sizer.size(math.inf):
                     break
         return batch or None
 

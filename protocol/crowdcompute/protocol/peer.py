@@ -206,7 +206,7 @@ class Peer:
         self._begun: dict[bytes, WorkBegun] = {}
         """Chunks of tasks that we do not work for yet, with which the driver could go on."""
         self._accepting = Accepting(config, signer.public_key, self.vouches, self.workers, self.stewards)
-        self._slots = Slots(config, lambda output: self._outputs.append(output))
+        self._slots = Slots(config, lambda output: self._outputs.append(output), now)
         self._expire_at = now + EXPIRE_EVERY_S
         self._sessions_at = math.inf
         """No session has anything to do before; what a neighbour says only moves that further away."""

@@ -37,30 +37,46 @@ def pick_open(
     now: float,
     *,
     sharing: int = 1,
+    alone: bool = False,
 ) -> tuple[list[int], int]:
-    """Up to `size` open chunks of a shard, ascending, and how many are open in it, estimated by how far we had to look.
+    """Up to `size` open chunks of a shard, ascending, and how many are open in it besides `mine`.
 
-    Where few are left, no more than a fair share when `sharing` batches are to be made of them.
+    Where few are left, no more than a fair share when `sharing` batches are to be made of them. Who works `alone`, so
+    that it hears nothing of what the creator has begun, begins in the other half of what is not closed.
     """
     first, count = shard * SHARD_CHUNKS, ledger.existing(shard)
-    start = rng.randrange(count) if count else 0
-    picked: list[int] = []
-    looked = 0
+    if not count:
+        return [], 0
+    taken = ledger.taken_bits(shard, now)
+    for chunk in range(first, first + count):
+        if chunk in mine:
+            taken |= 1 << (chunk - first)
+    taken &= (1 << count) - 1  # Of a stream somebody may be on a chunk of which we have not heard.
+    left = count - taken.bit_count()
+    middle = _middle(int.from_bytes(ledger.settled_bitmap(shard), "little"), count)
+    start = rng.randrange(middle, count) if alone and middle < count else rng.randrange(middle)
     # A character a chunk, the lowest first: `find` leaps over what is not open, which is most of a task in the end.
-    states = f"{ledger.taken_bits(shard, now):0{count}b}"[::-1]
-    while looked < count and len(picked) < size:
-        at = (start + looked) % count
-        end = count if at >= start else start
-        index = states.find("0", at, end)
-        if index < 0:
-            looked += end - at
-            continue
-        looked += index - at + 1
-        chunk = first + index
-        if chunk not in mine:
-            picked.append(chunk)
-    left = len(picked) * count // max(1, looked)
-    return sorted(picked[: -(-left // sharing)]), left
+    states = f"{taken:0{count}b}"[::-1]
+    states = states[start:] + states[:start]
+    picked: list[int] = []
+    index = states.find("0")
+    while index >= 0 and len(picked) < min(size, -(-left // sharing)):
+        picked.append(first + (start + index) % count)
+        index = states.find("0", index + 1)
+    return sorted(picked), left
+
+
+def _middle(closed: int, count: int) -> int:
+    """The place in a shard that has as many chunks that are not closed before it as behind it, or one more."""
+    half = (count - closed.bit_count() + 1) // 2
+    low, high = 1, max(1, count - 1)
+    while low < high:
+        place = (low + high) // 2
+        if place - (closed & ((1 << place) - 1)).bit_count() < half:
+            low = place + 1
+        else:
+            high = place
+    return low
 
 
 def is_open(ledger: Ledger, chunk: int, now: float) -> bool:

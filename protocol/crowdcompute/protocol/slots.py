@@ -32,10 +32,10 @@ class Slots:
         emit: Takes an output of the peer.
     """
 
-    def __init__(self, config: ProtocolConfig, emit: Callable[[Output], None]) -> None:
+    def __init__(self, config: ProtocolConfig, emit: Callable[[Output], None], now: float) -> None:
         self.count = config.slots
         """How many jobs are executed at the same time."""
-        self.paces = Paces(config.batch_s, config.active_s)
+        self.paces = Paces(config.batch_s, config.active_s, now)
         self._own = min(1, config.slots)
         self._emit = emit
         self._jobs: dict[int, Role] = {}

@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     from .storage import BlobStore
 
 
+ALONE_AFTER_S = 5.0
+"""A worker that hears nothing of the creator for so long picks elsewhere than those who do. A creator that is there
+signs a checkpoint every two seconds where chunks are short."""
+
 SHRUNK_MAX = 8
 """The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml."""
 
@@ -142,6 +146,8 @@ class WorkerRole:
         """When we stop waiting for admission."""
         self._nothing_until = now
         """A pick looks at a whole shard; having found nothing, we do not look again at every record that comes."""
+        self._led_at = now
+        """When we heard last of the creator, or of whoever acts for it."""
         self._finishing = False
         self._resting = False
         self._expires_at = ledger.manifest.expires_s - config.epoch_offset_s
@@ -177,6 +183,8 @@ class WorkerRole:
 
     def record_added(self, signed: Signed, record: Record, now: float) -> None:
         """The ledger has taken somebody's record."""
+        if self.ledger.may_act(signed.author, now):
+            self._led_at = now
         if signed.author == self.ledger.manifest.creator:
             self._giving.creator_heard(now)
         match record:
@@ -323,13 +331,13 @@ class WorkerRole:
         self._waiting.clear()
         self._inputs_came = False
         if not chunks:
-            chunks = self._next_assigned()
+            chunks = self._next_assigned(now)
             self._drawn = self._next_drawn(now) if not chunks else None
             if self._drawn is not None:
                 chunks = self._drawn.chunks
-            elif len(chunks) < self._sizer.size() and self._urgent.isdisjoint(chunks):
+            elif len(chunks) < self._sizer.size(now) and self._urgent.isdisjoint(chunks):
                 # One commit for both: cheaper, and nobody sees which of its chunks were asked for.
-                chunks = sorted(chunks + self._next_picked(now, self._sizer.size() - len(chunks), chunks))
+                chunks = sorted(chunks + self._next_picked(now, self._sizer.size(now) - len(chunks), chunks))
         if not chunks:
             self.state = WorkerState.IDLE
             return None
@@ -484,7 +492,7 @@ class WorkerRole:
             return None
         mine = self._running().union(self._voted)
         for shard in self._following.shards:
-            draw = self._standing_in.draw(shard, self._sizer.size(), mine, now)
+            draw = self._standing_in.draw(shard, self._sizer.size(now), mine, now)
             if draw is not None:
                 return draw
         return None
@@ -522,8 +530,8 @@ class WorkerRole:
     def _running(self) -> set[int]:
         return {chunk for chunks in self._jobs.values() for chunk in chunks}.union(self._waiting)
 
-    def _next_assigned(self) -> list[int]:
-        size = self._sizer.size()
+    def _next_assigned(self, now: float) -> list[int]:
+        size = self._sizer.size(now)
         here = [chunk for chunk in self._assigned if chunk not in self._voted and self.ledger.exists(chunk)]
         urgent = [chunk for chunk in here if chunk in self._urgent]
         chunks = urgent or here
@@ -550,8 +558,10 @@ class WorkerRole:
                 self._look_again_at = settled_at
                 return []
             sharing = BATCHES_LEFT * max(1, self.ledger.leases.workers_at_home(shard))
-            chunks, left = pick_open(self.ledger, shard, size_max, mine, self._rng, now, sharing=sharing)
-            if left >= sharing * self._worthwhile():
+            chunks, left = pick_open(
+                self.ledger, shard, size_max, mine, self._rng, now, sharing=sharing, alone=self._is_alone(now)
+            )
+            if left >= sharing * self._worthwhile(now):
                 self._few_since = None
                 self._look_again_at = None
                 return chunks
@@ -593,12 +603,16 @@ class WorkerRole:
             del self._begun[chunk]
         return sorted(chunks)
 
-    def _worthwhile(self) -> int:
+    def _is_alone(self, now: float) -> bool:
+        """Whether nobody who assigns and accepts has let hear of itself lately, or has admitted us."""
+        return not self.ledger.is_admitted(self._signer.public_key) or now - self._led_at >= ALONE_AFTER_S
+
+    def _worthwhile(self, now: float) -> int:
         """Chunks of the smallest batch for which a worker still comes by itself."""
-        return max(1, self._sizer.size() // SHRUNK_MAX)
+        return max(1, self._sizer.size(now) // SHRUNK_MAX)
 
     def _choose_shard(self, now: float) -> bool:
-        if not self._following.choose(now, self._worthwhile()):
+        if not self._following.choose(now, self._worthwhile(now)):
             return False
         self._lease_changed = True
         return True

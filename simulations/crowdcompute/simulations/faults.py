@@ -75,6 +75,8 @@ def _action(world: World, fault: Fault) -> Callable[[], None]:
             return lambda: partition(world, fault.share, for_s=fault.for_s)
         case "churn":
             return lambda: _churn(world, fault)
+        case "replace":
+            return lambda: _replace(world, fault, 1, [])
         case "eclipse":
             return lambda: _eclipse_some(world, fault)
         case "delegate":
@@ -120,3 +122,20 @@ def _churn(world: World, fault: Fault) -> None:
     if running:
         crash(world, world.rng.choice(running), for_s=fault.down_s, keep_state=world.rng.random() < 0.5)
     world.at(world.now + world.rng.expovariate(1 / fault.every_s), lambda: _churn(world, fault))
+
+
+def _replace(world: World, fault: Fault, number: int, frozen: list[Node]) -> None:
+    """Some machines are killed and replaced at once by strangers; one more is stopped, and among the next to go."""
+    over = world.now >= fault.at_s + fault.for_s or world.closed_at is not None
+    share = fault.share * (len(world.nodes) - 1)
+    count = 0 if over else round(number * share) - round((number - 1) * share)
+    well = [node for node in world.live() if node.index]
+    chosen = world.rng.sample(well, min(len(well), count))
+    fresh, others = chosen[:1], chosen[1:]
+    for node in [*frozen, *others]:
+        world.stop(node)
+        world.rename(node)
+    for node in fresh:
+        world.freeze(node)
+    if not over:
+        world.at(world.now + fault.every_s, lambda: _replace(world, fault, number + 1, fresh))

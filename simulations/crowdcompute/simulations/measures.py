@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from crowdcompute.protocol.events import Execute, Executed, FrameReceived, Notable, Notice
@@ -34,6 +35,55 @@ class ChunkTimes:
     def quorum_s(self) -> list[float]:
         """Ascending times from a chunk's first start to its acceptance."""
         return sorted(at - self.started_at.get(chunk, at) for chunk, at in self.accepted_at.items())
+
+
+class NodeTime:
+    """What became of the time that machines were there, from the first accepted chunk to the certificate.
+
+    *Ideal* is that each computes all the time and nothing more often than the policy demands: replication, and the
+    audits that the certificate counts. Machines execute one batch at a time here.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._from_s = math.inf
+        world.observers.append(self._see)
+
+    def _see(self, now: float, node: Node, event: Input | Output) -> None:
+        if type(event) is Notice and event.what is Notable.CHUNK_ACCEPTED:
+            self._from_s = min(self._from_s, now)
+
+    def shares(self) -> dict[str, float]:
+        """Shares of the time that machines were there; nothing when the task was not closed."""
+        begins, ends = self._from_s, self._world.closed_at
+        if ends is None or begins >= ends:
+            return {}
+
+        def within(since: float, until: float) -> float:
+            return max(0.0, min(until, ends) - max(since, begins))
+
+        there_s = starting_s = lost_s = executed_s = executed = 0.0
+        before = 0.0
+        for life in (life for node in self._world.nodes[1:] for life in node.lives):
+            batches = [batch for batch in life.batches if batch[1] <= life.ended_at]
+            there_s += within(life.started_at, life.ended_at)
+            starting_s += within(life.started_at, batches[0][0] if batches else life.ended_at)
+            if batches and life.ended_at < ends:
+                lost_s += within(batches[-1][1], life.ended_at)
+            for began, ended, chunks in batches:
+                executed_s += within(began, ended)
+                executed += chunks * within(began, ended) / (ended - began)
+                before += chunks * min(1.0, max(0.0, begins - began) / (ended - began))
+        progress = self._world.role.progress()
+        demanded = self._world.manifest.policy.replication * progress.chunks + progress.worker_audits - before
+        needed_s = demanded * executed_s / executed
+        return {
+            "share of ideal": needed_s / there_s,
+            "of it: starting": starting_s / there_s,
+            "of it: lost with its machine": lost_s / there_s,
+            "of it: executed in vain": (executed_s - needed_s) / there_s,
+            "of it: pauses": (there_s - executed_s - starting_s - lost_s) / there_s,
+        }
 
 
 class GossipMeter:

@@ -58,7 +58,7 @@ from crowdcompute.protocol.frames import Frame, decode_frame
 from crowdcompute.protocol.gpu import MODULE, Golden, Package, read_comparison
 from crowdcompute.protocol.gpu.compare import Tolerance, Within
 from crowdcompute.protocol.gpu.package import Output as OutputArray
-from crowdcompute.protocol.identity import Identity, peer_id_of, verify
+from crowdcompute.protocol.identity import Identity, peer_id_of, public_key_of, verify
 from crowdcompute.protocol.manifest import Limits, Manifest, Policy, sign_manifest, with_task_key
 from crowdcompute.protocol.peer import Peer
 from crowdcompute.protocol.signals import Offer, parse_signal, sign_signal
@@ -154,6 +154,16 @@ class Job:
     """Where the execution of each chunk is."""
 
 
+@dataclass(slots=True)
+class Life:
+    """One machine from its start until it stops or is stopped, and the batches that it finished."""
+
+    started_at: float
+    ended_at: float = math.inf
+    batches: list[tuple[float, float, int]] = field(default_factory=list)
+    """When each began and ended, and how many chunks it had."""
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """One machine: what survives a crash, and the peer that runs on it."""
@@ -168,11 +178,14 @@ class Node:
     life: int = 0
     alive: bool = False
     silent: bool = False
+    frozen: bool = False
+    """Its process is stopped (SIGSTOP): it is silent, and computes nothing either."""
     saved: list[Signed] = field(default_factory=list)
     states: dict[int, tuple[State, bytes]] = field(default_factory=dict)
     """Chunk -> the state to go on from, and the savepoint of another that it rests on."""
     wires: dict[PeerId, Wire] = field(default_factory=dict)
-    dialling: set[int] = field(default_factory=set)
+    dialling: set[PeerId] = field(default_factory=set)
+    lives: list[Life] = field(default_factory=list)
     wake_at: float = math.inf
     woken_again: bool = False
     """Whether, when it was last woken, it wanted that again at once."""
@@ -353,7 +366,7 @@ class World:
                 event()
                 continue
             node = self.nodes[index]
-            if node.life == life and node.alive:
+            if node.life == life and node.alive and not node.frozen:
                 self._happens(node, event)
         self.now = max(self.now, stop_s)
 
@@ -369,6 +382,8 @@ class World:
 
     def stop(self, node: Node) -> None:
         """A machine stops at once. Nobody is told."""
+        if node.alive:
+            self.ended(node)
         node.alive = False
         node.life += 1
         node.wires.clear()
@@ -379,10 +394,21 @@ class World:
         node.running.clear()
         node.wake_at = math.inf
 
+    def ended(self, node: Node) -> None:
+        """A machine does nothing of use from now on."""
+        life = node.lives[-1]
+        life.ended_at = min(life.ended_at, self.now)
+
+    def freeze(self, node: Node) -> None:
+        """A machine's process is stopped (SIGSTOP): its links stay, and nothing comes from it."""
+        node.silent = node.frozen = True
+        self.ended(node)
+
     def start(self, node: Node, *, keep_state: bool) -> None:
         """A machine starts (again), with the same keys and what it had saved, or with nothing but its keys."""
         node.life += 1
-        node.alive, node.silent = True, False
+        node.alive, node.silent, node.frozen = True, False, False
+        node.lives.append(Life(self.now))
         if not keep_state:
             node.saved.clear()
             node.states.clear()
@@ -612,6 +638,7 @@ class World:
         )
         self.executions += len(outcomes)
         node.executions += len(outcomes)
+        node.lives[-1].batches.append((running.started_at, self.now, len(outcomes)))
         self._start_jobs(node)
         self.tell(node, Executed(number, outcomes, self.now - running.started_at))
         for chunk in running.job.chunks:
@@ -632,49 +659,52 @@ class World:
     # ---- inside: who knows whom
 
     def _dial(self, node: Node, peer_id: PeerId, through: PeerId | None) -> None:
-        other = self.index_of[peer_id]
-        if other in node.dialling:
+        if peer_id in node.dialling:
             return
-        node.dialling.add(other)
+        node.dialling.add(peer_id)
         if through is not None:
             connection = self.rng.randbytes(16)
-            callee = self.nodes[other].signer.public_key
-            offer = Offer(node.config.network, connection, node.signer.public_key, callee, bytes(32), _SDP)
+            offer = Offer(
+                node.config.network, connection, node.signer.public_key, public_key_of(peer_id), bytes(32), _SDP
+            )
             signal = encode(sign_signal(node.signer, offer))
             self._later(node, 0.0, lambda: self.tell(node, SignalMade(peer_id, through, signal)))
             self._later(node, _DIAL_FAILS_AFTER_S, lambda: self._dial_failed(node, peer_id))
         elif self._signaling_is_up:
-            self._later(node, self.scenario.network.dial_s, lambda: self._meet(node, self.nodes[other]))
+            self._later(node, self.scenario.network.dial_s, lambda: self._meet(node, peer_id))
         else:
             self._later(node, 0.0, lambda: self._dial_failed(node, peer_id))
 
     def _signalled(self, node: Node, data: bytes) -> None:
         """An offer came by way of a neighbour: the two meet, unless its maker has given up."""
         caller = self.nodes[self.index_of[peer_id_of(parse_signal(data).author)]]
-        if node.index in caller.dialling:
-            self._later(caller, self.scenario.network.dial_s, lambda: self._meet(caller, node))
+        peer_id = node.signer.peer_id
+        if peer_id in caller.dialling:
+            self._later(caller, self.scenario.network.dial_s, lambda: self._meet(caller, peer_id))
 
     def _dial_failed(self, node: Node, peer_id: PeerId) -> None:
-        if self.index_of[peer_id] in node.dialling:
-            node.dialling.discard(self.index_of[peer_id])
+        if peer_id in node.dialling:
+            node.dialling.discard(peer_id)
             self.tell(node, DialFailed(peer_id, "unreachable"))
 
     def _later(self, node: Node, delay_s: float, action: Callable[[], None]) -> None:
         """Do something for a node, unless it has stopped by then."""
         life = node.life
-        self.at(self.now + delay_s, lambda: action() if node.life == life and node.alive else None)
+        self.at(self.now + delay_s, lambda: action() if node.life == life and node.alive and not node.frozen else None)
 
     @property
     def _signaling_is_up(self) -> bool:
         return self.now < self.scenario.network.signaling_until_s
 
-    def _meet(self, node: Node, other: Node) -> None:
-        if other.index not in node.dialling:
+    def _meet(self, node: Node, peer_id: PeerId) -> None:
+        if peer_id not in node.dialling:
             return
-        node.dialling.discard(other.index)
-        reachable = other.alive and not other.silent and not node.silent
+        node.dialling.discard(peer_id)
+        other = self.nodes[self.index_of[peer_id]]
+        # A key that its machine has no more is nobody's.
+        reachable = other.alive and not other.silent and not node.silent and other.signer.peer_id == peer_id
         if not reachable or self._after_cut(node.index, other.index) > self.now:
-            self.tell(node, DialFailed(other.signer.peer_id, "unreachable"))
+            self.tell(node, DialFailed(peer_id, "unreachable"))
             return
         old = node.wires.get(other.signer.peer_id)
         if old is not None and all(old.open) and other.wires.get(node.signer.peer_id) is old:
@@ -683,7 +713,7 @@ class World:
             stale = end.wires.pop(far.signer.peer_id, None)
             if stale is not None:
                 stale.open[stale.end_of(end.index)] = False
-        other.dialling.discard(node.index)
+        other.dialling.discard(node.signer.peer_id)
         latency_s = self.rng.uniform(*self.scenario.network.latency_s)
         wire = Wire((node.index, other.index), (node.life, other.life), latency_s)
         node.wires[other.signer.peer_id] = other.wires[node.signer.peer_id] = wire

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import faults
 from .checkers import Inspector, final_failures
-from .measures import ChunkTimes, GossipMeter, Story
+from .measures import ChunkTimes, GossipMeter, NodeTime, Story
 from .network import World
 from .report import figures
 
@@ -35,12 +35,14 @@ def run(scenario: Scenario, seed: int, *, story: str | None = None) -> Outcome:
     faults.schedule(world)
     inspector = Inspector(world)
     times, gossip = ChunkTimes(world), GossipMeter(world, start_s=_METER_FROM_S, frames=_METER_FRAMES)
+    node_time = NodeTime(world)
     told = Story(world, story) if story else None
     # Millions of objects live to the end and none is garbage in a cycle: looking for some takes half of the time.
     gc.disable()
     try:
         world.run()
         failures = inspector.failures + final_failures(world)
-        return Outcome(figures(world, times, gossip), failures, world.trace, told.lines if told else [])
+        numbers = figures(world, times, gossip) | node_time.shares()
+        return Outcome(numbers, failures, world.trace, told.lines if told else [])
     finally:
         gc.enable()

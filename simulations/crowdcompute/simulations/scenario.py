@@ -102,7 +102,7 @@ class LiarGroup(Table, frozen=True):
     """Factor on its members' speeds: many identities on one machine are slow ones."""
 
 
-FaultKind = Literal["crash", "silence", "partition", "churn", "creator-crash", "eclipse", "delegate"]
+FaultKind = Literal["crash", "silence", "partition", "churn", "replace", "creator-crash", "eclipse", "delegate"]
 
 
 class Fault(Table, frozen=True):
@@ -116,7 +116,8 @@ class Fault(Table, frozen=True):
     keep_state: bool = True
     """Whether what `SaveRecords` saved is there after the crash."""
     every_s: Annotated[float, Meta(gt=0)] = 10.0
-    """Of kind `churn`: one crash in this time, on average, until `at_s + for_s`; half of them lose their state."""
+    """Of kind `churn`: one crash in this time, on average, until `at_s + for_s`; half of them lose their state.
+    Of kind `replace`: a `share` of the volunteers is replaced by strangers each time, one of them stopped before."""
     trusted: bool = False
     """Of kind `delegate`: whether the creator answers for its stewards' dice."""
     down_s: Annotated[float, Meta(gt=0)] = 10.0

@@ -119,7 +119,7 @@ export class Assignments {
     if (waitedS !== null) this.answerS = 0.8 * this.answerS + 0.2 * waitedS;
     let capacity = this.capacityOf(worker);
     if (waitedS !== null && waitedS < this.batchS) capacity = Math.min(BACKLOG_MAX, 2 * capacity);
-    else if (waitedS !== null && waitedS > 4 * this.batchS) capacity = Math.max(BACKLOG_MIN, Math.floor(capacity / 2));
+    else if (waitedS !== null && waitedS > 2 * this.batchS) capacity = Math.max(BACKLOG_MIN, Math.floor(capacity / 2));
     // Whatever it waited for: a batch this large was one batch's work.
     this.capacity.set(worker, Math.max(capacity, chunks.length));
     this.withdraw(worker, chunks);

@@ -110,7 +110,10 @@ export interface ProtocolConfig {
   /** A join that wants more proof of work than this (about a second) is not worth it. */
   readonly powBitsMax: number;
 
-  /** A batch of chunks is sized to take about this long: the cost of a lease and a commit is paid per batch. */
+  /**
+   * A batch of chunks is sized to take about this long: the cost of a lease and a commit is paid per batch, and half of
+   * one is lost with a machine that dies.
+   */
   readonly batchS: number;
 
   /** Leases are renewed at half of this while the work runs. */
@@ -222,11 +225,11 @@ const DEFAULTS: ProtocolConfig = {
   secondsMax: 3_600,
   blobBytesMax: 2 ** 30,
   powBitsMax: 20,
-  batchS: 2,
+  batchS: 1,
   leaseTtlS: 15,
   sayBacklogWithinS: 1,
-  guestAfterS: 3,
-  settleS: 2,
+  guestAfterS: 0.5,
+  settleS: 1,
   creatorFirstS: 3,
   endgameAfterS: 1,
   inlineResultBytes: 4_096,

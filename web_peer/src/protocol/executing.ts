@@ -58,7 +58,7 @@ export class Executing {
     if (this.wanted.size === 0) return null;
     const taken = new Set<number>();
     for (const chunks of this.jobs.values()) for (const chunk of chunks) taken.add(chunk);
-    const size = this.sizer.size();
+    const size = this.sizer.size(Infinity);
     const batch: ChunkInput[] = [];
     for (const chunk of this.wanted) {
       if (taken.has(chunk)) continue;

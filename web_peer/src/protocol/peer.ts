@@ -351,7 +351,7 @@ export class Peer implements Desk, Shelf {
   }
 
   pace(ledger: Ledger): Pace {
-    this.bench ??= this.roles.slots(this.config, (output) => this.outputs.push(output));
+    this.bench ??= this.roles.slots(this.config, (output) => this.outputs.push(output), this.now);
     return this.bench.paces.of(ledger.manifest.code.sha256);
   }
 

@@ -26,7 +26,7 @@ export interface Chunks {
   has(chunk: number): boolean;
 }
 
-/** What was picked, and how many chunks are open in the shard, estimated by how far we had to look. */
+/** What was picked, and how many chunks are open in the shard besides those that are ours. */
 export interface Picked {
   readonly chunks: number[];
   readonly left: number;
@@ -35,7 +35,8 @@ export interface Picked {
 /**
  * Up to `size` open chunks of a shard, ascending.
  *
- * Where few are left, no more than a fair share when `sharing` batches are to be made of them.
+ * Where few are left, no more than a fair share when `sharing` batches are to be made of them. Who works `alone`, so that
+ * it hears nothing of what the creator has begun, begins in the other half of what is not closed.
  */
 export function pickOpen(
   ledger: Ledger,
@@ -44,21 +45,28 @@ export function pickOpen(
   mine: Chunks,
   rng: Rng,
   now: number,
-  sharing = 1,
+  { sharing = 1, alone = false }: { readonly sharing?: number; readonly alone?: boolean } = {},
 ): Picked {
   const first = shard * SHARD_CHUNKS;
   const count = existing(ledger, shard);
-  const start = count > 0 ? rng.below(count) : 0;
-  const picked: number[] = [];
-  let looked = 0;
-  while (looked < count && picked.length < size) {
+  if (count === 0) return { chunks: [], left: 0 };
+  const middle = middleOf(ledger, first, count);
+  const start = alone && middle < count ? middle + rng.below(count - middle) : rng.below(middle);
+  const open: number[] = [];
+  for (let looked = 0; looked < count; looked++) {
     const chunk = first + ((start + looked) % count);
-    looked++;
-    if (!mine.has(chunk) && isOpen(ledger, chunk, now)) picked.push(chunk);
+    if (!mine.has(chunk) && isOpen(ledger, chunk, now)) open.push(chunk);
   }
-  const left = Math.floor((picked.length * count) / Math.max(1, looked));
-  const chunks = picked.slice(0, Math.ceil(left / sharing)).sort((one, other) => one - other);
-  return { chunks, left };
+  const fair = Math.min(size, Math.ceil(open.length / sharing));
+  return { chunks: open.slice(0, fair).sort((one, other) => one - other), left: open.length };
+}
+
+/** The place in a shard that has as many chunks that are not closed before it as behind it, or one more. */
+function middleOf(ledger: Ledger, first: number, count: number): number {
+  const left: number[] = [];
+  for (let index = 0; index < count; index++) if (!isSettled(ledger, first + index)) left.push(index);
+  const last = left[Math.ceil(left.length / 2) - 1] ?? 0;
+  return Math.max(1, Math.min(last + 1, count - 1));
 }
 
 /** Whether nobody has computed this chunk and nobody says to be on it. */

@@ -11,15 +11,31 @@ import { COMMIT_CHUNKS_MAX } from "./records";
 /** A batch is at most this many times the largest so far: one lucky first chunk must not start an hour of work. */
 const GROWTH = 4;
 
+/**
+ * Who has been there for so long will be there for about as long again, so of a batch that takes this part of it little
+ * is lost on average.
+ */
+const PART_OF_AGE = 16;
+
+/** No batch is shorter for that reason. */
+const YOUNG_S = 0.5;
+
 /** Codes whose pace is remembered, those used last. */
 const PACES_KEPT = 64;
 
-/** Learns from finished batches. The first batch is a single chunk. */
+/**
+ * Learns from finished batches. The first batch is a single chunk.
+ *
+ * `since` is when this machine came. What a young one is on is lost more often: its batches are shorter.
+ */
 export class BatchSizer {
   private expectedS: number | null = null;
   private largest = 0;
 
-  constructor(private readonly targetS: number) {}
+  constructor(
+    private readonly targetS: number,
+    private readonly since = -Infinity,
+  ) {}
 
   /** Learn from one batch; recent ones count most. */
   finished(chunks: number, seconds: number): void {
@@ -34,9 +50,10 @@ export class BatchSizer {
   }
 
   /** Chunks of the next batch. */
-  size(): number {
+  size(now: number): number {
     if (this.expectedS === null) return 1;
-    const fitting = Math.trunc(this.targetS / this.expectedS);
+    const targetS = Math.min(this.targetS, Math.max(YOUNG_S, (now - this.since) / PART_OF_AGE));
+    const fitting = Math.floor(targetS / this.expectedS + 0.5);
     return Math.max(1, Math.min(COMMIT_CHUNKS_MAX, fitting, this.largest * GROWTH));
   }
 }
@@ -53,12 +70,15 @@ export interface Pace {
 export class Paces {
   private readonly ofCode = new Map<Hex, Pace>();
 
-  constructor(private readonly batchS: number) {}
+  constructor(
+    private readonly batchS: number,
+    private readonly since: number,
+  ) {}
 
   /** The pace of a code; a new one if none is known. */
   of(code: Uint8Array): Pace {
     const key = hex(code);
-    const pace = this.ofCode.get(key) ?? { sizer: new BatchSizer(this.batchS), capacity: new Map() };
+    const pace = this.ofCode.get(key) ?? { sizer: new BatchSizer(this.batchS, this.since), capacity: new Map() };
     this.ofCode.delete(key);
     this.ofCode.set(key, pace);
     if (this.ofCode.size > PACES_KEPT) this.ofCode.delete(this.ofCode.keys().next().value!);

@@ -27,8 +27,9 @@ export class Slots {
   constructor(
     config: ProtocolConfig,
     private readonly emit: (output: Output) => void,
+    now: number,
   ) {
-    this.paces = new Paces(config.batchS);
+    this.paces = new Paces(config.batchS, now);
     this.own = Math.min(1, config.slots);
   }
 

@@ -50,6 +50,9 @@ import type { BlobStore } from "./storage";
 import { commitsOf } from "./voting";
 import { exists, workersAtHome } from "./shards";
 
+/** A worker that hears nothing of the creator for so long picks elsewhere than those who do. */
+const ALONE_AFTER_S = 5;
+
 /** The smallest batch a worker picks is this part of a usual one. A guess; simulations/scenarios/liars.toml. */
 const SHRUNK_MAX = 8;
 
@@ -100,6 +103,8 @@ export class WorkerRole implements Custodial {
   private nothingUntil: number;
   /** When we stop waiting for admission. */
   private guestAt: number | null = null;
+  /** When we heard last of the creator, or of whoever acts for it. */
+  private ledAt: number;
   private isFinishing = false;
   private isResting = false;
   private readonly expiresAt: number;
@@ -130,6 +135,7 @@ export class WorkerRole implements Custodial {
     this.leasing = new Leasing(config, ledger, desk, (at) => this.nextSeq(at));
     this.expiresAt = ledger.manifest.expiresS - config.epochOffsetS;
     this.nothingUntil = now;
+    this.ledAt = now;
     desk.custody.takePart(ledger.taskKey, this);
     desk.follow(taskTopic(ledger.task));
     this.fetchMissing(now);
@@ -154,13 +160,14 @@ export class WorkerRole implements Custodial {
 
   /** The ledger has taken somebody's record. */
   recordAdded(signed: Signed, record: LedgerRecord, now: number): void {
+    if (this.mayAct(signed.author, now)) this.ledAt = now;
     if (equal(signed.author, this.ledger.manifest.creator)) this.giving.creatorHeard(now);
     switch (record.kind) {
       case "admit":
         if (this.state === "joining" && hex(record.worker) === this.me) this.state = "working";
         break;
       case "assign":
-        if (hex(record.worker) === this.me && Absences.of(this.ledger).stewards.mayAct(hex(signed.author), now)) {
+        if (hex(record.worker) === this.me && this.mayAct(signed.author, now)) {
           this.takeAssignment(record, now);
         }
         break;
@@ -309,7 +316,7 @@ export class WorkerRole implements Custodial {
     this.waitForAdmission(now);
     if (this.isFinishing || this.isResting || !this.isWorking) return null;
     if (this.waiting.size > 0 && !this.inputsCame) return null;
-    const size = this.sizer.size();
+    const size = this.sizer.size(now);
     let chunks = [...this.waiting];
     if (chunks.length === 0) {
       chunks = this.nextAssigned(size);
@@ -556,8 +563,8 @@ export class WorkerRole implements Custodial {
         return [];
       }
       const sharing = BATCHES_LEFT * Math.max(1, workersAtHome(this.ledger, shard));
-      const { chunks, left } = pickOpen(this.ledger, shard, sizeMax, mine, this.rng, now, sharing);
-      if (left >= sharing * this.worthwhile()) {
+      const { chunks, left } = pickOpen(this.ledger, shard, sizeMax, mine, this.rng, now, { sharing, alone: this.isAlone(now) });
+      if (left >= sharing * this.worthwhile(now)) {
         this.fewSince = null;
         this.lookAgainAt = Infinity;
         return chunks;
@@ -575,13 +582,22 @@ export class WorkerRole implements Custodial {
     return [];
   }
 
+  /** Whether nobody who assigns and accepts has let hear of itself lately, or has admitted us. */
+  private isAlone(now: number): boolean {
+    return !this.ledger.isAdmitted(this.me) || now - this.ledAt >= ALONE_AFTER_S;
+  }
+
+  private mayAct(author: Uint8Array, now: number): boolean {
+    return Absences.of(this.ledger).stewards.mayAct(hex(author), now);
+  }
+
   /** Chunks of the smallest batch for which a worker still comes by itself. */
-  private worthwhile(): number {
-    return Math.max(1, Math.floor(this.sizer.size() / SHRUNK_MAX));
+  private worthwhile(now: number): number {
+    return Math.max(1, Math.floor(this.sizer.size(now) / SHRUNK_MAX));
   }
 
   private chooseShard(now: number): boolean {
-    if (!this.following.choose(now, this.worthwhile())) return false;
+    if (!this.following.choose(now, this.worthwhile(now))) return false;
     this.leaseChanged = true;
     return true;
   }

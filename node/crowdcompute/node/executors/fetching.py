@@ -86,10 +86,11 @@ class FetchingExecutor:
         chunks: Sequence[ChunkInput],
         runtime: Runtime = "wasm",
         savepoints: Savepoints | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> tuple[ChunkOutcome, ...]:
         """Outcomes in the order of `chunks`; of an address that gives nothing, why not."""
         if runtime != "net":
-            return await self._executor.execute(code, module, limits, numbers, chunks, runtime, savepoints)
+            return await self._executor.execute(code, module, limits, numbers, chunks, runtime, savepoints, began)
         if module != FETCH_RULES:
             return tuple(_none(chunk, "these are no rules that this node knows") for chunk in chunks)
         return tuple(await asyncio.gather(*(self._fetched(chunk, limits) for chunk in chunks)))

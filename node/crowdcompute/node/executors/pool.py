@@ -29,7 +29,7 @@ from .gpu import DEVICES_MAX, GpuPlace, as_a_kernels, read_package, reproduces
 from .slot import Job, Program, Slot, no_results
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crowdcompute.protocol.manifest import Limits, Runtime
 
@@ -152,10 +152,12 @@ class WorkerPool:
         chunks: Sequence[ChunkInput],
         runtime: Runtime = "wasm",
         savepoints: Savepoints | None = None,
+        began: Callable[[], None] = lambda: None,
     ) -> tuple[ChunkOutcome, ...]:
         """Execute `chunks`, each in a fresh instance, and return their outcomes in the same order.
 
-        With `savepoints`, a chunk goes on from what is kept of it there, and its savepoints are kept there.
+        With `savepoints`, a chunk goes on from what is kept of it there, and its savepoints are kept there. `began` is
+        called when they have a worker, after other batches.
 
         `module` holds the bytes whose SHA-256 is `code`: a module in rewritten form, JavaScript source, or a kernel's
         package. `numbers` says that inputs are little-endian i64s (spec/modules.md, "Command"; spec/javascript.md).
@@ -174,15 +176,15 @@ class WorkerPool:
             raise PoolClosed
         program = Program(runtime, code, module, limits.memory_bytes, limits.output_bytes, numbers)
         if runtime == "gpu":
-            return await self._execute_kernel(program, limits, chunks)
-        return await self._queued(self._jobs, program, limits, chunks, savepoints)
+            return await self._execute_kernel(program, limits, chunks, began)
+        return await self._queued(self._jobs, program, limits, chunks, began, savepoints)
 
     async def _execute_kernel(
-        self, program: Program, limits: Limits, chunks: Sequence[ChunkInput]
+        self, program: Program, limits: Limits, chunks: Sequence[ChunkInput], began: Callable[[], None]
     ) -> tuple[ChunkOutcome, ...]:
         """On the GPU; where it is missing or refuses the kernel, as a module, which has to prove itself likewise."""
         if self.gpu.takes(program.digest):
-            outcomes = await self._queued(self._gpu_jobs, program, limits, chunks)
+            outcomes = await self._queued(self._gpu_jobs, program, limits, chunks, began)
             if self.gpu.takes(program.digest):
                 return outcomes
         task = read_package(program.module)
@@ -191,7 +193,8 @@ class WorkerPool:
         if program.digest not in self._proven:
             golden = task.package.golden
             inputs = [ChunkInput(number, vector.input, 0) for number, vector in enumerate(golden)]
-            for vector, outcome in zip(golden, await self._queued(self._jobs, instead, limits, inputs), strict=True):
+            tried = await self._queued(self._jobs, instead, limits, inputs, began)
+            for vector, outcome in zip(golden, tried, strict=True):
                 if not reproduces(vector, outcome):
                     refusal = f"module refused: its fallback does not reproduce golden vector {outcome.chunk}"
                     self._remember(("gpu", program.digest), refusal)
@@ -199,7 +202,7 @@ class WorkerPool:
             if len(self._proven) >= VERDICTS_KEPT:
                 self._proven.clear()
             self._proven.add(program.digest)
-        outcomes = await self._queued(self._jobs, instead, limits, chunks)
+        outcomes = await self._queued(self._jobs, instead, limits, chunks, began)
         return tuple(
             as_a_kernels(task, limits, chunk, outcome, numbers=program.numbers)
             for chunk, outcome in zip(chunks, outcomes, strict=True)
@@ -211,13 +214,14 @@ class WorkerPool:
         program: Program,
         limits: Limits,
         chunks: Sequence[ChunkInput],
+        began: Callable[[], None],
         savepoints: Savepoints | None = None,
     ) -> tuple[ChunkOutcome, ...]:
         """Wait for a place in `queue`, and for the outcomes."""
         if self._closed:
             raise PoolClosed
         answer = asyncio.get_running_loop().create_future()
-        job = Job(program, limits.seconds, chunks, answer, savepoints, self._save_every_s)
+        job = Job(program, limits.seconds, chunks, answer, savepoints, self._save_every_s, began)
         self._unanswered.add(job.answer)
         queue.put_nowait(job)
         try:
@@ -281,6 +285,7 @@ class WorkerPool:
             if job.answer.done():
                 continue  # cancelled while it waited
             slot = slots[job.program.runtime]
+            job.began()
             job.answer.add_done_callback(slot.abandon)
             outcomes, refusal = await slot.execute(job)
             if refusal:
@@ -294,6 +299,7 @@ class WorkerPool:
             job = await self._gpu_jobs.get()
             if job.answer.done():
                 continue
+            job.began()
             job.answer.add_done_callback(slot.abandon)
             outcomes, refusal = await slot.execute(job)
             if refusal:

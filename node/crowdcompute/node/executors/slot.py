@@ -22,7 +22,7 @@ from .child import Child, WorkerLost, WorkerSilent
 from .frames import ERROR_BYTES_MAX, REPORT_INTERVAL_S, Forget, Load, Loaded, Report, Run, Saved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crowdcompute.protocol.manifest import Runtime
 
@@ -69,6 +69,7 @@ class Job:
     answer: asyncio.Future[tuple[ChunkOutcome, ...]]
     savepoints: Savepoints | None
     save_every_s: float
+    began: Callable[[], None]
 
 
 class Slot:
