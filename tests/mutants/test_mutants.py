@@ -46,6 +46,7 @@ TALLY, REFEREE, POLICY = "test_tally.py", "test_referee.py", "test_policy.py"
 AUDITING, CLOSING, PICKING, ASSIGNING = "test_auditing.py", "test_closing.py", "test_picking.py", "test_assigning.py"
 RECOUNT, BATCH, LEDGER, MERKLE = "test_recount.py", "test_batch.py", "test_ledger.py", "test_merkle.py"
 STEWARDS, NAMED, FEEDING = "test_stewards.py", "test_named.py", "test_feeding.py"
+PERMISSIONS, VOUCHING = "test_permissions.py", "test_peer_vouching.py"
 EVIDENCE = "test_evidence_vectors.py -k vectors"
 
 MUTANTS = (
@@ -473,6 +474,104 @@ MUTANTS = (
         "if admits.pop(steward, None) is not None:",
         "if False:",
         f"{STEWARDS} -k nothing_a_revoked",
+    ),
+    Mutant(
+        "an address leads up and out of its folder",
+        "permissions",
+        'rf"(?:/(?!\\.{{1,2}}(?:[/?]|\\Z)){_CHARACTER}*)+"',
+        'rf"(?:/{_CHARACTER}*)+"',
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a number is the name of a host",
+        "permissions",
+        '_HOST = rf"(?:{_LABEL}\\.)+(?=[a-z]){_LABEL}"',
+        '_HOST = rf"(?:{_LABEL}\\.)+{_LABEL}"',
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a port of the system's own services may be asked",
+        "permissions",
+        "found[1] is None or PORT_MIN <= int(found[1]) <= 65_535",
+        "found[1] is None or int(found[1]) <= 65_535",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a permission includes what only begins like it",
+        "permissions",
+        'names_all = permission.endswith("/") and "?" not in permission',
+        "names_all = True",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a chunk is fetched from where no permission leads",
+        "permissions",
+        "if not all_covered((SCHEME + address,), permissions):",
+        "if False:",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "everybody's vouch counts",
+        "vouching",
+        "if vouch.creator == manifest.creator and signed.author in self._trusted:",
+        "if vouch.creator == manifest.creator:",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a vouch for one creator counts for another",
+        "vouching",
+        "if vouch.creator == manifest.creator and signed.author in self._trusted:",
+        "if signed.author in self._trusted:",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a vouch that was taken back counts",
+        "vouching",
+        "if last is None or _newness(signed, vouch) > _newness(*last):",
+        "if last is None or _newness(signed, vouch) < _newness(*last):",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a vouch never ends",
+        "vouching",
+        "now_s < vouch.until_s\n            if holds",
+        "True\n            if holds",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a vouch for one server is one for all",
+        "vouching",
+        "not vouch.scope or all_covered(manifest.permissions, vouch.scope)",
+        "True",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a creator answers for itself",
+        "vouching",
+        "if author == vouch.creator:",
+        "if False:",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "a vouch is believed unsigned",
+        "vouching",
+        "    verify_signature(verifier, signed)\n    return vouch",
+        "    return vouch",
+        PERMISSIONS,
+    ),
+    Mutant(
+        "whoever allows it fetches for anybody",
+        "peer",
+        "and (not is_fetched(manifest) or self._is_verified(manifest))",
+        "and True",
+        VOUCHING,
+    ),
+    Mutant(
+        "strangers' vouches are held and passed on",
+        "vouching",
+        "if signed.author not in self._trusted and not any(",
+        "if False and not any(",
+        PERMISSIONS,
     ),
 )
 

@@ -107,6 +107,7 @@ NO_ADDRESSES = [
     "http://localhost/",
     "https://data.example.org:443/",
     "https://data.example.org:25/",
+    "https://data.example.org:1023/",
     "https://data.example.org:0443/",
     "https://data.example.org:65536/",
     "https://data.example.org:99999/",
@@ -287,6 +288,10 @@ def test_whom_nobody_trusts_verifies_nobody(make_manifest: MakeManifest) -> None
     assert Vouches(verify, []).verified(manifest, NOW_S) is None
     forged = msgspec.structs.replace(sign_vouch(OTHER, said()), author=OPERATOR.public_key)
     assert Vouches(verify, [OPERATOR.public_key]).verified(fetching(make_manifest, vouches=(forged,)), NOW_S) is None
+    # What a stranger said is held, to be passed on, and counts no more than in the manifest.
+    held = Vouches(verify, [OPERATOR.public_key])
+    assert held.add(sign_vouch(OTHER, said(since_s=NOW_S)), [manifest])
+    assert held.verified(manifest, NOW_S) is None
     # For another creator.
     other = msgspec.structs.replace(manifest, creator=STRANGER.public_key)
     assert Vouches(verify, [OTHER.public_key]).verified(other, NOW_S) is None
