@@ -37,22 +37,9 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-## Benchmarks beside what people would compare us with; results land in benchmarks/results/.
+## All that is measured, ours beside what people would compare it with; ARGS=--list says what. Tables go to docs/benchmarks.md.
 bench: $(VENV)/.ready-bench page
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/chunk_overhead.py
-	$(BIN)/python benchmarks/network.py
-	$(BIN)/python benchmarks/reconcile.py
-	$(BIN)/python benchmarks/links.py
-	$(BIN)/python benchmarks/swarm.py
-	$(BIN)/python -m crowdcompute.simulations swarm --out benchmarks/results/dissemination.json
-	$(BIN)/python benchmarks/signaling.py
-	$(BIN)/python benchmarks/scale.py --quick
-	$(BIN)/python -m benchmarks.browser
-	$(BIN)/python benchmarks/lossy_links.py
-	$(BIN)/python benchmarks/link_soak.py
-	$(BIN)/python benchmarks/executor.py
-	$(BIN)/python -m crowdcompute.simulations report
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 ## Pin what pyproject.toml asks for, with hashes and without any address.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -92,7 +79,7 @@ $(VENV)/.ready-demos: requirements-demos.lock | $(VENV)/.ready
 
 # What we are compared with; nothing of it is needed to use or test ours.
 $(VENV)/.ready-bench: requirements-bench.lock | $(VENV)/.ready-dev
-	@echo "fetching Dask and Ray (80 MB, the first time)"
+	@echo "fetching Dask, Ray, Parsl and Celery (90 MB, the first time)"
 	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 

@@ -1,6 +1,6 @@
 """What a chunk costs besides computing: tiny chunks through the sandbox, beside a process pool without one.
 
-    python benchmarks/chunk_overhead.py
+    python -m benchmarks.chunk_overhead [--quick]
 
 Every row runs the same WebAssembly module, 64 bytes in and out, in a fresh instance per chunk. Rows are interleaved
 and the best of several rounds counts, so that other load on the machine hurts all of them alike.
@@ -8,20 +8,17 @@ and the best of several rounds counts, so that other load on the machine hurts a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import json
-import os
-import platform
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wasmtime
+from benchmarks.cases import Report, answer, parser
 
 from crowdcompute.node.executors.pool import WorkerPool
 from crowdcompute.node.executors.wasm import Program, make_engine
@@ -123,35 +120,32 @@ def measure(chunks: int, rounds: int) -> dict[str, float]:
     return best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--chunks", type=int, default=8_192, help="chunks per row and round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the best counts (default: %(default)s)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).parent / "results" / "chunk_overhead.json",
-        help="where to write the numbers (default: benchmarks/results/chunk_overhead.json)",
-    )
-    arguments = parser.parse_args()
-    if arguments.chunks < BATCHES[-1] or arguments.rounds < 1:
-        parser.error(f"--chunks must be at least {BATCHES[-1]} and --rounds at least 1")
-    rows = measure(arguments.chunks, arguments.rounds)
-    print(f"{'one worker, 64 bytes in and out':<40} {'µs/chunk':>9} {'chunks/s':>9}")
-    for name, microseconds in sorted(rows.items()):
-        print(f"{name:<40} {microseconds:>9.1f} {1e6 / microseconds:>9,.0f}")
-    result = {
-        "microseconds_per_chunk": {name: round(value, 2) for name, value in rows.items()},
-        "chunks_per_round": arguments.chunks,
-        "rounds": arguments.rounds,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "wasmtime": version("wasmtime"),
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+def main() -> int:
+    arguments = parser("chunk_overhead", __doc__)
+    arguments.add_argument("--chunks", type=int, help="chunks per row and round (default: 8192, --quick 2048)")
+    arguments.add_argument("--rounds", type=int, default=3, help="rounds, of which the best counts (default: 3)")
+    options = arguments.parse_args()
+    if options.case:
+        answer(options, measure)
+    chunks = options.chunks or (2_048 if options.quick else 8_192)
+    if chunks < BATCHES[-1] or options.rounds < 1:
+        arguments.error(f"--chunks must be at least {BATCHES[-1]} and --rounds at least 1")
+    with Report("chunk_overhead", options) as report:
+        rows = report.case(
+            "overhead", limit_s=60 + 0.015 * chunks * options.rounds, chunks=chunks, rounds=options.rounds
+        )
+        if rows is not None:
+            print(f"{'one worker, 64 bytes in and out':<40} {'µs/chunk':>9} {'chunks/s':>9}")
+            for name, microseconds in sorted(rows.items()):
+                print(f"{name:<40} {microseconds:>9.1f} {1e6 / microseconds:>9,.0f}")
+            report.found |= {
+                "microseconds_per_chunk": {name: round(value, 2) for name, value in rows.items()},
+                "chunks_per_round": chunks,
+                "rounds": options.rounds,
+                "wasmtime": version("wasmtime"),
+            }
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,16 +4,20 @@
         place.submit(1, 2)()          a call, and its result
         place.map([(1, 2), (3, 4)])   many
 
-A kernel is one WebAssembly module for all of them. Ours executes it in locked-down processes and, on a network of two
-volunteers over WebRTC, settles a call when its votes agree. The others call it from a Python function in processes of
-their own, unconfined, through wasmtime, compiled once in each; and believe what comes back.
+A kernel is one WebAssembly module for all of them (kernels.py). Ours executes it in locked-down processes and, on a
+network of two volunteers, settles a call when its votes agree. The others call it from a Python function in
+processes of their own, unconfined, through wasmtime, compiled once in each; and believe what comes back. All are ready
+when both workers have answered.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import struct
+import shutil
+import socket
+import subprocess
+import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +27,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import wasmtime
+from benchmarks.cases import MARK
+from benchmarks.kernels import Kernel, call_here
 
 from crowdcompute.creator import Executor, ThisMachine
 from crowdcompute.creator import Kernel as OurKernel
@@ -33,71 +38,8 @@ from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volun
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-ROOT = Path(__file__).parents[1]
 WORKERS = 2
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-MARK = "BENCH_CONTENDER"
-"""In the environment of all processes of a case, who can thus be found."""
-
-NO_OP = """(module (memory (export "memory") 1)
-  (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
-  (func (export "cc_run") (param i32 i32) (result i64) (i64.const 0x40000000008)))"""
-
-SPIN = """(module (memory (export "memory") 1)
-  (func (export "cc_alloc") (param i32) (result i32) (i32.const 1024))
-  (func (export "cc_run") (param i32 i32) (result i64) (local i64 i64)
-    (local.set 2 (i64.load (i32.const 1024))) (local.set 3 (i64.const STEPS))
-    (loop (local.set 2 (i64.add (i64.mul (local.get 2) (i64.const 6364136223846793005)) (i64.const 1)))
-      (br_if 0 (i64.ne (local.tee 3 (i64.sub (local.get 3) (i64.const 1))) (i64.const 0))))
-    (i64.store (i32.const 1024) (local.get 2))
-    (i64.const 0x40000000008)))"""
-"""A multiplication and an addition a step: about a nanosecond."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What is computed: a module of the reactor shape, whose calls take whole numbers, or one bytes object."""
-
-    module: bytes
-    output: str = "1KiB"
-    memory: str = "16MiB"
-
-    @staticmethod
-    def of_text(text: str) -> Kernel:
-        return Kernel(bytes(wasmtime.wat2wasm(text)))
-
-    @staticmethod
-    def spinning(steps: int) -> Kernel:
-        return Kernel.of_text(SPIN.replace("STEPS", str(steps)))
-
-    def ours(self, folder: Path, replication: int) -> OurKernel[bytes]:
-        """The same as a folder that `cc-task` would take."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kernel.wasm").write_bytes(self.module)
-        (folder / "task.toml").write_text(
-            'schema = 1\nname = "Benchmark"\n[code]\nmodule = "kernel.wasm"\n[split]\nrange = [0, 1, 1]\n'
-            f'[limits]\nmemory = "{self.memory}"\noutput = "{self.output}"\nseconds = 60\n'
-            f"[verify]\nreplication = {replication}\neps = 0.05\npow_bits = 8\n"
-        )
-        return OurKernel(folder, decode=bytes)
-
-
-@cache
-def _compiled(module: bytes) -> Any:
-    store: Any = wasmtime.Store()
-    exports: Any = wasmtime.Instance(store, wasmtime.Module(store.engine, module), []).exports(store)
-    return store, exports["memory"], exports["cc_alloc"], exports["cc_run"]
-
-
-def call_here(module: bytes, *arguments: Any) -> bytes:
-    """A call of a kernel, by whichever process this is."""
-    store, memory, allocate, run = _compiled(module)
-    is_bytes = len(arguments) == 1 and isinstance(arguments[0], bytes)
-    data = arguments[0] if is_bytes else struct.pack(f"<{len(arguments)}q", *arguments)
-    at = allocate(store, len(data))
-    memory.write(store, data, at)
-    place = run(store, at, len(data))
-    return bytes(memory.read(store, place >> 32, (place >> 32) + (place & 0xFFFFFFFF)))
 
 
 def cpu_s_of(kernel: Kernel, *arguments: Any) -> float:
@@ -127,6 +69,20 @@ class Contender:
     opened: Callable[[Path, Kernel], Any] = field(repr=False)
     executions: int = 1
     """How often each call is computed."""
+    module: str = ""
+    """What must be installed."""
+
+
+def _as_ours(kernel: Kernel, folder: Path, replication: int) -> OurKernel[bytes]:
+    """The same as a folder that `cc-task` would take."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kernel.wasm").write_bytes(kernel.module)
+    (folder / "task.toml").write_text(
+        'schema = 1\nname = "Benchmark"\n[code]\nmodule = "kernel.wasm"\n[split]\nrange = [0, 1, 1]\n'
+        f'[limits]\nmemory = "{kernel.memory}"\noutput = "{kernel.output}"\nseconds = 60\n'
+        f"[verify]\nreplication = {replication}\neps = 0.05\npow_bits = 8\n"
+    )
+    return OurKernel(folder, decode=bytes)
 
 
 @contextlib.contextmanager
@@ -143,7 +99,7 @@ def _ours(place: Any, task: OurKernel[bytes]) -> Iterator[tuple[Callable[..., An
 
 @contextlib.contextmanager
 def _this_machine(folder: Path, kernel: Kernel) -> Iterator[Place]:
-    with ThisMachine(WORKERS) as place, _ours(place, kernel.ours(folder / "kernel", 1)) as (submit, many):
+    with ThisMachine(WORKERS) as place, _ours(place, _as_ours(kernel, folder / "kernel", 1)) as (submit, many):
         yield Place(submit, many)
 
 
@@ -157,11 +113,11 @@ def _network(folder: Path, kernel: Kernel, *, replication: int) -> Iterator[Plac
         network = stack.enter_context(OurNetwork(link, hosts=(LOOPBACK,)))
         while network.neighbours < WORKERS:
             time.sleep(0.02)
-        submit, many = stack.enter_context(_ours(network, kernel.ours(folder / "kernel", replication)))
+        submit, many = stack.enter_context(_ours(network, _as_ours(kernel, folder / "kernel", replication)))
 
         def join() -> None:
             stack.enter_context(volunteer(folder, "newcomer", link))
-            job = network.publish(kernel.ours(folder / "kernel", replication).task([bytes(16)] * 4))
+            job = network.publish(_as_ours(kernel, folder / "kernel", replication).task([bytes(16)] * 4))
             while network.progress(job).workers <= WORKERS:
                 time.sleep(0.01)
 
@@ -172,6 +128,21 @@ def _network(folder: Path, kernel: Kernel, *, replication: int) -> Iterator[Plac
 def _processes(folder: Path, kernel: Kernel) -> Iterator[Place]:
     call = partial(call_here, kernel.module)
     with ProcessPoolExecutor(WORKERS) as pool:
+        yield Place(
+            lambda *arguments: pool.submit(call, *arguments).result,
+            lambda calls: list(pool.map(call, *zip(*calls, strict=True))),
+            lambda: list(pool._processes),
+        )
+
+
+@contextlib.contextmanager
+def _loky(folder: Path, kernel: Kernel) -> Iterator[Place]:
+    from joblib.externals.loky import ProcessPoolExecutor as Loky
+
+    call = partial(call_here, kernel.module)
+    with Loky(WORKERS) as pool:
+        while len({asked.result() for asked in [pool.submit(os.getpid) for _ in range(20 * WORKERS)]}) < WORKERS:
+            pass
         yield Place(
             lambda *arguments: pool.submit(call, *arguments).result,
             lambda calls: list(pool.map(call, *zip(*calls, strict=True))),
@@ -210,10 +181,10 @@ def _dask(folder: Path, kernel: Kernel) -> Iterator[Place]:
 
 @contextlib.contextmanager
 def _ray(folder: Path, kernel: Kernel) -> Iterator[Place]:
-    import ray  # type: ignore[import-not-found,unused-ignore]
+    import ray
 
     module: Any = ray
-    module.init(num_cpus=WORKERS, include_dashboard=False, logging_level="error", log_to_driver=False)
+    module.init(address="local", num_cpus=WORKERS, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
         remote = module.remote(call_here)
         code = module.put(kernel.module)
@@ -222,14 +193,123 @@ def _ray(folder: Path, kernel: Kernel) -> Iterator[Place]:
             reference = remote.remote(code, *arguments)
             return lambda: module.get(reference)
 
-        pids = module.remote(lambda: os.getpid())
+        pid = module.remote(lambda: os.getpid())
+
+        def pids() -> list[int]:
+            return sorted(set(module.get([pid.remote() for _ in range(20 * WORKERS)])))
+
+        def join() -> None:
+            # A node of its own, as another machine would be.
+            address = module.get_runtime_context().gcs_address
+            command = [Path(sys.executable).with_name("ray"), "start", "--address", address, "--num-cpus", "1"]
+            subprocess.run([*command, "--resources", '{"newcomer": 1}'], check=True, stdout=subprocess.DEVNULL)
+            module.get(remote.options(resources={"newcomer": 1}).remote(code, 1, 2))
+
+        while len(pids()) < WORKERS:
+            pass
         yield Place(
             submit,
             lambda calls: module.get([remote.remote(code, *arguments) for arguments in calls]),
-            lambda: sorted(set(module.get([pids.remote() for _ in range(20 * WORKERS)]))),
+            pids,
+            join,
         )
     finally:
         module.shutdown()
+
+
+@contextlib.contextmanager
+def _parsl(folder: Path, kernel: Kernel) -> Iterator[Place]:
+    # Its interchange and its managers are programs beside Python.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    import parsl
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    # A manager with one worker each, as machines of one core would have.
+    provider_class: Any = LocalProvider
+    provider: Any = provider_class(init_blocks=WORKERS, min_blocks=WORKERS, max_blocks=WORKERS + 1)
+    executor: Any = HighThroughputExecutor(
+        label="bench", max_workers_per_node=1, address="127.0.0.1", provider=provider, encrypted=False
+    )
+    config: Any = Config(executors=[executor], run_dir=str(folder / "parsl"), strategy="none")
+    with parsl.load(config):
+        app: Any = parsl.python_app(call_here)
+        managers: Any = parsl.python_app(os.getppid)
+        code = kernel.module
+
+        def pids() -> list[int]:
+            return sorted({each.result() for each in [managers() for _ in range(20 * WORKERS)]})
+
+        def join() -> None:
+            before = len(pids())
+            executor.scale_out_facade(1)
+            while len(pids()) <= before:
+                pass
+
+        while len(pids()) < WORKERS:
+            time.sleep(0.1)
+        yield Place(
+            lambda *arguments: app(code, *arguments).result,
+            lambda calls: [each.result() for each in [app(code, *arguments) for arguments in calls]],
+            pids,
+            join,
+        )
+
+
+@cache
+def _redis() -> str:
+    """Where this case's Redis is: one for all its places, which goes when the case does."""
+    if not (server := shutil.which("redis-server")):
+        raise RuntimeError("needs a redis-server: apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port = probe.getsockname()[1]
+    command = [server, "--port", str(port), "--bind", LOOPBACK, "--save", "", "--appendonly", "no"]
+    subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while True:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection((LOOPBACK, port)):
+            return f"redis://{LOOPBACK}:{port}"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _celery(folder: Path, kernel: Kernel) -> Iterator[Place]:
+    os.environ["BENCH_REDIS"] = _redis()
+    # Celery takes pickles of root only when told so; everything here is ours.
+    os.environ["C_FORCE_ROOT"] = "1"
+    from benchmarks.celery_app import app, call
+
+    with ExitStack() as stack:
+
+        def worker(queue: str) -> int:
+            options = ["--concurrency", "1", "--queues", queue, "--hostname", f"{queue}-{len(workers)}@bench"]
+            quick = ["--without-gossip", "--without-mingle", "--loglevel", "ERROR"]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "benchmarks.celery_app", "worker", *options, *quick],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.kill)
+            return process.pid
+
+        workers: list[int] = []
+        for _ in range(WORKERS):
+            workers.append(worker("celery"))
+        code = kernel.module
+
+        def join() -> None:
+            worker("newcomer")
+            call.apply_async((code, 1, 2), queue="newcomer").get()
+
+        while len(app.control.ping(timeout=0.5)) < WORKERS:
+            pass
+        yield Place(
+            lambda *arguments: call.delay(code, *arguments).get,
+            lambda calls: [each.get() for each in [call.delay(code, *arguments) for arguments in calls]],
+            lambda: workers,
+            join,
+        )
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -237,8 +317,11 @@ CONTENDERS: dict[str, Contender] = {
     "ours, network, 1 vote": Contender(partial(_network, replication=1)),
     "ours, network, 2 votes": Contender(partial(_network, replication=2), 2),
     "ProcessPoolExecutor": Contender(_processes),
-    "Dask": Contender(_dask),
-    "Ray": Contender(_ray),
+    "joblib's loky": Contender(_loky, module="joblib"),
+    "Dask": Contender(_dask, module="distributed"),
+    "Ray": Contender(_ray, module="ray"),
+    "Parsl": Contender(_parsl, module="parsl"),
+    "Celery, Redis": Contender(_celery, module="celery"),
 }
 
 

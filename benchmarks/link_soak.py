@@ -1,6 +1,6 @@
 """Whether links leave anything behind: thousands of connections made, used and closed, and what the process holds.
 
-    python benchmarks/link_soak.py [--cycles 2000] [--stacks aiortc-aiortc wrtc-wrtc aiortc-wrtc]
+    python -m benchmarks.link_soak [--quick] [--cycles 2000] [--stacks aiortc-aiortc wrtc-wrtc aiortc-wrtc]
 
 Each row is a process of its own in which both ends of every link live. A cycle makes a link over loopback, sends
 64 KiB in each direction, closes it from one side and waits until nothing of it is left. *After warm-up* is measured
@@ -9,18 +9,16 @@ when a tenth of the cycles is done.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import json
-import multiprocessing
-import os
-import platform
+import sys
 import time
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cases import Report, answer, parser
 
 from crowdcompute.node.transports.webrtc import link_class
 from crowdcompute.protocol.events import Channel
@@ -30,7 +28,6 @@ from crowdcompute.protocol.signals import fingerprint_of
 if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
 
-ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.0.0.1",)
 FRAME = bytes(64 * 1024)
 STEPS = 10
@@ -53,17 +50,22 @@ class Row:
         return (self.rss_mb[-1] - self.rss_mb[1]) * 1024 / (self.cycles * (STEPS - 1) / STEPS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cycles", type=int, default=2_000)
-    parser.add_argument("--stacks", nargs="+", default=["aiortc-aiortc", "wrtc-wrtc", "aiortc-wrtc"])
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "link_soak.json")
-    options = parser.parse_args()
-    rows = []
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
+def main() -> int:
+    arguments = parser("link_soak", __doc__)
+    arguments.add_argument("--cycles", type=int, help="default: 2000, --quick 100")
+    arguments.add_argument("--stacks", nargs="+", default=["aiortc-aiortc", "wrtc-wrtc", "aiortc-wrtc"])
+    options = arguments.parse_args()
+    if options.case:
+        answer(options, case)
+    cycles = options.cycles or (100 if options.quick else 2_000)
+    with Report("link_soak", options) as report:
+        rows = report.found["rows"] = []
         for stacks in options.stacks:
-            row = processes.apply(soak, (stacks, options.cycles))
-            rows.append(row)
+            found = report.case(stacks, limit_s=60 + cycles, stacks=stacks, cycles=cycles)
+            if found is None:
+                continue
+            rows.append(found)
+            row = Row(**found)
             marks = " ".join(f"{before:.0f}" for before in row.rss_mb)
             print(
                 f"{stacks:16} {row.cycles:6} cycles {row.seconds:6.0f} s   RSS MB {marks}   "
@@ -71,8 +73,11 @@ def main() -> None:
                 f"threads {row.threads[1]}→{row.threads[-1]}",
                 flush=True,
             )
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "system": platform.platform()}
-    options.out.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    return report.code
+
+
+def case(stacks: str, cycles: int) -> dict[str, Any]:
+    return asdict(soak(stacks, cycles))
 
 
 def soak(stacks: str, cycles: int) -> Row:
@@ -119,4 +124,4 @@ def _note(row: Row) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

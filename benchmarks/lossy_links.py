@@ -1,6 +1,6 @@
 """What one link carries on a bad line, and what several carry together.
 
-    python benchmarks/lossy_links.py [--loss 0.005] [--delay-ms 40] [--neighbours 1 2 4 8]
+    python -m benchmarks.lossy_links [--quick] [--loss 0.005] [--delay-ms 40] [--neighbours 1 2 4 8]
 
 A receiver is linked with one, two, four and eight neighbours, who send it equal parts of one transfer at the same time;
 every link goes through a UDP proxy of its own in this process that delays each packet and loses some, so that each link
@@ -10,19 +10,17 @@ Mathis limit, whatever engine makes it: what helps is more links. The first row 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
-import platform
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import sqrt
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.cases import Report, answer, parser
 
 from crowdcompute.node.transports.link import BUFFERED_HIGH_BYTES
 from crowdcompute.node.transports.webrtc import link_class
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from crowdcompute.node.transports.link import StackName
     from crowdcompute.node.transports.webrtc import WebRtcLink
 
-ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.0.0.1",)
 FRAME_BYTES = 16 * 1024
 SO_RCVBUFFORCE = 33
@@ -168,33 +165,44 @@ async def measure(stack: StackName, loss: float, delay_ms: float, neighbours: in
     return Row(stack, loss, delay_ms, neighbours, frames * FRAME_BYTES / 1e6, seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--stacks", nargs="+", default=["aiortc", "wrtc"])
-    parser.add_argument("--loss", type=float, default=0.005)
-    parser.add_argument("--delay-ms", type=float, default=40.0, help="in each direction")
-    parser.add_argument("--neighbours", nargs="+", type=int, default=[1, 2, 4, 8])
-    parser.add_argument("--megabytes", type=float, default=4.0)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "lossy_links.json")
-    options = parser.parse_args()
+def case(stack: StackName, **line: Any) -> dict[str, Any]:
+    return asdict(asyncio.run(measure(stack, **line)))
+
+
+def main() -> int:
+    arguments = parser("lossy_links", __doc__)
+    arguments.add_argument("--stacks", nargs="+", default=["aiortc", "wrtc"])
+    arguments.add_argument("--loss", type=float, default=0.005)
+    arguments.add_argument("--delay-ms", type=float, default=40.0, help="in each direction")
+    arguments.add_argument("--neighbours", nargs="+", type=int, default=[1, 2, 4, 8])
+    arguments.add_argument("--megabytes", type=float, help="default: 4, --quick 2")
+    options = arguments.parse_args()
+    if options.case:
+        answer(options, case)
+    megabytes = options.megabytes or (2.0 if options.quick else 4.0)
     mathis = SEGMENT_BYTES / (2 * options.delay_ms / 1000) / sqrt(2 * options.loss / 3) / 1e6
-    print(f"{options.megabytes:g} MB, round trip {2 * options.delay_ms:g} ms; Mathis limit of a link {mathis:.2f} MB/s")
-    rows: list[Row] = []
-    for stack in options.stacks:
-        for loss, neighbours in [(0.0, 1), *((options.loss, count) for count in options.neighbours)]:
-            row = asyncio.run(measure(stack, loss, options.delay_ms, neighbours, options.megabytes))
-            rows.append(row)
-            alone = next((each.mb_per_s for each in rows if (each.stack, each.loss) == (stack, options.loss)), 0.0)
-            gain = f"{row.mb_per_s / alone:.1f} x one link" if loss and neighbours > 1 else ""
-            print(
-                f"{stack:7} loss {loss:4.1%}  {neighbours} neighbours  {row.mb_per_s:6.2f} MB/s"
-                f"  {row.seconds:5.1f} s  {gain}",
-                flush=True,
-            )
-    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "load": os.getloadavg()}
-    document = {"machine": machine, "mathis_mb_per_s": mathis, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"{megabytes:g} MB, round trip {2 * options.delay_ms:g} ms; Mathis limit of a link {mathis:.2f} MB/s")
+    with Report("lossy_links", options) as report:
+        report.found["mathis_mb_per_s"] = mathis
+        rows = report.found["rows"] = []
+        for stack in options.stacks:
+            alone: float | None = None
+            for loss, neighbours in [(0.0, 1), *((options.loss, count) for count in options.neighbours)]:
+                line = {"loss": loss, "delay_ms": options.delay_ms, "neighbours": neighbours, "megabytes": megabytes}
+                name = f"{stack}, {loss:.1%} lost, {neighbours} neighbours"
+                if (row := report.case(name, limit_s=60 + 30 * megabytes, stack=stack, **line)) is None:
+                    continue
+                rows.append(row)
+                rate = row["megabytes"] / row["seconds"]
+                alone = rate if loss and neighbours == 1 else alone
+                gain = f"{rate / alone:.1f} x one link" if alone and neighbours > 1 else ""
+                print(
+                    f"{stack:7} loss {loss:4.1%}  {neighbours} neighbours  {rate:6.2f} MB/s"
+                    f"  {row['seconds']:5.1f} s  {gain}",
+                    flush=True,
+                )
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,32 +1,32 @@
 """A whole network on this machine: verified chunks per second, beside the kernel alone in the same run.
 
-    python benchmarks/network.py
+    python -m benchmarks.network [--quick]
 
-A signaling server, a creator and two volunteers with one worker each, all processes of their own, connected by WebRTC
-on loopback; every chunk is computed by both volunteers (replication 2), its votes sealed, opened and tallied. Times are
+A signaling server, a creator and two volunteers with one worker each, all processes of their own, on loopback;
+every chunk is computed by both volunteers (replication 2), its votes sealed, opened and tallied. Times are
 from the first worker's admission to the last accepted chunk; the certificate's audits come after. The kernel alone runs
 in this process, on one core, before the network does.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
-import platform
 import resource
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import uvloop
 import wasmtime
+from benchmarks.cases import ROOT, Report, answer, parser
 from msgspec import structs
 
 from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 VOLUNTEERS = 2
 COLLATZ_STEP = 175
-ROOT = Path(__file__).parents[1]
 NO_OP = rewrite(
     bytes(
         wasmtime.wat2wasm("""(module (memory (export "memory") 1)
@@ -74,37 +73,42 @@ class Row:
     signaling_bytes_during_job: int
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--no-op-chunks", type=int, default=100_000)
-    arguments.add_argument("--collatz-chunks", type=int, default=60_000)
-    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "network.json")
+def main() -> int:
+    arguments = parser("network", __doc__)
+    arguments.add_argument("--no-op-chunks", type=int, help="default: 100,000, --quick 20,000")
+    arguments.add_argument("--collatz-chunks", type=int, help="default: 60,000, --quick 20,000")
     options = arguments.parse_args()
+    if options.case:
+        answer(options, case)
+    no_ops = options.no_op_chunks or (20_000 if options.quick else 100_000)
+    collatz = options.collatz_chunks or (20_000 if options.quick else 60_000)
+    with Report("network", options) as report:
+        rows = report.found["rows"] = []
+        heads = f"{'task':8} {'chunks':>8} {'s':>6} {'chunks/s':>9} {'per core':>11} {'kernel alone':>13}"
+        print(f"{heads} {'runs/chunk':>10}")
+        for name, chunks in (("no-op", no_ops), ("collatz", collatz)):
+            # Two thousand chunks a second are few; six hundred are a machine shared by ten.
+            if (row := report.case(name, limit_s=60 + chunks / 600, name=name, chunks=chunks)) is not None:
+                report.found["idle_node_mb"] = row.pop("idle_node_mb")
+                rows.append(row)
+                print(
+                    f"{name:8} {chunks:8,} {row['seconds']:6.1f} {row['chunks_per_s']:9,.0f} "
+                    f"{row['items_per_s_per_core']:9,.0f}/s {row['kernel_alone_items_per_s']:11,.0f}/s "
+                    f"{row['executions_per_chunk']:10.2f}",
+                    flush=True,
+                )
+        if rows:
+            print(
+                f"an idle node holds {report.found['idle_node_mb']:.0f} MB (and its worker process); items are numbers"
+            )
+    return report.code
+
+
+def case(name: str, chunks: int) -> dict[str, Any]:
     collatz = (ROOT / "examples" / "collatz" / "collatz.wasm").read_bytes()
-    rows = []
-    for name, module, chunks, items in (
-        ("no-op", NO_OP, options.no_op_chunks, 1),
-        ("collatz", collatz, options.collatz_chunks, COLLATZ_STEP),
-    ):
-        row, idle_mb = measure(name, module, chunks, items)
-        rows.append(row)
-    print(
-        f"\n{'task':8} {'chunks':>8} {'s':>6} {'chunks/s':>9} {'per core':>11} {'kernel alone':>13} {'runs/chunk':>10}"
-    )
-    for row in rows:
-        print(
-            f"{row.task:8} {row.chunks:8,} {row.seconds:6.1f} {row.chunks_per_s:9,.0f} "
-            f"{row.items_per_s_per_core:9,.0f}/s {row.kernel_alone_items_per_s:11,.0f}/s "
-            f"{row.executions_per_chunk:10.2f}"
-        )
-    print(f"an idle node holds {idle_mb:.0f} MB (and its worker process); items of collatz are numbers")
-    print(f"bytes through the signaling server while computing: {[row.signaling_bytes_during_job for row in rows]}")
-    report = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "idle_node_mb": round(idle_mb, 1),
-        "rows": [asdict(row) for row in rows],
-    }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    module, items = (NO_OP, 1) if name == "no-op" else (collatz, COLLATZ_STEP)
+    row, idle_mb = measure(name, module, chunks, items)
+    return {**asdict(row), "idle_node_mb": round(idle_mb, 1)}
 
 
 def measure(name: str, module: bytes, chunks: int, items: int) -> tuple[Row, float]:
@@ -220,4 +224,4 @@ def relayed_bytes(server: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

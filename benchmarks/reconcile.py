@@ -1,6 +1,6 @@
 """What it costs two neighbours to learn what the other lacks: ours, beside sending all ids and beside theory.
 
-    python benchmarks/reconcile.py
+    python -m benchmarks.reconcile [--quick]
 
 Bytes are of encoded frames in both directions until everything missing has been asked for: requests and answers of the
 reconciliation, then `iwant` and `ihave`; all but the records. *All ids* is what the network did before: both sides
@@ -11,11 +11,9 @@ of several rounds.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -23,7 +21,10 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmarks import cases
+from benchmarks.cases import ROOT, Report, parser
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.frames import IDS_MAX, IHave, IWant
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[1]
 WEB_PEER = ROOT / "web_peer"
 TOPIC = bytes(36)
 THRESHOLD = 1.295
@@ -72,47 +72,60 @@ class Luck:
     mean_total_bytes_per_record: float
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--comparisons", type=int, default=400)
-    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "reconcile.json")
+def main() -> int:
+    arguments = parser("reconcile", __doc__)
+    arguments.add_argument("--rounds", type=int, help="default: 3, --quick 1")
+    arguments.add_argument("--comparisons", type=int, help="default: 400, --quick 50")
     options = arguments.parse_args()
-    cases = []
-    for size in (1_000, 10_000, 100_000):
-        # Half of what differs is missing on either side.
-        for differing in (0, 1, 10, 100, 1_000, 10_000):
-            if differing <= size:
-                missing = differing - differing // 2
-                cases.append((size - missing, missing, differing // 2))
-        cases += [(0, size, 0), (0, 0, size), (0, size, size)]
-    on_node = node_times(cases, options.rounds)
-    rows = [measure(*case, options.rounds, node) for case, node in zip(cases, on_node, strict=True)]
-    print(
-        f"{'ids':>7} {'missing':>7} {'surplus':>7} {'trips':>5} {'answer':>6} {'reconcile':>10} {'total':>10} "
-        f"{'B/record':>8} {'all ids':>10} {'theory':>10} {'Python ms':>20} {'Node ms':>20}"
-    )
-    for row in rows:
-        each = "-" if row.bytes_per_missing_record is None else f"{row.bytes_per_missing_record:.0f}"
+    if options.case:
+        cases.answer(options, case)
+    rounds = options.rounds or (1 if options.quick else 3)
+    comparisons = options.comparisons or (50 if options.quick else 400)
+    with Report("reconcile", options) as report:
+        report.found.update(rows=[], luck=[])
         print(
-            f"{row.set_size:7,} {row.missing:7,} {row.surplus:7,} {row.requests:5} {row.answer:>6} "
-            f"{row.reconcile_bytes:10,} {row.total_bytes:10,} {each:>8} {row.all_ids_bytes:10,} {row.theory_bytes:10,} "
-            f"{shown(row.python_ms):>20} {shown(row.node_ms):>20}"
+            f"{'ids':>7} {'missing':>7} {'surplus':>7} {'trips':>5} {'answer':>6} {'reconcile':>10} {'total':>10} "
+            f"{'B/record':>8} {'all ids':>10} {'theory':>10} {'Python ms':>20} {'Node ms':>20}"
         )
-    print("milliseconds: the request, its answer, the difference from it\n")
-    luck = [try_luck(differing, options.comparisons) for differing in (1, 2, 5, 10, 20, 50, 100, 200, 1_000)]
-    print(f"{'difference':>10} {'second':>8} {'third':>8} {'mean B/record':>14}")
-    for each_luck in luck:
-        print(
-            f"{each_luck.difference:10,} {each_luck.second_requests:8.2%} {each_luck.third_requests:8.2%} "
-            f"{each_luck.mean_total_bytes_per_record:14.0f}"
-        )
-    report = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "rows": [asdict(row) for row in rows],
-        "luck": [asdict(each_luck) for each_luck in luck],
-    }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+        for size in (1_000, 10_000) if options.quick else (1_000, 10_000, 100_000):
+            pairs = report.case(f"{size} ids", limit_s=60 + size * rounds / 200, kind="pairs", size=size, count=rounds)
+            for row in (Row(**each) for each in pairs or []):
+                report.found["rows"].append(asdict(row))
+                each = "-" if row.bytes_per_missing_record is None else f"{row.bytes_per_missing_record:.0f}"
+                print(
+                    f"{row.set_size:7,} {row.missing:7,} {row.surplus:7,} {row.requests:5} {row.answer:>6} "
+                    f"{row.reconcile_bytes:10,} {row.total_bytes:10,} {each:>8} {row.all_ids_bytes:10,} "
+                    f"{row.theory_bytes:10,} {shown(row.python_ms):>20} {shown(row.node_ms):>20}",
+                    flush=True,
+                )
+        print("milliseconds: the request, its answer, the difference from it\n")
+        print(f"{'difference':>10} {'second':>8} {'third':>8} {'mean B/record':>14}")
+        for differing in (1, 2, 5, 10, 20, 50, 100, 200, 1_000):
+            name = f"luck with {differing}"
+            found = report.case(name, limit_s=60 + comparisons / 4, kind="luck", size=differing, count=comparisons)
+            if found is not None:
+                report.found["luck"].append(found)
+                luck = Luck(**found)
+                print(
+                    f"{luck.difference:10,} {luck.second_requests:8.2%} {luck.third_requests:8.2%} "
+                    f"{luck.mean_total_bytes_per_record:14.0f}",
+                    flush=True,
+                )
+    return report.code
+
+
+def case(kind: str, size: int, count: int) -> Any:
+    if kind == "luck":
+        return asdict(try_luck(size, count))
+    pairs = []
+    # Half of what differs is missing on either side.
+    for differing in (0, 1, 10, 100, 1_000, 10_000):
+        if differing <= size:
+            missing = differing - differing // 2
+            pairs.append((size - missing, missing, differing // 2))
+    pairs += [(0, size, 0), (0, 0, size), (0, size, size)]
+    on_node = node_times(pairs, count)
+    return [asdict(measure(*each, count, node)) for each, node in zip(pairs, on_node, strict=True)]
 
 
 def shown(times_ms: dict[str, float]) -> str:
@@ -244,4 +257,4 @@ def node_times(cases: list[tuple[int, int, int]], rounds: int) -> list[dict[str,
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """What grows with the network and what does not: the nodes' own protocol code under virtual time.
 
-    python benchmarks/scale.py [--quick]
+    python -m benchmarks.scale [--quick]
 
 *Hearing*: peers that meet and work for nobody; a task is published when they know each other. *Working*: everybody
 computes one task, whose shards grow with the number of peers, or not. Traffic is what each peer sends, control frames
@@ -10,23 +10,18 @@ own.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import os
-import platform
 import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from benchmarks.cases import Report, answer, parser
 
 from crowdcompute.protocol.events import Channel, Notable, Notice
 from crowdcompute.simulations.network import World
 from crowdcompute.simulations.scenario import parse_scenario
 
-ROOT = Path(__file__).parents[1]
 MEET_S = 30.0
 """Peers join during this time, and then hear of the task."""
 WORK_FROM_S, WORK_TO_S = 20.0, 50.0
@@ -158,33 +153,31 @@ def working(peers: int, shards: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--quick", action="store_true", help="leave out the largest of each kind")
-    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "scale.json")
-    arguments.add_argument("--case", help=argparse.SUPPRESS)
-    options = arguments.parse_args()
+def case(kind: str, **network: int) -> dict[str, Any]:
+    gc.disable()
+    return (hearing if kind == "hearing" else working)(**network)
+
+
+def main() -> int:
+    options = parser("scale", __doc__).parse_args()
     if options.case:
-        case = json.loads(options.case)
-        gc.disable()
-        print(json.dumps((hearing if case.pop("kind") == "hearing" else working)(**case)))
-        return
-    report: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    }
-    for name, cases in (("hearing", HEARING), ("working", WORKING), ("larger_tasks", LARGER_TASKS)):
-        report[name] = []
-        for case in cases[:-1] if options.quick else cases:
-            done = subprocess.run(
-                [sys.executable, __file__, "--case", json.dumps(case)], stdout=subprocess.PIPE, text=True, check=True
-            )
-            report[name].append({**case, **json.loads(done.stdout)})
-            print(
-                name,
-                *(f"{key} {value:.6g}" for key, value in report[name][-1].items() if isinstance(value, int | float)),
-            )
-            options.output.write_text(json.dumps(report, indent=2) + "\n")
+        answer(options, case)
+    with Report("scale", options) as report:
+        for name, cases in (("hearing", HEARING), ("working", WORKING), ("larger_tasks", LARGER_TASKS)):
+            rows = report.found[name] = []
+            for each in cases[:2] if options.quick else cases:
+                said = " ".join(f"{value} {what}" for what, value in each.items() if what != "kind")
+                # The largest takes some minutes.
+                if (
+                    found := report.case(f"{name}, {said}", limit_s=300 if options.quick else 1_500, **each)
+                ) is not None:
+                    rows.append({**each, **found})
+                    numbers = (
+                        f"{key} {value:.6g}" for key, value in rows[-1].items() if isinstance(value, int | float)
+                    )
+                    print(name, *numbers, flush=True)
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

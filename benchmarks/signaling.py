@@ -1,6 +1,6 @@
 """One signaling server on loopback under load: connected idle peers, introductions a second, memory for each.
 
-    python benchmarks/signaling.py [--peers 4000]
+    python -m benchmarks.signaling [--quick] [--peers 500 1000 2000 4000]
 
 The server is `cc-signaling serve` as it is, with its limits; clients are WebSockets of this process, from many
 addresses of loopback, because one address may hold 256. An introduction is an offer of the usual size relayed to a
@@ -9,11 +9,9 @@ peer, and its answer relayed back. Both processes share this machine's cores, so
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,13 +19,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.cases import Report, answer, parser
 from websockets.asyncio.client import ClientConnection, connect
 
 from crowdcompute.protocol.codec import encode
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.signaling import Enter, Relay, Relayed, Welcome, enter, parse_from_server
 
-ROOT = Path(__file__).parents[1]
 OFFER = os.urandom(2_500)
 """An offer with its certificate, candidates and signature."""
 PER_ADDRESS = 250
@@ -124,66 +122,66 @@ class Client:
             await self._socket.close()
 
 
-async def measure(steps: list[int], introducing: int) -> list[Row]:
+async def measure(peers: int, introducing: int) -> Row:
     server = Server()
     url = server.ready["url"].replace("http", "ws", 1).rstrip("/") + "/ws"
     clients: list[Client] = []
-    rows = []
     try:
         empty_kb = server.resident_kb()
-        for peers in steps:
-            began, before = time.monotonic(), len(clients)
-            while len(clients) < peers:
-                more = [Client(len(clients) + index + 1) for index in range(min(AT_ONCE, peers - len(clients)))]
-                await asyncio.gather(*(client.join(url) for client in more))
-                clients += more
-            joins_per_s = (peers - before) / (time.monotonic() - began)
-            cpu_s = server.cpu_s()
-            await asyncio.sleep(IDLE_S)
-            idle_cpu = (server.cpu_s() - cpu_s) / IDLE_S
-            resident_kb = server.resident_kb()
-            times_s: list[float] = []
-            cpu_s, until = server.cpu_s(), time.monotonic() + INTRODUCING_S
-            active = clients[:introducing]
-            await asyncio.gather(
-                *(client.introduce(clients[-1 - index], until, times_s) for index, client in enumerate(active))
-            )
-            spent_s = server.cpu_s() - cpu_s
-            rows.append(
-                Row(
-                    peers,
-                    joins_per_s,
-                    resident_kb / 1_024,
-                    (resident_kb - empty_kb) / peers,
-                    100 * idle_cpu,
-                    len(times_s) / INTRODUCING_S,
-                    1_000 * spent_s / max(1, len(times_s)),
-                    1_000 * sorted(times_s)[len(times_s) // 2] if times_s else 0.0,
-                )
-            )
-            print(" ".join(f"{name} {value:.4g}" for name, value in asdict(rows[-1]).items()), flush=True)
+        began = time.monotonic()
+        while len(clients) < peers:
+            more = [Client(len(clients) + index + 1) for index in range(min(AT_ONCE, peers - len(clients)))]
+            await asyncio.gather(*(client.join(url) for client in more))
+            clients += more
+        joins_per_s = peers / (time.monotonic() - began)
+        cpu_s = server.cpu_s()
+        await asyncio.sleep(IDLE_S)
+        idle_cpu = (server.cpu_s() - cpu_s) / IDLE_S
+        resident_kb = server.resident_kb()
+        times_s: list[float] = []
+        cpu_s, until = server.cpu_s(), time.monotonic() + INTRODUCING_S
+        active = clients[:introducing]
+        await asyncio.gather(
+            *(client.introduce(clients[-1 - index], until, times_s) for index, client in enumerate(active))
+        )
+        spent_s = server.cpu_s() - cpu_s
     finally:
         await asyncio.gather(*(client.leave() for client in clients), return_exceptions=True)
         server.stop()
-    return rows
+    return Row(
+        peers,
+        joins_per_s,
+        resident_kb / 1_024,
+        (resident_kb - empty_kb) / peers,
+        100 * idle_cpu,
+        len(times_s) / INTRODUCING_S,
+        1_000 * spent_s / max(1, len(times_s)),
+        1_000 * sorted(times_s)[len(times_s) // 2] if times_s else 0.0,
+    )
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--peers", type=int, default=4_000, help="4,000 at most: one network holds 5,000")
-    arguments.add_argument("--introducing", type=int, default=400, help="peers that offer at a time")
-    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "signaling.json")
-    options = arguments.parse_args()
+def case(peers: int, introducing: int) -> dict[str, float]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    steps = [peers for peers in (500, 1_000, 2_000, 4_000) if peers <= options.peers]
-    rows = asyncio.run(measure(steps, options.introducing))
-    report = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "rows": [asdict(row) for row in rows],
-    }
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    return asdict(asyncio.run(measure(peers, introducing)))
+
+
+def main() -> int:
+    arguments = parser("signaling", __doc__)
+    arguments.add_argument("--peers", type=int, nargs="+", help="4,000 at most: one network holds 5,000")
+    arguments.add_argument("--introducing", type=int, default=400, help="peers that offer at a time")
+    options = arguments.parse_args()
+    if options.case:
+        answer(options, case)
+    with Report("signaling", options) as report:
+        rows = report.found["rows"] = []
+        for peers in options.peers or ([500, 1_000] if options.quick else [500, 1_000, 2_000, 4_000]):
+            row = report.case(f"{peers} peers", limit_s=60 + 0.05 * peers, peers=peers, introducing=options.introducing)
+            if row is not None:
+                rows.append(row)
+                print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    return report.code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
