@@ -317,7 +317,7 @@ class WorkerRole:
         self._wait_for_admission(now)
         if self.state is WorkerState.FETCHING and looked:
             self._fetch_missing(now)
-        elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and (self._lease_changed or now >= self._renew_at):
+        elif self.state in (WorkerState.WORKING, WorkerState.IDLE) and self._are_leases_due(now):
             self._say_leases(now)
 
     def take_job(self, now: float) -> list[ChunkInput] | None:
@@ -616,6 +616,13 @@ class WorkerRole:
             return False
         self._lease_changed = True
         return True
+
+    def _are_leases_due(self, now: float) -> bool:
+        """Whether to say what we are on: at once when that changes; in a stream, where nobody picks, within a second."""
+        if self._lease_changed and self.ledger.fed is not None and not (self._resting or self._finishing):
+            self._lease_changed = False
+            self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
+        return self._lease_changed or now >= self._renew_at
 
     def _say_leases(self, now: float) -> None:
         self._lease_changed = False

@@ -306,7 +306,7 @@ export class WorkerRole implements Custodial {
     this.waitForAdmission(now);
     if (this.state === "fetching") {
       if (isLooking) this.fetchMissing(now);
-    } else if (this.isWorking && (this.leaseChanged || now >= this.renewAt)) {
+    } else if (this.isWorking && this.areLeasesDue(now)) {
       this.sayLeases(now);
     }
   }
@@ -623,6 +623,15 @@ export class WorkerRole implements Custodial {
     const chunks = free.slice(0, sizeMax).sort((left, right) => left - right);
     for (const chunk of chunks) this.begun.delete(chunk);
     return chunks;
+  }
+
+  /** Whether to say what we are on: at once when that changes; in a stream, where nobody picks, within a second. */
+  private areLeasesDue(now: number): boolean {
+    if (this.leaseChanged && this.ledger.fed !== null && !this.isResting && !this.isFinishing) {
+      this.leaseChanged = false;
+      this.renewAt = Math.min(this.renewAt, now + this.config.sayBacklogWithinS);
+    }
+    return this.leaseChanged || now >= this.renewAt;
   }
 
   private sayLeases(now: number): void {
