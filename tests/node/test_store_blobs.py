@@ -31,7 +31,7 @@ def path_of(folder: Path, blob: bytes) -> Path:
     return folder / name[:2] / name
 
 
-puts = st.tuples(st.just("put"), st.sampled_from(BLOBS))
+puts = st.tuples(st.sampled_from(["put", "put staged"]), st.sampled_from(BLOBS))
 discards = st.tuples(st.just("discard"), st.sampled_from(BLOBS))
 steps = st.one_of(puts, discards, st.just(("reopen", b"")))
 
@@ -52,13 +52,21 @@ def test_any_sequence_of_putting_discarding_and_reopening_equals_a_dict(
                 store.discard(digest)
                 model.discard(digest)
             else:
+
+                def put(digest: bytes, blob: bytes, store: DiskBlobStore = store, action: str = action) -> None:
+                    if action == "put":
+                        store.put(digest, blob)
+                    else:
+                        store.put_staged(digest, store.stage(blob), len(blob))
+
                 fits = store.used_bytes + len(blob) <= QUOTA or model.size(digest) is not None
                 if fits:
-                    store.put(digest, blob)
+                    put(digest, blob)
                     model.put(digest, blob)
                 else:
                     with pytest.raises(QuotaExceeded, match="allow more disk"):
-                        store.put(digest, blob)
+                        put(digest, blob)
+                assert not list((Path(folder) / "incoming").iterdir())
             assert store.used_bytes == sum(model.size(digest_of(blob)) or 0 for blob in BLOBS)
             for blob in BLOBS:
                 digest = digest_of(blob)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdcompute.protocol.blobs import describe
-from crowdcompute.protocol.bundle import Bundle, read_bundle, write_bundle
-from crowdcompute.protocol.codec import encode
+from crowdcompute.protocol.bundle import Bundle, own_bundle, read_bundle, write_bundle
+from crowdcompute.protocol.codec import decode, encode
 from crowdcompute.protocol.errors import BundleError, LocalProtocolError
 from crowdcompute.protocol.identity import Identity, verify
 from crowdcompute.protocol.manifest import Lines, Manifest, sign_manifest
@@ -70,6 +70,16 @@ def test_a_bundle_opens_to_what_was_signed(bundle: bytes, signed: Signed) -> Non
     assert opened.task_id == signed.record_id
     assert opened.module == MODULE
     assert opened.inputs == INPUTS
+
+
+def test_ones_own_bundle_is_what_its_file_would_open_to(
+    bundle: bytes, signed: Signed, creator: Identity, make_manifest: MakeManifest
+) -> None:
+    opened = read_bundle(bundle, verify)
+    assert own_bundle(signed, opened.manifest, opened.blobs) == opened
+    four = sign_manifest(creator, make_manifest(code=describe(MODULE), data=INPUTS, chunks=4))
+    with pytest.raises(BundleError, match=r"the bundle is refused: .*3"):
+        own_bundle(four, decode(four.body, Manifest), BLOBS)
 
 
 def test_the_same_task_is_the_same_file(bundle: bytes, signed: Signed) -> None:

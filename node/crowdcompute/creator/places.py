@@ -33,7 +33,7 @@ from .plan import assemble
 from .results import accepted_results, arguments, certificate, chunk_file, export
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -141,7 +141,9 @@ class Network(_Closing):
             JobLeft: This network was closed.
         """
         bundle = task.bundle(self._creator.identity)
-        return self._call(self._publish, bundle, task.plan, task.decode)
+        # Here, because the network's thread has others to serve meanwhile.
+        staged = self._creator.stage_bundle(bundle) if self._background.alive else {}
+        return self._call(self._publish, bundle, task.plan, task.decode, staged)
 
     def calls(self, kernel: Kernel[Any], on_job: Callable[[Job[Any]], None]) -> Streams:
         """Streams that take calls of a kernel as they come; `on_job` is told each of them, on the network's thread."""
@@ -262,8 +264,14 @@ class Network(_Closing):
                 )
                 self._background.tell(_bound(job.lose, left))
 
-    def _publish(self, bundle: Bundle, plan: Plan, decode: Callable[[bytes], T]) -> Job[T]:
-        self._creator.store_bundle(bundle)
+    def _publish(
+        self,
+        bundle: Bundle,
+        plan: Plan,
+        decode: Callable[[bytes], T],
+        staged: Mapping[bytes, Path] | None = None,
+    ) -> Job[T]:
+        self._creator.store_bundle(bundle, staged)
         self._creator.remember_plan(bundle.task_id, plan)
         self._runtime.publish(bundle.signed)
         self._creator.remember(bundle.task_id, self._link)

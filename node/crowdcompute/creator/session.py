@@ -35,7 +35,7 @@ from .large_inputs import LARGE_BYTES, LargeInputs
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from crowdcompute.node.runtime import Runtime
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 DISK_BYTES = 64 * 2**30
 """A creator keeps all results of its tasks: the cap only stops a runaway."""
+STAGED_BYTES_MIN = 256 * 1024
+"""A blob of this size takes a fraction of a millisecond to write, or several where the disk is busy."""
 REFEREE_JOBS = 2
 """Worker processes of a creator: it executes only disputed chunks and its own audits, but the task waits for them."""
 
@@ -168,8 +170,17 @@ class Creator:
                 raise CommandError(f"the result {ref.sha256.hex()[:16]} of an earlier task is no longer here")
         return b"".join(self.home.blobs.read(ref.sha256, 0, ref.size) if ref.size else b"" for ref in refs)
 
-    def store_bundle(self, bundle: Bundle) -> None:
-        """Keep a bundle's blobs, and the results it takes, ready to be served."""
+    def stage_bundle(self, bundle: Bundle) -> dict[bytes, Path]:
+        """Write what `store_bundle` will keep of a bundle, where that takes its time. From any thread."""
+        blobs = self.home.blobs
+        return {
+            digest: blobs.stage(blob)
+            for digest, blob in bundle.blobs.items()
+            if len(blob) >= STAGED_BYTES_MIN and blobs.size(digest) is None
+        }
+
+    def store_bundle(self, bundle: Bundle, staged: Mapping[bytes, Path] | None = None) -> None:
+        """Keep a bundle's blobs, and the results it takes, ready to be served. `staged`: those already written."""
         if bundle.manifest.creator != self.identity.public_key:
             raise CommandError(
                 f"the bundle was signed by {peer_id_of(bundle.manifest.creator)}, and your key is "
@@ -177,7 +188,9 @@ class Creator:
                 Exit.REFUSED,
             )
         for digest, blob in bundle.blobs.items():
-            if self.home.blobs.size(digest) is None:
+            if staged and digest in staged:
+                self.home.blobs.put_staged(digest, staged[digest], len(blob))
+            elif self.home.blobs.size(digest) is None:
                 self.home.blobs.put(digest, blob)
         if (
             isinstance(bundle.manifest.split, Handed)

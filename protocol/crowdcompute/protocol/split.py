@@ -322,7 +322,7 @@ def chunk_input(manifest: Manifest, index: int, inputs: Inputs = None) -> bytes:
 def pack_items(items: Iterable[bytes]) -> bytes:
     """An inputs blob for an `items` split: u32 count, one u64 end offset for each item, then the items themselves."""
     packed = list(items)
-    return items_table([len(item) for item in packed]) + b"".join(packed)
+    return b"".join((items_table([len(item) for item in packed]), *packed))
 
 
 def items_table(sizes: Sequence[int]) -> bytes:

@@ -16,8 +16,10 @@ import errno
 import os
 import re
 import struct
+import tempfile
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from crowdcompute.protocol.blobs import PIECE_BYTES
@@ -26,7 +28,6 @@ from .errors import QuotaExceeded, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
 UNFLUSHED_S = 60.0
 """Blobs this much older than the newest are on the disk for certain. Twice Linux's `dirty_expire_centisecs` of 30 s."""
@@ -41,6 +42,7 @@ _MIB = 1024 * 1024
 
 class DiskBlobStore:
     """A `protocol.storage.BlobStore` on disk. Use it from one thread at a time, in one process at a time (lock.py).
+    `size` and `stage` may be called from any.
 
     Every method raises `StoreError` when the disk fails; what was put before is still there.
     """
@@ -113,6 +115,36 @@ class DiskBlobStore:
                 written.unlink(missing_ok=True)
                 raise
         self._hold(digest, len(data))
+
+    def stage(self, data: bytes) -> Path:
+        """Write bytes that `put_staged` will take, which costs it nothing then. From any thread."""
+        with self._failures():
+            descriptor, path = tempfile.mkstemp(dir=self._incoming)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+            except OSError:
+                Path(path).unlink(missing_ok=True)
+                raise
+        return Path(path)
+
+    def put_staged(self, digest: bytes, staged: Path, size: int) -> None:
+        """Keep a blob whose bytes `stage` has written, and whose SHA-256 the caller has checked.
+
+        Raises:
+            QuotaExceeded: It does not fit the quota.
+        """
+        path = self._path(digest)
+        with self._failures():
+            try:
+                if self.size(digest) is not None:
+                    return
+                self._make_room(digest, size)
+                path.parent.mkdir(exist_ok=True)
+                staged.replace(path)
+            finally:
+                staged.unlink(missing_ok=True)
+        self._hold(digest, size)
 
     def put_file(self, digest: bytes, chunks: Iterable[bytes], size: int) -> None:
         """Keep a blob that comes part by part, for it is too large for the memory; checked as it is written.
