@@ -8,7 +8,7 @@ import pytest
 
 from crowdcompute.protocol.config import ProtocolConfig
 from crowdcompute.protocol.identity import Identity, PeerId
-from crowdcompute.protocol.neighbours import OURS_KEPT, Neighbours
+from crowdcompute.protocol.neighbours import OURS_KEPT, WANTED_AT_ONCE, WANTED_MAX, Neighbours
 
 CONFIG = ProtocolConfig(neighbours_target=4, neighbours_max=8)
 STRANGERS = [Identity(bytes([number]) * 32).peer_id for number in range(1, 60)]
@@ -94,3 +94,22 @@ def test_links_that_others_dialled_are_theirs_to_leave() -> None:
         assert neighbours.opened(peer_id, now, dialled=True) == [before]
         neighbours.closed(before, now)
         before = peer_id
+
+
+def test_of_a_thousand_peers_that_are_needed_few_are_dialled_at_once_and_each_has_its_turn() -> None:
+    neighbours, _ = satisfied()
+    made_up = [PeerId(f"nobody {number}") for number in range(WANTED_MAX + 100)]
+    for peer_id in made_up:
+        neighbours.want(peer_id, 0.0)
+    dialled: dict[PeerId, None] = {}
+    now = 0.0
+    while len(dialled) < WANTED_MAX:
+        dials = neighbours.dials(now)
+        assert len(dials) == WANTED_AT_ONCE or len(dialled) + len(dials) >= WANTED_MAX
+        assert neighbours.dials(now) == []
+        assert neighbours.wake_at() > now, "nothing to do before a dial ends"
+        for peer_id, _ in dials:
+            dialled[peer_id] = None
+            neighbours.closed(peer_id, now)
+        now += 0.001
+    assert list(dialled) == made_up[:WANTED_MAX]

@@ -30,6 +30,22 @@ test("as many are dialled as the target lacks, and none while dials are under wa
   expect(neighbours.dials(1).length).toBe(1);
 });
 
+test("of a thousand peers that are needed few are dialled at once and each has its turn", () => {
+  const neighbours = new Neighbours(NO_VISITS, new SeededRng(1), 0);
+  const madeUp = Array.from({ length: 1_100 }, (_, number) => `nobody ${number}`);
+  for (const peerId of madeUp) neighbours.want(peerId, 0);
+  const dialled: string[] = [];
+  for (let now = 0; dialled.length < 1_000; now += 0.001) {
+    const dials = whom(neighbours.dials(now));
+    expect(dials.length).toBeLessThanOrEqual(32);
+    expect(neighbours.dials(now)).toEqual([]);
+    expect(neighbours.wakeAt()).toBeGreaterThan(now);
+    for (const peerId of dials) neighbours.closed(peerId, now);
+    dialled.push(...dials);
+  }
+  expect(dialled).toEqual(madeUp.slice(0, 1_000));
+});
+
 test("who is needed is dialled beyond the target", () => {
   const neighbours = acquainted();
   for (const peerId of whom(neighbours.dials(0))) neighbours.opened(peerId, 0, true);

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from .identity import PeerId
 
 KNOWN_MAX = 1_000
+
+WANTED_MAX = 1_000
+WANTED_AT_ONCE = 32
+"""Peers that are dialled because they have something we need: who names the makers of a thousand results can make all
+of them up, and each dial is a connection in the making. As many as we may be linked with."""
+
 REDIAL_MAX_S = 60.0
 
 INTRODUCERS_MAX = 4
@@ -109,8 +115,8 @@ class Neighbours:
         return len(self._known) > before
 
     def want(self, peer_id: PeerId, now: float) -> None:
-        """This very peer is needed (it has a result): dial it beyond the target."""
-        if peer_id not in self._linked:
+        """This very peer is needed (it has a result): dial it beyond the target, unless too many are."""
+        if peer_id not in self._linked and len(self._wanted) < WANTED_MAX:
             self._wanted.add(peer_id)
             self._known.setdefault(peer_id, _Known(now))
 
@@ -164,8 +170,8 @@ class Neighbours:
             for peer_id, known in self._known.items()
             if not known.dialling and known.dial_at <= now and peer_id not in self._linked
         ]
-        chosen = [peer_id for peer_id in ready if peer_id in self._wanted]
-        dialling = sum(known.dialling for known in self._known.values())
+        dialling = self._dialling()
+        chosen = [peer_id for peer_id in ready if peer_id in self._wanted][: max(0, WANTED_AT_ONCE - dialling)]
         missing = self._target - len(self._linked) - dialling - len(chosen)
         others = [peer_id for peer_id in ready if peer_id not in self._wanted]
         if missing > 0:
@@ -174,6 +180,9 @@ class Neighbours:
             self._visiting = self._rng.choice(others)
             chosen.append(self._visiting)
         return [(peer_id, self._begin_dial(self._known[peer_id])) for peer_id in chosen]
+
+    def _dialling(self) -> int:
+        return sum(known.dialling for known in self._known.values())
 
     def _begin_dial(self, known: _Known) -> PeerId | None:
         ways = [peer_id for peer_id in known.introducers if peer_id in self._linked and self.introduces(peer_id)]
@@ -197,14 +206,16 @@ class Neighbours:
         """When `dials` has something to say, if nothing happens before."""
         if not self.lacking and not self._wanted:
             return self._visit_at
-        dialling = sum(known.dialling for known in self._known.values())
-        room = len(self._linked) + dialling < self._target
+        dialling = self._dialling()
+        room, room_for_wanted = len(self._linked) + dialling < self._target, dialling < WANTED_AT_ONCE
         return min(
             self._visit_at,
             *(
                 known.dial_at
                 for peer_id, known in self._known.items()
-                if not known.dialling and peer_id not in self._linked and (room or peer_id in self._wanted)
+                if not known.dialling
+                and peer_id not in self._linked
+                and (room_for_wanted if peer_id in self._wanted else room)
             ),
             math.inf,
         )

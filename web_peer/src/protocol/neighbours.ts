@@ -21,6 +21,12 @@ import type { PeerId } from "./identity";
 import { type Rng, sample } from "./rng";
 
 const KNOWN_MAX = 1_000;
+const WANTED_MAX = 1_000;
+/**
+ * Peers that are dialled because they have something we need: who names the makers of a thousand results can make all of
+ * them up, and each dial is a connection in the making. As many as we may be linked with.
+ */
+const WANTED_AT_ONCE = 32;
 const REDIAL_MAX_S = 60;
 const FAILURES_MAX = 8;
 
@@ -118,9 +124,9 @@ export class Neighbours {
     return this.known.size > before;
   }
 
-  /** This very peer is needed (it has a result): dial it beyond the target. */
+  /** This very peer is needed (it has a result): dial it beyond the target, unless too many are. */
   want(peerId: PeerId, now: number): void {
-    if (!this.linked.has(peerId)) {
+    if (!this.linked.has(peerId) && this.wanted.size < WANTED_MAX) {
       this.wanted.add(peerId);
       if (!this.known.has(peerId)) this.known.set(peerId, knownSince(now));
     }
@@ -180,7 +186,9 @@ export class Neighbours {
         (this.wanted.has(peerId) ? chosen : others).push(peerId);
       }
     }
-    const missing = this.target - this.linked.size - this.dialling() - chosen.length;
+    const dialling = this.dialling();
+    chosen.splice(Math.max(0, WANTED_AT_ONCE - dialling));
+    const missing = this.target - this.linked.size - dialling - chosen.length;
     if (missing > 0) {
       chosen.push(...(others.length <= missing ? others : sample(this.rng, others, missing)));
     } else if (visits && others.length > 0 && !this.isLacking) {
@@ -216,10 +224,11 @@ export class Neighbours {
   /** When `dials` has something to say, if nothing happens before. */
   wakeAt(): number {
     if (this.isSatisfied()) return this.visitAt;
-    const room = this.linked.size + this.dialling() < this.target;
+    const dialling = this.dialling();
+    const room = this.linked.size + dialling < this.target;
     let due = this.visitAt;
     for (const [peerId, known] of this.known) {
-      if (!known.dialling && !this.linked.has(peerId) && (room || this.wanted.has(peerId))) {
+      if (!known.dialling && !this.linked.has(peerId) && (this.wanted.has(peerId) ? dialling < WANTED_AT_ONCE : room)) {
         due = Math.min(due, known.dialAt);
       }
     }
