@@ -31,12 +31,32 @@ fn stepped(x: u32) -> u32 {
 """
 
 
-class Kernels:
-    """A source of kernels' statements; the same for the same `rng`."""
+class _Flow:
+    """Statements that hold others, whatever those compute."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._count = 0
+
+    def _statement(self, depth: int) -> str:
+        raise NotImplementedError
+
+    def _bool(self, depth: int) -> str:
+        raise NotImplementedError
+
+    def _branch(self, depth: int, condition_depth: int) -> str:
+        other = f" else {{ {self._statement(depth - 1)} }}" if self._rng.random() < 0.6 else ""
+        condition = self._bool(condition_depth)
+        return f"if ({condition}) {{ {self._statement(depth - 1)} {self._statement(depth - 1)} }}{other}"
+
+    def _loop(self, name: str, depth: int, condition_depth: int, turns_max: int) -> str:
+        leave = f"if ({self._bool(condition_depth)}) {{ {self._rng.choice(('break', 'continue'))}; }}"
+        turns = f"var {name} = 0u; {name} < {self._rng.randint(1, turns_max)}u; {name}++"
+        return f"for ({turns}) {{ {leave} {self._statement(depth - 1)} }}"
+
+
+class Kernels(_Flow):
+    """A source of kernels' statements; the same for the same `rng`."""
 
     def statements(self) -> str:
         self._count = 0
@@ -61,12 +81,9 @@ class Kernels:
             case 4:
                 return f"let {name} = stepped({self._u32(2)}); a ^= {name};"
             case 5 | 6:
-                other = f" else {{ {self._statement(depth - 1)} }}" if rng.random() < 0.6 else ""
-                return f"if ({self._bool(3)}) {{ {self._statement(depth - 1)} {self._statement(depth - 1)} }}{other}"
+                return self._branch(depth, 3)
             case 7:
-                leave = f"if ({self._bool(2)}) {{ {rng.choice(('break', 'continue'))}; }}"
-                turns = f"var {name} = 0u; {name} < {rng.randint(1, 9)}u; {name}++"
-                return f"for ({turns}) {{ {leave} {self._statement(depth - 1)} }}"
+                return self._loop(name, depth, 2, 9)
             case 8:
                 return (
                     f"var {name} = {self._i32(1)} & 7; while ({name} > 0) {{ {name}--; {self._statement(depth - 1)} }}"
@@ -173,7 +190,7 @@ fn blended(x: f32, y: f32) -> f32 {
 """
 
 
-class FloatKernels:
+class FloatKernels(_Flow):
     """A source of statements that compute with floats; the same for the same `rng`.
 
     Args:
@@ -181,9 +198,8 @@ class FloatKernels:
     """
 
     def __init__(self, rng: Random, *, is_opaque: bool) -> None:
-        self._rng = rng
+        super().__init__(rng)
         self._is_opaque = is_opaque
-        self._count = 0
 
     def statements(self) -> str:
         self._count = 0
@@ -211,12 +227,9 @@ class FloatKernels:
             case 3:
                 return f"let {name} = {self._f32(2)}; state = {self._kept(f'state + {name}')};"
             case 4 | 5:
-                other = f" else {{ {self._statement(depth - 1)} }}" if rng.random() < 0.6 else ""
-                return f"if ({self._bool(1)}) {{ {self._statement(depth - 1)} {self._statement(depth - 1)} }}{other}"
+                return self._branch(depth, 1)
             case 6:
-                leave = f"if ({self._bool(1)}) {{ {rng.choice(('break', 'continue'))}; }}"
-                turns = f"var {name} = 0u; {name} < {rng.randint(1, 6)}u; {name}++"
-                return f"for ({turns}) {{ {leave} {self._statement(depth - 1)} }}"
+                return self._loop(name, depth, 1, 6)
             case 7:
                 case = f"case 1u: {{ {self._statement(depth - 1)} }}"
                 return f"switch (u32({self._variable()}) % 3u) {{ {case} default: {{ }} }}"
