@@ -618,7 +618,7 @@ class WorkerRole:
         return True
 
     def _are_leases_due(self, now: float) -> bool:
-        """Whether to say what we are on: at once when that changes; in a stream, where nobody picks, within a second."""
+        """Whether to say what we are on: at once, or within a second in a stream, where nobody picks."""
         if self._lease_changed and self.ledger.fed is not None and not (self._resting or self._finishing):
             self._lease_changed = False
             self._renew_at = min(self._renew_at, now + self._config.say_backlog_within_s)
