@@ -6,7 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,6 +31,7 @@ from crowdcompute.protocol.frames import (
 )
 from crowdcompute.protocol.gossip import (
     ASK_AGAIN_AFTER_S,
+    GATHER_S,
     TOPICS_PER_NEIGHBOUR_MAX,
     WANTED_MAX,
     Gossip,
@@ -484,6 +485,45 @@ def test_records_of_a_topic_do_not_go_to_those_who_left_it() -> None:
     assert TOPIC in third.shelf
     assert TOPIC not in other.shelf
     assert not other.gossip.follows(TOPIC)
+
+
+def test_bystanders_get_together_what_somebody_else_needs_first() -> None:
+    alice, first, bystander, stranger = Node("alice"), PeerId("first"), PeerId("bystander"), PeerId("stranger")
+    gossip = alice.gossip
+    gossip.follow(TOPIC)
+    for peer_id in (first, bystander):
+        gossip.link_opened(peer_id)
+        gossip.received(peer_id, Topics((TOPIC,), ()), 0.0)
+    gossip.heartbeat(0.0)
+    gossip.drain(0.0)
+
+    def publish(number: int, now: float, **options: Any) -> list[tuple[PeerId, int]]:
+        signed = record(number)
+        gossip.publish(TOPIC, signed.record_id, signed, now, **options)
+        return pushed(now)
+
+    def pushed(now: float) -> list[tuple[PeerId, int]]:
+        frames = [(peer_id, frame) for peer_id, frame in gossip.drain(now) if isinstance(frame, Publish)]
+        return sorted((peer_id, len(frame.records)) for peer_id, frame in frames)
+
+    assert publish(1, 0.1, towards=first, gathers=True) == [(first, 1)]
+    assert publish(2, 0.12, towards=first, gathers=True) == [(first, 1)]
+    assert gossip.wake_at() == pytest.approx(0.1 + GATHER_S)
+    assert pushed(0.1 + GATHER_S) == [(bystander, 2)]
+    # What goes to it at once takes along what waited.
+    assert publish(3, 0.2, towards=first, gathers=True) == [(first, 1)]
+    assert publish(4, 0.21) == [(bystander, 2), (first, 1)]
+    assert pushed(0.3) == []
+    # Who needs it first is not near: everybody is on its way.
+    assert publish(5, 0.4, towards=stranger, gathers=True) == [(bystander, 1), (first, 1)]
+    # It was for us, and one of the bystanders sends it, too.
+    assert publish(7, 0.45, source=first, towards=alice.peer_id, gathers=True) == []
+    gossip.has(bystander, record(7).record_id)
+    assert pushed(0.45 + 2 * GATHER_S) == []
+    # Who leaves keeps nothing back.
+    assert publish(6, 0.6, towards=first, gathers=True) == [(first, 1)]
+    gossip.last_words()
+    assert [peer_id for peer_id, _ in pushed(0.61)] == [bystander]
 
 
 def test_what_a_neighbour_asks_for_again_and_again_goes_once_a_push() -> None:

@@ -12,6 +12,7 @@ This module moves ids and opaque records; what a record means, and whether it is
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +24,7 @@ from .frames import IDS_MAX, TOPICS_MAX, Frame, Graft, IHave, IWant, Prune, Publ
 from .reconcile import Difference, Reconcile, ReconcileCells, ReconcileIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from random import Random
 
     from .config import ProtocolConfig
@@ -42,6 +43,8 @@ OFFERS_MAX = 16
 OFF_TOPIC_TRIES = 2
 """Heartbeats at which our record in a topic that is not ours is passed to others still, though somebody follows it."""
 ASK_AGAIN_AFTER_S = 3.0
+GATHER_S = 0.05
+"""How long what others need first waits for company. A guess: many calls of a stream, and nothing to a person."""
 _ENVELOPE_BYTES = 160
 
 
@@ -99,6 +102,8 @@ class Gossip:
         self._recent: list[_Recent] = []
         self._frames: list[tuple[PeerId, Frame]] = []
         self._due: dict[PeerId, None] = {}  # neighbours whose outbox holds something
+        self._gathered: dict[PeerId, float] = {}
+        """Neighbours whose outbox holds only what can wait for company, the longest waiting first: until when."""
         self._push_at = 0.0
         self._strays: dict[bytes, tuple[bytes, int]] = {}  # our record in a topic nobody near follows -> tries left
         self._heartbeat_at: float | None = None
@@ -114,6 +119,7 @@ class Gossip:
 
     def link_closed(self, peer_id: PeerId) -> None:
         self._neighbours.pop(peer_id, None)
+        self._gathered.pop(peer_id, None)
         self._comparisons.link_closed(peer_id)
         for mesh in self._topics.values():
             mesh.discard(peer_id)
@@ -180,21 +186,27 @@ class Gossip:
         now: float,
         source: PeerId | None = None,
         towards: PeerId | None = None,
+        *,
+        gathers: bool = False,
     ) -> None:
         """Send a valid record on: to the mesh, or to any followers while our mesh of the topic is thin.
 
         Nobody gets it who offered it to us: whoever catches up on a topic asks for what all around it have had for
         long. `towards` is who needs the record most, should it be a neighbour: whom it is about, or its task's creator.
+        If it `gathers`, and that one gets it from us, is us, or is nobody, others get it within `GATHER_S`, together
+        with what follows, and not at all from us if they send it to us meanwhile.
         """
         wanted = self._wanted.get(record_id)
+        until = now + GATHER_S if gathers else None
         self.mark_seen(record_id)
         self._recent.append(_Recent(now, topic, record_id, source is None))
         mesh = self._topics.get(topic, ())
         if mesh and len(mesh) >= self._config.mesh_low:
             # The usual case, once for every record that is new: our own topic and enough of a mesh.
+            until = until if self._is_served(towards, mesh, source) else None
             for peer_id in sorted(mesh):
                 if peer_id != source and (wanted is None or peer_id not in wanted.others):
-                    self._put_out(peer_id, topic, record_id, record)
+                    self._put_out(peer_id, topic, record_id, record, None if peer_id == towards else until)
             return
         targets: set[PeerId] = set(mesh)
         followers = [peer_id for peer_id in self.followers(topic) if peer_id not in targets]
@@ -214,14 +226,32 @@ class Gossip:
             elif source is None:
                 self._strays[record_id] = (topic, tries)
             targets = targets or self._anybody(source)
+        until = until if self._is_served(towards, targets, source) else None
         for peer_id in sorted(targets):
-            self._put_out(peer_id, topic, record_id, record)
+            self._put_out(peer_id, topic, record_id, record, None if peer_id == towards else until)
 
-    def _put_out(self, peer_id: PeerId, topic: bytes, record_id: bytes, record: Signed) -> None:
+    def _is_served(self, towards: PeerId | None, targets: Collection[PeerId], source: PeerId | None) -> bool:
+        """Whether who needs a record most gets it from us at once, or has it: nobody else is on its way."""
+        return towards is None or towards in (self._peer_id, source) or towards in targets
+
+    def has(self, peer_id: PeerId, record_id: bytes) -> None:
+        """A neighbour sent us what we have: it need not get it from us."""
         neighbour = self._neighbours.get(peer_id)
         if neighbour is not None:
-            neighbour.outbox.setdefault(record_id, (topic, record))
+            neighbour.outbox.pop(record_id, None)
+
+    def _put_out(
+        self, peer_id: PeerId, topic: bytes, record_id: bytes, record: Signed, until: float | None = None
+    ) -> None:
+        """Have a neighbour get a record with the next push, or with a later one."""
+        neighbour = self._neighbours.get(peer_id)
+        if neighbour is None:
+            return
+        neighbour.outbox.setdefault(record_id, (topic, record))
+        if until is None:
             self._due[peer_id] = None
+        elif peer_id not in self._due:
+            self._gathered.setdefault(peer_id, until)
 
     def _anybody(self, source: PeerId | None) -> set[PeerId]:
         others = [peer_id for peer_id in self._neighbours if peer_id != source]
@@ -296,9 +326,12 @@ class Gossip:
         """When a heartbeat or a push is due."""
         if not self._neighbours:
             return None
-        if not self._due:
-            return self._heartbeat_at
-        return self._push_at if self._heartbeat_at is None else min(self._push_at, self._heartbeat_at)
+        at = math.inf if self._heartbeat_at is None else self._heartbeat_at
+        if self._due:
+            at = min(at, self._push_at)
+        elif self._gathered:
+            at = min(at, max(self._push_at, next(iter(self._gathered.values()))))
+        return None if at == math.inf else at
 
     def heartbeat(self, now: float) -> None:
         """Keep every mesh between its bounds and announce recent ids to followers outside it."""
@@ -326,6 +359,7 @@ class Gossip:
         There is no heartbeat any more at which they would hear of it, and nobody to ask for it.
         """
         self._push_at = 0.0
+        self._due.update(dict.fromkeys(self._gathered))
         for recent in self._recent:
             record = self._shelf.record(recent.record_id) if recent.is_ours else None
             if record is not None:
@@ -337,11 +371,14 @@ class Gossip:
         """Frames to send, oldest first; records bound for one neighbour share frames up to the limit."""
         frames, self._frames = self._frames, []
         frames += self._comparisons.begin(now, self._wanted_in.__contains__)
+        if self._gathered:
+            self._due.update((peer_id, None) for peer_id, until in self._gathered.items() if until <= now)
         if not self._due or now < self._push_at:
             return frames
         self._push_at = now + self._config.gossip_gap_s
         due, self._due = self._due, {}
         for peer_id in due:
+            self._gathered.pop(peer_id, None)
             neighbour = self._neighbours.get(peer_id)
             if neighbour is None:
                 continue  # Its link was closed meanwhile.

@@ -364,10 +364,7 @@ class Peer:
             self._saved.append(signed)
             # A join that is forgotten is made again.
             self._saving |= not isinstance(record, Join)
-        concerned = record.worker if isinstance(record, Admit | Assign) else ledger.manifest.creator
-        self._gossip.publish(
-            ledger.topic_of(record), signed.record_id, signed, self._now, towards=peer_id_of(concerned)
-        )
+        self._spread(ledger, signed, record, None)
         for worker in self._roles_of(ledger.task, besides_creator=True):
             # A peer may work for its own task's other half only through the ledger, as everybody does.
             worker.record_added(signed, record, self._now)
@@ -521,6 +518,7 @@ class Peer:
         for signed in records:
             record_id = signed.record_id
             if self._gossip.seen(record_id):
+                self._gossip.has(source, record_id)
                 continue
             new = True
             try:
@@ -551,11 +549,21 @@ class Peer:
         else:
             self._gossip.mark_seen(record_id)
 
+    def _spread(self, ledger: Ledger, signed: Signed, record: Record, source: PeerId | None) -> None:
+        """Send a record on; of a stream to others than who needs it first when more has come together."""
+        gathers, concerned = ledger.fed is not None, ledger.manifest.creator
+        if isinstance(record, Admit | Assign) and (source is None or gathers):
+            concerned = record.worker
+        # A feed goes with the assignments that come right after it.
+        towards = None if isinstance(record, Feed) else peer_id_of(concerned)
+        self._gossip.publish(
+            ledger.topic_of(record), signed.record_id, signed, self._now, source, towards, gathers=gathers
+        )
+
     def _added(self, ledger: Ledger, signed: Signed, record: Record, source: PeerId | None) -> None:
         if self._worth_saving(ledger, signed, record):
             self._saved.append(signed)
-        creator = peer_id_of(ledger.manifest.creator)
-        self._gossip.publish(ledger.topic_of(record), signed.record_id, signed, self._now, source, creator)
+        self._spread(ledger, signed, record, source)
         for role in self._roles_of(ledger.task):
             role.record_added(signed, record, self._now)
         if isinstance(record, Delegate | Revoke):
