@@ -85,7 +85,7 @@ def measure(kind: str, seconds: float) -> dict[str, float]:
         pids = [os.getpid(), *(node.process.pid for node in nodes)]
         small, bulk = (kernel(folder / name, text) for name, text in (("small", NO_OP), ("bulk", BULK)))
         row: dict[str, float] = {}
-        flowing(executor, small, 1, 0.0, lambda number: (0, number))
+        executor.submit(small, 0, 0).result()  # By now volunteers have joined, and compiled it.
         for in_flight in IN_FLIGHT:
             used_s, began = cpu_s(pids), time.monotonic()
             times_s = flowing(executor, small, in_flight, seconds, lambda number: (1, number))
@@ -93,7 +93,7 @@ def measure(kind: str, seconds: float) -> dict[str, float]:
             row[f"{in_flight} in flight, calls/s"] = len(times_s) / (time.monotonic() - began)
             row[f"{in_flight} in flight, CPU ms"] = (cpu_s(pids) - used_s) / len(times_s) * 1e3
         blocks = [Random(number).randbytes(BULK_BYTES) for number in range(4)]
-        flowing(executor, bulk, 1, 0.0, lambda _: (blocks[0][::-1],))
+        executor.submit(bulk, blocks[0][::-1]).result()
         used_s, began = cpu_s(pids), time.monotonic()
         times_s = flowing(
             executor, bulk, BULK_IN_FLIGHT, seconds, lambda number: (number.to_bytes(8) + blocks[number % 4][8:],)
@@ -129,7 +129,7 @@ def flowing(
     times_s: list[float] = []
     number, began = 0, time.monotonic()
     while waiting or time.monotonic() < began + seconds:
-        while len(waiting) < in_flight and (time.monotonic() < began + seconds or not number):
+        while len(waiting) < in_flight and time.monotonic() < began + seconds:
             waiting.append((time.monotonic(), executor.submit(task, *call(number))))
             number += 1
         if waiting:
