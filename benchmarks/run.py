@@ -28,12 +28,19 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cases import LOGS, RESULTS, ROOT, SMALL_RESULTS, machine, run_within, write_json
 from benchmarks.tables import BUSY, DOCUMENT, RESULT, beside, course, document, reasons, says, text
 
+from crowdcompute.creator import chromium
+from crowdcompute.node.exits import CommandError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def needs_chromium() -> str:
-    return "" if shutil.which("chromium") else "needs a browser: apt-get install chromium"
+    try:
+        chromium.find()
+    except CommandError as error:
+        return str(error)
+    return ""
 
 
 def needs_libp2p() -> str:
@@ -84,6 +91,14 @@ SIMULATIONS = ("-m", "crowdcompute.simulations")
 PARTS = (
     Part("peers", "ours beside the executors people would pick", 500, 900),
     Part("chunk_overhead", "a tiny chunk through the sandbox, beside a process pool without one", 10, 25),
+    Part(
+        "rules",
+        "what the rules themselves cost a chunk",
+        8,
+        30,
+        command=("-m", "benchmarks.rules", "--output"),
+        quick_options=("--chunks", "10000"),
+    ),
     Part("network", "tasks of many small chunks on a network with two votes each", 25, 60),
     Part("links", "libp2p and WebRTC links; the first verified chunk of a new network", 50, 120, needs_libp2p),
     Part("lossy_links", "what links carry over a bad line, and several together", 35, 60),
@@ -105,7 +120,7 @@ PARTS = (
     Part(
         "verification",
         "our verification beside that of others, simulated: its page is out/verification.html",
-        30,
+        45,
         600,
         command=(*SIMULATIONS, "report", "--json"),
         quick_options=("--sizes", "S1", "--seeds", "1"),

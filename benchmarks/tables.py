@@ -125,6 +125,13 @@ def _of_overhead(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def _of_rules(report: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['votes']} votes: creator {row['creator_us']:.0f} µs, volunteers {row['volunteers_us']:.0f}"
+        for row in report["rows"]
+    ]
+
+
 def _of_network(report: dict[str, Any]) -> list[str]:
     return [f"{row['task']} {row['chunks_per_s']:,.0f} chunks/s, two votes each" for row in report["rows"]]
 
@@ -195,6 +202,7 @@ def _of_stopped(report: dict[str, Any]) -> list[str]:
 
 SAYS = {
     "chunk_overhead": _of_overhead,
+    "rules": _of_rules,
     "network": _of_network,
     "reconcile": _of_reconcile,
     "links": _of_links,
