@@ -202,6 +202,19 @@ def test_without_a_root_an_honest_successor_does_not_pay_for_the_lies_before_it(
     assert fetcher.blamed == set()
 
 
+def test_who_has_a_blob_of_another_size_than_we_were_told_is_not_blamed_for_it() -> None:
+    honest = Provider("honest", {sha256(BIG).digest(): BIG}, "honest")
+    fetcher = Fetcher(honest)
+    digest = sha256(BIG).digest()
+    fetcher.exchange.fetch(digest, len(BIG) - 1, None, [honest.peer_id], fetcher.now)
+    while fetcher.turn():
+        pass
+    fetcher.exchange.advance(fetcher.now + CONFIG.blob_timeout_s)
+    fetcher.turn()
+    assert fetcher.blamed == set()
+    assert fetcher.finished == {digest: False}
+
+
 def test_a_provider_that_came_back_does_not_mix_its_pieces_with_anothers() -> None:
     liar, honest = (Provider(name, {sha256(BIG).digest(): BIG}, name) for name in ("liar", "honest"))
     fetcher = Fetcher(liar, honest)

@@ -414,6 +414,12 @@ class Exchange:
     def _lone_piece(self, peer_id: PeerId, frame: BlobPieceFrame, now: float) -> None:
         fetch = self._fetches[frame.sha256]
         self._answered(fetch, frame.index)
+        if frame.size != fetch.assembly.size:
+            # Either it lies or whoever told us of the blob does: a vote, a savepoint. Nobody is blamed for the other.
+            fetch.useless.add(peer_id)
+            self._forget_asked(fetch, peer_id)
+            self._ask_all(now)
+            return
         try:
             fetch.assembly.add(frame.index, frame.data)
             if fetch.assembly.complete:

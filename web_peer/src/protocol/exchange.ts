@@ -433,6 +433,13 @@ export class Exchange implements Server {
   private lonePiece(peerId: PeerId, piece: BlobPiece, now: number): void {
     const fetch = this.fetches.get(hex(piece.sha256))!;
     this.answered(fetch, piece.index);
+    if (piece.size !== fetch.assembly.size) {
+      // Either it lies or whoever told us of the blob does: a vote, a savepoint. Nobody is blamed for the other.
+      fetch.useless.add(peerId);
+      this.forgetAsked(fetch, peerId);
+      this.askAll(now);
+      return;
+    }
     try {
       fetch.assembly.add(piece.index, piece.data);
       if (fetch.assembly.complete) this.complete(fetch);
