@@ -201,7 +201,8 @@ class Handover:
             found = True
             del self._fetching[chunk]
             kept = self._desk.custody.kept
-            if here:
+            # Of another size than was said it would be a part of a state: going on from that, we would vote wrongly.
+            if here and kept.size(digest) == savepoint.size:
                 self._here[chunk] = Resumption(kept.read(digest, 0, savepoint.size), encode(signed))
             else:
                 self._lost.add(signed.record_id)
