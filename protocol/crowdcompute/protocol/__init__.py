@@ -10,6 +10,7 @@ wants one error class should not wait for the whole peer.
     events       inputs and outputs of a peer: the whole interface between the rules and the world
     peer         Peer, which composes everything below
     creator      CreatorRole: a task of one's own
+    worker       WorkerRole: a task of another's that is worked for
     results      what a person asks of such a task: ChunkResult, Progress
     assigning    what the creator asks of one worker, sealed
     closing      TaskState, and when a task may be closed
