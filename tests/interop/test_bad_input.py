@@ -229,6 +229,11 @@ def test_nobody_computes_without_consent(place: Place, join: str) -> None:
     assert not (place.folder / "node").exists()
 
 
+def test_a_local_address_that_is_none_is_refused(place: Place, join: str) -> None:
+    said = sentence(place.cc_node("run", join, "--yes", "--host", "300.1.1.1"), 2)
+    assert "an address of this machine looks like" in said
+
+
 def test_an_environment_variable_that_is_no_setting_is_named(place: Place, join: str) -> None:
     said = sentence(place.cc_node("run", join, "--yes", settings={"CC_TYPO": "1"}), 3)
     assert "CC_TYPO" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,6 +68,15 @@ def _multiaddrs(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _addresses(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_address(value)
+        except ValueError:
+            raise ValueError("an address of this machine looks like 192.168.0.5") from None
+    return values
+
+
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
 
 
@@ -114,7 +124,7 @@ class NodeConfig(BaseSettings):
     stack: StackName = "auto"
     """What makes links: `auto` is a direct one by TCP where the other node can be reached so, else WebRTC by `wrtc`
     (Chrome's engine) where it is installed, else by `aiortc`. Either name means WebRTC only, by that engine."""
-    host: tuple[str, ...] = ()
+    host: Annotated[tuple[str, ...], AfterValidator(_addresses)] = ()
     """Local addresses to offer to other peers; none named means all."""
     listen: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """TCP port on which other native nodes reach this one without a signaling server; 0 is any free one, kept across
