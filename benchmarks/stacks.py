@@ -1,6 +1,6 @@
 """What a call costs over each kind of link in one run: aiortc, wrtc and direct; the same Executor, two volunteers.
 
-    python benchmarks/stacks.py [--repeat 3] [--seconds 4]
+    python -m benchmarks.stacks [--quick]
 
 Calls that do nothing, each settled by one vote, with 1, 16 and 64 in flight: the round trip of one, calls a second, and
 the CPU time of all processes for each; and calls of 4 MiB, four in flight. What carries the links is all that differs;
@@ -9,22 +9,18 @@ the kinds take turns. benchmarks/links.py has the links alone.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from subprocess import PIPE, run
 from typing import TYPE_CHECKING, Any, cast
 
 import wasmtime
+from benchmarks.cases import Report, answer, parser
 
 from crowdcompute.creator import Executor, Kernel, Network
 from crowdcompute.creator.local_network import LOOPBACK, signaling_server, volunteer
@@ -34,40 +30,39 @@ if TYPE_CHECKING:
 
     from crowdcompute.node.transports.link import StackName
 
-ROOT = Path(__file__).parents[1]
 KINDS = {"aiortc": "aiortc", "wrtc": "wrtc", "direct": "auto"}
 IN_FLIGHT = (1, 16, 64)
 BULK_BYTES = 4 << 20
 BULK_IN_FLIGHT = 4
+CASE_S_MAX = 90.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--repeat", type=int, default=3)
-    arguments.add_argument("--seconds", type=float, default=4.0, help="for each number in flight")
-    arguments.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "stacks.json")
-    arguments.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+def main() -> int:
+    arguments = parser("stacks", __doc__)
+    arguments.add_argument("--repeat", type=int, help="default: 3, --quick 1")
+    arguments.add_argument("--seconds", type=float, help="for each number in flight (default: 4, --quick 2)")
     options = arguments.parse_args()
-    if options.kind:
-        print(json.dumps(measure(options.kind, options.seconds)), flush=True)
-        os._exit(0)  # Nobody waits for certificates.
-    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    for _ in range(options.repeat):
-        for kind, found in rows.items():
-            # A process of its own: a creator that is a new one, and nothing left of the one before.
-            command = [sys.executable, __file__, "--kind", kind, "--seconds", str(options.seconds)]
-            found.append(json.loads(run(command, stdout=PIPE, check=True).stdout.splitlines()[-1]))
-    table = {
-        kind: {name: round(statistics.median(row[name] for row in found), 3) for name in found[0]}
-        for kind, found in rows.items()
-    }
-    print(f"{'':26}" + "".join(f"{kind:>10}" for kind in table))
-    for name in next(iter(table.values())):
-        print(f"{name:26}" + "".join(f"{row[name]:10.3f}" for row in table.values()))
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    report = {"machine": machine, "load_average_5_min": round(os.getloadavg()[1], 1), "kinds": table}
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    if options.case:
+        answer(options, measure)
+    seconds = options.seconds or (2.0 if options.quick else 4.0)
+    with Report("stacks", options) as report:
+        rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+        for number in range(options.repeat or (1 if options.quick else 3)):
+            for kind, found in rows.items():
+                # A process of its own: a creator that is a new one, and nothing left of the one before.
+                row = report.case(f"{kind}, {number + 1}", limit_s=CASE_S_MAX, kind=kind, seconds=seconds)
+                if row is not None:
+                    found.append(row)
+        kinds = report.found["kinds"] = {
+            kind: {name: round(statistics.median(row[name] for row in found), 3) for name in found[0]}
+            for kind, found in rows.items()
+            if found
+        }
+        print(f"{'':26}" + "".join(f"{kind:>10}" for kind in kinds))
+        for name in next(iter(kinds.values()), {}):
+            print(f"{name:26}" + "".join(f"{row[name]:10.3f}" for row in kinds.values()), flush=True)
+    return report.code
 
 
 def measure(kind: str, seconds: float) -> dict[str, float]:
@@ -155,4 +150,4 @@ def cpu_s(pids: list[int]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -195,6 +195,14 @@ def _of_verification(report: dict[str, Any]) -> list[str]:
     return [f"{len(report['rows'])} cells in {report['minutes']:.1f} minutes"]
 
 
+def _of_stacks(report: dict[str, Any]) -> list[str]:
+    trip, rate, bulk = "1 in flight, trip ms", "64 in flight, calls/s", "bulk, MB/s"
+    return [
+        f"{kind}: a call {row[trip]:.1f} ms, 64 in flight {row[rate]:,.0f}/s, bulk {row[bulk]:.0f} MB/s"
+        for kind, row in report["kinds"].items()
+    ]
+
+
 def _of_stopped(report: dict[str, Any]) -> list[str]:
     after, most = report["begun elsewhere after, median s"], report["begun elsewhere after, most s"]
     return [f"{report['chunks']} chunks begun elsewhere after {after:.1f} s, {most:.1f} at most"]
@@ -206,6 +214,7 @@ SAYS = {
     "network": _of_network,
     "reconcile": _of_reconcile,
     "links": _of_links,
+    "stacks": _of_stacks,
     "swarm": _of_swarm,
     "dissemination": _of_dissemination,
     "signaling": _of_signaling,

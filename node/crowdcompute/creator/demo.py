@@ -5,7 +5,7 @@
     a headless Chromium   with --browser: the page on a fresh profile
     the creator           this process
 
-Everything is real: WebRTC data channels on loopback, sandboxed worker processes, SQLite stores in a temporary folder.
+Everything is real: links on loopback, sandboxed worker processes, SQLite stores in a temporary folder.
 Only independence is not: three peers on one machine belong to one person, and the demo says so.
 """
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from crowdcompute.protocol.identity import PeerId
 
 NODES = 3
+CARRIERS = {"direct": "directly", "webrtc": "over WebRTC data channels", "libp2p": "over libp2p"}
 START_WITHIN_S = 60.0
 """A cold, busy machine compiles a gigabyte of Python the first time."""
 
@@ -188,7 +189,8 @@ async def _compute(runtime: Runtime, bundle: Bundle, peers: Peers, tab: Tab | No
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(runtime.changed(), 1.0)
     guest = "" if tab is None else " and a browser"
-    show("peers", f"{len(peers.nodes)} native nodes{guest}, connected over WebRTC data channels on {LOOPBACK}")
+    carriers = sorted({CARRIERS[over] for over in runtime.carriers.values()})
+    show("peers", f"{len(peers.nodes)} native nodes{guest}, connected {' and '.join(carriers)} on {LOOPBACK}")
     for node in peers.nodes:
         show("", f"{node.name}  {node.peer_id}{'  (told to lie)' if node.lies else ''}")
     if tab is not None:
