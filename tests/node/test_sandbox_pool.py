@@ -15,6 +15,7 @@ import uvloop
 import wasmtime
 
 from crowdcompute.node.executors import pool as pool_module
+from crowdcompute.node.executors import slot
 from crowdcompute.node.executors.pool import PoolClosed, WorkerPool
 from crowdcompute.node.executors.slot import PROGRAMS_PER_WORKER
 from crowdcompute.protocol.events import ChunkInput, ChunkOutcome, Status
@@ -217,6 +218,20 @@ def test_cancelling_a_running_batch_frees_its_slot() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
         assert await waiting == doubled(chunks(2))
+
+    with_pool(scenario)
+
+
+def test_a_cancelled_batch_that_ends_by_itself_costs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "ABANDONED_S", 60.0)
+
+    async def scenario(pool: WorkerPool) -> None:
+        running = asyncio.create_task(ask(pool, chunks(-100)))
+        await until(lambda: pool.describe().running == 1)
+        waiting = asyncio.create_task(ask(pool, chunks(2)))
+        running.cancel()
+        assert await waiting == doubled(chunks(2))
+        assert pool.describe().workers_lost == 0
 
     with_pool(scenario)
 

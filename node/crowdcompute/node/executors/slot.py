@@ -36,6 +36,9 @@ PIPE_BYTES_PER_S = 20_000_000
 """The least a pipe carries (a guess, low): a batch's own bytes must not count as its first chunk's time."""
 RUN_BYTES = 8 * 1024 * 1024
 """A batch with more input than this goes to the worker in parts."""
+ABANDONED_S = 0.1
+"""How long a batch that nobody waits for any more may go on: a worker in place of one that was killed takes as long to
+start, on an idle machine, and several times that of processor time. Of small chunks most batches end by then."""
 PROGRAMS_PER_WORKER = 8
 DETAIL_CHARACTERS = 500
 
@@ -83,7 +86,8 @@ class Slot:
         self._numbers_given = 0
         self._starting: asyncio.Task[Child] | None = None
         self.child: Child | None = None
-        self.busy = False
+        self._answer: asyncio.Future[tuple[ChunkOutcome, ...]] | None = None
+        """What the job is waited for by that runs."""
         self.workers_lost = 0
         self.resumed = 0
 
@@ -107,6 +111,10 @@ class Slot:
         self._starting = asyncio.create_task(Child.start(self._engine, self._niceness, self._device))
 
     @property
+    def busy(self) -> bool:
+        return self._answer is not None
+
+    @property
     def is_starting(self) -> bool:
         return self._starting is not None
 
@@ -121,17 +129,21 @@ class Slot:
             self.child = None
 
     def abandon(self, answer: asyncio.Future[tuple[ChunkOutcome, ...]]) -> None:
-        """Nobody waits for the job any more: stop it in the only way there is."""
-        if answer.cancelled() and self.busy and self.child is not None:
+        """Nobody waits for the job any more: if it does not end by itself soon, stop it in the only way there is."""
+        if answer.cancelled() and self._answer is answer:
+            asyncio.get_running_loop().call_later(ABANDONED_S, self._stop, answer)
+
+    def _stop(self, answer: asyncio.Future[tuple[ChunkOutcome, ...]]) -> None:
+        if self._answer is answer and self.child is not None:
             self.child.terminate()
 
     async def execute(self, job: Job) -> tuple[tuple[ChunkOutcome, ...], str]:
         """Outcomes of all chunks of `job`, and why the module is to be refused from now on, if it is."""
-        self.busy = True
+        self._answer = job.answer
         try:
             return await self._execute(job)
         finally:
-            self.busy = False
+            self._answer = None
 
     async def _execute(self, job: Job) -> tuple[tuple[ChunkOutcome, ...], str]:
         outcomes: list[ChunkOutcome] = []
