@@ -95,6 +95,26 @@ def test_outcomes_come_back_in_the_order_asked_for() -> None:
     with_pool(scenario)
 
 
+def test_a_batch_begins_when_those_before_it_are_done() -> None:
+    """Or the wait would be taken for its work, and the next batches be made too small."""
+    began: dict[str, float] = {}
+
+    async def scenario(pool: WorkerPool) -> None:
+        loop, code = asyncio.get_running_loop(), hashlib.sha256(MODULE).digest()
+        limits = Limits(memory_bytes=1 << 20, output_bytes=1 << 16, seconds=0.2)
+
+        async def run(name: str, asked: Sequence[ChunkInput]) -> None:
+            def begins() -> None:
+                began[name] = loop.time()
+
+            await pool.execute(code, MODULE, limits, numbers=False, chunks=asked, began=begins)
+
+        await asyncio.gather(run("runs to its limit", chunks(-1)), run("waits", chunks(1)))
+
+    with_pool(scenario)
+    assert began["waits"] >= began["runs to its limit"] + 0.2
+
+
 def test_errors_and_traps_of_single_chunks_leave_the_others_alone() -> None:
     async def scenario(pool: WorkerPool) -> None:
         ok, trap, error, after = await ask(pool, chunks(5, -2, -3, 6))

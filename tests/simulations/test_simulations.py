@@ -70,6 +70,15 @@ def test_the_restart_scenario_passes_all_its_checks() -> None:
     assert run(load_scenario(SCENARIOS / "restart.toml"), 1).failures == []
 
 
+def test_machines_that_are_replaced_every_few_seconds_do_nine_tenths_of_what_they_could() -> None:
+    """Half of them cut off from the creator for 20 s, and counted all the same."""
+    outcome = run(load_scenario(SCENARIOS / "replaced.toml"), 1)
+    assert outcome.failures == []
+    assert outcome.figures["share of ideal"] > 0.9
+    # What the two halves did apart counts when the network is one again.
+    assert outcome.figures["of it: executed in vain"] < 0.02
+
+
 def test_what_audits_cannot_show_is_not_asked_of_volunteers() -> None:
     # 37,447 audits would be needed: the creator has to execute these 60 chunks itself, whatever the others do.
     outcome = run(scenario(chunks="60", eps="1e-4"), 1)
