@@ -561,8 +561,8 @@ MUTANTS = (
     ),
     Mutant(
         "whoever allows it fetches for anybody",
-        "peer",
-        "and (not is_fetched(manifest) or self._is_verified(manifest))",
+        "accepting",
+        "and (not is_fetched(manifest) or self._vouches.verified(manifest, now + config.epoch_offset_s) is not None)",
         "and True",
         VOUCHING,
     ),

@@ -1,6 +1,6 @@
 """One link's life: hello, then liveness (spec/session.md).
 
-    GREETING --hello--> OPEN --silent 4 s--> SUSPECTED --silent 10 s--> GONE
+    GREETING --hello--> OPEN --silent 3 s--> SUSPECTED --silent 10 s--> GONE
        |                  ^                      |
        |                  '------- a frame ------'
        '--no hello in time, or a foreign one--> GONE       (`bye` and `part` lead there, too)
