@@ -258,8 +258,11 @@ class Dispatch:
         self._withdraw_overdue(now)
 
     def due_at(self, now: float) -> float:
-        """When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent."""
-        if self._hungry and not self._first and all(map(self._is_busy, self._active(now))):
+        """When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent.
+
+        A task of one shard waits for nothing: somebody may wait for its few calls.
+        """
+        if self._ledger.shards > 1 and self._hungry and not self._first and all(map(self._is_busy, self._active(now))):
             return self._asked_at + GATHER_S
         return now
 

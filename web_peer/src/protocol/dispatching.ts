@@ -226,10 +226,14 @@ export class Dispatch {
     this.withdrawOverdue(now);
   }
 
-  /** When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent. */
+  /**
+   * When to ask for what is wanted: at once, unless everybody is busy with many chunks and it is not urgent.
+   *
+   * A task of one shard waits for nothing: somebody may wait for its few calls.
+   */
   dueAt(now: number): number {
     const isGathered =
-      this.hungry.size > 0 && this.first.size === 0 && this.active(now).every((worker) => this.isBusy(worker));
+      this.ledger.shards > 1 && this.hungry.size > 0 && this.first.size === 0 && this.active(now).every((worker) => this.isBusy(worker));
     return isGathered ? this.askedAt + GATHER_S : now;
   }
 
