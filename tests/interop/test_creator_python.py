@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,6 +210,19 @@ def test_futures_settle_by_the_votes_of_volunteers(network: Network, squares: Pa
     assert (certificate.chunks, certificate.accepted, certificate.failed) == (13, 13, 0)
     assert certificate.executions >= 26, "two votes for each"
     assert [result.status for result in stream.results(ordered=True)] == ["ok"] * 12 + ["task error"]
+
+
+def test_streams_of_one_second_are_apart_and_one_of_nothing_is_certified_too(network: Network, squares: Path) -> None:
+    kernel, streams = Kernel(squares), []
+    for _ in range(3):
+        network.on_loop(lambda: streams.append(network.open_stream(kernel)))
+    assert len({stream.id for stream in streams}) == 3
+    for stream in streams:
+        network.on_loop(partial(network.feed, stream, (), ends=True))
+    for stream in streams:
+        certificate = stream.wait(60)
+        assert certificate is not None
+        assert (certificate.chunks, certificate.accepted) == (0, 0)
 
 
 def test_a_stream_is_shown_audited_and_computed_again_as_any_task(

@@ -87,3 +87,13 @@ def test_nobody_works_for_a_creator_that_feeds_a_chunk_two_inputs() -> None:
     assert role.ledger.is_forked
     with pytest.raises(LocalProtocolError, match="takes no further chunks"):
         feed(world, role, 1)
+
+
+def test_nobody_picks_what_the_creator_deals_out() -> None:
+    world = met(1)
+    role = opened(world)
+    feed(world, role, 2_000, ends=True)
+    world.step_until(world.now + 10.0)
+    certificate = role.ledger.certificate
+    assert certificate is not None
+    assert certificate.executions < 1.1 * 2_000, "each call once, but for audits"

@@ -162,7 +162,12 @@ class Streams:
         is_full = len(some) == self._place.room(batch.job)
         first = batch.job.chunks
         batch.take(first, some)
-        self._place.feed(batch.job, tuple(call.data for call in some), ends=is_full)
+        try:
+            self._place.feed(batch.job, tuple(call.data for call in some), ends=is_full)
+        except Exception:
+            batch.drop(first, len(some))
+            self._batch = None  # Whatever is wrong with it, the next call has another one.
+            raise
         self._fed_at = loop.time()
         if self._idle is not None:
             self._idle.cancel()
@@ -171,8 +176,7 @@ class Streams:
 
     def _look(self) -> None:
         """End the stream if nobody waits for anything."""
-        assert self._batch is not None
-        if self._batch.is_busy:
+        if self._batch is not None and self._batch.is_busy:
             self._idle = self._place.loop.call_later(IDLE_S, self._look)
         else:
             self._end()
@@ -203,6 +207,11 @@ class _Fed:
 
     def take(self, first: int, calls: list[Call]) -> None:
         self._calls.update(enumerate(calls, first))
+
+    def drop(self, first: int, count: int) -> None:
+        """These calls were not fed after all."""
+        for chunk in range(first, first + count):
+            self._calls.pop(chunk, None)
 
     def _settle(self, result: Result[Any]) -> None:
         call = self._calls.pop(result.chunk, None)

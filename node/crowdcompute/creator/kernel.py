@@ -120,9 +120,9 @@ class Kernel(Generic[T]):
         """The task that applies this kernel to each of `inputs` (`encode` makes them)."""
         return Task.of_inputs(self.file, self.code, inputs, self.decode)
 
-    def stream(self) -> Task[T]:
-        """The task that applies this kernel to inputs that come while it runs."""
-        return Task.of_stream(self.file, self.code, self.decode)
+    def stream(self, number: int = 0) -> Task[T]:
+        """The task that applies this kernel to inputs that come while it runs: of a second the one of this `number`."""
+        return Task.of_stream(self.file, self.code, self.decode, number)
 
     def __call__(self, *arguments: Any) -> T:
         """Compute here and now, in the same sandbox and to the same bytes as volunteers do.

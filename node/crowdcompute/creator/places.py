@@ -220,8 +220,12 @@ class Network(_Closing):
         self._call(function)
 
     def open_stream(self, kernel: Kernel[Any]) -> Job[Any]:
-        task = kernel.stream()
-        return self._publish(task.bundle(self._creator.identity), task.plan, task.decode)
+        for number in count():
+            task = kernel.stream(number)
+            bundle = task.bundle(self._creator.identity)
+            if bundle.task_id not in self._runtime.peer.creators:
+                return self._publish(bundle, task.plan, task.decode)
+        raise AssertionError("a number is free")
 
     def feed(self, job: Job[Any], inputs: tuple[bytes, ...], *, ends: bool = False) -> None:
         job.grow(job.chunks + len(inputs), is_open=not ends)

@@ -113,10 +113,17 @@ class Task(Generic[T]):
         return task
 
     @classmethod
-    def of_stream(cls, file: TaskFile, module: bytes, decode: Callable[[bytes], T]) -> Task[T]:
-        """The task that applies a kernel to inputs that come while it runs; it has no epochs."""
+    def of_stream(cls, file: TaskFile, module: bytes, decode: Callable[[bytes], T], number: int) -> Task[T]:
+        """The task that applies a kernel to inputs that come while it runs; it has no epochs.
+
+        Of several signed within a second each has another `number`: a task is named by its bytes, and lasts so many
+        seconds longer.
+        """
         task = cls.of_inputs(file, module, [b""], decode)
-        task._file = replace(file, split=Stream(), inputs=None, onward=False, plan=Plan(), epoch_s=0)
+        lifetime_s = file.lifetime_s + number
+        task._file = replace(
+            file, split=Stream(), inputs=None, onward=False, plan=Plan(), epoch_s=0, lifetime_s=lifetime_s
+        )
         return task
 
     @property

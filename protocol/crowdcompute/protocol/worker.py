@@ -561,7 +561,8 @@ class WorkerRole:
             chunks, left = pick_open(
                 self.ledger, shard, size_max, mine, self._rng, now, sharing=sharing, alone=self._is_alone(now)
             )
-            if left >= sharing * self._worthwhile(now):
+            # Of a stream the creator deals all out, as long as it is there.
+            if self.ledger.fed is None and left >= sharing * self._worthwhile(now):
                 self._few_since = None
                 self._look_again_at = None
                 return chunks

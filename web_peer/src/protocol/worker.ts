@@ -564,7 +564,8 @@ export class WorkerRole implements Custodial {
       }
       const sharing = BATCHES_LEFT * Math.max(1, workersAtHome(this.ledger, shard));
       const { chunks, left } = pickOpen(this.ledger, shard, sizeMax, mine, this.rng, now, { sharing, alone: this.isAlone(now) });
-      if (left >= sharing * this.worthwhile(now)) {
+      // Of a stream the creator deals all out, as long as it is there.
+      if (this.ledger.fed === null && left >= sharing * this.worthwhile(now)) {
         this.fewSince = null;
         this.lookAgainAt = Infinity;
         return chunks;
