@@ -13,7 +13,7 @@ from crowdcompute.protocol.credit import fields_of
 from crowdcompute.protocol.identity import Identity
 from crowdcompute.protocol.ledger import Ledger
 from crowdcompute.protocol.manifest import Manifest, Range, sign_manifest
-from crowdcompute.protocol.picking import is_open, pick_endgame, pick_open
+from crowdcompute.protocol.picking import ROOMY, is_open, pick_endgame, pick_open
 from crowdcompute.protocol.records import Checkpoint, Commit, Lease, Record, Signed, runs_of, sign
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_every_chunk_of_a_half_is_as_likely_to_be_picked_first(signed_manifest: 
 def test_who_works_alone_begins_with_none_of_those_that_others_begin_with(
     signed_manifest: Signed, voted: set[int], closed: set[int], seed: int
 ) -> None:
-    """Until half of what was not closed is begun."""
+    """Until half of what was not closed is begun, or there is no room."""
     ledger = fresh(signed_manifest)
     vote(ledger, ALICE, voted)
     close(ledger, closed)
@@ -112,10 +112,19 @@ def test_who_works_alone_begins_with_none_of_those_that_others_begin_with(
     first, second = set(not_closed[:half]) - voted, set(not_closed[half:]) - voted
     with_others, _ = pick_open(ledger, 0, 1, (), Random(seed), now=0.0)
     alone, _ = pick_open(ledger, 0, 1, (), Random(seed), now=0.0, alone=True)
-    if first and second and max(first) > max(voted & set(not_closed[:half]), default=-1):
+    roomy = len(first | second) >= ROOMY
+    if roomy and first and second and max(first) > max(voted & set(not_closed[:half]), default=-1):
         assert first.issuperset(with_others)
-    if first and second and max(second) > max(voted & set(not_closed[half:]), default=-1):
+    if roomy and first and second and max(second) > max(voted & set(not_closed[half:]), default=-1):
         assert second.issuperset(alone)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_where_there_is_no_room_everybody_begins_anywhere(signed_manifest: Signed, *, alone: bool) -> None:
+    ledger = fresh(signed_manifest)
+    sharing = CHUNKS // ROOMY + 1
+    picks = (pick_open(ledger, 0, 1, (), Random(seed), now=0.0, sharing=sharing, alone=alone) for seed in range(500))
+    assert {chunks[0] for chunks, _ in picks} == set(range(CHUNKS))
 
 
 def test_the_end_game_copies_the_longest_leased_chunk_that_nobody_copies_yet(signed_manifest: Signed) -> None:

@@ -66,6 +66,15 @@ test("the halves are of what is not closed", () => {
   }
 });
 
+test.each([false, true])("where there is no room everybody begins anywhere (alone: %s)", (alone) => {
+  const { ledger } = new Task(CHUNKS);
+  const begun = new Set<number>();
+  for (let seed = 0; seed < 500; seed++) {
+    begun.add(pickOpen(ledger, 0, 1, NONE, new SeededRng(seed), 0, { sharing: 3, alone }).chunks[0]!);
+  }
+  expect(begun.size).toBe(CHUNKS);
+});
+
 test("the end game copies the longest leased chunk that nobody copies yet", () => {
   const task = new Task(CHUNKS);
   const pick = (now: number, mine: ReadonlySet<number> = NONE): number | null =>

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
 
+ROOMY = 16
+"""Where so many times the chunks are left that all who pick there take soon, each half has room for everybody. In
+denser halves more would begin the same before they hear of each other. A guess; simulations/scenarios/liars.toml."""
+
 COPIES_MAX = 2
 """Workers on one outstanding chunk in the end game, the first included."""
 
@@ -41,8 +45,9 @@ def pick_open(
 ) -> tuple[list[int], int]:
     """Up to `size` open chunks of a shard, ascending, and how many are open in it besides `mine`.
 
-    Where few are left, no more than a fair share when `sharing` batches are to be made of them. Who works `alone`, so
-    that it hears nothing of what the creator has begun, begins in the other half of what is not closed.
+    Where few are left, no more than a fair share when `sharing` batches are to be made of them. Where there is room,
+    who works `alone`, so that it hears nothing of what the creator has begun, begins in the other half of what is not
+    closed.
     """
     first, count = shard * SHARD_CHUNKS, ledger.existing(shard)
     if not count:
@@ -53,7 +58,8 @@ def pick_open(
             taken |= 1 << (chunk - first)
     taken &= (1 << count) - 1  # Of a stream somebody may be on a chunk of which we have not heard.
     left = count - taken.bit_count()
-    middle = _middle(int.from_bytes(ledger.settled_bitmap(shard), "little"), count)
+    roomy = left >= ROOMY * sharing * size
+    middle = _middle(int.from_bytes(ledger.settled_bitmap(shard), "little"), count) if roomy else count
     start = rng.randrange(middle, count) if alone and middle < count else rng.randrange(middle)
     # A character a chunk, the lowest first: `find` leaps over what is not open, which is most of a task in the end.
     states = f"{taken:0{count}b}"[::-1]

@@ -33,10 +33,16 @@ export interface Picked {
 }
 
 /**
+ * Where so many times the chunks are left that all who pick there take soon, each half of them has room for everybody: in
+ * a denser half more would begin the same chunks before they hear of each other. A guess; simulations/scenarios/liars.toml.
+ */
+const ROOMY = 16;
+
+/**
  * Up to `size` open chunks of a shard, ascending.
  *
- * Where few are left, no more than a fair share when `sharing` batches are to be made of them. Who works `alone`, so that
- * it hears nothing of what the creator has begun, begins in the other half of what is not closed.
+ * Where few are left, no more than a fair share when `sharing` batches are to be made of them. Where there is room, who
+ * works `alone`, so that it hears nothing of what the creator has begun, begins in the other half of what is not closed.
  */
 export function pickOpen(
   ledger: Ledger,
@@ -50,15 +56,17 @@ export function pickOpen(
   const first = shard * SHARD_CHUNKS;
   const count = existing(ledger, shard);
   if (count === 0) return { chunks: [], left: 0 };
-  const middle = middleOf(ledger, first, count);
-  const start = alone && middle < count ? middle + rng.below(count - middle) : rng.below(middle);
   const open: number[] = [];
-  for (let looked = 0; looked < count; looked++) {
-    const chunk = first + ((start + looked) % count);
+  for (let chunk = first; chunk < first + count; chunk++) {
     if (!mine.has(chunk) && isOpen(ledger, chunk, now)) open.push(chunk);
   }
-  const fair = Math.min(size, Math.ceil(open.length / sharing));
-  return { chunks: open.slice(0, fair).sort((one, other) => one - other), left: open.length };
+  const left = open.length;
+  const middle = left >= ROOMY * sharing * size ? middleOf(ledger, first, count) : count;
+  const start = first + (alone && middle < count ? middle + rng.below(count - middle) : rng.below(middle));
+  const behind = open.findIndex((chunk) => chunk >= start);
+  const fair = Math.min(size, Math.ceil(left / sharing));
+  const chunks = behind < 0 ? open : [...open.slice(behind), ...open.slice(0, behind)];
+  return { chunks: chunks.slice(0, fair).sort((one, other) => one - other), left };
 }
 
 /** The place in a shard that has as many chunks that are not closed before it as behind it, or one more. */
