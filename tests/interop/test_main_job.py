@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
-    from tests.interop.conftest import Node, Place, Running, Signaling
+    from tests.interop.conftest import Place, Running, Signaling
 
 TILES = 64
 SIGNAL_BYTES_MAX = 4_096
@@ -141,23 +141,24 @@ def test_workers_show_and_prove_what_they_earned_while_they_run_and_afterwards(
     task, chunks = task_id(publishing), ended.document["chunks"]
     audited = place.results(task, "results") and place.cc_task("audit", place.folder / "results", "--json")
     said = audited.document["millicredits"]
+    earned = {name: said.get(node.peer_id, 0) for name, node in nodes.items()}
 
     def credit(name: str) -> list[dict[str, Any]]:
         shown: list[dict[str, Any]] = place.cc_node("credit", "--json", home=name).document["credit"]
         return shown
 
-    def has_heard(name: str, node: Node) -> bool:
-        return bool(sum(entry["millicredits"] for entry in credit(name)) == said.get(node.peer_id, 0))
+    def has_heard(name: str) -> bool:
+        return bool(sum(entry["millicredits"] for entry in credit(name)) == earned[name])
 
     total = 0
     for name, node in nodes.items():
         # The creator told some of them, who tell the others.
-        wait_until(partial(has_heard, name, node), f"{name} has heard what it earned")
+        wait_until(partial(has_heard, name), f"{name} has heard what it earned")
         shown = credit(name)
         if name == "a":
             node.kill()
             assert place.cc_node("credit", "--json", home=name).document["credit"] == shown
-        if name == "liar" or not said.get(node.peer_id):
+        if name == "liar" or not earned[name]:
             continue  # On a busy machine the others may have done all.
         file = place.folder / f"{name}.cccredit"
         assert place.cc_node("credit", task[:8], "-o", file, home=name).code == 0

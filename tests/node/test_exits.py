@@ -25,7 +25,11 @@ class NoPower(Exception):
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), Exit.UNREACHABLE, "refused"),
         (TimeoutError("no answer in 5 s"), Exit.TIMEOUT, "no answer in 5 s"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.ccb"), Exit.FAILED, "x.ccb: No such file"),
-        (OSError(errno.ENOSPC, "No space left on device", "out"), Exit.FAILED, "out: No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out"),
+            Exit.FAILED,
+            "out cannot be written, because the disk is",
+        ),
     ],
 )
 def test_what_a_user_can_cause_becomes_a_sentence_and_a_code(

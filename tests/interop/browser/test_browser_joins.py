@@ -12,7 +12,7 @@ def test_a_tab_joins_by_link_consents_and_computes_beside_two_native_nodes(
     place: Any, join: str, tabs: Any, task_id: Callable[[Any], str]
 ) -> None:
     place.nodes(join, "alice", "bob")
-    folder, expected = place.slow_task(200, 2_000_000, "[verify]\nreplication = 3\n")
+    folder, expected = place.slow_task(200, 20_000_000, "[verify]\nreplication = 3\n")
     publishing = place.start_publish(folder, join)
     task = task_id(publishing)
 
