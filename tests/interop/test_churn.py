@@ -51,7 +51,7 @@ def test_a_machine_that_cannot_make_namespaces_is_told_what_it_takes(monkeypatch
     spec = importlib.util.spec_from_file_location("cc_namespaces", ROOT / "tests" / "interop" / "namespaces.py")
     assert spec is not None
     assert spec.loader is not None
-    namespaces = importlib.util.module_from_spec(spec)
+    namespaces = sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
     spec.loader.exec_module(namespaces)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(namespaces.NoNamespaces, match="apt-get install iproute2"):
