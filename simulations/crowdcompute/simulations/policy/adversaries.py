@@ -119,6 +119,26 @@ class Sleeper(Adversary):
         return (awake & ballots.friend_lied if ballots.asked else awake).astype(np.int32)
 
 
+class FewLies(Adversary):
+    """Honest until its standing is 3, then wrong a few times where it chose the chunk, and never again."""
+
+    def __init__(self, lies: float) -> None:
+        self._lies = int(lies)
+
+    def begin(self, chunks: int, rng: np.random.Generator) -> None:
+        super().begin(chunks, rng)
+        self._told = np.zeros(0, np.int64)
+
+    def values(self, ballots: Ballots) -> NDArray[np.int32]:
+        if ballots.asked:
+            return ballots.friend_lied.astype(np.int32)
+        newcomers = max(0, int(ballots.workers.max(initial=-1)) + 1 - len(self._told))
+        self._told = np.append(self._told, np.zeros(newcomers, np.int64))
+        lies = (ballots.standing >= 3) & (self._told[ballots.workers] < self._lies)
+        np.add.at(self._told, ballots.workers[lies], 1)
+        return lies.astype(np.int32)
+
+
 class Pair(Adversary):
     """Wrong only where all who vote are friends, and it knows so in advance."""
 
@@ -176,6 +196,7 @@ _WITH_NUMBER: dict[str, Callable[[float], Adversary]] = {
     "rate": Rate,
     "blunt": BluntRate,
     "sleeper": Sleeper,
+    "few": FewLies,
     "lazy": LazyAuditor,
     "flaky": Flaky,
     "whitewasher": WhitewashingRate,

@@ -21,6 +21,7 @@ SHARES = (0.01, 0.05, 0.10, 0.20, 0.30)
 _BLIND = ("alone", "colluding")
 _TUNED = tuple(f"rate:{share}" for share in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3))
 _SLEEPERS = ("sleeper:3", "sleeper:10")
+_FEW = ("few:1", "few:3")
 _ASKED = ("accuser", "lazy:0.1")
 """These lie only when somebody asks them to confirm another's: a scheme in which all copies are blind never does."""
 _COMING_BACK = ("whitewasher", "whitewasher:0.03")
@@ -39,19 +40,19 @@ class Plan:
 PLANS = (
     Plan(
         SIZES["S1"],
-        (*_BLIND, "pair", *_TUNED[:4], "sleeper:10", "flaky:0.0001"),
+        (*_BLIND, "pair", *_TUNED[:4], "sleeper:10", "few:1", "flaky:0.0001"),
         (*OURS, *BASELINES),
         seeds=3,
     ),
     Plan(
         SIZES["S2"],
-        (*_BLIND, "pair", *_TUNED, *_SLEEPERS, *_ASKED, "flaky:0.001", *_COMING_BACK, "sybils"),
+        (*_BLIND, "pair", *_TUNED, *_SLEEPERS, *_FEW, *_ASKED, "flaky:0.001", *_COMING_BACK, "sybils"),
         (*OURS, *BASELINES),
         seeds=5,
     ),
     Plan(
         SIZES["S3"],
-        (*_BLIND, "pair", *_TUNED[2:], *_SLEEPERS, *_ASKED, "flaky:0.001", *_COMING_BACK, "sybils"),
+        (*_BLIND, "pair", *_TUNED[2:], *_SLEEPERS, *_FEW, *_ASKED, "flaky:0.001", *_COMING_BACK, "sybils"),
         (*OURS, *BASELINES),
         seeds=3,
     ),

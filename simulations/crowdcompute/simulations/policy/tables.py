@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .sizes import Size
 
 
-_STRATEGIC = ("pair", "rate", "sleeper")
+_STRATEGIC = ("pair", "rate", "sleeper", "few")
 
 
 def bounds(rows: Sequence[Row]) -> str:
