@@ -127,7 +127,7 @@ PARTS = (
     Part(
         "verification",
         "our verification beside that of others, simulated: its page is out/verification.html",
-        45,
+        170,
         600,
         command=(*SIMULATIONS, "report", "--json"),
         quick_options=("--sizes", "S1", "--seeds", "1"),
