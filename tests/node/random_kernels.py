@@ -8,6 +8,7 @@ Those of floats write eight numbers for each invocation, which may be anything t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,18 +32,20 @@ fn stepped(x: u32) -> u32 {
 """
 
 
-class _Flow:
+class _Flow(ABC):
     """Statements that hold others, whatever those compute."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._count = 0
 
+    @abstractmethod
     def _statement(self, depth: int) -> str:
-        raise NotImplementedError
+        """A statement; those it holds are at most so deep."""
 
+    @abstractmethod
     def _bool(self, depth: int) -> str:
-        raise NotImplementedError
+        """A condition, at most so deep."""
 
     def _branch(self, depth: int, condition_depth: int) -> str:
         other = f" else {{ {self._statement(depth - 1)} }}" if self._rng.random() < 0.6 else ""
